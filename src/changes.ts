@@ -1,0 +1,119 @@
+import equal from 'fast-deep-equal/es6'
+import rfdc from 'rfdc'
+import { ReservedKeyError } from './errors'
+import type { SessionChanges, SessionRecord } from './stores/store'
+
+/** A deep copy. `Date`, `Map`, `Set`, `Buffer`, `BigInt` and circular references survive; classes become plain objects. */
+export const copy = rfdc({
+  circles: true,
+  constructorHandlers: [[Buffer, (buffer: Buffer) => Buffer.from(buffer)]]
+})
+
+// What a session calls its own. `data` is missing on purpose: it is a popular name for users' own data.
+const RESERVED = new Set([
+  '__proto__', 'cookie', 'sessionId', 'encryptedSessionId', 'touch', 'regenerate', 'options', 'destroy', 'reload', 'save',
+  'get', 'set', 'isModified', 'isSaved'
+])
+
+export function isReserved (key: string): boolean {
+  return RESERVED.has(key)
+}
+
+/** The record that the changes make of a record; neither is changed. Leaves out names that are no data. */
+export function applyChanges (record: SessionRecord, changes: SessionChanges): SessionRecord {
+  const result: SessionRecord = {}
+  for (const key of Object.keys(record)) {
+    if (!isReserved(key) && !changes.unset.includes(key)) result[key] = record[key]
+  }
+  return Object.assign(result, changes.set)
+}
+
+/**
+ * The data of a record as one request sees and changes them. The record itself is never changed, because the store may
+ * hand the same one to other requests: the first read of an object copies that key, and only keys that were read or
+ * written are compared in the end.
+ */
+export class Draft {
+  #record: SessionRecord
+  readonly #own: Record<string, unknown> = {}
+  #removed: Set<string> | undefined
+
+  constructor (record: SessionRecord) {
+    this.#record = record
+  }
+
+  has (key: string): boolean {
+    return Object.hasOwn(this.#own, key) || this.#isStored(key)
+  }
+
+  get (key: string): unknown {
+    if (Object.hasOwn(this.#own, key)) return this.#own[key]
+    if (!this.#isStored(key)) return undefined
+    const value = this.#record[key]
+    if (typeof value !== 'object' || value === null) return value
+    return (this.#own[key] = copy(value))
+  }
+
+  /** @throws FST_ERR_SESSION_RESERVED_KEY */
+  set (key: string, value: unknown): void {
+    if (isReserved(key)) throw new ReservedKeyError(key)
+    this.#own[key] = value
+  }
+
+  /** @throws FST_ERR_SESSION_RESERVED_KEY */
+  delete (key: string): void {
+    if (isReserved(key)) throw new ReservedKeyError(key)
+    delete this.#own[key]
+    if (Object.hasOwn(this.#record, key)) (this.#removed ??= new Set()).add(key)
+  }
+
+  keys (): string[] {
+    const stored = Object.keys(this.#record).filter(key => this.#isStored(key))
+    const added = Object.keys(this.#own).filter(key => !this.#isStored(key))
+    return stored.concat(added)
+  }
+
+  toObject (): Record<string, unknown> {
+    return Object.fromEntries(this.keys().map(key => [key, this.get(key)]))
+  }
+
+  isChanged (): boolean {
+    for (const key in this.#own) if (this.#differs(key)) return true
+    return this.#unset().length > 0
+  }
+
+  /** The values are copies, so what the handler does to its own objects later reaches neither store nor comparison. */
+  changes (): SessionChanges {
+    const set: Record<string, unknown> = {}
+    for (const key in this.#own) {
+      if (this.#own[key] !== undefined && this.#differs(key)) set[key] = copy(this.#own[key])
+    }
+    return { set, unset: this.#unset() }
+  }
+
+  /** The changes are in the store now; what comes after is compared with that. */
+  rebase (changes: SessionChanges): void {
+    this.#record = applyChanges(this.#record, changes)
+    this.#removed = undefined
+  }
+
+  #isStored (key: string): boolean {
+    return Object.hasOwn(this.#record, key) && !isReserved(key) && this.#removed?.has(key) !== true
+  }
+
+  #differs (key: string): boolean {
+    try {
+      return !equal(this.#record[key], this.#own[key])
+    } catch {
+      // A circular value overflows the comparison. Writing it once more is always right.
+      return true
+    }
+  }
+
+  // JSON has no undefined, so a key that was set to it is a key that was removed.
+  #unset (): string[] {
+    const unset = Object.keys(this.#own).filter(key => this.#own[key] === undefined && Object.hasOwn(this.#record, key))
+    for (const key of this.#removed ?? []) if (!Object.hasOwn(this.#own, key)) unset.push(key)
+    return unset
+  }
+}

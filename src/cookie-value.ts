@@ -1,0 +1,46 @@
+import { sign, unsign } from '@fastify/cookie'
+import { SecretError } from './errors'
+import type { Signer } from './types'
+
+/** A session id that a cookie value has proved. */
+export interface Proof {
+  readonly sessionId: string
+  /** Whether the value must be signed anew, because an older secret matched. */
+  readonly renew: boolean
+}
+
+/** Signs with the first secret of an array and verifies with all. The array stays the application's: it may change. */
+export function secretsSigner (secrets: readonly string[], algorithm: string): Signer {
+  return {
+    sign (sessionId) {
+      const first = secrets.find(isUsable)
+      if (first === undefined) throw new SecretError('at least one secret is required')
+      return sign(sessionId, first, algorithm)
+    },
+    unsign (value) {
+      let renew = false
+      for (const secret of secrets) {
+        // With an empty secret everybody can sign.
+        if (!isUsable(secret)) continue
+        const result = unsign(value, secret, algorithm)
+        if (result.valid) return { ...result, renew }
+        renew = true
+      }
+      return { valid: false, renew: false, value: null }
+    }
+  }
+}
+
+/** The session id that a cookie value proves, or null. Whatever comes in, it doesn't throw. */
+export function prove (signer: Signer, value: string): Proof | null {
+  try {
+    const { valid, renew, value: sessionId } = signer.unsign(value)
+    return valid && typeof sessionId === 'string' && sessionId !== '' ? { sessionId, renew } : null
+  } catch {
+    return null
+  }
+}
+
+export function isUsable (secret: string | Buffer): boolean {
+  return (typeof secret === 'string' || Buffer.isBuffer(secret)) && secret.length > 0
+}

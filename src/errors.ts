@@ -1,0 +1,45 @@
+import createError from '@fastify/error'
+
+/** The `secret` option can't sign. Says which of the three forms it must have. */
+export const SecretError = createError<[string]>('FST_ERR_SESSION_SECRET', '%s')
+
+/** An option is of the wrong form. Raised at registration, through `ready()`. */
+export const OptionError = createError<[string]>('FST_ERR_SESSION_OPTION', 'The session option %s')
+
+/** `request.session` is decorated already: by a second registration in this scope, or by another plugin. */
+export const NameTakenError = createError(
+  'FST_ERR_SESSION_NAME_TAKEN',
+  'request.session is already decorated in this scope: register one session plugin per scope, and no other plugin that decorates it'
+)
+
+/** A cookie attribute that was set during a request can't be sent. */
+export const CookieError = createError<[string]>('FST_ERR_SESSION_COOKIE', 'The session cookie %s')
+
+/** The name belongs to the session itself, so no data can be stored under it. */
+export const ReservedKeyError = createError<[string]>(
+  'FST_ERR_SESSION_RESERVED_KEY',
+  "'%s' is a name of the session itself: store your data under another one (the cookie is changed by session.options() and by the attributes of session.cookie)"
+)
+
+/** `idGenerator` gave something that can't be a session id. */
+export const SessionIdError = createError(
+  'FST_ERR_SESSION_ID',
+  'idGenerator must return a non-empty string (and no promise)'
+)
+
+/** The session was destroyed, replaced or has expired since this request loaded it. Nothing was written. */
+export const GoneError = createError(
+  'FST_ERR_SESSION_GONE',
+  'The session is gone: it was destroyed or regenerated, or has expired, since this request loaded it',
+  409
+)
+
+/** The store did not answer within `storeTimeout`. */
+export const StoreTimeoutError = createError<[string, number]>(
+  'FST_ERR_SESSION_STORE_TIMEOUT',
+  "The session store's %s did not answer within %d ms: check that the store can be reached, or raise storeTimeout",
+  503
+)
+
+/** The store failed with something that is no `Error`; the message keeps its words. */
+export const StoreError = createError<[string, string]>('FST_ERR_SESSION_STORE', "The session store's %s failed: %s")

@@ -1,0 +1,118 @@
+import type { FastifyInstance } from 'fastify'
+import { sync as uid } from 'uid-safe'
+import { isUsable, secretsSigner } from './cookie-value'
+import { OptionError, SecretError } from './errors'
+import { checkLifetime } from './session-cookie'
+import { MemoryStore } from './stores/memory'
+import type { SessionStore } from './stores/store'
+import type { CookieOptions, FastifySessionOptions, Signer } from './types'
+import { warnCookieRefused, warnMemoryStore, warnNoTouch, warnShortSecret } from './warnings'
+
+/** The options as the rest of the library sees them: whole, checked, and nobody else's. */
+export interface Settings {
+  readonly signer: Signer
+  readonly cookieName: string
+  readonly cookiePrefix: string
+  readonly cookie: Readonly<CookieOptions>
+  readonly store: SessionStore
+  readonly storeTimeout: number
+  readonly saveUninitialized: boolean
+  readonly rolling: boolean
+  readonly idGenerator: NonNullable<FastifySessionOptions['idGenerator']>
+  /** Throws where a cookie can't carry the attributes. */
+  readonly checkCookie: (options: CookieOptions) => void
+}
+
+const SECRET_LENGTH = 32
+const LONGEST_TIMER = 2 ** 31 - 1
+
+/** @throws FST_ERR_SESSION_SECRET, FST_ERR_SESSION_OPTION */
+export function resolveOptions (fastify: FastifyInstance, options: FastifySessionOptions): Settings {
+  const settings: Settings = {
+    signer: resolveSigner(options),
+    cookieName: options.cookieName || 'sessionId',
+    cookiePrefix: options.cookiePrefix ?? '',
+    cookie: { ...options.cookie, secure: options.cookie?.secure ?? true },
+    store: options.store ?? defaultStore(),
+    storeTimeout: options.storeTimeout ?? 10_000,
+    saveUninitialized: Boolean(options.saveUninitialized ?? true),
+    rolling: Boolean(options.rolling ?? true),
+    idGenerator: options.idGenerator ?? (() => uid(24)),
+    checkCookie
+  }
+
+  // The serializer knows best what a cookie can carry.
+  function checkCookie (cookie: CookieOptions): void {
+    checkLifetime(cookie)
+    const { domain, path, sameSite, priority } = cookie
+    fastify.serializeCookie(settings.cookieName, '', {
+      domain, path: path || '/', sameSite: sameSite ?? undefined, priority
+    })
+  }
+
+  check(typeof settings.cookiePrefix === 'string', 'cookiePrefix must be a string')
+  check(isStore(settings.store), 'store must have the methods get, set and destroy')
+  check(typeof settings.idGenerator === 'function', 'idGenerator must be a function that returns a string')
+  check(settings.storeTimeout > 0 && settings.storeTimeout <= LONGEST_TIMER, 'storeTimeout must be a positive number of milliseconds')
+  try {
+    checkCookie(settings.cookie)
+  } catch (error) {
+    throw new OptionError(`cookie or cookieName can't be sent: ${(error as Error).message}`)
+  }
+  if (settings.rolling && settings.store.touch === undefined) warnNoTouch()
+  warnOfRefusedCookies(settings)
+  return settings
+}
+
+function resolveSigner ({ secret, algorithm = 'sha256' }: FastifySessionOptions): Signer {
+  if (typeof secret === 'string') {
+    if (secret.length < SECRET_LENGTH) throw new SecretError('the secret must have length 32 or greater')
+    return checkedSigner([secret], algorithm)
+  }
+  if (Array.isArray(secret)) {
+    if (secret.length === 0) throw new SecretError('at least one secret is required')
+    if (!secret.every(isUsable)) throw new SecretError('each secret of the array must be a string that is not empty')
+    if (secret.some(({ length }) => length < SECRET_LENGTH)) warnShortSecret()
+    return checkedSigner(secret, algorithm)
+  }
+  if (typeof secret?.sign !== 'function' || typeof secret.unsign !== 'function') {
+    throw new SecretError('the secret option is required, and must be a String, Array of Strings, or a signer object with .sign and .unsign methods')
+  }
+  return secret
+}
+
+function checkedSigner (secrets: string[], algorithm: string): Signer {
+  const signer = secretsSigner(secrets, algorithm)
+  try {
+    signer.sign('')
+  } catch {
+    throw new OptionError(`algorithm '${String(algorithm)}' is not known to this Node.js`)
+  }
+  return signer
+}
+
+function defaultStore (): SessionStore {
+  if (process.env.NODE_ENV === 'production') warnMemoryStore()
+  return new MemoryStore()
+}
+
+function isStore (store: Partial<SessionStore> | null): boolean {
+  return typeof store?.get === 'function' && typeof store.set === 'function' && typeof store.destroy === 'function'
+}
+
+// Warned about and not refused: clients that are no browsers live with such cookies.
+function warnOfRefusedCookies ({ cookieName, cookie: { domain, path, secure, sameSite, partitioned } }: Settings): void {
+  const isHost = cookieName.startsWith('__Host-')
+  if (isHost && domain) warnCookieRefused('a __Host- cookie can have no domain; remove cookie.domain')
+  if (isHost && path && path !== '/') warnCookieRefused('a __Host- cookie must have the path /; remove cookie.path')
+  if (secure) return
+  if (isHost || cookieName.startsWith('__Secure-')) {
+    warnCookieRefused(`a ${isHost ? '__Host-' : '__Secure-'} cookie must be secure; set cookie.secure to true`)
+  }
+  if (sameSite === 'none') warnCookieRefused("a cookie with sameSite 'none' must be secure; set cookie.secure to true")
+  if (partitioned) warnCookieRefused('a partitioned cookie must be secure; set cookie.secure to true')
+}
+
+function check (holds: boolean, requirement: string): void {
+  if (!holds) throw new OptionError(requirement)
+}

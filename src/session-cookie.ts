@@ -1,0 +1,156 @@
+import type { CookieSerializeOptions } from '@fastify/cookie'
+import { CookieError } from './errors'
+import type { SessionRecord } from './stores/store'
+import type { CookieOptions } from './types'
+
+/** What stores keep of a cookie: JSON in express-session's words. */
+export interface CookieRecord {
+  expires: Date | null
+  originalMaxAge: number | null
+  path: string
+  httpOnly: boolean
+  secure: SessionCookie['secure']
+  sameSite: SessionCookie['sameSite']
+  domain: string | null
+  partitioned: boolean | undefined
+}
+
+/** The attributes and the lifetime of one session's cookie. */
+export class SessionCookie {
+  path: string
+  httpOnly: boolean
+  secure: CookieOptions['secure'] | null
+  sameSite: CookieOptions['sameSite'] | null
+  domain: string | null
+  partitioned: boolean | undefined
+  priority: CookieOptions['priority']
+  /** In milliseconds; null for a browser-session cookie and for a fixed `expires`. */
+  originalMaxAge: number | null
+  #expires: Date | null
+  #lifetimeWasSet = false
+
+  /** The cookie of a new session. */
+  constructor (options: CookieOptions, overHttps: boolean) {
+    this.path = options.path || '/'
+    this.httpOnly = options.httpOnly ?? true
+    this.secure = options.secure ?? null
+    this.sameSite = options.sameSite || null
+    this.domain = options.domain || null
+    this.partitioned = options.partitioned
+    this.priority = options.priority
+    if (this.secure === 'auto') {
+      this.secure = overHttps
+      // Browsers refuse SameSite=None without Secure.
+      if (!overHttps) this.sameSite = 'lax'
+    }
+    this.originalMaxAge = options.maxAge || null
+    this.#expires = options.expires ? new Date(options.expires) : null
+    this.touch()
+  }
+
+  /**
+   * Takes the lifetime from a stored record, and only that: a configuration that was hardened since the record was
+   * written must win over the attributes in it.
+   */
+  restore (stored: SessionRecord, rolling: boolean): void {
+    const originalMaxAge = (stored.cookie as CookieRecord | undefined | null)?.originalMaxAge
+    if (originalMaxAge && isLifetime(originalMaxAge)) this.originalMaxAge = originalMaxAge
+    const expires = expiryOf(stored)
+    if (rolling || Number.isNaN(expires)) this.touch()
+    if (!Number.isNaN(expires) && (!rolling || this.originalMaxAge === null)) this.#expires = new Date(expires)
+  }
+
+  get expires (): Date | null {
+    return this.#expires
+  }
+
+  set expires (date: Date | string | number | null | undefined | false) {
+    this.#expires = date ? checkedDate(new Date(date), 'expires is no date') : null
+    this.#lifetimeWasSet = true
+  }
+
+  get maxAge (): number | null {
+    return this.#expires === null ? null : this.#expires.getTime() - Date.now()
+  }
+
+  set maxAge (milliseconds: number | null | undefined) {
+    this.#expires = milliseconds == null ? null : dateAfter(milliseconds)
+    this.originalMaxAge = milliseconds ?? null
+    this.#lifetimeWasSet = true
+  }
+
+  /** Whether `maxAge` or `expires` was set by hand since the session was written last. */
+  get lifetimeWasSet (): boolean {
+    return this.#lifetimeWasSet
+  }
+
+  /** Starts the lifetime anew. Does nothing without a `maxAge`. */
+  touch (): void {
+    if (this.originalMaxAge) this.#expires = dateAfter(this.originalMaxAge)
+  }
+
+  /** The session was written with this cookie. */
+  markWritten (): void {
+    this.#lifetimeWasSet = false
+  }
+
+  /** What the Set-Cookie header says. The keys are all there, because `@fastify/cookie` puts defaults where one is not. */
+  attributes (): CookieSerializeOptions {
+    return {
+      domain: this.domain ?? undefined,
+      path: this.path,
+      expires: this.#expires ?? undefined,
+      httpOnly: this.httpOnly,
+      secure: this.secure ?? undefined,
+      partitioned: this.partitioned,
+      sameSite: this.sameSite ?? false,
+      priority: this.priority
+    }
+  }
+
+  toJSON (): CookieRecord {
+    return {
+      expires: this.#expires,
+      originalMaxAge: this.originalMaxAge,
+      path: this.path,
+      httpOnly: this.httpOnly,
+      secure: this.secure,
+      sameSite: this.sameSite,
+      domain: this.domain,
+      partitioned: this.partitioned
+    }
+  }
+}
+
+/** Whether the record's own expiry has passed. One that can't be read counts as none. */
+export function isExpired (record: SessionRecord): boolean {
+  return expiryOf(record) <= Date.now()
+}
+
+/** When the record expires by its own word, in milliseconds since the epoch; NaN when it doesn't say. */
+export function expiryOf (record: SessionRecord): number {
+  const expires = (record.cookie as CookieRecord | undefined | null)?.expires as unknown
+  if (!expires) return NaN
+  return expires instanceof Date ? expires.getTime() : new Date(expires as string).getTime()
+}
+
+/** @throws FST_ERR_SESSION_COOKIE when the lifetime in the options can't be one */
+export function checkLifetime (options: CookieOptions): void {
+  const { maxAge, expires } = options
+  if (maxAge != null) dateAfter(maxAge)
+  if (expires) checkedDate(new Date(expires), 'expires is no date')
+}
+
+function dateAfter (milliseconds: number): Date {
+  if (!isLifetime(milliseconds)) throw new CookieError('maxAge must be a number of milliseconds that leads to a date')
+  return new Date(Date.now() + milliseconds)
+}
+
+function checkedDate (date: Date, problem: string): Date {
+  if (Number.isNaN(date.getTime())) throw new CookieError(problem)
+  return date
+}
+
+function isLifetime (milliseconds: unknown): milliseconds is number {
+  return typeof milliseconds === 'number' && !Number.isNaN(new Date(Date.now() + milliseconds).getTime())
+}

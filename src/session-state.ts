@@ -1,0 +1,254 @@
+import type { FastifyReply, FastifyRequest, Session as FastifySession } from 'fastify'
+import { Draft } from './changes'
+import { GoneError, SessionIdError } from './errors'
+import type { Settings } from './options'
+import type { Repository } from './repository'
+import { createSession } from './session'
+import { expiryOf, SessionCookie } from './session-cookie'
+import type { Answer } from './stores/call'
+import type { SessionChanges, SessionRecord } from './stores/store'
+import type { CookieOptions, FastifySessionObject } from './types'
+import { warnHijacked, warnLateChange, warnReplaced } from './warnings'
+
+/** What every session of one registration shares. */
+export interface Context {
+  readonly settings: Settings
+  readonly repository: Repository
+}
+
+/** Where a session came from. */
+export interface Origin {
+  readonly request: FastifyRequest
+  /** Unknown outside the normal course of a request. */
+  readonly reply?: FastifyReply
+  readonly cookieOptions: CookieOptions
+  /** Of a session that has an id already. */
+  readonly sessionId?: string
+  /** The signed id as it came in, when it may go out again as it is. */
+  readonly signedId?: string
+  /** What the store has under that id. */
+  readonly record?: SessionRecord
+}
+
+/** One session as one request knows it: what the store has, what changed, and what became of it. */
+export class SessionState {
+  readonly request: FastifyRequest
+  /** `replaced` by regenerate or reload; `gone` from the store, as a write found out. */
+  status: 'live' | 'replaced' | 'destroyed' | 'gone' = 'live'
+  /** Whether the store has it. */
+  isStored: boolean
+  /** Whether this request wrote it already, by save() or regenerate(). */
+  wasWritten = false
+  /** Whether touch() was called. */
+  wasTouched = false
+  /** Whether the reply has taken what it needs: later changes come too late. */
+  isSealed = false
+
+  draft: Draft
+  readonly #context: Context
+  readonly #origin: Origin
+  #cookieOptions: CookieOptions
+  #sessionId: string | undefined
+  #signedId: string | undefined
+  #cookie: SessionCookie | undefined
+  #session: FastifySessionObject | undefined
+  #optionsWereSet = false
+  #isWatched = false
+
+  constructor (context: Context, origin: Origin) {
+    this.#context = context
+    this.#origin = origin
+    this.request = origin.request
+    this.#cookieOptions = origin.cookieOptions
+    this.#sessionId = origin.sessionId
+    this.#signedId = origin.signedId
+    this.isStored = origin.record !== undefined
+    this.draft = new Draft(origin.record ?? {})
+  }
+
+  /** Made on first use: a visitor who gets no session costs no id. */
+  get sessionId (): string {
+    return (this.#sessionId ??= newSessionId(this.#context.settings, this.request))
+  }
+
+  get signedId (): string {
+    return (this.#signedId ??= this.#context.settings.signer.sign(this.sessionId))
+  }
+
+  get cookie (): SessionCookie {
+    if (this.#cookie === undefined) {
+      this.#cookie = new SessionCookie(this.#cookieOptions, this.isOverHttps)
+      if (this.#origin.record !== undefined) this.#cookie.restore(this.#origin.record, this.#context.settings.rolling)
+    }
+    return this.#cookie
+  }
+
+  /** The object in the handler's hand. */
+  get session (): FastifySessionObject {
+    return (this.#session ??= createSession(this))
+  }
+
+  get isOverHttps (): boolean {
+    return this.request.protocol === 'https'
+  }
+
+  /** Whether the visitor's cookie can't be used as it came, because an older secret signed it. */
+  get mustSignAnew (): boolean {
+    return this.isStored && this.#origin.signedId === undefined
+  }
+
+  /** Whether touch(), options() or the cookie's setters moved the session's lifetime since it was written. */
+  get lifetimeWasSet (): boolean {
+    return this.#optionsWereSet || this.#cookie?.lifetimeWasSet === true
+  }
+
+  /**
+   * Whether half of the session's life has passed since its record was written. An older deployment on the same store
+   * judges by the record's own expiry, so it must not grow too old.
+   */
+  get recordIsAging (): boolean {
+    const { originalMaxAge } = this.cookie
+    if (originalMaxAge === null || this.#origin.record === undefined) return false
+    return expiryOf(this.#origin.record) - Date.now() < originalMaxAge / 2
+  }
+
+  isModified (): boolean {
+    return this.draft.isChanged()
+  }
+
+  /** Sets cookie options for this session. */
+  setCookieOptions (options: Partial<CookieOptions>): void {
+    const { originalMaxAge, expires } = this.cookie
+    this.#cookieOptions = {
+      ...this.#cookieOptions, maxAge: originalMaxAge ?? undefined, expires: expires ?? undefined, ...options
+    }
+    this.#cookie = new SessionCookie(this.#cookieOptions, this.isOverHttps)
+    this.#optionsWereSet = true
+  }
+
+  /** Writes what changed, or all of a new session. */
+  save (answer: Answer<void>): void {
+    if (this.status !== 'live') {
+      answer(new GoneError())
+      return
+    }
+    const { repository } = this.#context
+    let changes: SessionChanges
+    let sessionId: string
+    try {
+      sessionId = this.sessionId
+      changes = this.draft.changes()
+    } catch (error) {
+      answer(error as Error)
+      return
+    }
+    if (!this.cookie.lifetimeWasSet) this.cookie.touch()
+    const written = (): void => {
+      this.isStored = true
+      this.wasWritten = true
+      this.#optionsWereSet = false
+      this.cookie.markWritten()
+      this.draft.rebase(changes)
+      answer(null)
+    }
+    if (!this.isStored) {
+      repository.create(sessionId, { ...changes.set, cookie: this.cookie }, error => error === null ? written() : answer(error))
+      return
+    }
+    repository.update(sessionId, changes, this.session, (error, found) => {
+      if (error === null && found === true) {
+        written()
+        return
+      }
+      if (error === null) this.status = 'gone'
+      answer(error ?? new GoneError())
+    })
+  }
+
+  /** Moves the expiry in the store. */
+  touch (answer: Answer<void>): void {
+    this.#context.repository.touch(this.sessionId, this.session, (error, found) => {
+      if (error === null && found === false) this.status = 'gone'
+      answer(error ?? (this.status === 'gone' ? new GoneError() : null))
+    })
+  }
+
+  /** A new session for the same visitor, with a new id, which takes the named data along. Writes it; ends this one. */
+  regenerate (keys: readonly string[], answer: Answer<void>): void {
+    const next = this.#successor({ sessionId: newSessionId(this.#context.settings, this.request) })
+    for (const key of keys) if (this.draft.has(key)) next.draft.set(key, this.draft.get(key))
+    this.#end(error => {
+      if (error !== null) {
+        answer(error)
+        return
+      }
+      this.#replaceBy(next)
+      next.save(answer)
+    })
+  }
+
+  /** The session as the store has it now. Nothing changes when that can't be had. */
+  reload (answer: Answer<void>): void {
+    this.#context.repository.load(this.sessionId, (error, record) => {
+      if (error !== null || (record === undefined && this.isStored)) {
+        answer(error ?? new GoneError())
+        return
+      }
+      const next = this.#successor({ sessionId: this.sessionId, signedId: this.#origin.signedId, record })
+      next.wasWritten = this.wasWritten
+      next.wasTouched = this.wasTouched
+      this.#replaceBy(next)
+      answer(null)
+    })
+  }
+
+  destroy (answer: Answer<void>): void {
+    this.#end(error => {
+      if (error === null) this.status = 'destroyed'
+      this.#show(null)
+      answer(error)
+    })
+  }
+
+  /** A handler changed the session. Where that comes too late, it is said aloud. */
+  noteChange (): void {
+    const { reply } = this.#origin
+    if (this.status === 'replaced' || this.status === 'destroyed') warnReplaced()
+    else if (this.isSealed) warnLateChange()
+    else if (reply !== undefined && !this.#isWatched) {
+      // Hooks don't run on a hijacked reply, so the end of the response is all there is to notice it by.
+      this.#isWatched = true
+      reply.raw.once('finish', () => {
+        if (!this.isSealed && this.status === 'live' && this.isModified()) warnHijacked()
+      })
+    }
+  }
+
+  #end (answer: Answer<void>): void {
+    // Without an id nobody can have stored it.
+    if (this.#sessionId === undefined) answer(null)
+    else this.#context.repository.destroy(this.#sessionId, answer)
+  }
+
+  #successor (what: Pick<Origin, 'sessionId' | 'signedId' | 'record'>): SessionState {
+    const { request, reply } = this.#origin
+    const { originalMaxAge, expires } = this.cookie
+    const lifetime = originalMaxAge === null ? { expires: expires ?? undefined } : { maxAge: originalMaxAge }
+    return new SessionState(this.#context, { request, reply, cookieOptions: { ...this.#cookieOptions, ...lifetime }, ...what })
+  }
+
+  #replaceBy (next: SessionState): void {
+    this.status = 'replaced'
+    this.#show(next.session)
+  }
+
+  #show (session: FastifySessionObject | null): void {
+    (this.request as { session: FastifySession | null }).session = session
+  }
+}
+
+function newSessionId ({ idGenerator }: Settings, request: FastifyRequest): string {
+  const sessionId: unknown = idGenerator(request)
+  if (typeof sessionId !== 'string' || sessionId === '') throw new SessionIdError()
+  return sessionId
+}

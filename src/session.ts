@@ -1,0 +1,164 @@
+import { inspect } from 'node:util'
+import type { SessionState } from './session-state'
+import type { Answer } from './stores/call'
+import type { Callback, CookieOptions, FastifySessionObject } from './types'
+
+const kState = Symbol('session state')
+
+/**
+ * The API of a session. What a handler gets is a proxy of it (see `createSession`) that shows the session's data as
+ * properties of its own, so the methods find their state by a symbol and not in private fields.
+ */
+class Session {
+  readonly [kState]: SessionState
+
+  constructor (state: SessionState) {
+    this[kState] = state
+  }
+
+  get sessionId (): string {
+    return this[kState].sessionId
+  }
+
+  get encryptedSessionId (): string {
+    return this[kState].signedId
+  }
+
+  touch (): void {
+    this[kState].cookie.touch()
+    this[kState].wasTouched = true
+  }
+
+  options (options: Partial<CookieOptions>): void {
+    if (Object.keys(options).length > 0) this[kState].setCookieOptions(options)
+  }
+
+  regenerate (keys?: readonly string[] | Callback, callback?: Callback): Promise<void> | undefined {
+    if (typeof keys === 'function') return this.regenerate([], keys)
+    return answered(callback, answer => this[kState].regenerate(keys ?? [], answer))
+  }
+
+  destroy (callback?: Callback): Promise<void> | undefined {
+    return answered(callback, answer => this[kState].destroy(answer))
+  }
+
+  reload (callback?: Callback): Promise<void> | undefined {
+    return answered(callback, answer => this[kState].reload(answer))
+  }
+
+  save (callback?: Callback): Promise<void> | undefined {
+    return answered(callback, answer => this[kState].save(answer))
+  }
+
+  get (key: string): unknown {
+    return key === 'cookie' ? this[kState].cookie : this[kState].draft.get(key)
+  }
+
+  set (key: string, value: unknown): void {
+    write(this[kState], key, value)
+  }
+
+  data (): Record<string, unknown> {
+    return this[kState].draft.toObject()
+  }
+
+  isModified (): boolean {
+    return this[kState].isModified()
+  }
+
+  isSaved (): boolean {
+    return this[kState].isStored && !this[kState].isModified()
+  }
+
+  /** Shows data and cookie to console.log, and not the id. */
+  [inspect.custom] (): object {
+    const { draft, cookie } = this[kState]
+    return { cookie: cookie.toJSON(), ...draft.toObject() }
+  }
+}
+
+// One visitor's write to it would show up in every session.
+Object.freeze(Session.prototype)
+
+// Own properties are the cookie and the data; everything else is the API. The target itself has neither.
+const traps: ProxyHandler<Session> = {
+  get (target, key, receiver) {
+    if (typeof key === 'symbol') return Reflect.get(target, key, receiver)
+    if (key === 'cookie') return target[kState].cookie
+    const value = target[kState].draft.get(key)
+    return value === undefined ? Reflect.get(target, key, receiver) : value
+  },
+
+  set (target, key, value) {
+    if (typeof key === 'symbol') return Reflect.set(target, key, value)
+    write(target[kState], key, value)
+    return true
+  },
+
+  has (target, key) {
+    return isOwn(target, key) || Reflect.has(target, key)
+  },
+
+  deleteProperty (target, key) {
+    if (typeof key === 'symbol') return Reflect.deleteProperty(target, key)
+    target[kState].draft.delete(key)
+    target[kState].noteChange()
+    return true
+  },
+
+  ownKeys (target) {
+    return ['cookie', ...target[kState].draft.keys()]
+  },
+
+  getOwnPropertyDescriptor (target, key) {
+    if (!isOwn(target, key)) return undefined
+    return { value: traps.get?.(target, key, target), writable: true, enumerable: true, configurable: true }
+  },
+
+  defineProperty (target, key, descriptor) {
+    if (typeof key === 'symbol') return Reflect.defineProperty(target, key, descriptor)
+    if (!('value' in descriptor)) return false
+    write(target[kState], key, descriptor.value)
+    return true
+  },
+
+  // Data must stay changeable to be storable.
+  preventExtensions: () => false
+}
+
+/** The object that a handler holds. */
+export function createSession (state: SessionState): FastifySessionObject {
+  return new Proxy(new Session(state), traps) as unknown as FastifySessionObject
+}
+
+/** The state behind a session object; undefined for any other value. */
+export function stateOf (value: unknown): SessionState | undefined {
+  return value instanceof Session ? value[kState] : undefined
+}
+
+function write (state: SessionState, key: string, value: unknown): void {
+  state.draft.set(key, value)
+  state.noteChange()
+}
+
+function isOwn (target: Session, key: string | symbol): boolean {
+  return typeof key === 'string' && (key === 'cookie' || target[kState].draft.has(key))
+}
+
+/** Runs an operation in both call forms. What it throws before its answer is the answer. */
+function answered (callback: Callback | undefined, operation: (answer: Answer<void>) => void): Promise<void> | undefined {
+  if (callback === undefined) {
+    return new Promise((resolve, reject) => operation(error => error === null ? resolve() : reject(error)))
+  }
+  let isAnswered = false
+  try {
+    operation(error => {
+      isAnswered = true
+      callback(error)
+    })
+  } catch (thrown) {
+    // By the callback itself: that is the caller's.
+    if (isAnswered) throw thrown
+    callback(thrown)
+  }
+}

@@ -1,0 +1,61 @@
+import { StoreError, StoreTimeoutError } from '../errors'
+import type { SessionStore } from './store'
+
+export type Answer<T> = (error: Error | null, value?: T) => void
+type Method = 'get' | 'set' | 'destroy' | 'touch' | 'update'
+
+/**
+ * One call to any store, answered exactly once: by its callback, by its promise or by the time limit, whichever comes
+ * first. A store that answers before it returns is answered for synchronously.
+ *
+ * @param timeout in milliseconds
+ */
+export function callStore<T> (store: SessionStore, method: Method, args: unknown[], timeout: number, answer: Answer<T>): void {
+  let answered = false
+  let returned = false
+  let timer: NodeJS.Timeout | undefined
+  let early: [Error | null, T?] | undefined
+
+  function settle (failure: unknown, value?: T): void {
+    if (answered) return
+    answered = true
+    clearTimeout(timer)
+    const error = failure ? toError(failure, method) : null
+    if (!returned) {
+      // What follows may throw, and must not do so inside the store.
+      early = [error, value]
+      return
+    }
+    try {
+      answer(error, value)
+    } catch (thrown) {
+      // The same for a late answer: let it surface where no store can catch it and call back again.
+      queueMicrotask(() => { throw thrown })
+    }
+  }
+
+  let result: unknown
+  let promiseCounts = false
+  try {
+    const fn = store[method] as (...args: unknown[]) => unknown
+    promiseCounts = fn.length <= args.length
+    result = fn.call(store, ...args, settle)
+  } catch (thrown) {
+    settle(thrown ?? new Error('unknown'))
+  }
+  if (isPromise(result)) {
+    // A rejection always counts, and must be handled even after the answer.
+    result.then(promiseCounts ? value => settle(null, value as T) : undefined, error => settle(error ?? new Error('unknown')))
+  }
+  returned = true
+  if (early !== undefined) answer(...early)
+  else timer = setTimeout(() => settle(new StoreTimeoutError(method, timeout)), timeout)
+}
+
+function isPromise (value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as PromiseLike<unknown> | undefined)?.then === 'function'
+}
+
+function toError (failure: unknown, method: Method): Error {
+  return typeof failure === 'object' ? failure as Error : new StoreError(method, String(failure))
+}

@@ -1,0 +1,163 @@
+import { EventEmitter } from 'node:events'
+import { applyChanges, copy } from '../changes'
+import { isExpired, SessionCookie } from '../session-cookie'
+import type { Callback, CallbackSession } from '../types'
+import type { SessionChanges, SessionRecord, SessionStore } from './store'
+import type * as Fastify from 'fastify'
+
+export interface MemoryStoreOptions {
+  /**
+   * How many sessions are kept. When one more comes, the one that was used longest ago goes.
+   *
+   * @default Infinity
+   */
+  max?: number
+}
+
+export interface MemoryStore extends EventEmitter, Required<SessionStore> {
+  /** The records by session id. */
+  store: Map<string, Fastify.Session>
+}
+
+interface MemoryStoreConstructor {
+  new (map?: Map<string, Fastify.Session>, options?: MemoryStoreOptions): MemoryStore
+  (map?: Map<string, Fastify.Session>, options?: MemoryStoreOptions): MemoryStore
+  prototype: MemoryStore
+}
+
+interface Internals {
+  store: Map<string, SessionRecord>
+  [kMax]: number
+  [kSweep]: Iterator<[string, SessionRecord]> | undefined
+}
+
+const kMax = Symbol('max')
+const kSweep = Symbol('sweep')
+
+// Enough to see every session before as many have come again, and too few to be felt.
+const SWEPT_PER_WRITE = 8
+const SLICE = 2_000
+
+/**
+ * Keeps sessions in this process. Expired ones are dropped when they are asked for and, a few with each write, in
+ * passing: no timer, no pause. Callbacks are called synchronously.
+ *
+ * A function and no class: stores written for express-session inherit by `Store.call(this)`.
+ */
+export const MemoryStore = function (this: EventEmitter & Internals, map = new Map(), { max = Infinity } = {}) {
+  if (!(this instanceof MemoryStore)) return new MemoryStore(map, { max })
+  EventEmitter.call(this)
+  this.store = map
+  this[kMax] = max
+  this[kSweep] = undefined
+} as unknown as MemoryStoreConstructor
+
+MemoryStore.prototype = Object.create(EventEmitter.prototype, { constructor: { value: MemoryStore, writable: true, configurable: true } })
+
+Object.assign(MemoryStore.prototype, {
+  get (this: Internals, sessionId: string, callback: CallbackSession) {
+    callback(null, find(this, sessionId) as Fastify.Session | undefined)
+  },
+
+  set (this: Internals, sessionId: string, session: Fastify.Session, callback: Callback) {
+    const { cookie, ...data } = session as unknown as SessionRecord
+    write(this, sessionId, { ...copy(data), ...(cookie !== undefined && { cookie: cookieRecord(cookie) }) })
+    callback()
+  },
+
+  destroy (this: Internals, sessionId: string, callback: Callback) {
+    this.store.delete(sessionId)
+    callback()
+  },
+
+  touch (this: Internals, sessionId: string, session: Fastify.Session, callback: Answer) {
+    const record = find(this, sessionId)
+    // The one part of a record that is replaced in place. A request that holds the record sees a later expiry.
+    if (record !== undefined) record.cookie = cookieRecord(session.cookie)
+    callback(null, record !== undefined)
+  },
+
+  update (this: Internals, sessionId: string, changes: SessionChanges, session: Fastify.Session, callback: Answer) {
+    const record = find(this, sessionId)
+    if (record !== undefined) {
+      write(this, sessionId, { ...applyChanges(record, changes), cookie: cookieRecord(session.cookie) })
+    }
+    callback(null, record !== undefined)
+  },
+
+  all (this: Internals, callback: Answer) {
+    const sessions: Record<string, SessionRecord> = Object.create(null)
+    for (const [sessionId, record] of this.store) {
+      if (!isExpired(record)) sessions[sessionId] = copy(record)
+    }
+    callback(null, sessions)
+  },
+
+  length (this: Internals, callback: Answer) {
+    let count = 0
+    const records = this.store.values()
+    const countSlice = (): void => {
+      for (let i = 0; i < SLICE; i++) {
+        const { done, value } = records.next()
+        if (done) {
+          callback(null, count)
+          return
+        }
+        if (!isExpired(value)) count++
+      }
+      setImmediate(countSlice)
+    }
+    countSlice()
+  },
+
+  clear (this: Internals, callback?: Callback) {
+    this.store.clear()
+    callback?.()
+  }
+})
+
+type Answer = (error: null, value?: unknown) => void
+
+function find (store: Internals, sessionId: string): SessionRecord | undefined {
+  const record = store.store.get(sessionId)
+  if (record === undefined) return undefined
+  if (isExpired(record)) {
+    store.store.delete(sessionId)
+    return undefined
+  }
+  // To the end of the line: the first key of the map is the one that was used longest ago.
+  if (store[kMax] !== Infinity) {
+    store.store.delete(sessionId)
+    store.store.set(sessionId, record)
+  }
+  return record
+}
+
+function write (store: Internals, sessionId: string, record: SessionRecord): void {
+  if (store[kMax] !== Infinity) {
+    store.store.delete(sessionId)
+    for (const oldest of store.store.keys()) {
+      if (store.store.size < store[kMax]) break
+      store.store.delete(oldest)
+    }
+  }
+  store.store.set(sessionId, record)
+  sweep(store)
+}
+
+// Goes round the map, a few entries at a time. A Map's iterator lives with its map, so nothing is copied for it.
+function sweep (store: Internals): void {
+  const entries = store[kSweep] ??= store.store.entries()
+  for (let i = 0; i < SWEPT_PER_WRITE; i++) {
+    const { done, value } = entries.next()
+    if (done) {
+      store[kSweep] = undefined
+      return
+    }
+    if (isExpired(value[1])) store.store.delete(value[0])
+  }
+}
+
+function cookieRecord (cookie: unknown): unknown {
+  return copy(cookie instanceof SessionCookie ? cookie.toJSON() : cookie)
+}

@@ -1,0 +1,49 @@
+import type * as Fastify from 'fastify'
+import type { Callback, CallbackSession } from '../types'
+
+/** What a store keeps of a session: its data by top-level key, and its cookie. */
+export type SessionRecord = Record<string, unknown>
+
+/** What a request changed in a session, by top-level key. */
+export interface SessionChanges {
+  /** Keys that are new or have another value. The values belong to the store: nobody else holds them. */
+  readonly set: Readonly<Record<string, unknown>>
+  /** Keys that were removed. */
+  readonly unset: readonly string[]
+}
+
+/**
+ * What a store does for the library. The first three methods are all it needs; each further one is used where it
+ * is there. A method answers through its callback, or by a promise when it declares no callback parameter.
+ */
+export interface SessionStore {
+  /** Answers the session's record, or nothing when there is none (or it has expired). */
+  get(sessionId: string, callback: CallbackSession): void
+
+  /** Writes the whole session, until `session.cookie.expires` where that is set. */
+  set(sessionId: string, session: Fastify.Session, callback: Callback): void
+
+  /** Removes the session. No error when it is not there. */
+  destroy(sessionId: string, callback: Callback): void
+
+  /**
+   * Moves the expiry to `session.cookie.expires` and nothing else. Never creates a session; may answer `false` where
+   * there was none. A store that has it keeps the expiry: the library no longer judges by the record's own.
+   */
+  touch?(sessionId: string, session: Fastify.Session, callback: (error?: any, found?: any) => void): void
+
+  /**
+   * Applies the changes, the new cookie and its expiry in one atomic step, only if the session is still there.
+   * Answers `false` where it was not.
+   */
+  update?(sessionId: string, changes: SessionChanges, session: Fastify.Session, callback: (error?: any, found?: any) => void): void
+
+  /** All sessions. */
+  all?(callback: (error: any, sessions?: any) => void): void
+
+  /** The number of sessions. */
+  length?(callback: (error: any, length?: any) => void): void
+
+  /** Removes all sessions. */
+  clear?(callback?: Callback): void
+}

@@ -1,0 +1,226 @@
+import type { CookieSerializeOptions } from '@fastify/cookie'
+import type * as Fastify from 'fastify'
+import type { SessionStore } from './stores/store'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /**
+     * Loads the session that a signed cookie value names and puts it on `request.session`, outside the normal
+     * course of a request: in a WebSocket upgrade, for instance. A missing, forged or unknown value gives a new,
+     * unsaved session, not an error. Answers synchronously when the store does.
+     *
+     * @param sessionId the cookie's value, with or without `cookiePrefix`
+     * @param request any object; it gets a property `session`
+     * @param cookieOptions replace those of the registration for this session
+     * @param callback gets the store's error, if any
+     */
+    decryptSession<Request extends Record<string, any> = FastifyRequest>(sessionId: string | undefined, request: Request, cookieOptions: CookieOptions, callback: Callback): void
+    decryptSession<Request extends Record<string, any> = FastifyRequest>(sessionId: string | undefined, request: Request, callback: Callback): void
+    decryptSession<Request extends Record<string, any> = FastifyRequest>(sessionId: string | undefined, request: Request, cookieOptions?: CookieOptions): Promise<void>
+  }
+
+  interface FastifyRequest {
+    /** The visitor's session. */
+    session: FastifySessionObject
+
+    /** The store that the plugin was registered with. */
+    sessionStore: Readonly<SessionStore>
+  }
+
+  /** The data of a session. Extend it by module augmentation. */
+  interface Session extends CookieData {}
+}
+
+interface CookieData {
+  /** The session's cookie. Changes of its attributes go out with the reply. */
+  cookie: {
+    /** The lifetime that `touch()` starts anew, in milliseconds; null for a browser-session or a fixed `expires`. */
+    originalMaxAge: number | null
+    /** Milliseconds until the session ends. Setting it sets `expires` and `originalMaxAge`. */
+    maxAge?: number | null
+    signed?: boolean
+    expires?: Date | null
+    httpOnly?: boolean
+    path?: string
+    domain?: string
+    secure?: boolean | 'auto'
+    sameSite?: boolean | 'lax' | 'strict' | 'none'
+    partitioned?: boolean
+    priority?: 'low' | 'medium' | 'high'
+  }
+}
+
+export type Callback = (error?: any) => void
+export type CallbackSession = (error: any, result?: Fastify.Session | null) => void
+
+/** What a custom signer answers for a cookie value. */
+export interface UnsignResult {
+  valid: boolean
+  /** True where the value should be signed anew, because an older secret matched. */
+  renew: boolean
+  /** The session id; null when not valid. */
+  value: string | null
+}
+
+/** A signer of your own, in the form of `@fastify/cookie`'s. */
+export interface Signer {
+  sign: (value: string) => string
+  unsign: (input: string) => UnsignResult
+}
+
+export interface CookieOptions extends Omit<CookieSerializeOptions, 'signed' | 'maxAge' | 'httpOnly' | 'secure' | 'encode'> {
+  /**
+   * How long the session and its cookie live, in milliseconds. Sent as `Expires`. Wins over `expires`.
+   *
+   * @default undefined, a cookie that ends with the browser's session
+   */
+  maxAge?: number
+  /**
+   * Keeps scripts in the page from reading the cookie.
+   *
+   * @default true
+   */
+  httpOnly?: boolean
+  /**
+   * Sends the cookie over https only. With `true`, a request over plain http saves nothing and gets no cookie.
+   * With `'auto'`, the cookie is secure over https, and over http it is not and has `SameSite=Lax`.
+   *
+   * @default true
+   */
+  secure?: boolean | 'auto'
+}
+
+export interface FastifySessionOptions {
+  /**
+   * What the cookies are signed with: a string of 32 or more characters; an array, of which the first signs and all
+   * verify, and which the application may change while it runs; or a signer object.
+   */
+  secret: string | string[] | Signer
+  /**
+   * The hash of the signature, by Node's name for it. Not used with a signer object.
+   *
+   * @default 'sha256'
+   */
+  algorithm?: string
+  /**
+   * The name of the session cookie.
+   *
+   * @default 'sessionId'
+   */
+  cookieName?: string
+  /**
+   * What stands before the signed id in the cookie's value. `'s:'` is express-session's.
+   *
+   * @default ''
+   */
+  cookiePrefix?: string
+  /** The attributes of the session cookie. */
+  cookie?: CookieOptions
+  /**
+   * Where the sessions are kept. Stores written for express-session work.
+   *
+   * @default new MemoryStore()
+   */
+  store?: SessionStore
+  /**
+   * How long one call to the store may take, in milliseconds. After that the request fails with
+   * `FST_ERR_SESSION_STORE_TIMEOUT` (503).
+   *
+   * @default 10000
+   */
+  storeTimeout?: number
+  /**
+   * Saves a new session that nothing was stored in, and sends its cookie. With `false`, visitors get no cookie before
+   * there is something to remember.
+   *
+   * @default true
+   */
+  saveUninitialized?: boolean
+  /**
+   * Starts the session's lifetime anew, and sends its cookie, with each response. With `false`, only a change does.
+   *
+   * @default true
+   */
+  rolling?: boolean
+  /**
+   * Makes the id of a new session. Must be unguessable.
+   *
+   * @default 24 random bytes by `uid-safe`, 32 url-safe characters
+   */
+  idGenerator?(request?: Fastify.FastifyRequest): string
+}
+
+export interface FastifySessionObject extends Fastify.Session {
+  /** The session's id. Whoever has it and the secret has the session: don't log it. */
+  sessionId: string
+
+  /** The signed id, as the cookie carries it, without `cookiePrefix`. */
+  encryptedSessionId: string
+
+  /** Starts the lifetime anew: `cookie.expires` becomes now + `originalMaxAge`. Does nothing without a `maxAge`. */
+  touch(): void
+
+  /**
+   * Replaces the session by a new one with a new id, which is written at once, and destroys the old one. Call it when a
+   * visitor logs in or gains rights (session fixation, OWASP ASVS 7.2.4). `request.session` is a new object afterwards.
+   *
+   * @param keys the names of the data to take along; none by default
+   * @param callback gets the store's error; without one a promise is returned
+   */
+  regenerate(callback: Callback): void
+  regenerate(keys: string[], callback: Callback): void
+  regenerate(): Promise<void>
+  regenerate(keys: string[]): Promise<void>
+
+  /**
+   * Changes the attributes of this session's cookie. `maxAge` (milliseconds) and `expires` are kept with the session;
+   * the other attributes hold for this request.
+   *
+   * @throws FST_ERR_SESSION_COOKIE when a cookie can't carry them
+   */
+  options(options: Partial<CookieOptions>): void
+
+  /**
+   * Ends the session: removes it from the store and its cookie from the browser. `request.session` is null afterwards.
+   *
+   * @param callback gets the store's error; without one a promise is returned
+   */
+  destroy(callback: Callback): void
+  destroy(): Promise<void>
+
+  /**
+   * Loads the session from the store again; unsaved changes are dropped. `request.session` is a new object afterwards.
+   * When that fails, the session stays as it was.
+   *
+   * @param callback gets the store's error, or FST_ERR_SESSION_GONE; without one a promise is returned
+   */
+  reload(callback: Callback): void
+  reload(): Promise<void>
+
+  /**
+   * Writes what changed to the store now, instead of when the reply goes out.
+   *
+   * @param callback gets the store's error, or FST_ERR_SESSION_GONE; without one a promise is returned
+   */
+  save(callback: Callback): void
+  save(): Promise<void>
+
+  /**
+   * Stores a value.
+   *
+   * @throws FST_ERR_SESSION_RESERVED_KEY for a name of the session's own
+   */
+  set<K extends keyof Fastify.Session>(key: K, value: Fastify.Session[K]): void
+
+  /** The value that was stored under a name, or undefined. Sees the session's own data only. */
+  get<K extends keyof Fastify.Session>(key: K): Fastify.Session[K] | undefined
+
+  /** All data as a plain object, without the cookie. */
+  data(): Record<string, any>
+
+  /** Whether the data differ from what the store has. */
+  isModified(): boolean
+
+  /** Whether the store has the session as it is now. */
+  isSaved(): boolean
+}
