@@ -19,13 +19,11 @@ export function isReserved (key: string): boolean {
   return RESERVED.has(key)
 }
 
-/** The record that the changes make of a record; neither is changed. Leaves out names that are no data. */
+/** The record that the changes make of a record; neither is changed. */
 export function applyChanges (record: SessionRecord, changes: SessionChanges): SessionRecord {
-  const result: SessionRecord = {}
-  for (const key of Object.keys(record)) {
-    if (!isReserved(key) && !changes.unset.includes(key)) result[key] = record[key]
-  }
-  return Object.assign(result, changes.set)
+  const result = { ...record, ...changes.set }
+  for (const key of changes.unset) delete result[key]
+  return result
 }
 
 /**
@@ -34,7 +32,9 @@ export function applyChanges (record: SessionRecord, changes: SessionChanges): S
  * written are compared in the end.
  */
 export class Draft {
-  #record: SessionRecord
+  readonly #record: SessionRecord
+  /** What save() has changed in the store since the record was loaded; undefined for a key it removed. */
+  #saved: Record<string, unknown> | undefined
   readonly #own: Record<string, unknown> = {}
   #removed: Set<string> | undefined
 
@@ -49,7 +49,7 @@ export class Draft {
   get (key: string): unknown {
     if (Object.hasOwn(this.#own, key)) return this.#own[key]
     if (!this.#isStored(key)) return undefined
-    const value = this.#record[key]
+    const value = this.#stored(key)
     if (typeof value !== 'object' || value === null) return value
     return (this.#own[key] = copy(value))
   }
@@ -64,13 +64,11 @@ export class Draft {
   delete (key: string): void {
     if (isReserved(key)) throw new ReservedKeyError(key)
     delete this.#own[key]
-    if (Object.hasOwn(this.#record, key)) (this.#removed ??= new Set()).add(key)
+    if (this.#isStored(key)) (this.#removed ??= new Set()).add(key)
   }
 
   keys (): string[] {
-    const stored = Object.keys(this.#record).filter(key => this.#isStored(key))
-    const added = Object.keys(this.#own).filter(key => !this.#isStored(key))
-    return stored.concat(added)
+    return Object.keys({ ...this.#record, ...this.#saved, ...this.#own }).filter(key => this.has(key))
   }
 
   toObject (): Record<string, unknown> {
@@ -93,17 +91,24 @@ export class Draft {
 
   /** The changes are in the store now; what comes after is compared with that. */
   rebase (changes: SessionChanges): void {
-    this.#record = applyChanges(this.#record, changes)
+    this.#saved = { ...this.#saved, ...changes.set }
+    for (const key of changes.unset) this.#saved[key] = undefined
     this.#removed = undefined
   }
 
+  #stored (key: string): unknown {
+    return this.#saved !== undefined && Object.hasOwn(this.#saved, key) ? this.#saved[key] : this.#record[key]
+  }
+
   #isStored (key: string): boolean {
-    return Object.hasOwn(this.#record, key) && !isReserved(key) && this.#removed?.has(key) !== true
+    if (isReserved(key) || this.#removed?.has(key) === true) return false
+    if (this.#saved !== undefined && Object.hasOwn(this.#saved, key)) return this.#saved[key] !== undefined
+    return Object.hasOwn(this.#record, key)
   }
 
   #differs (key: string): boolean {
     try {
-      return !equal(this.#record[key], this.#own[key])
+      return !equal(this.#isStored(key) ? this.#stored(key) : undefined, this.#own[key])
     } catch {
       // A circular value overflows the comparison. Writing it once more is always right.
       return true
@@ -112,7 +117,7 @@ export class Draft {
 
   // JSON has no undefined, so a key that was set to it is a key that was removed.
   #unset (): string[] {
-    const unset = Object.keys(this.#own).filter(key => this.#own[key] === undefined && Object.hasOwn(this.#record, key))
+    const unset = Object.keys(this.#own).filter(key => this.#own[key] === undefined && this.#isStored(key))
     for (const key of this.#removed ?? []) if (!Object.hasOwn(this.#own, key)) unset.push(key)
     return unset
   }

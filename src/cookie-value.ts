@@ -5,8 +5,8 @@ import type { Signer } from './types'
 /** A session id that a cookie value has proved. */
 export interface Proof {
   readonly sessionId: string
-  /** Whether the value must be signed anew, because an older secret matched. */
-  readonly renew: boolean
+  /** The value as it came; missing where it must be signed anew, because an older secret matched. */
+  readonly signedId: string | undefined
 }
 
 /** Signs with the first secret of an array and verifies with all. The array stays the application's: it may change. */
@@ -31,11 +31,12 @@ export function secretsSigner (secrets: readonly string[], algorithm: string): S
   }
 }
 
-/** The session id that a cookie value proves, or null. Whatever comes in, it doesn't throw. */
-export function prove (signer: Signer, value: string): Proof | null {
+/** The session id that a signed id proves, or null. Whatever comes in, it doesn't throw. */
+export function prove (signer: Signer, signedId: string): Proof | null {
   try {
-    const { valid, renew, value: sessionId } = signer.unsign(value)
-    return valid && typeof sessionId === 'string' && sessionId !== '' ? { sessionId, renew } : null
+    const { valid, renew, value: sessionId } = signer.unsign(signedId)
+    if (!valid || typeof sessionId !== 'string' || sessionId === '') return null
+    return { sessionId, signedId: renew ? undefined : signedId }
   } catch {
     return null
   }

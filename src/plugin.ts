@@ -1,12 +1,11 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { prove, type Proof } from './cookie-value'
+import { prove } from './cookie-value'
 import { NameTakenError } from './errors'
 import { resolveOptions, type Settings } from './options'
 import { Repository } from './repository'
 import { stateOf } from './session'
-import { SessionState, type Context } from './session-state'
+import { SessionState, type Context, type Origin } from './session-state'
 import type { Answer } from './stores/call'
-import type { SessionRecord } from './stores/store'
 import type { Callback, CookieOptions, FastifySessionObject, FastifySessionOptions } from './types'
 import { warnInsecure } from './warnings'
 
@@ -23,10 +22,7 @@ interface Slot {
 }
 
 /** A session that a cookie led to. */
-interface Found extends Proof {
-  readonly value: string
-  readonly record: SessionRecord
-}
+type Found = Required<Pick<Origin, 'sessionId' | 'record'>> & Pick<Origin, 'signedId'>
 
 /** What a reply asks for. All but `nothing` and `clear` send the cookie. */
 type Outcome = 'nothing' | 'send' | 'create' | 'update' | 'touch' | 'clear'
@@ -157,17 +153,18 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
     })
   }
 
-  /** The first of the cookies that proves a session which the store has. */
-  function findSession (values: readonly string[], answer: Answer<Found>): void {
-    for (const [i, value] of values.entries()) {
+  /** The first of the cookies, from an index on, that proves a session which the store has. */
+  function findSession (values: readonly string[], answer: Answer<Found>, from = 0): void {
+    for (let i = from; i < values.length; i++) {
+      const value = values[i] as string
       const proof = value.startsWith(cookiePrefix) ? prove(signer, value.slice(cookiePrefix.length)) : null
       if (proof === null) continue
       context.repository.load(proof.sessionId, (error, record) => {
-        if (error !== null) answer(error)
-        else if (record !== undefined) answer(null, { ...proof, value, record })
         // An id that the store does not know is either a race with its clean-up or somebody guessing. Both get a new
         // session, never the id they brought (session fixation, CWE-384).
-        else findSession(values.slice(i + 1), answer)
+        if (error === null && record === undefined) findSession(values, answer, i + 1)
+        else if (record === undefined) answer(error)
+        else answer(null, { sessionId: proof.sessionId, signedId: proof.signedId, record })
       })
       return
     }
@@ -176,12 +173,7 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
 
   function newState (request: FastifyRequest, cookieOptions: CookieOptions, found?: Found, reply?: FastifyReply): SessionState {
     return new SessionState(context, {
-      request,
-      reply,
-      cookieOptions,
-      record: found?.record,
-      sessionId: found?.sessionId,
-      signedId: found === undefined || found.renew ? undefined : found.value.slice(cookiePrefix.length)
+      request, reply, cookieOptions, sessionId: found?.sessionId, signedId: found?.signedId, record: found?.record
     })
   }
 

@@ -3,6 +3,9 @@ import { CookieError } from './errors'
 import type { SessionRecord } from './stores/store'
 import type { CookieOptions } from './types'
 
+// The furthest that a Date reaches, in milliseconds (ECMA-262, 21.4.1.1).
+const LAST_DATE = 8.64e15
+
 /** What stores keep of a cookie: JSON in express-session's words. */
 export interface CookieRecord {
   expires: Date | null
@@ -152,5 +155,5 @@ function checkedDate (date: Date, problem: string): Date {
 }
 
 function isLifetime (milliseconds: unknown): milliseconds is number {
-  return typeof milliseconds === 'number' && !Number.isNaN(new Date(Date.now() + milliseconds).getTime())
+  return typeof milliseconds === 'number' && Math.abs(Date.now() + milliseconds) <= LAST_DATE
 }
