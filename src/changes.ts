@@ -3,7 +3,10 @@ import rfdc from 'rfdc'
 import { ReservedKeyError } from './errors'
 import type { SessionChanges, SessionRecord } from './stores/store'
 
-/** A deep copy. `Date`, `Map`, `Set`, `Buffer`, `BigInt` and circular references survive; classes become plain objects. */
+/**
+ * A deep copy. `Date`, `Map`, `Set`, `Buffer`, `BigInt` and circular references survive; instances of classes become plain
+ * objects.
+ */
 export const copy = rfdc({
   circles: true,
   constructorHandlers: [[Buffer, (buffer: Buffer) => Buffer.from(buffer)]]

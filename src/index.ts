@@ -1,6 +1,48 @@
 import fp from 'fastify-plugin'
+import type { FastifyPluginCallback } from 'fastify'
 import { sessionPlugin } from './plugin'
-import { MemoryStore } from './stores/memory'
-const p: any = fp(sessionPlugin as any, { fastify: '5.x', name: '@fastify/session', dependencies: ['@fastify/cookie'] })
-p.Store = p.MemoryStore = MemoryStore
-export = p
+import { MemoryStore as Memory } from './stores/memory'
+import type * as memory from './stores/memory'
+import type * as stores from './stores/store'
+import type * as types from './types'
+
+type Plugin = FastifyPluginCallback<types.FastifySessionOptions>
+
+/** What `import fastifySession from '@fastify/session'` is typed as. */
+interface FastifySession extends Plugin {
+  // Existing type tests assert this type, though both are constructors. The named imports are typed as such.
+  Store: stores.SessionStore
+  MemoryStore: stores.SessionStore
+}
+
+interface Exports extends Plugin {
+  default: FastifySession
+  fastifySession: FastifySession
+  Store: typeof Memory
+  MemoryStore: typeof Memory
+}
+
+const plugin = fp(sessionPlugin, { fastify: '5.x', name: '@fastify/session', dependencies: ['@fastify/cookie'] })
+
+// fp() adds `default` and `fastifySession`.
+const fastifySession = Object.assign(plugin, { Store: Memory, MemoryStore: Memory }) as Exports
+
+// Types only: what has a value is a property of the plugin.
+namespace fastifySession {
+  export type CookieOptions = types.CookieOptions
+  export type FastifySessionObject = types.FastifySessionObject
+  export type FastifySessionOptions = types.FastifySessionOptions
+  export type MemoryStore = memory.MemoryStore
+  export type MemoryStoreOptions = memory.MemoryStoreOptions
+  export type SessionChanges = stores.SessionChanges
+  export type SessionRecord = stores.SessionRecord
+  export type SessionStore = stores.SessionStore
+  export type Signer = types.Signer
+  export type Store = memory.MemoryStore
+  export type UnsignResult = types.UnsignResult
+}
+
+// For Node's lexer, so that an ES module can import them by name.
+exports.fastifySession = exports.Store = exports.MemoryStore = undefined
+
+export = fastifySession

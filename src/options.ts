@@ -101,7 +101,8 @@ function isStore (store: Partial<SessionStore> | null): boolean {
 }
 
 // Warned about and not refused: clients that are no browsers live with such cookies.
-function warnOfRefusedCookies ({ cookieName, cookie: { domain, path, secure, sameSite, partitioned } }: Settings): void {
+function warnOfRefusedCookies ({ cookieName, cookie }: Settings): void {
+  const { domain, path, secure, sameSite, partitioned } = cookie
   const isHost = cookieName.startsWith('__Host-')
   if (isHost && domain) warnCookieRefused('a __Host- cookie can have no domain; remove cookie.domain')
   if (isHost && path && path !== '/') warnCookieRefused('a __Host- cookie must have the path /; remove cookie.path')

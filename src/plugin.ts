@@ -27,7 +27,11 @@ type Found = Required<Pick<Origin, 'sessionId' | 'record'>> & Pick<Origin, 'sign
 /** What a reply asks for. All but `nothing` and `clear` send the cookie. */
 type Outcome = 'nothing' | 'send' | 'create' | 'update' | 'touch' | 'clear'
 
-export function sessionPlugin (fastify: FastifyInstance, options: FastifySessionOptions, done: (error?: Error) => void): void {
+export function sessionPlugin (
+  fastify: FastifyInstance,
+  options: FastifySessionOptions,
+  done: (error?: Error) => void
+): void {
   let settings: Settings
   try {
     if (fastify.hasRequestDecorator('session')) throw new NameTakenError()
@@ -73,6 +77,8 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
     const values = sentValues(request)
     findSession(values, (error, found) => {
       if (error !== null) {
+        // What an error handler finds, as outside the path.
+        slotted[kSlot] = { other: { value: {} } }
         done(error)
         return
       }
@@ -82,7 +88,12 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
     })
   }
 
-  function commitSession (request: FastifyRequest, reply: FastifyReply, _payload: unknown, done: (error?: Error | null) => void): void {
+  function commitSession (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    _payload: unknown,
+    done: (error?: Error | null) => void
+  ): void {
     const slot = (request as Slotted)[kSlot]
     // Sealed: an error in a later hook, or a second send, brings the same reply here again.
     if (slot?.state === undefined || slot.state.isSealed) {
@@ -119,7 +130,7 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
   }
 
   function decryptSession (value: string | undefined, request: Record<string, any>, cookieOptions?: CookieOptions): Promise<void>
-  function decryptSession (value: string | undefined, request: Record<string, any>, cookieOptions: CookieOptions | Callback | undefined, callback?: Callback): void
+  function decryptSession (...all: [string | undefined, Record<string, any>, CookieOptions | Callback | undefined, Callback?]): void
   function decryptSession (
     value: string | undefined,
     request: Record<string, any>,
@@ -171,10 +182,14 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
     answer(null)
   }
 
-  function newState (request: FastifyRequest, cookieOptions: CookieOptions, found?: Found, reply?: FastifyReply): SessionState {
-    return new SessionState(context, {
-      request, reply, cookieOptions, sessionId: found?.sessionId, signedId: found?.signedId, record: found?.record
-    })
+  function newState (
+    request: FastifyRequest,
+    cookieOptions: CookieOptions,
+    found?: Found,
+    reply?: FastifyReply
+  ): SessionState {
+    const { sessionId, signedId, record } = found ?? {} as Partial<Found>
+    return new SessionState(context, { request, reply, cookieOptions, sessionId, signedId, record })
   }
 
   /** All values that came under the cookie's name: browsers send several when domain or path were changed. */
@@ -184,18 +199,17 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
     // Null where @fastify/cookie was told to parse in a later hook, or not at all.
     const cookies = request.cookies ?? fastify.parseCookie(header)
     const first = cookies[cookieName]
-    if (!first) return []
-    if (header.indexOf(cookieName) === header.lastIndexOf(cookieName)) return [first]
-    return header.split(';')
-      .map(pair => fastify.parseCookie(pair)[cookieName])
-      .filter((value): value is string => value !== undefined && value !== '')
+    if (first === undefined) return []
+    const isOnly = header.indexOf(cookieName) === header.lastIndexOf(cookieName)
+    const values = isOnly ? [first] : header.split(';').map(pair => fastify.parseCookie(pair)[cookieName])
+    return values.filter((value): value is string => value !== undefined && value !== '')
   }
 
   function clearCookie (request: FastifyRequest, reply: FastifyReply): void {
     const { domain, partitioned } = settings.cookie
     // Browsers refuse the removal, as they would refuse the cookie, where these are missing.
     const secure = request.protocol === 'https' || partitioned === true || /^__(Host|Secure)-/.test(cookieName)
-    reply.clearCookie(cookieName, { domain, path: cookiePath, ...(secure && { secure }), ...(partitioned && { partitioned }) })
+    reply.clearCookie(cookieName, { domain, path: cookiePath, secure, partitioned })
   }
 }
 

@@ -47,7 +47,7 @@ export class Repository {
     this.#call('set', [sessionId, session], answer)
   }
 
-  /** Applies the changes to what the store has now. Answers whether the session was still there; if not, writes nothing. */
+  /** Applies the changes to what the store has now. Answers whether it was still there; if not, writes nothing. */
   update (sessionId: string, changes: SessionChanges, session: FastifySession, answer: Answer<boolean>): void {
     if (this.#hasUpdate) {
       this.#call('update', [sessionId, changes, session], (error, found) => answer(error, found !== false))

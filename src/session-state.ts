@@ -152,7 +152,8 @@ export class SessionState {
       answer(null)
     }
     if (!this.isStored) {
-      repository.create(sessionId, { ...changes.set, cookie: this.cookie }, error => error === null ? written() : answer(error))
+      const session = { ...changes.set, cookie: this.cookie }
+      repository.create(sessionId, session, error => error === null ? written() : answer(error))
       return
     }
     repository.update(sessionId, changes, this.session, (error, found) => {
@@ -234,7 +235,8 @@ export class SessionState {
     const { request, reply } = this.#origin
     const { originalMaxAge, expires } = this.cookie
     const lifetime = originalMaxAge === null ? { expires: expires ?? undefined } : { maxAge: originalMaxAge }
-    return new SessionState(this.#context, { request, reply, cookieOptions: { ...this.#cookieOptions, ...lifetime }, ...what })
+    const cookieOptions = { ...this.#cookieOptions, ...lifetime }
+    return new SessionState(this.#context, { request, reply, cookieOptions, ...what })
   }
 
   #replaceBy (next: SessionState): void {

@@ -146,7 +146,10 @@ function isOwn (target: Session, key: string | symbol): boolean {
 }
 
 /** Runs an operation in both call forms. What it throws before its answer is the answer. */
-function answered (callback: Callback | undefined, operation: (answer: Answer<void>) => void): Promise<void> | undefined {
+function answered (
+  callback: Callback | undefined,
+  operation: (answer: Answer<void>) => void
+): Promise<void> | undefined {
   if (callback === undefined) {
     return new Promise((resolve, reject) => operation(error => error === null ? resolve() : reject(error)))
   }

@@ -14,9 +14,15 @@ declare module 'fastify' {
      * @param cookieOptions replace those of the registration for this session
      * @param callback gets the store's error, if any
      */
-    decryptSession<Request extends Record<string, any> = FastifyRequest>(sessionId: string | undefined, request: Request, cookieOptions: CookieOptions, callback: Callback): void
-    decryptSession<Request extends Record<string, any> = FastifyRequest>(sessionId: string | undefined, request: Request, callback: Callback): void
-    decryptSession<Request extends Record<string, any> = FastifyRequest>(sessionId: string | undefined, request: Request, cookieOptions?: CookieOptions): Promise<void>
+    decryptSession<Request extends Record<string, any> = FastifyRequest>(
+      sessionId: string | undefined, request: Request, cookieOptions: CookieOptions, callback: Callback
+    ): void
+    decryptSession<Request extends Record<string, any> = FastifyRequest>(
+      sessionId: string | undefined, request: Request, callback: Callback
+    ): void
+    decryptSession<Request extends Record<string, any> = FastifyRequest>(
+      sessionId: string | undefined, request: Request, cookieOptions?: CookieOptions
+    ): Promise<void>
   }
 
   interface FastifyRequest {

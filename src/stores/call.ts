@@ -10,7 +10,13 @@ type Method = 'get' | 'set' | 'destroy' | 'touch' | 'update'
  *
  * @param timeout in milliseconds
  */
-export function callStore<T> (store: SessionStore, method: Method, args: unknown[], timeout: number, answer: Answer<T>): void {
+export function callStore<T> (
+  store: SessionStore,
+  method: Method,
+  args: unknown[],
+  timeout: number,
+  answer: Answer<T>
+): void {
   let answered = false
   let returned = false
   let timer: NodeJS.Timeout | undefined

@@ -52,7 +52,9 @@ export const MemoryStore = function (this: EventEmitter & Internals, map = new M
   this[kSweep] = undefined
 } as unknown as MemoryStoreConstructor
 
-MemoryStore.prototype = Object.create(EventEmitter.prototype, { constructor: { value: MemoryStore, writable: true, configurable: true } })
+MemoryStore.prototype = Object.create(EventEmitter.prototype, {
+  constructor: { value: MemoryStore, writable: true, configurable: true }
+})
 
 Object.assign(MemoryStore.prototype, {
   get (this: Internals, sessionId: string, callback: CallbackSession) {

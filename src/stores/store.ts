@@ -36,7 +36,12 @@ export interface SessionStore {
    * Applies the changes, the new cookie and its expiry in one atomic step, only if the session is still there.
    * Answers `false` where it was not.
    */
-  update?(sessionId: string, changes: SessionChanges, session: Fastify.Session, callback: (error?: any, found?: any) => void): void
+  update?(
+    sessionId: string,
+    changes: SessionChanges,
+    session: Fastify.Session,
+    callback: (error?: any, found?: any) => void
+  ): void
 
   /** All sessions. */
   all?(callback: (error: any, sessions?: any) => void): void
