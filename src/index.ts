@@ -16,6 +16,7 @@ interface FastifySession extends Plugin {
 }
 
 interface Exports extends Plugin {
+  __esModule: true
   default: FastifySession
   fastifySession: FastifySession
   Store: typeof Memory
@@ -24,8 +25,8 @@ interface Exports extends Plugin {
 
 const plugin = fp(sessionPlugin, { fastify: '5.x', name: '@fastify/session', dependencies: ['@fastify/cookie'] })
 
-// fp() adds `default` and `fastifySession`.
-const fastifySession = Object.assign(plugin, { Store: Memory, MemoryStore: Memory }) as Exports
+// fp() adds `default` and `fastifySession`. __esModule tells compilers that `default` is what a default import gives.
+const fastifySession = Object.assign(plugin, { __esModule: true, Store: Memory, MemoryStore: Memory }) as Exports
 
 // Types only: what has a value is a property of the plugin.
 namespace fastifySession {
@@ -43,6 +44,6 @@ namespace fastifySession {
 }
 
 // For Node's lexer, so that an ES module can import them by name.
-exports.fastifySession = exports.Store = exports.MemoryStore = undefined
+exports.__esModule = exports.fastifySession = exports.Store = exports.MemoryStore = undefined
 
 export = fastifySession

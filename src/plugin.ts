@@ -19,6 +19,8 @@ interface Slot {
   state?: SessionState
   /** What `request.session` is where that is no session of ours: null after destroy(), {} outside the cookie's path. */
   other?: { readonly value: unknown }
+  /** The reply waits for the store. */
+  isCommitting?: boolean
 }
 
 /** A session that a cookie led to. */
@@ -95,7 +97,10 @@ export function sessionPlugin (
     done: (error?: Error | null) => void
   ): void {
     const slot = (request as Slotted)[kSlot]
-    // Sealed: an error in a later hook, or a second send, brings the same reply here again.
+    // An async handler that called reply.send() and did not return it makes Fastify send once more, with nothing. The
+    // first is the reply, so the second goes no further.
+    if (slot?.isCommitting === true) return
+    // Sealed: an error in a later hook brings the same reply here again.
     if (slot?.state === undefined || slot.state.isSealed) {
       done()
       return
@@ -107,11 +112,13 @@ export function sessionPlugin (
       outcome = state.isStored && state.sessionId === slot.sentId ? 'nothing' : 'clear'
     }
     state.isSealed = true
+    slot.isCommitting = true
     if (outcome === 'create' || outcome === 'update') state.save(finish)
     else if (outcome === 'touch') state.touch(finish)
     else finish(null)
 
     function finish (error: Error | null): void {
+      (slot as Slot).isCommitting = false
       // Another request ended the session meanwhile. That request was answered; this one only has a stale cookie.
       if (state.status === 'gone') {
         outcome = 'clear'

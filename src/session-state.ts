@@ -251,6 +251,8 @@ export class SessionState {
 
 function newSessionId ({ idGenerator }: Settings, request: FastifyRequest): string {
   const sessionId: unknown = idGenerator(request)
-  if (typeof sessionId !== 'string' || sessionId === '') throw new SessionIdError()
-  return sessionId
+  if (typeof sessionId === 'string' && sessionId !== '') return sessionId
+  // An async one may reject, with nobody there to hear it.
+  Promise.resolve(sessionId).catch(() => {})
+  throw new SessionIdError()
 }

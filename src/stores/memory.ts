@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events'
 import { applyChanges, copy } from '../changes'
 import { isExpired, SessionCookie } from '../session-cookie'
 import type { Callback, CallbackSession } from '../types'
-import type { SessionChanges, SessionRecord, SessionStore } from './store'
+import type { FoundCallback, SessionChanges, SessionRecord, SessionStore } from './store'
 import type * as Fastify from 'fastify'
 
 export interface MemoryStoreOptions {
@@ -14,9 +14,14 @@ export interface MemoryStoreOptions {
   max?: number
 }
 
-export interface MemoryStore extends EventEmitter, Required<SessionStore> {
+export interface MemoryStore extends EventEmitter, SessionStore {
   /** The records by session id. */
   store: Map<string, Fastify.Session>
+  touch(sessionId: string, session: Fastify.Session, callback: FoundCallback): void
+  update(sessionId: string, changes: SessionChanges, session: Fastify.Session, callback: FoundCallback): void
+  all(callback: (error: any, sessions?: any) => void): void
+  length(callback: (error: any, length?: any) => void): void
+  clear(callback?: Callback): void
 }
 
 interface MemoryStoreConstructor {

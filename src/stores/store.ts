@@ -12,6 +12,9 @@ export interface SessionChanges {
   readonly unset: readonly string[]
 }
 
+/** `false` says that there was no such session. */
+export type FoundCallback = (error?: any, found?: any) => void
+
 /**
  * What a store does for the library. The first three methods are all it needs; each further one is used where it
  * is there. A method answers through its callback, or by a promise when it declares no callback parameter.
@@ -30,18 +33,13 @@ export interface SessionStore {
    * Moves the expiry to `session.cookie.expires` and nothing else. Never creates a session; may answer `false` where
    * there was none. A store that has it keeps the expiry: the library no longer judges by the record's own.
    */
-  touch?(sessionId: string, session: Fastify.Session, callback: (error?: any, found?: any) => void): void
+  touch?(sessionId: string, session: Fastify.Session, callback: FoundCallback): void
 
   /**
    * Applies the changes, the new cookie and its expiry in one atomic step, only if the session is still there.
    * Answers `false` where it was not.
    */
-  update?(
-    sessionId: string,
-    changes: SessionChanges,
-    session: Fastify.Session,
-    callback: (error?: any, found?: any) => void
-  ): void
+  update?(sessionId: string, changes: SessionChanges, session: Fastify.Session, callback: FoundCallback): void
 
   /** All sessions. */
   all?(callback: (error: any, sessions?: any) => void): void

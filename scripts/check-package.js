@@ -1,0 +1,75 @@
+'use strict'
+
+// What a consumer gets: the files that would be published, and what require() and import make of them.
+
+const assert = require('node:assert/strict')
+const { execSync } = require('node:child_process')
+const { builtinModules } = require('node:module')
+const { readFileSync } = require('node:fs')
+const { join } = require('node:path')
+const pkg = require('../package.json')
+
+const root = join(__dirname, '..')
+
+async function checkPackage () {
+  const files = packedFiles()
+  checkFiles(files)
+  checkDependencies(files)
+  checkRequire(require(pkg.name))
+  checkImport(await import(pkg.name))
+  await checkServer(require(pkg.name))
+  console.log(`The package is whole: ${files.length} files, require() and import give the same.`)
+}
+
+function packedFiles () {
+  const [{ files }] = JSON.parse(execSync('npm pack --dry-run --json --ignore-scripts', { cwd: root, stdio: ['ignore', 'pipe', 'ignore'] }))
+  return files.map(({ path }) => path)
+}
+
+function checkFiles (files) {
+  for (const file of ['LICENSE', 'README.md', 'package.json', 'dist/index.js', 'dist/index.d.ts']) {
+    assert.ok(files.includes(file), `${file} is missing`)
+  }
+  assert.deepEqual(files.filter(file => !/^(LICENSE|README\.md|package\.json|dist\/.+\.(js|d\.ts))$/.test(file)), [])
+}
+
+function checkDependencies (files) {
+  const declared = [pkg.name, ...Object.keys(pkg.dependencies), ...Object.keys(pkg.peerDependencies), ...builtinModules.map(name => `node:${name}`)]
+  for (const file of files.filter(file => file.startsWith('dist/'))) {
+    for (const [, name] of readFileSync(join(root, file), 'utf8').matchAll(/(?:require\(|from |import\()["']([^."'][^"']*)["']/g)) {
+      assert.ok(declared.some(known => name === known || name.startsWith(`${known}/`)), `${file} needs ${name}, which package.json doesn't declare`)
+    }
+  }
+}
+
+function checkRequire (plugin) {
+  assert.equal(typeof plugin, 'function')
+  assert.equal(plugin.default, plugin)
+  assert.equal(plugin.fastifySession, plugin)
+  assert.equal(plugin.Store, plugin.MemoryStore)
+  assert.ok(new plugin.MemoryStore().store instanceof Map)
+  assert.ok(plugin.Store() instanceof plugin.Store)
+  assert.equal(plugin[Symbol.for('fastify.display-name')], pkg.name)
+  assert.deepEqual(plugin[Symbol.for('plugin-meta')], { fastify: '5.x', name: pkg.name, dependencies: ['@fastify/cookie'] })
+}
+
+function checkImport (imported) {
+  const plugin = require(pkg.name)
+  for (const name of ['default', 'fastifySession']) assert.equal(imported[name], plugin, name)
+  for (const name of ['Store', 'MemoryStore']) assert.equal(imported[name], plugin.MemoryStore, name)
+}
+
+async function checkServer (plugin) {
+  const app = require('fastify')()
+  await app.register(require('@fastify/cookie'))
+  await app.register(plugin, { secret: 'a secret with minimum length of 32 characters', cookie: { secure: false } })
+  app.get('/', async ({ session }) => {
+    session.visits = (session.visits ?? 0) + 1
+    return session.visits
+  })
+  const { cookies: [{ name, value }] } = await app.inject('/')
+  assert.equal((await app.inject({ url: '/', cookies: { [name]: value } })).body, '2')
+  await app.close()
+}
+
+checkPackage()

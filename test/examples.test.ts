@@ -1,0 +1,340 @@
+import { execFile, spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { readdirSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
+import { join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import t, { type Test } from 'tap'
+
+// Every example, started as a reader starts it, over real HTTP. They require the built package, so it is built first.
+
+const ROOT = resolve(__dirname, '..')
+const START = 20_000
+
+// A plain Node.js, as a reader has it. Tap puts its loader into the NODE_OPTIONS of every child, whatever `env` says, and
+// would count the built package among the sources that the tests must cover.
+const NODE = ['-u', 'NODE_OPTIONS', process.execPath]
+const { PATH } = process.env
+
+interface Ended {
+  code: number | null
+  stdout: string
+  stderr: string
+}
+
+/** A process of ours. It is ended by its own id, at the latest with the test. */
+class Program {
+  stdout = ''
+  stderr = ''
+  readonly #child: ChildProcess
+  readonly #ended: Promise<Ended>
+
+  constructor (t: Test, command: string, args: string[], env: NodeJS.ProcessEnv = {}) {
+    this.#child = spawn(command, args, { cwd: ROOT, env: { PATH, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+    this.#child.stdout?.on('data', chunk => { this.stdout += chunk })
+    this.#child.stderr?.on('data', chunk => { this.stderr += chunk })
+    this.#ended = once(this.#child, 'close')
+      .then(([code]) => ({ code, stdout: this.stdout, stderr: this.stderr }))
+    // Whoever waits for the end gets the error too; nobody may be waiting yet.
+    this.#ended.catch(() => {})
+    t.teardown(() => this.end('SIGKILL').catch(() => {}))
+  }
+
+  /** The end, after a signal or by itself. */
+  async end (signal?: NodeJS.Signals): Promise<Ended> {
+    if (signal !== undefined && this.#child.exitCode === null) this.#child.kill(signal)
+    return await this.#ended
+  }
+
+  /** What the program says that matches, as soon as it says so. */
+  async says (pattern: RegExp): Promise<string> {
+    const stopped = this.#ended.then(({ stdout, stderr }) => {
+      throw new Error(`ended without ${pattern}: ${stdout}${stderr}`)
+    })
+    stopped.catch(() => {})
+    for (const deadline = Date.now() + START; Date.now() < deadline;) {
+      const said = pattern.exec(this.stdout)
+      if (said !== null) return said[0]
+      await Promise.race([stopped, sleep(20)])
+    }
+    throw new Error(`did not say ${pattern} in time: ${this.stdout}${this.stderr}`)
+  }
+}
+
+/** Starts an example with nothing in its environment but a free port and what the test gives it. */
+function start (t: Test, file: string, env: NodeJS.ProcessEnv = {}): Program {
+  return new Program(t, 'env', [...NODE, file], { PORT: '0', ...env })
+}
+
+/** What a service manager does, and what the example must answer with. */
+async function stop (t: Test, program: Program, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+  const { code, stderr } = await program.end(signal)
+  t.equal(code, 0, `exit code after ${signal}`)
+  t.equal(stderr, '', 'no warnings')
+}
+
+/** A browser, as far as sessions go. */
+class Browser {
+  cookie = ''
+  /** The last Set-Cookie header, as it came. */
+  setCookie = ''
+
+  constructor (readonly address: string) {}
+
+  async get (path: string, init: RequestInit = {}): Promise<Response> {
+    const response = await fetch(this.address + path, {
+      ...init,
+      redirect: 'manual',
+      headers: { ...(this.cookie !== '' && { cookie: this.cookie }), ...init.headers }
+    })
+    const [setCookie] = response.headers.getSetCookie()
+    if (setCookie !== undefined) {
+      this.setCookie = setCookie
+      this.cookie = setCookie.includes('Max-Age=0') ? '' : setCookie.split(';', 1)[0] as string
+    }
+    return response
+  }
+
+  async text (path: string): Promise<string> {
+    return await (await this.get(path)).text()
+  }
+
+  /** Sends a form. */
+  async post (path: string, fields = {}, headers = {}): Promise<Response> {
+    return await this.get(path, { method: 'POST', body: new URLSearchParams(fields), headers })
+  }
+
+  async status (path: string): Promise<number> {
+    const response = await this.get(path)
+    await response.arrayBuffer()
+    return response.status
+  }
+
+  /** Someone with a copy of this browser's cookie. */
+  copy (): Browser {
+    const copy = new Browser(this.address)
+    copy.cookie = this.cookie
+    return copy
+  }
+}
+
+async function tsc (project: string): Promise<void> {
+  await promisify(execFile)('env', [...NODE, require.resolve('typescript/bin/tsc'), '-p', project], { cwd: ROOT })
+    .catch(error => { throw new Error(`tsc -p ${project}: ${error.stdout}`) })
+}
+
+t.before(() => tsc('tsconfig.build.json'))
+
+t.test('each example is started here', async t => {
+  const examples = readdirSync(join(ROOT, 'examples'), { withFileTypes: true })
+    .filter(entry => entry.isDirectory() || /\.[jt]s$/.test(entry.name))
+  t.strictSame(examples.map(({ name }) => name).sort(),
+    ['connect-redis.js', 'demo', 'first-five-minutes.js', 'login.js', 'typed-sessions.ts'])
+})
+
+t.test('first-five-minutes.js counts for each visitor', async t => {
+  const program = start(t, 'examples/first-five-minutes.js')
+  const address = await program.says(/http:\S+/)
+  const visitor = new Browser(address)
+  const other = new Browser(address)
+
+  t.match(await visitor.text('/'), 'visit number 1.')
+  t.match(await visitor.text('/'), 'visit number 2.')
+  t.match(await other.text('/'), 'visit number 1.', 'another visitor')
+  t.match(await visitor.text('/'), 'visit number 3.')
+  await stop(t, program)
+})
+
+t.test('login.js knows a visitor from login to logout', async t => {
+  const program = start(t, 'examples/login.js')
+  const address = await program.says(/http:\S+/)
+  const ada = new Browser(address)
+  const other = new Browser(address)
+
+  t.equal(await ada.status('/account'), 401, 'before login')
+  t.equal(ada.cookie, '', 'no cookie for who only looks')
+  t.equal((await ada.post('/login', { name: 'ada', password: 'babbage' })).status, 401, 'a wrong password')
+  t.equal((await ada.post('/login', { name: 'eve', password: 'lovelace' })).status, 401, 'an unknown name')
+  t.equal((await ada.post('/login', { name: 'ada' })).status, 400, 'no password')
+  t.equal(await ada.status('/account'), 401, 'after failed logins')
+
+  t.equal((await ada.post('/login', { name: 'ada', password: 'lovelace' })).status, 200)
+  t.match(await ada.text('/account'), 'the account of ada')
+  t.match(await ada.text('/account'), 'the account of ada', 'and at the next request')
+  t.equal(await other.status('/account'), 401, 'another visitor')
+
+  const first = ada.copy()
+  await ada.post('/login', { name: 'ada', password: 'lovelace' })
+  t.not(ada.cookie, first.cookie, 'a second login changes the session id')
+  t.equal(await first.status('/account'), 401, 'the id of before leads nowhere')
+
+  const copy = ada.copy()
+  t.equal((await ada.post('/logout')).status, 200)
+  t.equal(ada.cookie, '', 'the cookie is gone')
+  t.equal(await ada.status('/account'), 401, 'after logout')
+  t.equal(await copy.status('/account'), 401, 'a copied cookie is logged out too')
+  await stop(t, program)
+})
+
+t.test('typed-sessions.ts compiles against the built package, and runs', async t => {
+  // Below the repository, so that the package is found by its name.
+  const directory = t.testdir({
+    'tsconfig.json': JSON.stringify({
+      extends: join(ROOT, 'tsconfig.json'),
+      compilerOptions: { noEmit: false, outDir: 'out', rootDir: join(ROOT, 'examples') },
+      include: [],
+      files: [join(ROOT, 'examples/typed-sessions.ts')]
+    })
+  })
+  await tsc(directory)
+  const program = start(t, join(directory, 'out/typed-sessions.js'))
+  const address = await program.says(/http:\S+/)
+  const ada = new Browser(address)
+  const other = new Browser(address)
+  const login = (browser: Browser, body: object): Promise<Response> => browser.get('/login', {
+    method: 'POST', body: JSON.stringify(body), headers: { 'content-type': 'application/json' }
+  })
+
+  t.equal(await ada.status('/profile'), 401, 'before login')
+  t.equal((await login(ada, {})).status, 400, 'no name')
+  t.equal((await login(ada, { name: 'Ada' })).status, 200)
+  const profile = await (await ada.get('/profile')).json() as object
+  t.match(profile, { name: 'Ada', views: 1, since: /^\d{4}-.*Z$/ })
+  t.strictSame(await (await ada.get('/profile')).json(), { ...profile, views: 2 }, 'the counter goes on')
+  t.equal(await other.status('/profile'), 401, 'another visitor')
+  t.equal((await ada.get('/logout', { method: 'POST' })).status, 200)
+  t.equal(await ada.status('/profile'), 401, 'after logout')
+  await stop(t, program)
+})
+
+async function freePort (): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  await new Promise(resolve => server.close(resolve))
+  return port
+}
+
+t.test('connect-redis.js keeps sessions over a restart', async t => {
+  const port = await freePort()
+  const redis = new Program(t, 'redis-server', [
+    '--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', t.testdir()
+  ])
+  await redis.says(/Ready to accept connections/i)
+  const env = { REDIS_URL: `redis://127.0.0.1:${port}` }
+
+  let program = start(t, 'examples/connect-redis.js', env)
+  const visitor = new Browser(await program.says(/http:\S+/))
+  t.match(await visitor.text('/'), 'visit number 1.')
+  t.match(await visitor.text('/'), 'visit number 2.')
+  t.match(await new Browser(visitor.address).text('/'), 'visit number 1.', 'another visitor')
+  await stop(t, program)
+
+  program = start(t, 'examples/connect-redis.js', env)
+  const back = new Browser(await program.says(/http:\S+/))
+  back.cookie = visitor.cookie
+  t.match(await back.text('/'), 'visit number 3.', 'after a restart')
+
+  const copy = back.copy()
+  t.equal((await back.get('/forget', { method: 'POST' })).status, 200)
+  t.equal(back.cookie, '', 'the cookie is gone')
+  t.match(await back.text('/'), 'visit number 1.', 'a new session')
+  t.match(await copy.text('/'), 'visit number 1.', 'the old id leads nowhere')
+  await stop(t, program)
+  t.equal((await redis.end('SIGTERM')).code, 0)
+})
+
+t.test('the demo, in a browser', async t => {
+  const program = start(t, 'examples/demo/server.js')
+  const address = await program.says(/http:[^ ]+/)
+  t.match(address, /^http:\/\/127\.0\.0\.1:\d+$/, 'on this machine only, unless told otherwise')
+  t.match(program.stdout, /SESSION_SECRET is not set/, 'says that the secret is random')
+  const visitor = new Browser(address)
+  const other = new Browser(address)
+
+  const first = await visitor.get('/')
+  t.equal(first.headers.get('content-type'), 'text/html; charset=utf-8')
+  t.match(first.headers.get('content-security-policy'), "default-src 'none'")
+  t.match(await first.text(), /Hello, stranger[\s\S]*counted to <strong>0<[\s\S]*There is none yet/)
+  t.equal(visitor.cookie, '', 'no cookie for who only looks')
+
+  const counted = await visitor.post('/count')
+  t.equal(counted.status, 303)
+  t.equal(counted.headers.get('location'), '/')
+  t.match(visitor.setCookie, /^sessionId=\S+; Path=\/; Expires=.+ GMT; HttpOnly; SameSite=Lax$/)
+  t.match(await visitor.text('/'), 'counted to <strong>1<')
+
+  const stranger = visitor.copy()
+  t.equal((await visitor.post('/login', { name: ' <b onclick="x">Ada</b> & \'co\' ' })).status, 303)
+  t.not(visitor.cookie, stranger.cookie, 'login changes the session id')
+  t.match(await stranger.text('/'), /Hello, stranger[\s\S]*counted to <strong>0</, 'the id of before leads nowhere')
+
+  const page = await visitor.text('/')
+  t.match(page, '<h1>Hello, &lt;b onclick=&quot;x&quot;&gt;Ada&lt;/b&gt; &amp; &#39;co&#39;</h1>',
+    'what was typed stays text')
+  t.notMatch(page, '<b ', 'nowhere on the page')
+  t.match(page, 'counted to <strong>1<', 'the counter came along')
+  t.match(page, /<dt>Age<\/dt><dd>\d+ s</)
+  t.match(page, /<dt>HttpOnly<\/dt><dd>yes[\s\S]*<dt>SameSite<\/dt><dd>lax<[\s\S]*<dt>Expires<\/dt><dd><time/)
+  const sessionId = visitor.cookie.slice('sessionId='.length).split('.', 1)[0] as string
+  t.notOk(page.includes(sessionId), 'the whole id is not on the page')
+
+  await visitor.post('/count')
+  t.match(await visitor.text('/'), 'counted to <strong>2<', 'the counter goes on')
+  t.match(await other.text('/'), /Hello, stranger[\s\S]*counted to <strong>0</, 'another visitor')
+
+  const nameless = await other.post('/login', { name: ' ' })
+  t.equal(nameless.status, 400)
+  t.match(await nameless.text(),
+    /<p class="problem" id="problem" role="alert">Please give a name[\s\S]*aria-describedby="problem"/)
+
+  const copy = visitor.copy()
+  t.equal((await visitor.post('/logout')).status, 303)
+  t.equal(visitor.cookie, '', 'the cookie is gone')
+  t.match(await visitor.text('/'), /Hello, stranger[\s\S]*There is none yet/, 'logged out')
+  t.match(await copy.text('/'), /Hello, stranger[\s\S]*There is none yet/, 'a copied cookie is logged out too')
+  await stop(t, program)
+})
+
+t.test('the demo, for programs', async t => {
+  const program = start(t, 'examples/demo/server.js', { SESSION_SECRET: 'x'.repeat(32) })
+  const visitor = new Browser(await program.says(/http:[^ ]+/))
+  t.notMatch(program.stdout, /SESSION_SECRET/, 'nothing to say about a secret of yours')
+  const json = async (response: Promise<Response>): Promise<any> => await (await response).json()
+  const headers = { accept: 'application/json' }
+  const nothing = { user: null, count: 0, session: null, cookie: null }
+
+  t.strictSame(await json(visitor.get('/', { headers })), nothing)
+  t.match(await json(visitor.post('/login', { name: 'Ada' }, headers)), {
+    user: 'Ada',
+    count: 0,
+    session: { id: /^.{6}…$/, ageInSeconds: 0, data: { user: { name: 'Ada' }, since: String } },
+    cookie: { name: 'sessionId', httpOnly: true, secure: false, sameSite: 'lax', path: '/', expires: String }
+  })
+  t.match(await json(visitor.post('/count', {}, headers)), { user: 'Ada', count: 1 })
+  t.match(await json(visitor.post('/count', {}, headers)), { user: 'Ada', count: 2 }, 'the counter goes on')
+  for (const name of [{}, '', 'x'.repeat(41)]) {
+    const response = await visitor.get('/login', {
+      method: 'POST', body: JSON.stringify({ name }), headers: { ...headers, 'content-type': 'application/json' }
+    })
+    t.equal(response.status, 400, 'no name')
+    t.match(await response.json(), { user: 'Ada', problem: /Please give a name/ })
+  }
+  t.strictSame(await json(visitor.post('/logout', {}, headers)), nothing)
+  t.strictSame(await json(visitor.get('/', { headers })), nothing, 'logged out')
+  await stop(t, program, 'SIGINT')
+})
+
+t.test('the demo says what it can\'t start with', async t => {
+  const short = await start(t, 'examples/demo/server.js', { SESSION_SECRET: 'short' }).end()
+  t.equal(short.code, 1)
+  t.equal(short.stderr, 'the secret must have length 32 or greater\n')
+
+  const running = start(t, 'examples/demo/server.js')
+  const address = await running.says(/http:[^ ]+/)
+  const second = await start(t, 'examples/demo/server.js', { PORT: new URL(address).port }).end()
+  t.equal(second.code, 1)
+  t.match(second.stderr, /EADDRINUSE/)
+  await stop(t, running)
+})
