@@ -2,7 +2,7 @@
 
 // Runs the same requests against version 11 and this version and prints what each of them does.
 //
-//   npm run build && node scripts/compare.js
+//   npm run compare
 //
 // Each behaviour runs in a process of its own, because some of them end it. Exits 1 when a behaviour that should be
 // the same is not, or a difference is not the one that is meant.

@@ -680,7 +680,8 @@ t.test('of two cookies with the session\'s name only the first was tried', async
   const app = await build({}, userRoutes)
   const visitor = new Visitor(app)
   await visitor.get('/login')
-  const good = `sessionId=${encodeURIComponent(visitor.cookies.get('sessionId')!)}`
+  const value = visitor.cookies.get('sessionId')!
+  const good = `sessionId=${encodeURIComponent(value)}`
   const unknown = `sessionId=${encodeURIComponent(sign('unknown', SECRET))}`
 
   for (const cookie of [
@@ -693,7 +694,7 @@ t.test('of two cookies with the session\'s name only the first was tried', async
   ]) {
     const response = await app.inject({ url: '/user', headers: { cookie } })
     t.equal(response.body, 'max')
-    t.match(setCookies(response).join(), good)
+    t.same(response.cookies.map(cookie => cookie.value), [value])
   }
 })
 
@@ -740,7 +741,7 @@ t.test('priority was typed but never sent', async t => {
 
 t.test("the user's own options object was changed", async t => {
   const app = Fastify()
-  const options = Object.freeze({ secret: SECRET, cookie: Object.freeze({ maxAge: 1000 }) })
+  const options = { secret: SECRET, cookie: { maxAge: 1000 } }
   await app.register(fastifyCookie)
   await app.register(fastifySession, options)
   await app.ready()
