@@ -42,4 +42,7 @@ export const StoreTimeoutError = createError<[string, number]>(
 )
 
 /** The store failed with something that is no `Error`; the message keeps its words. */
-export const StoreError = createError<[string, string]>('FST_ERR_SESSION_STORE', "The session store's %s failed: %s")
+export const StoreError = createError<[string, string, { cause: unknown }]>(
+  'FST_ERR_SESSION_STORE',
+  "The session store's %s failed: %s"
+)

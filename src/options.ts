@@ -28,16 +28,19 @@ const LONGEST_TIMER = 2 ** 31 - 1
 
 /** @throws FST_ERR_SESSION_SECRET, FST_ERR_SESSION_OPTION */
 export function resolveOptions (fastify: FastifyInstance, options: FastifySessionOptions): Settings {
+  // As in version 11, only a missing option has its default: null is false.
+  const { saveUninitialized = true, rolling = true, storeTimeout = 10_000, cookie = {} } = options
+  const { secure = true } = cookie
   const settings: Settings = {
     signer: resolveSigner(options),
     cookieName: options.cookieName || 'sessionId',
-    cookiePrefix: options.cookiePrefix ?? '',
-    cookie: { ...options.cookie, secure: options.cookie?.secure ?? true },
-    store: options.store ?? defaultStore(),
-    storeTimeout: options.storeTimeout ?? 10_000,
-    saveUninitialized: Boolean(options.saveUninitialized ?? true),
-    rolling: Boolean(options.rolling ?? true),
-    idGenerator: options.idGenerator ?? (() => uid(24)),
+    cookiePrefix: options.cookiePrefix || '',
+    cookie: { ...cookie, secure },
+    store: options.store || defaultStore(),
+    storeTimeout,
+    saveUninitialized: Boolean(saveUninitialized),
+    rolling: Boolean(rolling),
+    idGenerator: options.idGenerator || (() => uid(24)),
     checkCookie
   }
 

@@ -82,8 +82,7 @@ export class Repository {
 
   #get (sessionId: string, answer: Answer<SessionRecord>): void {
     this.#call('get', [sessionId], (error, record) => {
-      // A file store's word for 'there is no such session'.
-      if ((error as NodeJS.ErrnoException | null)?.code === 'ENOENT') answer(null)
+      if (isNotFound(error)) answer(null)
       else answer(error, isRecord(record) ? record : undefined)
     })
   }
@@ -115,6 +114,11 @@ export class Repository {
 function has (store: SessionStore, method: 'touch' | 'update'): boolean {
   if (typeof store[method] !== 'function') return false
   return store[method] !== MemoryStore.prototype[method] || store.set === MemoryStore.prototype.set
+}
+
+// A file store's word for 'there is no such session'.
+function isNotFound (error: NodeJS.ErrnoException | null): boolean {
+  return ((error?.cause ?? error) as NodeJS.ErrnoException | null)?.code === 'ENOENT'
 }
 
 function isRecord (record: unknown): record is SessionRecord {

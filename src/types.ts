@@ -74,7 +74,7 @@ export interface Signer {
   unsign: (input: string) => UnsignResult
 }
 
-export interface CookieOptions extends Omit<CookieSerializeOptions, 'signed' | 'maxAge' | 'httpOnly' | 'secure' | 'encode'> {
+export interface CookieOptions extends Omit<CookieSerializeOptions, 'signed' | 'maxAge' | 'httpOnly' | 'secure'> {
   /**
    * How long the session and its cookie live, in milliseconds. Sent as `Expires`. Wins over `expires`.
    *

@@ -1,3 +1,4 @@
+import { isNativeError } from 'node:util/types'
 import { StoreError, StoreTimeoutError } from '../errors'
 import type { SessionStore } from './store'
 
@@ -47,11 +48,11 @@ export function callStore<T> (
     promiseCounts = fn.length <= args.length
     result = fn.call(store, ...args, settle)
   } catch (thrown) {
-    settle(thrown ?? new Error('unknown'))
+    settle(thrown || new Error('unknown'))
   }
   if (isPromise(result)) {
     // A rejection always counts, and must be handled even after the answer.
-    result.then(promiseCounts ? value => settle(null, value as T) : undefined, error => settle(error ?? new Error('unknown')))
+    result.then(promiseCounts ? value => settle(null, value as T) : undefined, error => settle(error || new Error('unknown')))
   }
   returned = true
   if (early !== undefined) answer(...early)
@@ -63,5 +64,7 @@ function isPromise (value: unknown): value is PromiseLike<unknown> {
 }
 
 function toError (failure: unknown, method: Method): Error {
-  return typeof failure === 'object' ? failure as Error : new StoreError(method, String(failure))
+  if (failure instanceof Error || isNativeError(failure)) return failure
+  const text = typeof failure === 'object' ? (failure as Error).message : String(failure)
+  return new StoreError(method, text, { cause: failure })
 }
