@@ -53,10 +53,14 @@ export function resolveOptions (fastify: FastifyInstance, options: FastifySessio
     })
   }
 
+  check(typeof settings.cookieName === 'string', 'cookieName must be a string')
   check(typeof settings.cookiePrefix === 'string', 'cookiePrefix must be a string')
   check(isStore(settings.store), 'store must have the methods get, set and destroy')
   check(typeof settings.idGenerator === 'function', 'idGenerator must be a function that returns a string')
-  check(settings.storeTimeout > 0 && settings.storeTimeout <= LONGEST_TIMER, 'storeTimeout must be a positive number of milliseconds')
+  check(
+    typeof storeTimeout === 'number' && storeTimeout > 0 && storeTimeout <= LONGEST_TIMER,
+    'storeTimeout must be a positive number of milliseconds'
+  )
   try {
     checkCookie(settings.cookie)
   } catch (error) {

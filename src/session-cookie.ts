@@ -141,7 +141,7 @@ export function expiryOf (record: SessionRecord): number {
 export function checkLifetime (options: CookieOptions): void {
   const { maxAge, expires } = options
   if (maxAge != null) dateAfter(maxAge)
-  if (expires) checkedDate(new Date(expires), 'expires is no date')
+  if (expires != null && (expires as unknown) !== false) checkedDate(new Date(expires), 'expires is no date')
 }
 
 function dateAfter (milliseconds: number): Date {

@@ -213,16 +213,18 @@ export class SessionState {
 
   /** A handler changed the session. Where that comes too late, it is said aloud. */
   noteChange (): void {
-    const { reply } = this.#origin
     if (this.status === 'replaced' || this.status === 'destroyed') warnReplaced()
     else if (this.isSealed) warnLateChange()
-    else if (reply !== undefined && !this.#isWatched) {
-      // Hooks don't run on a hijacked reply, so the end of the response is all there is to notice it by.
-      this.#isWatched = true
-      reply.raw.once('finish', () => {
-        if (!this.isSealed && this.status === 'live' && this.isModified()) warnHijacked()
-      })
-    }
+    else this.watch()
+  }
+
+  /** Hooks don't run on a hijacked reply, so the end of the response is all there is to notice a lost change by. */
+  watch (): void {
+    if (this.#isWatched) return
+    this.#isWatched = true
+    this.#origin.reply?.raw.once('finish', () => {
+      if (!this.isSealed && this.status === 'live' && this.isModified()) warnHijacked()
+    })
   }
 
   #end (answer: Answer<void>): void {

@@ -51,7 +51,7 @@ class Session {
   }
 
   get (key: string): unknown {
-    return key === 'cookie' ? this[kState].cookie : this[kState].draft.get(key)
+    return key === 'cookie' ? this[kState].cookie : read(this[kState], key)
   }
 
   set (key: string, value: unknown): void {
@@ -85,7 +85,7 @@ const traps: ProxyHandler<Session> = {
   get (target, key, receiver) {
     if (typeof key === 'symbol') return Reflect.get(target, key, receiver)
     if (key === 'cookie') return target[kState].cookie
-    const value = target[kState].draft.get(key)
+    const value = read(target[kState], key)
     return value === undefined ? Reflect.get(target, key, receiver) : value
   },
 
@@ -134,6 +134,13 @@ export function createSession (state: SessionState): FastifySessionObject {
 /** The state behind a session object; undefined for any other value. */
 export function stateOf (value: unknown): SessionState | undefined {
   return value instanceof Session ? value[kState] : undefined
+}
+
+function read (state: SessionState, key: string): unknown {
+  const value = state.draft.get(key)
+  // An object can be changed inside, where no trap sees it.
+  if (typeof value === 'object' && value !== null) state.watch()
+  return value
 }
 
 function write (state: SessionState, key: string, value: unknown): void {

@@ -7,6 +7,7 @@ import { build, SECRET, setCookies, Visitor, type Routes } from './helpers'
 
 const AWAY = 'The store is away'
 const TIMEOUT = 50
+const LATE = TIMEOUT + 20
 
 type Answer = (error?: any, value?: any) => void
 type Method = 'get' | 'set' | 'destroy' | 'touch' | 'update'
@@ -109,7 +110,7 @@ const routes: Routes = app => {
 /** A server whose whole log is kept. */
 async function logged (store: object, options: object = {}): Promise<{ app: FastifyInstance, log: string[] }> {
   const log: string[] = []
-  const app = await build({ store: store as any, storeTimeout: TIMEOUT, cookie: { maxAge: 60_000 }, ...options }, routes, {
+  const app = await build({ store: store as any, cookie: { maxAge: 60_000 }, ...options }, routes, {
     logger: { level: 'trace', stream: { write: (line: string) => { log.push(line) } } }
   })
   return { app, log }
@@ -143,20 +144,20 @@ const FAULTS: Record<string, { how: Fault, expected: { statusCode: number, code?
   'calls back with a string as the error, later': { how: answer => later(() => answer(AWAY)), expected: FAILS_WITH_TEXT },
   'calls back with an object as the error': { how: answer => answer({ message: AWAY }), expected: FAILS_WITH_TEXT },
   'throws synchronously': { how: () => { throw new Error(AWAY) }, expected: FAILS },
-  'throws a string': { how: () => { throw AWAY }, expected: FAILS_WITH_TEXT }, // eslint-disable-line no-throw-literal
+  'throws a string': { how: () => { throw AWAY }, expected: FAILS_WITH_TEXT },
   'throws nothing': { how: () => { throw undefined }, expected: { statusCode: 500 } }, // eslint-disable-line no-throw-literal
   rejects: { how: () => Promise.reject(new Error(AWAY)), expected: FAILS },
   'rejects, later': { how: () => pause(2).then(() => { throw new Error(AWAY) }), expected: FAILS },
   'rejects with nothing': { how: () => Promise.reject(), expected: { statusCode: 500 } }, // eslint-disable-line prefer-promise-reject-errors
   'never answers': { how: () => {}, expected: TIMES_OUT },
   'answers late, after the timeout': {
-    how: (answer, work) => { setTimeout(() => answer(null, work()), 2 * TIMEOUT) }, expected: TIMES_OUT
+    how: (answer, work) => { setTimeout(() => answer(null, work()), LATE) }, expected: TIMES_OUT
   },
   'fails late, after the timeout': {
-    how: answer => { setTimeout(() => answer(new Error(AWAY)), 2 * TIMEOUT) }, expected: TIMES_OUT
+    how: answer => { setTimeout(() => answer(new Error(AWAY)), LATE) }, expected: TIMES_OUT
   },
   'rejects late, after the timeout': {
-    how: () => pause(2 * TIMEOUT).then(() => { throw new Error(AWAY) }), expected: TIMES_OUT
+    how: () => pause(LATE).then(() => { throw new Error(AWAY) }), expected: TIMES_OUT
   },
   'answers twice': {
     how: (answer, work) => {
@@ -205,6 +206,9 @@ const FAULTS: Record<string, { how: Fault, expected: { statusCode: number, code?
   }
 }
 
+/** Short only where it must pass: a busy machine should not fail the other tests. */
+const timeoutFor = (expected: object): object => expected === TIMES_OUT ? { storeTimeout: TIMEOUT } : {}
+
 interface Case {
   /** The method that misbehaves. */
   method: Method
@@ -243,7 +247,7 @@ for (const [caseName, test] of Object.entries(CASES)) {
     for (const [faultName, { how, expected }] of Object.entries(FAULTS)) {
       t.test(faultName, async t => {
         const store = new Store()
-        const { app, log } = await logged(store)
+        const { app, log } = await logged(store, timeoutFor(expected))
         const visitor = new Visitor(app)
         if (isNewcomer !== true) await visitor.get('/login')
 
@@ -262,7 +266,7 @@ for (const [caseName, test] of Object.entries(CASES)) {
           t.ok(store.calls.filter(call => call === method).length <= healthyCalls + attempts, 'it was tried once')
         }
 
-        if (faultName.includes('late, after')) await pause(2 * TIMEOUT)
+        if (faultName.includes('late, after')) await pause(LATE - TIMEOUT + 10)
         const next = await visitor.get('/user')
         t.equal(next.statusCode, 200)
         t.equal(setCookies(next).length, 1)
@@ -281,7 +285,7 @@ t.test('a store whose destroy or set fails within regenerate() fails regenerate(
   for (const [faultName, { how, expected }] of Object.entries(FAULTS)) {
     for (const method of ['destroy', 'set'] as const) {
       const store = new FullStore()
-      const { app, log } = await logged(store)
+      const { app, log } = await logged(store, timeoutFor(expected))
       const visitor = new Visitor(app)
       await visitor.get('/login')
 
@@ -289,7 +293,7 @@ t.test('a store whose destroy or set fails within regenerate() fails regenerate(
       const response = await visitor.get('/regenerate')
       store.heal()
       t.equal(response.statusCode, expected.statusCode, `${method} ${faultName}`)
-      if (faultName.includes('late, after')) await pause(2 * TIMEOUT)
+      if (faultName.includes('late, after')) await pause(LATE - TIMEOUT + 10)
       const next = await visitor.get('/user')
       t.equal(next.statusCode, 200)
       await calm()

@@ -1,0 +1,446 @@
+/** A mistake is said aloud: once as a warning where it is likely one, by ready() where it can't work. */
+import fastifyCookie from '@fastify/cookie'
+import Fastify, { type FastifyRequest } from 'fastify'
+import t from 'tap'
+import fastifySession, { MemoryStore } from '../src/index'
+import * as warnings from '../src/warnings'
+import { build, SECRET, setCookies, Visitor, type Routes, type SessionOptions } from './helpers'
+
+interface Warning extends Error {
+  code: string
+}
+
+/** What the process is warned about in the meantime, as if nothing had been before. */
+async function warned (work: () => Promise<unknown>): Promise<Warning[]> {
+  for (const warning of Object.values(warnings)) warning.emitted = false
+  const heard: Warning[] = []
+  const hear = (warning: Error): void => {
+    if ((warning as Warning).code?.startsWith('FST_SESSION_')) heard.push(warning as Warning)
+  }
+  process.on('warning', hear)
+  await work()
+  // Warnings, and the end of a reply, come a moment later.
+  for (let i = 0; i < 3; i++) await new Promise(resolve => setImmediate(resolve))
+  process.off('warning', hear)
+  return heard
+}
+
+/** The methods of a store for express-session; `touch` where it is asked for. */
+function makeStore (touch: boolean): any {
+  const store = new MemoryStore()
+  return {
+    get: store.get.bind(store),
+    set: store.set.bind(store),
+    destroy: store.destroy.bind(store),
+    ...(touch && { touch: store.touch.bind(store) })
+  }
+}
+
+const session = (request: FastifyRequest): any => request.session
+
+const noRoutes: Routes = () => {}
+
+const loginRoutes: Routes = app => {
+  app.get('/login', async request => {
+    session(request).user = { name: 'max' }
+    return 'welcome'
+  })
+  app.get('/user', async request => session(request).user ?? {})
+}
+
+t.test('cookie.secure: true and a plain http request', async t => {
+  const secure: SessionOptions = { cookie: { secure: true } }
+
+  t.test('is warned about once', async t => {
+    const heard = await warned(async () => {
+      for (let i = 0; i < 2; i++) {
+        const app = await build(secure, loginRoutes)
+        for (const url of ['/login', '/login', '/user']) {
+          const response = await new Visitor(app).get(url)
+          t.equal(response.statusCode, 200)
+          t.same(setCookies(response), [])
+        }
+      }
+    })
+    t.match(heard, [{ name: 'FastifySessionWarning', code: 'FST_SESSION_INSECURE', message: /cookie\.secure/ }])
+    t.equal(heard.length, 1)
+    t.match(heard[0]?.message, /trustProxy/)
+    t.match(heard[0]?.message, /'auto'/)
+  })
+
+  t.test('is not warned about where nothing would be saved', async t => {
+    t.same(await warned(async () => {
+      const app = await build({ ...secure, saveUninitialized: false }, loginRoutes)
+      await new Visitor(app).get('/user')
+    }), [])
+  })
+
+  t.test('is not warned about over https', async t => {
+    t.same(await warned(async () => {
+      const app = await build(secure, loginRoutes, { trustProxy: true })
+      const response = await new Visitor(app).get('/login', { headers: { 'x-forwarded-proto': 'https' } })
+      t.equal(setCookies(response).length, 1)
+    }), [])
+  })
+
+  t.test("is not warned about with secure: 'auto' or false", async t => {
+    t.same(await warned(async () => {
+      for (const value of ['auto', false] as const) {
+        await new Visitor(await build({ cookie: { secure: value } }, loginRoutes)).get('/login')
+      }
+    }), [])
+  })
+})
+
+t.test('a secret in an array that is shorter than 32', async t => {
+  const heard = await warned(async () => {
+    await build({ secret: ['short', SECRET] }, noRoutes)
+    await build({ secret: [SECRET, 'also short'] }, noRoutes)
+  })
+  t.equal(heard.length, 1)
+  t.match(heard, [{ code: 'FST_SESSION_SHORT_SECRET', message: /32/ }])
+  t.notMatch(heard[0]?.message, /short'|also/, 'and it is not shown')
+
+  t.same(await warned(() => build({ secret: [SECRET, 'x'.repeat(32)] }, noRoutes)), [])
+})
+
+t.test('the default MemoryStore in production', async t => {
+  const { NODE_ENV } = process.env
+  t.teardown(() => {
+    if (NODE_ENV === undefined) delete process.env.NODE_ENV
+    else process.env.NODE_ENV = NODE_ENV
+  })
+
+  process.env.NODE_ENV = 'production'
+  const heard = await warned(async () => {
+    await build({}, noRoutes)
+    await build({}, noRoutes)
+  })
+  t.equal(heard.length, 1)
+  t.match(heard, [{ code: 'FST_SESSION_MEMORY_STORE', message: /store option/ }])
+  t.same(await warned(() => build({ store: new MemoryStore() }, noRoutes)), [], 'one of your own is no mistake')
+
+  process.env.NODE_ENV = 'development'
+  t.same(await warned(() => build({}, noRoutes)), [])
+})
+
+t.test('a session that is changed after its headers went out', async t => {
+  const CHANGES: Record<string, (session: any) => void> = {
+    'by a property': session => { session.late = true },
+    'by set()': session => session.set('late', true),
+    'by delete': session => { delete session.user }
+  }
+  for (const [how, change] of Object.entries(CHANGES)) {
+    t.test(how, async t => {
+      const heard = await warned(async () => {
+        const app = await build({}, app => {
+          loginRoutes(app)
+          app.get('/late', (request, reply) => {
+            const own = session(request)
+            reply.raw.once('finish', () => change(own))
+            reply.send('ok')
+          })
+          app.get('/hook', { onResponse: async request => change(session(request)) }, async () => 'ok')
+        })
+        const visitor = new Visitor(app)
+        await visitor.get('/login')
+        t.equal((await visitor.get('/late')).body, 'ok')
+        t.equal((await visitor.get('/hook')).body, 'ok')
+        t.same((await visitor.get('/user')).json(), { name: 'max' }, 'it is lost indeed')
+      })
+      t.equal(heard.length, 1)
+      t.match(heard, [{ code: 'FST_SESSION_LATE_CHANGE', message: /before reply\.send\(\)/ }])
+    })
+  }
+
+  t.test('is not warned about where it is read only, or changed in time', async t => {
+    t.same(await warned(async () => {
+      const app = await build({}, app => {
+        loginRoutes(app)
+        app.get('/read', { onResponse: async request => session(request).user.name }, async () => 'ok')
+        app.get('/in-time', {
+          onSend: async request => { session(request).sent = true }
+        }, async request => {
+          session(request).handled = true
+          return 'ok'
+        })
+      })
+      const visitor = new Visitor(app)
+      await visitor.get('/login')
+      await visitor.get('/read')
+    }), [])
+  })
+})
+
+t.test('a session that is changed on a hijacked reply', async t => {
+  const CHANGES: Record<string, (session: any) => void> = {
+    'by a property': session => { session.late = true },
+    'by set()': session => session.set('late', true),
+    'by delete': session => { delete session.user },
+    'deep inside': session => { session.user.name = 'moritz' }
+  }
+  for (const [how, change] of Object.entries(CHANGES)) {
+    t.test(how, async t => {
+      const heard = await warned(async () => {
+        const app = await build({}, app => {
+          loginRoutes(app)
+          app.get('/hijack', (request, reply) => {
+            reply.hijack()
+            change(session(request))
+            reply.raw.end('mine')
+          })
+        })
+        const visitor = new Visitor(app)
+        await visitor.get('/login')
+        for (let i = 0; i < 2; i++) t.equal((await visitor.get('/hijack')).body, 'mine')
+        t.same((await visitor.get('/user')).json(), { name: 'max' }, 'it is lost indeed')
+      })
+      t.equal(heard.length, 1)
+      t.match(heard, [{ code: 'FST_SESSION_HIJACKED', message: /session\.save\(\)/ }])
+    })
+  }
+
+  t.test('after its end', async t => {
+    const heard = await warned(async () => {
+      const app = await build({}, app => {
+        app.get('/hijack', (request, reply) => {
+          reply.hijack()
+          const own = session(request)
+          reply.raw.once('close', () => { own.late = true })
+          reply.raw.end('mine')
+        })
+      })
+      await new Visitor(app).get('/hijack')
+      await new Promise(resolve => setTimeout(resolve, 20))
+    })
+    t.equal(heard.length, 1)
+    t.match(heard[0]?.code, /^FST_SESSION_(HIJACKED|LATE_CHANGE)$/)
+  })
+
+  t.test('is not warned about where it was saved, or only read', async t => {
+    t.same(await warned(async () => {
+      const app = await build({}, app => {
+        loginRoutes(app)
+        app.get('/saved', async (request, reply) => {
+          reply.hijack()
+          session(request).user.name = 'moritz'
+          await request.session.save()
+          reply.raw.end('mine')
+        })
+        app.get('/read', (request, reply) => {
+          reply.hijack()
+          reply.raw.end(session(request).user.name)
+        })
+      })
+      const visitor = new Visitor(app)
+      await visitor.get('/login')
+      await visitor.get('/saved')
+      t.equal((await visitor.get('/read')).body, 'moritz')
+    }), [])
+  })
+})
+
+t.test('a write to a session object that was replaced or destroyed', async t => {
+  const ENDS: Record<string, (session: any) => Promise<void>> = {
+    'by regenerate()': session => session.regenerate(),
+    'by reload()': session => session.reload(),
+    'by destroy()': session => session.destroy()
+  }
+  const WRITES: Record<string, (session: any) => void> = {
+    'a property': session => { session.late = true },
+    'set()': session => session.set('late', true),
+    delete: session => { delete session.user }
+  }
+  for (const [ending, end] of Object.entries(ENDS)) {
+    for (const [writing, write] of Object.entries(WRITES)) {
+      t.test(`${ending}, with ${writing}`, async t => {
+        const heard = await warned(async () => {
+          const app = await build({}, app => {
+            loginRoutes(app)
+            app.get('/', async request => {
+              const old = session(request)
+              await end(old)
+              write(old)
+              write(old)
+              return session(request)?.late ?? 'lost'
+            })
+          })
+          const visitor = new Visitor(app)
+          await visitor.get('/login')
+          t.equal((await visitor.get('/')).body, 'lost')
+        })
+        t.equal(heard.length, 1)
+        t.match(heard, [{ code: 'FST_SESSION_REPLACED', message: /request\.session/ }])
+      })
+    }
+
+    t.test(`${ending}: reading it, and writing to the new one, is no mistake`, async t => {
+      t.same(await warned(async () => {
+        const app = await build({}, app => {
+          loginRoutes(app)
+          app.get('/', async request => {
+            const old = session(request)
+            await end(old)
+            if (request.session !== null) session(request).fine = true
+            return old.user ?? {}
+          })
+        })
+        const visitor = new Visitor(app)
+        await visitor.get('/login')
+        t.equal((await visitor.get('/')).statusCode, 200)
+      }), [])
+    })
+  }
+})
+
+t.test('a store without touch under rolling', async t => {
+  const heard = await warned(async () => {
+    for (let i = 0; i < 2; i++) {
+      const app = await build({ store: makeStore(false) }, loginRoutes)
+      const visitor = new Visitor(app)
+      await visitor.get('/login')
+      await visitor.get('/user')
+    }
+  })
+  t.equal(heard.length, 1)
+  t.match(heard, [{ code: 'FST_SESSION_NO_TOUCH', message: /touch/ }])
+  t.match(heard[0]?.message, /rolling/)
+
+  t.same(await warned(() => build({ store: makeStore(false), rolling: false }, noRoutes)), [])
+  t.same(await warned(() => build({ store: makeStore(true) }, noRoutes)), [])
+})
+
+t.test('cookie settings that browsers refuse', async t => {
+  const REFUSED: Array<[string, SessionOptions, RegExp]> = [
+    ['__Host- and a domain', { cookieName: '__Host-id', cookie: { secure: true, domain: 'example.com' } }, /remove cookie\.domain/],
+    ['__Host- and another path', { cookieName: '__Host-id', cookie: { secure: true, path: '/app' } }, /cookie\.path/],
+    ['__Host- and secure: false', { cookieName: '__Host-id', cookie: { secure: false } }, /set cookie\.secure to true/],
+    ['__Secure- and secure: false', { cookieName: '__Secure-id', cookie: { secure: false } }, /set cookie\.secure to true/],
+    ["sameSite: 'none' and secure: false", { cookie: { sameSite: 'none', secure: false } }, /set cookie\.secure to true/],
+    ['partitioned and secure: false', { cookie: { partitioned: true, secure: false } }, /set cookie\.secure to true/]
+  ]
+  for (const [what, options, sentence] of REFUSED) {
+    t.test(what, async t => {
+      const heard = await warned(async () => {
+        await build(options, noRoutes)
+        await build(options, noRoutes)
+      })
+      t.equal(heard.length, 1)
+      t.match(heard, [{ code: 'FST_SESSION_COOKIE_REFUSED', message: sentence }])
+    })
+  }
+
+  const ACCEPTED: SessionOptions[] = [
+    { cookieName: '__Host-id', cookie: { secure: true } },
+    { cookieName: '__Host-id', cookie: { secure: true, path: '/' } },
+    { cookieName: '__Secure-id', cookie: { secure: true, domain: 'example.com', path: '/app' } },
+    { cookie: { secure: true, sameSite: 'none', partitioned: true } },
+    { cookie: { secure: 'auto', sameSite: 'none' } },
+    { cookie: { secure: false, sameSite: 'lax' } }
+  ]
+  for (const options of ACCEPTED) {
+    t.test(`not ${JSON.stringify(options)}`, async t => {
+      t.same(await warned(() => build(options, noRoutes)), [])
+    })
+  }
+})
+
+t.test('what is fine is not warned about', async t => {
+  t.same(await warned(async () => {
+    const app = await build({ store: new MemoryStore(), cookie: { maxAge: 60_000, sameSite: 'lax' } }, app => {
+      loginRoutes(app)
+      app.get('/logout', async request => {
+        await request.session.destroy()
+        return 'bye'
+      })
+    })
+    const visitor = new Visitor(app)
+    for (const url of ['/login', '/user', '/user', '/logout', '/user']) await visitor.get(url)
+  }), [])
+})
+
+/** Registers the plugin as an application does, without a word of its own. */
+async function ready (options: object): Promise<void> {
+  const app = Fastify()
+  app.register(fastifyCookie)
+  app.register(fastifySession, options as any)
+  await app.ready()
+}
+
+t.test('a secret that can not sign is refused by ready()', async t => {
+  const TOO_SHORT = 'the secret must have length 32 or greater'
+  const NONE = 'at least one secret is required'
+  const MISSING = 'the secret option is required, and must be a String, Array of Strings, or a signer object with .sign and .unsign methods'
+  const CASES: Array<[string, unknown, string?]> = [
+    ['an empty string', '', TOO_SHORT],
+    ['31 characters', 'x'.repeat(31), TOO_SHORT],
+    ['an empty array', [], NONE],
+    ['an array with an empty string', ['']],
+    ['an empty string among good ones', [SECRET, '']],
+    ['an array with a number', [42]],
+    ['an array with null', [SECRET, null]],
+    ['undefined', undefined, MISSING],
+    ['null', null, MISSING],
+    ['a number', 42, MISSING],
+    ['a Buffer', Buffer.from(SECRET), MISSING],
+    ['an object without methods', {}, MISSING],
+    ['a signer without unsign', { sign: () => '' }, MISSING],
+    ['a signer without sign', { unsign: () => '' }, MISSING],
+    ['a signer whose sign is no function', { sign: 'x', unsign: () => '' }, MISSING]
+  ]
+  for (const [what, secret, message] of CASES) {
+    await t.rejects(ready({ secret }), { code: 'FST_ERR_SESSION_SECRET', ...(message !== undefined && { message }) }, what)
+  }
+  const error = await ready({ secret: ['', 'a short secret'] }).catch(error => error)
+  t.notMatch(error.message, /a short secret/, 'a secret is not shown')
+  await t.resolves(ready({ secret: 'x'.repeat(32) }))
+  await t.resolves(ready({ secret: { sign: (value: string) => value, unsign: (value: string) => ({ valid: true, renew: false, value }) } }))
+})
+
+t.test('an option of the wrong form is refused by ready()', async t => {
+  const method = (): void => {}
+  const CASES: Record<string, { values: unknown[], options: (value: any) => object, message: RegExp }> = {
+    cookieName: { values: ['a b', 'a;b', 'a=b', 'a\n', '\u0000', 'ü', 42], options: cookieName => ({ cookieName }), message: /cookieName/ },
+    'cookie.path': { values: ['/a;b', '/\n', '/ü', '/\u0000'], options: path => ({ cookie: { path } }), message: /cookie/ },
+    'cookie.domain': { values: ['a;b', 'example .com', '!', 'ü.de', '\n'], options: domain => ({ cookie: { domain } }), message: /cookie/ },
+    'cookie.maxAge': {
+      values: ['1000', 'a day', NaN, Infinity, -Infinity, {}, [], true, 1e300], options: maxAge => ({ cookie: { maxAge } }), message: /maxAge/
+    },
+    'cookie.expires': { values: ['garbage', new Date(NaN), {}, NaN, 1e300], options: expires => ({ cookie: { expires } }), message: /expires/ },
+    'cookie.sameSite': { values: ['maybe', 42], options: sameSite => ({ cookie: { sameSite } }), message: /cookie/ },
+    'cookie.priority': { values: ['urgent'], options: priority => ({ cookie: { priority } }), message: /cookie/ },
+    store: {
+      values: [{}, { get: method }, { get: method, set: method }, { set: method, destroy: method }, { get: method, set: method, destroy: true }, 42, 'redis'],
+      options: store => ({ store }),
+      message: /store/
+    },
+    idGenerator: { values: ['id', 42, {}, true], options: idGenerator => ({ idGenerator }), message: /idGenerator/ },
+    algorithm: { values: ['md6', 'sha', 42, {}], options: algorithm => ({ algorithm }), message: /algorithm/ },
+    cookiePrefix: { values: [42, {}, true], options: cookiePrefix => ({ cookiePrefix }), message: /cookiePrefix/ },
+    storeTimeout: {
+      values: [0, -1, NaN, Infinity, '50', 'soon', {}, [], true, 2 ** 31], options: storeTimeout => ({ storeTimeout }), message: /storeTimeout/
+    }
+  }
+  for (const [option, { values, options, message }] of Object.entries(CASES)) {
+    t.test(option, async t => {
+      for (const value of values) {
+        const what = typeof value === 'string' || typeof value === 'object' ? JSON.stringify(value) : String(value)
+        await t.rejects(ready({ secret: SECRET, ...options(value) }), { code: 'FST_ERR_SESSION_OPTION', message }, what)
+      }
+    })
+  }
+
+  t.test('good ones are not', async t => {
+    for (const options of [
+      {},
+      { cookie: {} },
+      { cookieName: "!#$%&'*+-.^_`|~a1", cookiePrefix: 's:', cookie: { path: '/app', domain: '.example.com' } },
+      { cookie: { maxAge: 1 } },
+      { cookie: { maxAge: undefined, expires: undefined, path: undefined, domain: undefined, sameSite: undefined } },
+      { cookie: { expires: new Date(0) } },
+      { cookie: { expires: new Date(Date.now() + 1000), maxAge: 1000, sameSite: true, httpOnly: false } },
+      { storeTimeout: 1, algorithm: 'sha512', rolling: false, saveUninitialized: false, idGenerator: () => 'id' },
+      { store: { get: method, set: method, destroy: method }, rolling: false }
+    ]) await t.resolves(ready({ secret: SECRET, ...options }))
+  })
+})
