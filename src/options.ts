@@ -111,14 +111,16 @@ function isStore (store: Partial<SessionStore> | null): boolean {
 function warnOfRefusedCookies ({ cookieName, cookie }: Settings): void {
   const { domain, path, secure, sameSite, partitioned } = cookie
   const isHost = cookieName.startsWith('__Host-')
-  if (isHost && domain) warnCookieRefused('a __Host- cookie can have no domain; remove cookie.domain')
-  if (isHost && path && path !== '/') warnCookieRefused('a __Host- cookie must have the path /; remove cookie.path')
-  if (secure) return
-  if (isHost || cookieName.startsWith('__Secure-')) {
-    warnCookieRefused(`a ${isHost ? '__Host-' : '__Secure-'} cookie must be secure; set cookie.secure to true`)
+  const flaws: string[] = []
+  if (isHost && domain) flaws.push('a __Host- cookie can have no domain; remove cookie.domain')
+  if (isHost && path && path !== '/') flaws.push('a __Host- cookie must have the path /; remove cookie.path')
+  if (!secure) {
+    if (isHost) flaws.push('a __Host- cookie must be secure; set cookie.secure to true')
+    if (cookieName.startsWith('__Secure-')) flaws.push('a __Secure- cookie must be secure; set cookie.secure to true')
+    if (sameSite === 'none') flaws.push("a cookie with sameSite 'none' must be secure; set cookie.secure to true")
+    if (partitioned) flaws.push('a partitioned cookie must be secure; set cookie.secure to true')
   }
-  if (sameSite === 'none') warnCookieRefused("a cookie with sameSite 'none' must be secure; set cookie.secure to true")
-  if (partitioned) warnCookieRefused('a partitioned cookie must be secure; set cookie.secure to true')
+  if (flaws.length > 0) warnCookieRefused(flaws.join('. And '))
 }
 
 function check (holds: boolean, requirement: string): void {

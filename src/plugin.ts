@@ -119,9 +119,10 @@ export function sessionPlugin (
 
     function finish (error: Error | null): void {
       (slot as Slot).isCommitting = false
-      // Another request ended the session meanwhile. That request was answered; this one only has a stale cookie.
+      // Another request ended the session meanwhile: what this one changed is dropped, and its stale cookie cleared. But
+      // where that was a login, clearing would hit the new session's cookie.
       if (state.status === 'gone') {
-        outcome = 'clear'
+        outcome = context.repository.wasReplaced(state.sessionId) ? 'nothing' : 'clear'
         error = null
       }
       try {

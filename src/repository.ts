@@ -15,11 +15,15 @@ const NO_CHANGES: SessionChanges = { set: {}, unset: [] }
 // By store and not by registration, because two registrations may share one store.
 const turnsOf = new WeakMap<SessionStore, Turns>()
 
+// Enough for every request that is under way while its session is replaced.
+const REPLACED_KEPT = 10_000
+
 /** The sessions in a store: the only code that decides which of the store's methods to call. */
 export class Repository {
   readonly #store: SessionStore
   readonly #timeout: number
   readonly #turns: Turns
+  readonly #replaced = new Set<string>()
   readonly #hasTouch: boolean
   readonly #hasUpdate: boolean
 
@@ -78,6 +82,19 @@ export class Repository {
     if (this.#hasUpdate) this.#call('destroy', [sessionId], answer)
     // Not between the re-read and the write of an update, which would bring the session back.
     else this.#inTurn<void>(sessionId, answer, done => this.#call('destroy', [sessionId], done))
+  }
+
+  /** A new session took the place of this one. */
+  markReplaced (sessionId: string): void {
+    this.#replaced.add(sessionId)
+    if (this.#replaced.size <= REPLACED_KEPT) return
+    const [oldest] = this.#replaced
+    this.#replaced.delete(oldest as string)
+  }
+
+  /** Whether a new session took the place of this one lately, so that the visitor's cookie is the new one's by now. */
+  wasReplaced (sessionId: string): boolean {
+    return this.#replaced.has(sessionId)
   }
 
   #get (sessionId: string, answer: Answer<SessionRecord>): void {

@@ -133,8 +133,8 @@ export function isExpired (record: SessionRecord): boolean {
 /** When the record expires by its own word, in milliseconds since the epoch; NaN when it doesn't say. */
 export function expiryOf (record: SessionRecord): number {
   const expires = (record.cookie as CookieRecord | undefined | null)?.expires as unknown
-  if (!expires) return NaN
-  return expires instanceof Date ? expires.getTime() : new Date(expires as string).getTime()
+  if (expires instanceof Date) return expires.getTime()
+  return expires && (typeof expires === 'string' || typeof expires === 'number') ? new Date(expires).getTime() : NaN
 }
 
 /** @throws FST_ERR_SESSION_COOKIE when the lifetime in the options can't be one */

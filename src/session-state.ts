@@ -183,6 +183,7 @@ export class SessionState {
         answer(error)
         return
       }
+      if (this.#sessionId !== undefined) this.#context.repository.markReplaced(this.#sessionId)
       this.#replaceBy(next)
       next.save(answer)
     })

@@ -826,3 +826,28 @@ t.test('a second commit of the same reply saved and sent headers twice', async t
   t.equal(setCookies(response).length, 1)
   t.same(store.calls, ['set'])
 })
+
+t.test('a slow request that ended after a login logged the visitor out again', async t => {
+  let letGo = (): void => {}
+  const gate = new Promise<void>(resolve => { letGo = resolve })
+  const app = await build({ cookie: { maxAge: 60_000 } }, app => {
+    app.get('/login', async request => {
+      await request.session.regenerate()
+      session(request).user = 'max'
+      return 'ok'
+    })
+    app.get('/slow', async request => {
+      session(request).seen = true
+      await gate
+      return 'ok'
+    })
+    app.get('/who', async request => session(request).user ?? 'nobody')
+  })
+  const visitor = new Visitor(app)
+  await visitor.get('/who')
+  const slow = visitor.get('/slow')
+  await visitor.get('/login')
+  letGo()
+  t.same(setCookies(await slow), [], 'the cookie is the new session\'s by now')
+  t.equal((await visitor.get('/who')).body, 'max')
+})

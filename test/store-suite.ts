@@ -272,6 +272,20 @@ async function testVisits (t: Test, promises: Promises, makeSubject: MakeSubject
     }
   }
 
+  // A browser takes the cookies of a reply whenever it comes.
+  for (const what of ['read', 'write']) {
+    t.test(`a slow request (${what}) does not take the cookie of the new session out of the browser`, async t => {
+      const { max, gate } = await open(t)
+      await max.get('/login/max')
+      const slow = max.get(`/slow/${what}`)
+      await gate.holds(1)
+      await max.get('/renew')
+      gate.open()
+      await slow
+      t.equal((await max.get('/whoami')).body, what === 'read' && promises.touches && !promises.tellsGone ? 'nobody' : 'max')
+    })
+  }
+
   t.test('a request that is slow itself to log out ends what others wrote meanwhile', async t => {
     const { max, gate, revisit } = await open(t)
     await max.get('/login/max')

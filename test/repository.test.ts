@@ -1,0 +1,67 @@
+import t from 'tap'
+import { Repository } from '../src/repository'
+import { MemoryStore } from '../src/stores/memory'
+import { Turns } from '../src/turns'
+
+t.test('the ids that were replaced lately are known, and no more than ten thousand of them', t => {
+  const repository = new Repository(new MemoryStore(), 1_000)
+  for (let i = 0; i <= 10_000; i++) repository.markReplaced(`id ${i}`)
+  t.equal(repository.wasReplaced('id 10000'), true)
+  t.equal(repository.wasReplaced('id 1'), true)
+  t.equal(repository.wasReplaced('id 0'), false)
+  t.equal(repository.wasReplaced('never'), false)
+  t.end()
+})
+
+t.test('a turn that is free is taken at once', t => {
+  const turns = new Turns()
+  const order: string[] = []
+  turns.take('a', 1_000, () => order.push('gave up'), release => {
+    order.push('first')
+    release()
+  })
+  turns.take('a', 1_000, () => order.push('gave up'), release => {
+    order.push('second')
+    release()
+  })
+  t.same(order, ['first', 'second'])
+  t.end()
+})
+
+t.test('turns of one session come one at a time and in order; another session does not wait', t => {
+  const turns = new Turns()
+  const order: string[] = []
+  const releases: Array<() => void> = []
+  const take = (sessionId: string, name: string): void => turns.take(sessionId, 1_000, () => order.push('gave up'), release => {
+    order.push(name)
+    releases.push(release)
+  })
+  take('a', 'a1')
+  take('a', 'a2')
+  take('a', 'a3')
+  take('b', 'b1')
+  t.same(order, ['a1', 'b1'])
+  releases[0]?.()
+  t.same(order, ['a1', 'b1', 'a2'])
+  releases[2]?.()
+  t.same(order, ['a1', 'b1', 'a2', 'a3'])
+  releases[3]?.()
+  t.end()
+})
+
+t.test('who waited too long gives up, and the next in line is not held up by it', async t => {
+  const turns = new Turns()
+  const order: string[] = []
+  let release = (): void => {}
+  turns.take('a', 1_000, () => {}, done => { release = done })
+  await new Promise<void>(resolve => turns.take('a', 5, () => {
+    order.push('gave up')
+    resolve()
+  }, () => order.push('never')))
+  turns.take('a', 1_000, () => {}, done => {
+    order.push('next')
+    done()
+  })
+  release()
+  t.same(order, ['gave up', 'next'])
+})
