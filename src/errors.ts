@@ -13,7 +13,7 @@ export const NameTakenError = createError(
 )
 
 /** A cookie attribute that was set during a request can't be sent. */
-export const CookieError = createError<[string]>('FST_ERR_SESSION_COOKIE', 'The session cookie %s')
+export const CookieError = createError<[string]>('FST_ERR_SESSION_COOKIE', "The session cookie can't be sent: %s")
 
 /** The name belongs to the session itself, so no data can be stored under it. */
 export const ReservedKeyError = createError<[string]>(

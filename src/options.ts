@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { sync as uid } from 'uid-safe'
 import { isUsable, secretsSigner } from './cookie-value'
-import { OptionError, SecretError } from './errors'
+import { CookieError, OptionError, SecretError } from './errors'
 import { checkLifetime } from './session-cookie'
 import { MemoryStore } from './stores/memory'
 import type { SessionStore } from './stores/store'
@@ -19,7 +19,7 @@ export interface Settings {
   readonly saveUninitialized: boolean
   readonly rolling: boolean
   readonly idGenerator: NonNullable<FastifySessionOptions['idGenerator']>
-  /** Throws where a cookie can't carry the attributes. */
+  /** Throws FST_ERR_SESSION_COOKIE where a cookie can't carry the attributes. */
   readonly checkCookie: (options: CookieOptions) => void
 }
 
@@ -30,6 +30,7 @@ const LONGEST_TIMER = 2 ** 31 - 1
 export function resolveOptions (fastify: FastifyInstance, options: FastifySessionOptions): Settings {
   // As in version 11, only a missing option has its default: null is false.
   const { saveUninitialized = true, rolling = true, storeTimeout = 10_000, cookie = {} } = options
+  check(typeof cookie === 'object' && cookie !== null, 'cookie must be an object')
   const { secure = true } = cookie
   const settings: Settings = {
     signer: resolveSigner(options),
@@ -48,12 +49,17 @@ export function resolveOptions (fastify: FastifyInstance, options: FastifySessio
   function checkCookie (cookie: CookieOptions): void {
     checkLifetime(cookie)
     const { domain, path, sameSite, priority } = cookie
-    fastify.serializeCookie(settings.cookieName, '', {
-      domain, path: path || '/', sameSite: sameSite ?? undefined, priority
-    })
+    try {
+      fastify.serializeCookie(settings.cookieName, '', {
+        domain, path: path || '/', sameSite: sameSite ?? undefined, priority
+      })
+    } catch (error) {
+      throw new CookieError((error as Error).message)
+    }
   }
 
   check(typeof settings.cookieName === 'string', 'cookieName must be a string')
+  check(!cookie.path || typeof cookie.path === 'string', 'cookie.path must be a string')
   check(typeof settings.cookiePrefix === 'string', 'cookiePrefix must be a string')
   check(isStore(settings.store), 'store must have the methods get, set and destroy')
   check(typeof settings.idGenerator === 'function', 'idGenerator must be a function that returns a string')
@@ -64,7 +70,7 @@ export function resolveOptions (fastify: FastifyInstance, options: FastifySessio
   try {
     checkCookie(settings.cookie)
   } catch (error) {
-    throw new OptionError(`cookie or cookieName can't be sent: ${(error as Error).message}`)
+    throw new OptionError(`cookie or cookieName is wrong: ${(error as Error).message}`)
   }
   if (settings.rolling && settings.store.touch === undefined) warnNoTouch()
   warnOfRefusedCookies(settings)

@@ -161,8 +161,8 @@ export function sessionPlugin (
       return
     }
     // People pass the cookie's value as it is, or without the prefix, as version 11 asked for.
-    const prefixed = typeof value === 'string' && !value.startsWith(cookiePrefix) ? cookiePrefix + value : value
-    findSession(prefixed ? [prefixed] : [], (error, found) => {
+    const values = typeof value === 'string' ? [value.startsWith(cookiePrefix) ? value : cookiePrefix + value] : []
+    findSession(values, (error, found) => {
       if (error === null) {
         const state = newState(request as FastifyRequest, { ...settings.cookie, ...cookieOptions }, found)
         if (kSlot in request) request[kSlot] = { sentValue: value, sentId: found?.sessionId, state }

@@ -35,7 +35,8 @@ export class SessionCookie {
   /** The cookie of a new session. */
   constructor (options: CookieOptions, overHttps: boolean) {
     this.path = options.path || '/'
-    this.httpOnly = options.httpOnly ?? true
+    const { httpOnly = true } = options
+    this.httpOnly = httpOnly
     this.secure = options.secure ?? null
     this.sameSite = options.sameSite || null
     this.domain = options.domain || null

@@ -116,12 +116,14 @@ export class SessionState {
     return this.draft.isChanged()
   }
 
-  /** Sets cookie options for this session. */
+  /**
+   * Sets cookie options for this session.
+   *
+   * @throws FST_ERR_SESSION_COOKIE
+   */
   setCookieOptions (options: Partial<CookieOptions>): void {
-    const { originalMaxAge, expires } = this.cookie
-    this.#cookieOptions = {
-      ...this.#cookieOptions, maxAge: originalMaxAge ?? undefined, expires: expires ?? undefined, ...options
-    }
+    this.#context.settings.checkCookie(options)
+    this.#cookieOptions = { ...this.#cookieOptions, ...this.#lifetime(), ...options }
     this.#cookie = new SessionCookie(this.#cookieOptions, this.isOverHttps)
     this.#optionsWereSet = true
   }
@@ -236,10 +238,13 @@ export class SessionState {
 
   #successor (what: Pick<Origin, 'sessionId' | 'signedId' | 'record'>): SessionState {
     const { request, reply } = this.#origin
-    const { originalMaxAge, expires } = this.cookie
-    const lifetime = originalMaxAge === null ? { expires: expires ?? undefined } : { maxAge: originalMaxAge }
-    const cookieOptions = { ...this.#cookieOptions, ...lifetime }
+    const cookieOptions = { ...this.#cookieOptions, ...this.#lifetime() }
     return new SessionState(this.#context, { request, reply, cookieOptions, ...what })
+  }
+
+  #lifetime (): CookieOptions {
+    const { originalMaxAge, expires } = this.cookie
+    return originalMaxAge === null ? { expires: expires ?? undefined } : { maxAge: originalMaxAge }
   }
 
   #replaceBy (next: SessionState): void {

@@ -26,11 +26,23 @@ export class Turns {
     queue.push(waiting)
   }
 
-  #run (sessionId: string, task: Task): void {
-    task(() => {
-      const next = this.#waiting.get(sessionId)?.shift()
-      if (next === undefined) this.#waiting.delete(sessionId)
-      else this.#run(sessionId, next)
-    })
+  // A loop and no recursion: behind a store that answers at once, a long queue would overflow the stack.
+  #run (sessionId: string, task: Task | undefined): void {
+    while (task !== undefined) {
+      let isRunning = true
+      let wasReleased = false
+      task(() => {
+        if (isRunning) wasReleased = true
+        else this.#run(sessionId, this.#next(sessionId))
+      })
+      isRunning = false
+      task = wasReleased ? this.#next(sessionId) : undefined
+    }
+  }
+
+  #next (sessionId: string): Task | undefined {
+    const next = this.#waiting.get(sessionId)?.shift()
+    if (next === undefined) this.#waiting.delete(sessionId)
+    return next
   }
 }

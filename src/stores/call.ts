@@ -48,11 +48,11 @@ export function callStore<T> (
     promiseCounts = fn.length <= args.length
     result = fn.call(store, ...args, settle)
   } catch (thrown) {
-    settle(thrown || new Error('unknown'))
+    settle(thrown || 'unknown error')
   }
   if (isPromise(result)) {
     // A rejection always counts, and must be handled even after the answer.
-    result.then(promiseCounts ? value => settle(null, value as T) : undefined, error => settle(error || new Error('unknown')))
+    result.then(promiseCounts ? value => settle(null, value as T) : undefined, error => settle(error || 'unknown error'))
   }
   returned = true
   if (early !== undefined) answer(...early)

@@ -101,24 +101,20 @@ Object.assign(MemoryStore.prototype, {
   },
 
   length (this: Internals, callback: Answer) {
-    let count = 0
-    const records = this.store.values()
-    const countSlice = (): void => {
-      for (let i = 0; i < SLICE; i++) {
-        const { done, value } = records.next()
-        if (done) {
-          callback(null, count)
-          return
-        }
-        if (!isExpired(value)) count++
-      }
-      setImmediate(countSlice)
+    const entries = this.store.entries()
+    let left = this.store.size
+    const dropSlice = (): void => {
+      left -= SLICE
+      if (dropExpired(this, entries, SLICE) || left <= 0) callback(null, this.store.size)
+      else setImmediate(dropSlice)
     }
-    countSlice()
+    dropSlice()
   },
 
   clear (this: Internals, callback?: Callback) {
     this.store.clear()
+    // It would hold what was cleared.
+    this[kSweep] = undefined
     callback?.()
   }
 })
@@ -152,17 +148,20 @@ function write (store: Internals, sessionId: string, record: SessionRecord): voi
   sweep(store)
 }
 
-// Goes round the map, a few entries at a time. A Map's iterator lives with its map, so nothing is copied for it.
+// Goes round the map. A Map's iterator lives with its map, so nothing is copied for it.
 function sweep (store: Internals): void {
   const entries = store[kSweep] ??= store.store.entries()
-  for (let i = 0; i < SWEPT_PER_WRITE; i++) {
+  if (dropExpired(store, entries, SWEPT_PER_WRITE)) store[kSweep] = undefined
+}
+
+/** Looks at the next entries and drops those that have expired. Says whether that was the end of them. */
+function dropExpired ({ store }: Internals, entries: Iterator<[string, SessionRecord]>, count: number): boolean {
+  for (let i = 0; i < count; i++) {
     const { done, value } = entries.next()
-    if (done) {
-      store[kSweep] = undefined
-      return
-    }
-    if (isExpired(value[1])) store.store.delete(value[0])
+    if (done) return true
+    if (isExpired(value[1])) store.delete(value[0])
   }
+  return false
 }
 
 function cookieRecord (cookie: unknown): unknown {

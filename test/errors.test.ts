@@ -1,0 +1,128 @@
+import type { FastifyRequest } from 'fastify'
+import t from 'tap'
+import { build, SECRET, setCookies, Visitor } from './helpers'
+
+const session = (request: FastifyRequest): any => request.session
+
+t.test('a value that can not be copied fails the request, and not the process', async t => {
+  const app = await build({}, app => {
+    app.get('/', async request => {
+      const loop: unknown[] = []
+      loop.push(loop)
+      session(request).loop = loop
+      return 'ok'
+    })
+  })
+  t.equal((await app.inject('/')).statusCode, 500)
+  t.equal((await app.inject({ url: '/', method: 'HEAD' })).statusCode, 500)
+})
+
+t.test('an idGenerator that throws is the answer of regenerate, in both forms', async t => {
+  let isBroken = false
+  const app = await build({ idGenerator: () => { if (isBroken) throw new Error('out of ids'); return 'an id' } }, app => {
+    app.get('/', async () => 'ok')
+    app.get('/promise', async request => {
+      isBroken = true
+      return await request.session.regenerate().catch((error: Error) => error.message)
+    })
+    app.get('/callback', (request, reply) => {
+      isBroken = true
+      request.session.regenerate(error => reply.send(error.message))
+    })
+  })
+  for (const url of ['/promise', '/callback']) {
+    isBroken = false
+    const visitor = new Visitor(app)
+    await visitor.get('/')
+    t.equal((await visitor.get(url)).body, 'out of ids')
+  }
+})
+
+t.test('what a callback throws is its own', async t => {
+  const app = await build({}, app => {
+    app.get('/', request => {
+      request.session.save(() => { throw new Error('mine') })
+    })
+  })
+  const response = await app.inject('/')
+  t.equal(response.json().message, 'mine')
+})
+
+t.test('what a callback throws late does not travel into the store', async t => {
+  let intoTheStore: unknown
+  const store = {
+    get: (_: string, callback: Function) => callback(),
+    destroy: (_: string, callback: Function) => callback(),
+    set (_: string, __: unknown, callback: Function) {
+      setImmediate(() => {
+        try {
+          callback()
+        } catch (error) {
+          intoTheStore = error
+        }
+      })
+    }
+  }
+  const app = await build({ store: store as any }, app => {
+    app.get('/', (request, reply) => {
+      request.session.save(() => {
+        reply.send('ok')
+        throw new Error('mine, late')
+      })
+    })
+  })
+  const caught = new Promise<Error>(resolve => process.setUncaughtExceptionCaptureCallback(resolve))
+  t.equal((await app.inject('/')).body, 'ok')
+  t.equal((await caught).message, 'mine, late')
+  process.setUncaughtExceptionCaptureCallback(null)
+  t.equal(intoTheStore, undefined)
+})
+
+t.test('a signer that throws at a cookie finds no session in it', async t => {
+  const secret = { sign: (value: string) => `${value}.signed`, unsign: () => { throw new Error('not mine') } }
+  const app = await build({ secret }, app => { app.get('/', async () => 'ok') })
+  const response = await app.inject({ url: '/', headers: { cookie: 'sessionId=x' } })
+  t.equal(response.statusCode, 200)
+  t.equal(setCookies(response).length, 1)
+})
+
+t.test('secrets that are all taken away sign nothing, and say so', async t => {
+  const secret = [SECRET]
+  const app = await build({ secret }, app => { app.get('/', async () => 'ok') })
+  secret.pop()
+  const response = await app.inject('/')
+  t.equal(response.statusCode, 500)
+  t.equal(response.json().code, 'FST_ERR_SESSION_SECRET')
+  secret.push(SECRET)
+  t.equal((await app.inject('/')).statusCode, 200)
+})
+
+t.test('a session that was destroyed or replaced can not be saved', async t => {
+  const app = await build({}, app => {
+    app.get('/destroy', async request => {
+      const own = request.session
+      await own.destroy()
+      await own.save()
+    })
+    app.get('/regenerate', async request => {
+      const own = request.session
+      await own.regenerate()
+      await own.save()
+    })
+  })
+  for (const url of ['/destroy', '/regenerate']) {
+    const response = await app.inject(url)
+    t.equal(response.statusCode, 409)
+    t.equal(response.json().code, 'FST_ERR_SESSION_GONE')
+  }
+})
+
+t.test('an option that is undefined has its default, also in a request', async t => {
+  const app = await build({}, app => {
+    app.get('/', async request => {
+      session(request).options({ secure: undefined, httpOnly: undefined, path: undefined })
+      return 'ok'
+    })
+  })
+  t.match(setCookies(await app.inject('/')), [/^sessionId=[^;]+; Path=\/; HttpOnly$/])
+})
