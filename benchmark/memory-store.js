@@ -136,6 +136,15 @@ async function main () {
     write(store, 0)
   }
 
+  for (const max of [Infinity, 100_000]) {
+    const store = new MemoryStore(new Map(), { max })
+    await batches(100_000, i => write(store, i))
+    const begun = performance.now()
+    const label = max === Infinity ? '' : `, with a max of ${max} that is reached`
+    const delay = await worstDelay(() => batches(400_000, i => write(store, 100_000 + i)))
+    rows.push([`a write${label}`, `${((performance.now() - begun) / 400).toFixed(1)} µs; ${delay}`])
+  }
+
   rows.push(['event loop, the same without a store', await worstDelay(() => batches(COUNT, i => session(i, HOUR)))])
   const map = new Map()
   rows.push(['event loop, a bare Map grows to it', await worstDelay(() => batches(COUNT, i => map.set(idOf(i), session(i, HOUR))))])

@@ -126,3 +126,17 @@ t.test('an option that is undefined has its default, also in a request', async t
   })
   t.match(setCookies(await app.inject('/')), [/^sessionId=[^;]+; Path=\/; HttpOnly$/])
 })
+
+t.test('the time that a session has left is said, where it has an end', async t => {
+  const app = await build({}, app => {
+    app.get('/', async request => {
+      const { cookie } = session(request)
+      const before = cookie.maxAge
+      cookie.maxAge = 60_000
+      const left = cookie.maxAge
+      session(request).options({ maxAge: null })
+      return [before, left > 50_000 && left <= 60_000, session(request).cookie.expires]
+    })
+  })
+  t.same((await app.inject('/')).json(), [null, true, null])
+})

@@ -636,6 +636,20 @@ t.test('cookie.expires can be set to none, and not to nonsense', async t => {
   t.notMatch(setCookies(response).join(), 'Expires')
 })
 
+t.test('cookie.maxAge says how long the session has to live', async t => {
+  const { advance } = clock(t)
+  const { request } = await visit({ user: 'max' }, { rolling: false, cookie: { maxAge: 10 * MINUTE } }, 10 * MINUTE)
+  advance(4 * MINUTE)
+  await request(session => {
+    t.ok(near(session.cookie.maxAge, 6 * MINUTE))
+    session.touch()
+    t.ok(near(session.cookie.maxAge, 10 * MINUTE))
+    session.cookie.maxAge = MINUTE
+    t.ok(near(session.cookie.maxAge, MINUTE))
+    t.equal(session.cookie.originalMaxAge, MINUTE)
+  })
+})
+
 t.test('attributes of the cookie go out with the reply, and hold for it alone', async t => {
   const { request } = await visit({ user: 'max' })
   const response = await request(session => {
