@@ -114,7 +114,7 @@ export class SessionCookie {
 
   toJSON (): CookieRecord {
     return {
-      expires: this.#expires,
+      expires: this.#expires && new Date(this.#expires),
       originalMaxAge: this.originalMaxAge,
       path: this.path,
       httpOnly: this.httpOnly,

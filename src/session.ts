@@ -126,7 +126,7 @@ const traps: ProxyHandler<Session> = {
   preventExtensions: () => false
 }
 
-/** The object that a handler holds. */
+/** The object that a handler holds. The traps give the class the type's data properties, which the compiler can't see. */
 export function createSession (state: SessionState): FastifySessionObject {
   return new Proxy(new Session(state), traps) as unknown as FastifySessionObject
 }

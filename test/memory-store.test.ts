@@ -564,16 +564,21 @@ t.test('records hold nothing of the library and of the request', async t => {
 t.test('what a handler does after its reply reaches no record', async t => {
   const store = new MemoryStore()
   const kept: any[] = []
-  const app = await build({ store }, app => {
+  const dates: Date[] = []
+  const app = await build({ store, cookie: { maxAge: MINUTE } }, app => {
     app.get('/', async request => {
       const user = { tags: ['a'] }
       session(request).user ??= user
       kept.push(user, session(request).user)
+      dates.push(request.session.cookie.expires as Date)
     })
   })
   const visitor = new Visitor(app)
   await visitor.get('/')
   await visitor.get('/')
   for (const user of kept) user.tags.push('late')
-  t.same(([...store.store.values()] as any[])[0].user, { tags: ['a'] })
+  for (const date of dates) date.setTime(0)
+  const [stored] = [...store.store.values()] as any[]
+  t.same(stored.user, { tags: ['a'] })
+  t.ok(stored.cookie.expires.getTime() > Date.now(), 'nor does it end the session')
 })

@@ -165,5 +165,5 @@ function dropExpired ({ store }: Internals, entries: Iterator<[string, SessionRe
 }
 
 function cookieRecord (cookie: unknown): unknown {
-  return copy(cookie instanceof SessionCookie ? cookie.toJSON() : cookie)
+  return cookie instanceof SessionCookie ? cookie.toJSON() : copy(cookie)
 }
