@@ -582,3 +582,14 @@ t.test('what a handler does after its reply reaches no record', async t => {
   t.same(stored.user, { tags: ['a'] })
   t.ok(stored.cookie.expires.getTime() > Date.now(), 'nor does it end the session')
 })
+
+t.test('max holds for a map that was put in the place of the first', t => {
+  const store = new MemoryStore(new Map(), { max: 2 })
+  const record: any = { cookie: { originalMaxAge: null } }
+  for (const id of ['a', 'b', 'c', 'd']) store.set(id, record, () => {})
+  t.same([...store.store.keys()], ['c', 'd'])
+  store.store = new Map([['e', record], ['f', record]])
+  for (const id of ['g', 'h']) store.set(id, record, () => {})
+  t.same([...store.store.keys()], ['g', 'h'])
+  t.end()
+})

@@ -34,10 +34,12 @@ interface Internals {
   store: Map<string, SessionRecord>
   [kMax]: number
   [kSweep]: Iterator<[string, SessionRecord]> | undefined
+  [kOldest]: Iterator<string> | undefined
 }
 
 const kMax = Symbol('max')
 const kSweep = Symbol('sweep')
+const kOldest = Symbol('oldest')
 
 // Enough to see every session before as many have come again, and too few to be felt.
 const SWEPT_PER_WRITE = 8
@@ -54,7 +56,7 @@ export const MemoryStore = function (this: EventEmitter & Internals, map = new M
   EventEmitter.call(this)
   this.store = map
   this[kMax] = max
-  this[kSweep] = undefined
+  this[kSweep] = this[kOldest] = undefined
 } as unknown as MemoryStoreConstructor
 
 MemoryStore.prototype = Object.create(EventEmitter.prototype, {
@@ -113,8 +115,8 @@ Object.assign(MemoryStore.prototype, {
 
   clear (this: Internals, callback?: Callback) {
     this.store.clear()
-    // It would hold what was cleared.
-    this[kSweep] = undefined
+    // They would hold what was cleared.
+    this[kSweep] = this[kOldest] = undefined
     callback?.()
   }
 })
@@ -139,13 +141,17 @@ function find (store: Internals, sessionId: string): SessionRecord | undefined {
 function write (store: Internals, sessionId: string, record: SessionRecord): void {
   if (store[kMax] !== Infinity) {
     store.store.delete(sessionId)
-    for (const oldest of store.store.keys()) {
-      if (store.store.size < store[kMax]) break
-      store.store.delete(oldest)
-    }
+    while (store.store.size > 0 && store.store.size >= store[kMax]) dropOldest(store)
   }
   store.store.set(sessionId, record)
   sweep(store)
+}
+
+// One iterator for all: a new one would begin at the front, and step over every place that was emptied there.
+function dropOldest (store: Internals): void {
+  const { done, value } = (store[kOldest] ??= store.store.keys()).next()
+  if (done) store[kOldest] = undefined
+  else store.store.delete(value)
 }
 
 // Goes round the map. A Map's iterator lives with its map, so nothing is copied for it.
