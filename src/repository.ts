@@ -2,7 +2,7 @@ import type { Session as FastifySession } from 'fastify'
 import { applyChanges } from './changes'
 import { StoreTimeoutError } from './errors'
 import { isExpired, type SessionCookie } from './session-cookie'
-import { callStore, type Answer } from './stores/call'
+import { callStore, type Answer, type Method } from './stores/call'
 import { MemoryStore } from './stores/memory'
 import type { SessionChanges, SessionRecord, SessionStore } from './stores/store'
 import { Turns } from './turns'
@@ -121,7 +121,7 @@ export class Repository {
     )
   }
 
-  #call<T> (method: 'get' | 'set' | 'destroy' | 'touch' | 'update', args: unknown[], answer: Answer<T>): void {
+  #call<T> (method: Method, args: unknown[], answer: Answer<T>): void {
     callStore<T>(this.#store, method, args, this.#timeout, answer)
   }
 }

@@ -44,7 +44,7 @@ export class SessionState {
   /** Whether the reply has taken what it needs: later changes come too late. */
   isSealed = false
 
-  draft: Draft
+  readonly draft: Draft
   readonly #context: Context
   readonly #origin: Origin
   #cookieOptions: CookieOptions

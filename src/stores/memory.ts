@@ -49,7 +49,8 @@ const SLICE = 2_000
  * Keeps sessions in this process. Expired ones are dropped when they are asked for and, a few with each write, in
  * passing: no timer, no pause. Callbacks are called synchronously.
  *
- * A function and no class: stores written for express-session inherit by `Store.call(this)`.
+ * A function and no class: stores written for express-session inherit by `Store.call(this)`. Hence the cast: TypeScript has
+ * no constructors that are functions.
  */
 export const MemoryStore = function (this: EventEmitter & Internals, map = new Map(), { max = Infinity } = {}) {
   if (!(this instanceof MemoryStore)) return new MemoryStore(map, { max })
@@ -69,6 +70,7 @@ Object.assign(MemoryStore.prototype, {
   },
 
   set (this: Internals, sessionId: string, session: Fastify.Session, callback: Callback) {
+    // To a store it is a record, whatever the application's type says of its keys.
     const { cookie, ...data } = session as unknown as SessionRecord
     write(this, sessionId, { ...copy(data), ...(cookie !== undefined && { cookie: cookieRecord(cookie) }) })
     callback()
