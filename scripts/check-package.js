@@ -17,6 +17,8 @@ async function checkPackage () {
   checkDependencies(files)
   checkRequire(require(pkg.name))
   checkImport(await import(pkg.name))
+  checkThatRedisIsAside()
+  checkRedis(require(`${pkg.name}/redis`), await import(`${pkg.name}/redis`))
   await checkServer(require(pkg.name))
   console.log(`The package is whole: ${files.length} files, require() and import give the same.`)
 }
@@ -57,6 +59,18 @@ function checkImport (imported) {
   const plugin = require(pkg.name)
   for (const name of ['default', 'fastifySession']) assert.equal(imported[name], plugin, name)
   for (const name of ['Store', 'MemoryStore']) assert.equal(imported[name], plugin.MemoryStore, name)
+}
+
+function checkThatRedisIsAside () {
+  const loaded = Object.keys(require.cache).filter(file => /redis/.test(file))
+  assert.deepEqual(loaded, [], 'nothing of Redis is loaded by the main entry')
+}
+
+function checkRedis ({ RedisStore }, imported) {
+  assert.equal(imported.RedisStore, RedisStore)
+  assert.throws(() => new RedisStore({}), { code: 'FST_ERR_SESSION_OPTION' })
+  const loaded = Object.keys(require.cache).filter(file => /node_modules[\\/](@?redis|ioredis|connect-redis|express-session)[\\/]/.test(file))
+  assert.deepEqual(loaded, [], 'RedisStore brings no client of its own')
 }
 
 async function checkServer (plugin) {

@@ -1,16 +1,7 @@
 import equal from 'fast-deep-equal/es6'
-import rfdc from 'rfdc'
+import { copy } from './copy'
 import { ReservedKeyError } from './errors'
 import type { SessionChanges, SessionRecord } from './stores/store'
-
-/**
- * A deep copy. `Date`, `Map`, `Set`, `Buffer`, `BigInt` and circular references survive; instances of classes become plain
- * objects.
- */
-export const copy = rfdc({
-  circles: true,
-  constructorHandlers: [[Buffer, (buffer: Buffer) => Buffer.from(buffer)]]
-})
 
 // What a session calls its own. `data` is missing on purpose: it is a popular name for users' own data.
 const RESERVED = new Set([
@@ -46,12 +37,19 @@ export class Draft {
   }
 
   has (key: string): boolean {
-    return Object.hasOwn(this.#own, key) || this.#isStored(key)
+    return Object.hasOwn(this.#own, key) || this.isStored(key)
+  }
+
+  /** Whether the store has the key, as far as this request knows. */
+  isStored (key: string): boolean {
+    if (isReserved(key) || this.#removed?.has(key) === true) return false
+    if (this.#saved !== undefined && Object.hasOwn(this.#saved, key)) return this.#saved[key] !== undefined
+    return Object.hasOwn(this.#record, key)
   }
 
   get (key: string): unknown {
     if (Object.hasOwn(this.#own, key)) return this.#own[key]
-    if (!this.#isStored(key)) return undefined
+    if (!this.isStored(key)) return undefined
     const value = this.#stored(key)
     if (typeof value !== 'object' || value === null) return value
     return (this.#own[key] = copy(value))
@@ -67,7 +65,7 @@ export class Draft {
   delete (key: string): void {
     if (isReserved(key)) throw new ReservedKeyError(key)
     delete this.#own[key]
-    if (this.#isStored(key)) (this.#removed ??= new Set()).add(key)
+    if (this.isStored(key)) (this.#removed ??= new Set()).add(key)
   }
 
   keys (): string[] {
@@ -92,6 +90,16 @@ export class Draft {
     return { set, unset: this.#unset() }
   }
 
+  /** A value as it is once the changes are applied to a newer record. */
+  getOnto (newer: SessionRecord, key: string): unknown {
+    const ours = this.get(key)
+    const isOurs = this.#removed?.has(key) === true || (Object.hasOwn(this.#own, key) && this.#differs(key))
+    if (isOurs || isReserved(key)) return ours
+    const theirs = Object.hasOwn(newer, key) ? newer[key] : undefined
+    // The handler may hold our object.
+    return differ(theirs, ours) ? copy(theirs) : ours
+  }
+
   /** The changes are in the store now; what comes after is compared with that. */
   rebase (changes: SessionChanges): void {
     this.#saved = { ...this.#saved, ...changes.set }
@@ -103,25 +111,23 @@ export class Draft {
     return this.#saved !== undefined && Object.hasOwn(this.#saved, key) ? this.#saved[key] : this.#record[key]
   }
 
-  #isStored (key: string): boolean {
-    if (isReserved(key) || this.#removed?.has(key) === true) return false
-    if (this.#saved !== undefined && Object.hasOwn(this.#saved, key)) return this.#saved[key] !== undefined
-    return Object.hasOwn(this.#record, key)
-  }
-
   #differs (key: string): boolean {
-    try {
-      return !equal(this.#isStored(key) ? this.#stored(key) : undefined, this.#own[key])
-    } catch {
-      // A circular value overflows the comparison. Writing it once more is always right.
-      return true
-    }
+    return differ(this.isStored(key) ? this.#stored(key) : undefined, this.#own[key])
   }
 
   // JSON has no undefined, so a key that was set to it is a key that was removed.
   #unset (): string[] {
-    const unset = Object.keys(this.#own).filter(key => this.#own[key] === undefined && this.#isStored(key))
+    const unset = Object.keys(this.#own).filter(key => this.#own[key] === undefined && this.isStored(key))
     for (const key of this.#removed ?? []) if (!Object.hasOwn(this.#own, key)) unset.push(key)
     return unset
+  }
+}
+
+function differ (a: unknown, b: unknown): boolean {
+  try {
+    return !equal(a, b)
+  } catch {
+    // A circular value overflows the comparison. Writing it once more is always right.
+    return true
   }
 }

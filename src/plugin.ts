@@ -24,7 +24,7 @@ interface Slot {
 }
 
 /** A session that a cookie led to. */
-type Found = Required<Pick<Origin, 'sessionId' | 'record'>> & Pick<Origin, 'signedId'>
+type Found = Omit<Origin, 'request' | 'reply' | 'cookieOptions'>
 
 /** What a reply asks for. All but `nothing` and `clear` send the cookie. */
 type Outcome = 'nothing' | 'send' | 'create' | 'update' | 'touch' | 'clear'
@@ -45,7 +45,8 @@ export function sessionPlugin (
 
   const { cookieName, cookiePrefix, signer, store } = settings
   const cookiePath = settings.cookie.path || '/'
-  const context: Context = { settings, repository: new Repository(store, settings.storeTimeout) }
+  const repository = new Repository(store, settings.storeTimeout)
+  const context: Context = { settings, repository }
   const kSlot = Symbol('session slot')
   type Slotted = FastifyRequest & { [kSlot]: Slot | null }
 
@@ -77,7 +78,9 @@ export function sessionPlugin (
       return
     }
     const values = sentValues(request)
-    findSession(values, (error, found) => {
+    // Not where nothing may be sent, which is no use of the session.
+    const touch = repository.touchesOnLoad && settings.rolling && !isRefused(settings.cookie, request)
+    findSession(values, touch, (error, found) => {
       if (error !== null) {
         // What an error handler finds, as outside the path.
         slotted[kSlot] = { other: { value: {} } }
@@ -107,7 +110,7 @@ export function sessionPlugin (
     }
     const { state, sentValue } = slot
     let outcome = outcomeOf(slot, state, settings)
-    if (sends(outcome) && isRefused(state)) {
+    if (sends(outcome) && isRefused(state.cookie, request)) {
       warnInsecure()
       outcome = state.isStored && state.sessionId === slot.sentId ? 'nothing' : 'clear'
     }
@@ -121,8 +124,8 @@ export function sessionPlugin (
       (slot as Slot).isCommitting = false
       // Another request ended the session meanwhile: what this one changed is dropped, and its stale cookie cleared. But
       // where that was a login, clearing would hit the new session's cookie.
-      if (state.status === 'gone') {
-        outcome = context.repository.wasReplaced(state.sessionId) ? 'nothing' : 'clear'
+      if (state.status === 'gone' || (sends(outcome) && state.hasEnded)) {
+        outcome = repository.wasReplaced(state.sessionId) ? 'nothing' : 'clear'
         error = null
       }
       try {
@@ -162,7 +165,7 @@ export function sessionPlugin (
     }
     // People pass the cookie's value as it is, or without the prefix, as version 11 asked for.
     const values = typeof value === 'string' ? [value.startsWith(cookiePrefix) ? value : cookiePrefix + value] : []
-    findSession(values, (error, found) => {
+    findSession(values, false, (error, found) => {
       if (error === null) {
         const state = newState(request as FastifyRequest, { ...settings.cookie, ...cookieOptions }, found)
         if (kSlot in request) request[kSlot] = { sentValue: value, sentId: found?.sessionId, state }
@@ -173,17 +176,18 @@ export function sessionPlugin (
   }
 
   /** The first of the cookies, from an index on, that proves a session which the store has. */
-  function findSession (values: readonly string[], answer: Answer<Found>, from = 0): void {
+  function findSession (values: readonly string[], touch: boolean, answer: Answer<Found>, from = 0): void {
     for (let i = from; i < values.length; i++) {
       const value = values[i] as string
       const proof = value.startsWith(cookiePrefix) ? prove(signer, value.slice(cookiePrefix.length)) : null
       if (proof === null) continue
-      context.repository.load(proof.sessionId, (error, record) => {
+      const loadedAt = repository.now
+      repository.load(proof.sessionId, touch, (error, record) => {
         // An id that the store does not know is either a race with its clean-up or somebody guessing. Both get a new
         // session, never the id they brought (session fixation, CWE-384).
-        if (error === null && record === undefined) findSession(values, answer, i + 1)
+        if (error === null && record === undefined) findSession(values, touch, answer, i + 1)
         else if (record === undefined) answer(error)
-        else answer(null, { sessionId: proof.sessionId, signedId: proof.signedId, record })
+        else answer(null, { ...proof, record, isTouched: touch, loadedAt })
       })
       return
     }
@@ -196,8 +200,7 @@ export function sessionPlugin (
     found?: Found,
     reply?: FastifyReply
   ): SessionState {
-    const { sessionId, signedId, record } = found ?? {} as Partial<Found>
-    return new SessionState(context, { request, reply, cookieOptions, sessionId, signedId, record })
+    return new SessionState(context, { request, reply, cookieOptions, ...found })
   }
 
   /** All values that came under the cookie's name: browsers send several when domain or path were changed. */
@@ -228,7 +231,10 @@ function outcomeOf ({ other }: Slot, state: SessionState, settings: Settings): O
   if (!state.isStored) return settings.saveUninitialized || state.isModified() ? 'create' : 'clear'
   if (state.lifetimeWasSet || state.isModified()) return 'update'
   if (state.wasWritten) return 'send'
-  if (settings.rolling || state.wasTouched) return state.recordIsAging ? 'update' : 'touch'
+  if (settings.rolling || state.wasTouched) {
+    if (state.recordIsAging) return 'update'
+    return state.isTouched ? 'send' : 'touch'
+  }
   return state.mustSignAnew ? 'send' : 'nothing'
 }
 
@@ -237,8 +243,8 @@ function sends (outcome: Outcome): boolean {
 }
 
 /** Whether the cookie may go over https only, and this is no https. */
-function isRefused (state: SessionState): boolean {
-  return state.cookie.secure === true && !state.isOverHttps
+function isRefused ({ secure }: { secure?: unknown }, { protocol }: FastifyRequest): boolean {
+  return secure === true && protocol !== 'https'
 }
 
 function isWithin (url: string, cookiePath: string): boolean {

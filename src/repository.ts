@@ -15,17 +15,21 @@ const NO_CHANGES: SessionChanges = { set: {}, unset: [] }
 // By store and not by registration, because two registrations may share one store.
 const turnsOf = new WeakMap<SessionStore, Turns>()
 
-// Enough for every request that is under way while its session is replaced.
-const REPLACED_KEPT = 10_000
+// Enough for every request that is under way while its session ends.
+const ENDINGS_KEPT = 10_000
 
 /** The sessions in a store: the only code that decides which of the store's methods to call. */
 export class Repository {
   readonly #store: SessionStore
   readonly #timeout: number
   readonly #turns: Turns
-  readonly #replaced = new Set<string>()
+  readonly #endings = new Map<string, { at: number, isReplaced: boolean }>()
   readonly #hasTouch: boolean
   readonly #hasUpdate: boolean
+  /** Whether one call loads and touches a session. */
+  readonly touchesOnLoad: boolean
+  /** How many sessions this process has ended: a time of our own, by which to tell what came first. */
+  now = 0
 
   /** @param timeout for one call to the store, in milliseconds */
   constructor (store: SessionStore, timeout: number) {
@@ -33,17 +37,18 @@ export class Repository {
     this.#timeout = timeout
     this.#hasTouch = has(store, 'touch')
     this.#hasUpdate = has(store, 'update')
+    this.touchesOnLoad = this.#hasTouch && typeof store.getAndTouch === 'function'
     let turns = turnsOf.get(store)
     if (turns === undefined) turnsOf.set(store, turns = new Turns())
     this.#turns = turns
   }
 
   /** Answers the record, or undefined when the store has none, or none that is alive. */
-  load (sessionId: string, answer: Answer<SessionRecord>): void {
+  load (sessionId: string, touch: boolean, answer: Answer<SessionRecord>): void {
     this.#get(sessionId, (error, record) => {
       if (error !== null || record === undefined || !this.#isOver(record)) answer(error, record)
       else this.destroy(sessionId, error => answer(error))
-    })
+    }, touch ? 'getAndTouch' : 'get')
   }
 
   /** Writes a session whose id is fresh. */
@@ -78,29 +83,57 @@ export class Repository {
     this.#call('touch', [sessionId, session], (error, found) => answer(error, found !== false))
   }
 
-  destroy (sessionId: string, answer: Answer<void>): void {
-    if (this.#hasUpdate) this.#call('destroy', [sessionId], answer)
+  /** Removes the session. Answers the record, or false where there was none, as far as the store tells. */
+  destroy (sessionId: string, answer: Answer<SessionRecord | false>): void {
+    const destroy = (done: Answer<SessionRecord | false>): void => this.#destroy(sessionId, done)
     // Not between the re-read and the write of an update, which would bring the session back.
-    else this.#inTurn<void>(sessionId, answer, done => this.#call('destroy', [sessionId], done))
+    if (this.#hasUpdate) destroy(answer)
+    else this.#inTurn(sessionId, answer, destroy)
   }
 
-  /** A new session took the place of this one. */
-  markReplaced (sessionId: string): void {
-    this.#replaced.add(sessionId)
-    if (this.#replaced.size <= REPLACED_KEPT) return
-    const [oldest] = this.#replaced
-    this.#replaced.delete(oldest as string)
+  /** Like destroy, but tells where a store with three methods doesn't: it is read first. */
+  take (sessionId: string, answer: Answer<SessionRecord | false>): void {
+    if (this.#hasUpdate) {
+      this.destroy(sessionId, answer)
+      return
+    }
+    this.#inTurn(sessionId, answer, done => {
+      this.#get(sessionId, (error, record) => {
+        if (error !== null || record === undefined) done(error, false)
+        else this.#destroy(sessionId, error => done(error, record))
+      })
+    })
+  }
+
+  /** Remembers for a while that the session ended, and whether a new one took its place. */
+  markEnded (sessionId: string, isReplaced: boolean): void {
+    this.#endings.delete(sessionId)
+    this.#endings.set(sessionId, { at: ++this.now, isReplaced })
+    if (this.#endings.size <= ENDINGS_KEPT) return
+    const [oldest] = this.#endings.keys()
+    this.#endings.delete(oldest as string)
+  }
+
+  /** Whether this process has ended the session lately, after a time. Not for ever: ids may come again. */
+  hasEnded (sessionId: string, after: number): boolean {
+    return (this.#endings.get(sessionId)?.at ?? 0) > after
   }
 
   /** Whether a new session took the place of this one lately, so that the visitor's cookie is the new one's by now. */
   wasReplaced (sessionId: string): boolean {
-    return this.#replaced.has(sessionId)
+    return this.#endings.get(sessionId)?.isReplaced === true
   }
 
-  #get (sessionId: string, answer: Answer<SessionRecord>): void {
-    this.#call('get', [sessionId], (error, record) => {
+  #get (sessionId: string, answer: Answer<SessionRecord>, method: 'get' | 'getAndTouch' = 'get'): void {
+    this.#call(method, [sessionId], (error, record) => {
       if (isNotFound(error)) answer(null)
       else answer(error, isRecord(record) ? record : undefined)
+    })
+  }
+
+  #destroy (sessionId: string, answer: Answer<SessionRecord | false>): void {
+    this.#call('destroy', [sessionId], (error, removed) => {
+      answer(error, removed === false || isRecord(removed) ? removed : undefined)
     })
   }
 

@@ -28,6 +28,10 @@ export interface Origin {
   readonly signedId?: string
   /** What the store has under that id. */
   readonly record?: SessionRecord
+  /** Whether the store moved the expiry as it answered the record. */
+  readonly isTouched?: boolean
+  /** When the record was asked for, by the repository's time. */
+  readonly loadedAt?: number
 }
 
 /** One session as one request knows it: what the store has, what changed, and what became of it. */
@@ -41,12 +45,15 @@ export class SessionState {
   wasWritten = false
   /** Whether touch() was called. */
   wasTouched = false
+  /** Whether the store moved the expiry when it was loaded. */
+  readonly isTouched: boolean
   /** Whether the reply has taken what it needs: later changes come too late. */
   isSealed = false
 
   readonly draft: Draft
   readonly #context: Context
   readonly #origin: Origin
+  readonly #since: number
   #cookieOptions: CookieOptions
   #sessionId: string | undefined
   #signedId: string | undefined
@@ -63,6 +70,8 @@ export class SessionState {
     this.#sessionId = origin.sessionId
     this.#signedId = origin.signedId
     this.isStored = origin.record !== undefined
+    this.isTouched = origin.isTouched === true
+    this.#since = origin.loadedAt ?? context.repository.now
     this.draft = new Draft(origin.record ?? {})
   }
 
@@ -110,6 +119,11 @@ export class SessionState {
     const { originalMaxAge } = this.cookie
     if (originalMaxAge === null || this.#origin.record === undefined) return false
     return expiryOf(this.#origin.record) - Date.now() < originalMaxAge / 2
+  }
+
+  /** Whether another request of this process has ended the session since this one loaded it. */
+  get hasEnded (): boolean {
+    return this.#context.repository.hasEnded(this.sessionId, this.#since)
   }
 
   isModified (): boolean {
@@ -179,26 +193,37 @@ export class SessionState {
   /** A new session for the same visitor, with a new id, which takes the named data along. Writes it; ends this one. */
   regenerate (keys: readonly string[], answer: Answer<void>): void {
     const next = this.#successor({ sessionId: newSessionId(this.#context.settings, this.request) })
-    for (const key of keys) if (this.draft.has(key)) next.draft.set(key, this.draft.get(key))
-    this.#end(error => {
+    const takesData = keys.some(key => this.draft.isStored(key))
+    this.#end(takesData ? 'take' : 'destroy', (error, removed) => {
+      // Whoever was logged out meanwhile would be logged in again by what is taken along.
+      if (error === null && takesData && removed === false) {
+        this.status = 'gone'
+        error = new GoneError()
+      }
       if (error !== null) {
         answer(error)
         return
       }
-      if (this.#sessionId !== undefined) this.#context.repository.markReplaced(this.#sessionId)
+      for (const key of keys) {
+        const value = removed ? this.draft.getOnto(removed, key) : this.draft.get(key)
+        if (value !== undefined) next.draft.set(key, value)
+      }
       this.#replaceBy(next)
+      if (this.#sessionId !== undefined) this.#context.repository.markEnded(this.#sessionId, true)
       next.save(answer)
     })
   }
 
   /** The session as the store has it now. Nothing changes when that can't be had. */
   reload (answer: Answer<void>): void {
-    this.#context.repository.load(this.sessionId, (error, record) => {
+    const { isTouched } = this
+    const loadedAt = this.#context.repository.now
+    this.#context.repository.load(this.sessionId, false, (error, record) => {
       if (error !== null || (record === undefined && this.isStored)) {
         answer(error ?? new GoneError())
         return
       }
-      const next = this.#successor({ sessionId: this.sessionId, signedId: this.#origin.signedId, record })
+      const next = this.#successor({ sessionId: this.sessionId, signedId: this.#origin.signedId, record, isTouched, loadedAt })
       next.wasWritten = this.wasWritten
       next.wasTouched = this.wasTouched
       this.#replaceBy(next)
@@ -207,8 +232,11 @@ export class SessionState {
   }
 
   destroy (answer: Answer<void>): void {
-    this.#end(error => {
-      if (error === null) this.status = 'destroyed'
+    this.#end('destroy', error => {
+      if (error === null) {
+        this.status = 'destroyed'
+        if (this.#sessionId !== undefined) this.#context.repository.markEnded(this.#sessionId, false)
+      }
       this.#show(null)
       answer(error)
     })
@@ -230,13 +258,13 @@ export class SessionState {
     })
   }
 
-  #end (answer: Answer<void>): void {
+  #end (how: 'destroy' | 'take', answer: Answer<SessionRecord | false>): void {
     // Without an id nobody can have stored it.
     if (this.#sessionId === undefined) answer(null)
-    else this.#context.repository.destroy(this.#sessionId, answer)
+    else this.#context.repository[how](this.#sessionId, answer)
   }
 
-  #successor (what: Pick<Origin, 'sessionId' | 'signedId' | 'record'>): SessionState {
+  #successor (what: Omit<Origin, 'request' | 'reply' | 'cookieOptions'>): SessionState {
     const { request, reply } = this.#origin
     const cookieOptions = { ...this.#cookieOptions, ...this.#lifetime() }
     return new SessionState(this.#context, { request, reply, cookieOptions, ...what })

@@ -3,13 +3,25 @@ import { Repository } from '../src/repository'
 import { MemoryStore } from '../src/stores/memory'
 import { Turns } from '../src/turns'
 
-t.test('the ids that were replaced lately are known, and no more than ten thousand of them', t => {
+t.test('the sessions that ended lately are known, and no more than ten thousand of them', t => {
   const repository = new Repository(new MemoryStore(), 1_000)
-  for (let i = 0; i <= 10_000; i++) repository.markReplaced(`id ${i}`)
+  for (let i = 0; i <= 10_000; i++) repository.markEnded(`id ${i}`, true)
   t.equal(repository.wasReplaced('id 10000'), true)
   t.equal(repository.wasReplaced('id 1'), true)
   t.equal(repository.wasReplaced('id 0'), false)
   t.equal(repository.wasReplaced('never'), false)
+  repository.markEnded('destroyed', false)
+  t.equal(repository.wasReplaced('destroyed'), false)
+  t.end()
+})
+
+t.test('an id that ended may come again: who loads it afterwards has a session that has not ended', t => {
+  const repository = new Repository(new MemoryStore(), 1_000)
+  const before = repository.now
+  repository.markEnded('a', false)
+  t.equal(repository.hasEnded('a', before), true)
+  t.equal(repository.hasEnded('a', repository.now), false)
+  t.equal(repository.hasEnded('b', before), false)
   t.end()
 })
 

@@ -3,7 +3,7 @@ import { StoreError, StoreTimeoutError } from '../errors'
 import type { SessionStore } from './store'
 
 export type Answer<T> = (error: Error | null, value?: T) => void
-export type Method = 'get' | 'set' | 'destroy' | 'touch' | 'update'
+export type Method = 'get' | 'getAndTouch' | 'set' | 'destroy' | 'touch' | 'update'
 
 /**
  * One call to any store, answered exactly once: by its callback, by its promise or by the time limit, whichever comes

@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events'
-import { applyChanges, copy } from '../changes'
+import { applyChanges } from '../changes'
+import { copy } from '../copy'
 import { isExpired, SessionCookie } from '../session-cookie'
 import type { Callback, CallbackSession } from '../types'
 import type { FoundCallback, SessionChanges, SessionRecord, SessionStore } from './store'
@@ -17,6 +18,7 @@ export interface MemoryStoreOptions {
 export interface MemoryStore extends EventEmitter, SessionStore {
   /** The records by session id. */
   store: Map<string, Fastify.Session>
+  destroy(sessionId: string, callback: FoundCallback): void
   touch(sessionId: string, session: Fastify.Session, callback: FoundCallback): void
   update(sessionId: string, changes: SessionChanges, session: Fastify.Session, callback: FoundCallback): void
   all(callback: (error: any, sessions?: any) => void): void
@@ -76,9 +78,10 @@ Object.assign(MemoryStore.prototype, {
     callback()
   },
 
-  destroy (this: Internals, sessionId: string, callback: Callback) {
+  destroy (this: Internals, sessionId: string, callback: Answer) {
+    const record = find(this, sessionId)
     this.store.delete(sessionId)
-    callback()
+    callback(null, record ?? false)
   },
 
   touch (this: Internals, sessionId: string, session: Fastify.Session, callback: Answer) {

@@ -12,7 +12,7 @@ export interface SessionChanges {
   readonly unset: readonly string[]
 }
 
-/** `false` says that there was no such session. */
+/** As the second argument, `false` says that there was no such session. */
 export type FoundCallback = (error?: any, found?: any) => void
 
 /**
@@ -26,8 +26,11 @@ export interface SessionStore {
   /** Writes the whole session, until `session.cookie.expires` where that is set. */
   set(sessionId: string, session: Fastify.Session, callback: Callback): void
 
-  /** Removes the session. No error when it is not there. */
-  destroy(sessionId: string, callback: Callback): void
+  /**
+   * Removes the session. No error when it is not there. May answer what it removed: the record, or `false` where there
+   * was none. `regenerate(keys)` takes the latest data along then, and none of a session that ended meanwhile.
+   */
+  destroy(sessionId: string, callback: FoundCallback): void
 
   /**
    * Moves the expiry to `session.cookie.expires` and nothing else. Never creates a session; may answer `false` where
@@ -40,6 +43,12 @@ export interface SessionStore {
    * Answers `false` where it was not.
    */
   update?(sessionId: string, changes: SessionChanges, session: Fastify.Session, callback: FoundCallback): void
+
+  /**
+   * `get`, and `touch` with the lifetime that is in the record, in one step. Rolling sessions are loaded by it, given a
+   * store with `touch` too: a request that changes nothing costs one call then.
+   */
+  getAndTouch?(sessionId: string, callback: CallbackSession): void
 
   /** All sessions. */
   all?(callback: (error: any, sessions?: any) => void): void

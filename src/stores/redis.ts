@@ -1,0 +1,260 @@
+import type * as Fastify from 'fastify'
+import { applyChanges } from '../changes'
+import { OptionError, StoreError } from '../errors'
+import { expiryOf } from '../session-cookie'
+import type { Callback, CallbackSession } from '../types'
+import { hearErrors, isClient, scan, Script, type RedisClient } from './redis-client'
+import type { FoundCallback, SessionChanges, SessionRecord, SessionStore } from './store'
+
+export type { RedisClient }
+
+export interface RedisStoreOptions {
+  /** A connected client: node-redis's (`createClient`, `createCluster`, `createSentinel`) or ioredis's (`Redis`, `Cluster`). */
+  client: RedisClient
+  /**
+   * What stands before the session id in the key.
+   *
+   * @default 'sess:'
+   */
+  prefix?: string
+  /**
+   * How long a session without an expiry of its own is kept after it was used last, in milliseconds.
+   *
+   * @default 86400000, one day
+   */
+  ttl?: number
+}
+
+const ONE_DAY = 86_400_000
+
+// A hash's fields and values in turn; the text of a string, which connect-redis wrote; or nothing.
+const READ = `
+  local record = redis.pcall('HGETALL', KEYS[1])
+  if record.err then record = redis.call('GET', KEYS[1]) end
+  if #record == 0 then record = false end
+`
+
+const GET = new Script(`${READ} return record`)
+
+// ARGV: ttl. The lifetime is the record's own; a fixed expiry stays.
+const GET_AND_TOUCH = new Script(`${READ}
+  if type(record) ~= 'table' then return record end
+  local isCookie, cookie = pcall(cjson.decode, redis.call('HGET', KEYS[1], 'cookie') or '{}')
+  if not isCookie or type(cookie) ~= 'table' then cookie = {} end
+  local maxAge = tonumber(cookie.originalMaxAge)
+  if maxAge and maxAge > 0 and maxAge < 1e15 then
+    redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.ceil(maxAge)))
+  elseif not cookie.expires or cookie.expires == cjson.null then
+    redis.call('PEXPIRE', KEYS[1], ARGV[1])
+  end
+  return record
+`)
+
+// ARGV: ttl, then fields and values in turn.
+const WRITE = `
+  for i = 2, #ARGV - 1, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+  return 1
+`
+
+const SET = new Script(`redis.call('DEL', KEYS[1]) ${WRITE}`)
+
+// ARGV: ttl, the number of fields to remove, these, then fields and values in turn. A string, which connect-redis wrote, is
+// answered as it is.
+const UPDATE = new Script(`
+  local kind = redis.call('TYPE', KEYS[1]).ok
+  if kind == 'none' then return 0 end
+  if kind == 'string' then return { redis.call('GET', KEYS[1]) } end
+  local first = 3 + ARGV[2]
+  for i = 3, first - 1 do redis.call('HDEL', KEYS[1], ARGV[i]) end
+  for i = first, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+  return 1
+`)
+
+// ARGV: as for SET, and the string that must still be there as the last.
+const REPLACE = new Script(`
+  if redis.pcall('GET', KEYS[1]) ~= ARGV[#ARGV] then return 0 end
+  redis.call('DEL', KEYS[1]) ${WRITE}
+`)
+
+// ARGV: ttl.
+const TOUCH = new Script("return redis.call('PEXPIRE', KEYS[1], ARGV[1])")
+
+const DESTROY = new Script(`${READ} redis.call('UNLINK', KEYS[1]) return record`)
+
+const UNLINK = new Script("return redis.call('UNLINK', KEYS[1])")
+
+// How often a session is read again because another writer keeps replacing it by a string.
+const MOST_TRIES = 10
+
+/**
+ * Keeps sessions in Redis or Valkey: one hash per session, with a field for each top-level key (JSON) and for the cookie, and
+ * Redis's own expiry. Each operation is one round trip and touches one key, so it works on a cluster. What changed is
+ * written in one atomic step, and only where the session is still there.
+ *
+ * Sessions that connect-redis wrote under the same prefix are read, and become hashes when they are next written.
+ *
+ * Methods answer through their callback, or by a promise where they are called without one.
+ */
+export class RedisStore implements SessionStore {
+  readonly #client: RedisClient
+  readonly #prefix: string
+  readonly #ttl: number
+
+  /** @throws FST_ERR_SESSION_OPTION */
+  constructor ({ client, prefix = 'sess:', ttl = ONE_DAY }: RedisStoreOptions) {
+    if (!isClient(client)) throw new OptionError('store is wrong: RedisStore needs a client of node-redis or ioredis')
+    if (typeof prefix !== 'string') throw new OptionError('store is wrong: the prefix of a RedisStore must be a string')
+    if (!(ttl > 0)) throw new OptionError('store is wrong: the ttl of a RedisStore must be a positive number of milliseconds')
+    hearErrors(client)
+    this.#client = client
+    this.#prefix = prefix
+    this.#ttl = ttl
+  }
+
+  get (sessionId: string, callback?: CallbackSession): Promise<SessionRecord | undefined> {
+    return answered(this.#run(GET, sessionId).then(recordOf), callback)
+  }
+
+  getAndTouch (sessionId: string, callback?: CallbackSession): Promise<SessionRecord | undefined> {
+    return answered(this.#getAndTouch(sessionId), callback)
+  }
+
+  set (sessionId: string, session: Fastify.Session, callback?: Callback): Promise<void> {
+    return answered(this.#set(sessionId, session), callback)
+  }
+
+  destroy (sessionId: string, callback?: FoundCallback): Promise<SessionRecord | false> {
+    return answered(this.#run(DESTROY, sessionId).then(reply => recordOf(reply) ?? false), callback)
+  }
+
+  touch (sessionId: string, session: Fastify.Session, callback?: FoundCallback): Promise<boolean> {
+    return answered(this.#touch(sessionId, session), callback)
+  }
+
+  update (
+    sessionId: string, changes: SessionChanges, session: Fastify.Session, callback?: FoundCallback
+  ): Promise<boolean> {
+    return answered(this.#update(sessionId, changes, session), callback)
+  }
+
+  /** All sessions, by their ids. Walks through all keys (SCAN): not for every request. */
+  all (callback?: (error: any, sessions?: Record<string, SessionRecord>) => void): Promise<Record<string, SessionRecord>> {
+    return answered(this.#all(), callback)
+  }
+
+  /** The number of sessions. Walks through all keys (SCAN): not for every request. */
+  length (callback?: (error: any, length?: number) => void): Promise<number> {
+    return answered(this.#length(), callback)
+  }
+
+  /** Removes the sessions of this prefix. Walks through all keys (SCAN). */
+  clear (callback?: Callback): Promise<void> {
+    return answered(this.#clear(), callback)
+  }
+
+  async #getAndTouch (sessionId: string): Promise<SessionRecord | undefined> {
+    const reply = await this.#run(GET_AND_TOUCH, sessionId, [String(this.#ttl)])
+    const record = recordOf(reply)
+    // The script can't tell the lifetime of connect-redis's.
+    if (record !== undefined && !Array.isArray(reply)) await this.#touch(sessionId, record)
+    return record
+  }
+
+  async #set (sessionId: string, session: object): Promise<void> {
+    await this.#run(SET, sessionId, [this.#ttlOf(session), ...[...fieldsOf(session)].flat()])
+  }
+
+  async #touch (sessionId: string, session: object): Promise<boolean> {
+    return isOne(await this.#run(TOUCH, sessionId, [this.#ttlOf(session)]))
+  }
+
+  async #update (sessionId: string, { set, unset }: SessionChanges, { cookie }: Fastify.Session): Promise<boolean> {
+    const ttl = this.#ttlOf({ cookie })
+    const changed = { ...set, cookie }
+    const fields = fieldsOf(changed)
+    // What can't be JSON, a function for instance, is no more.
+    const removed = [...unset, ...Object.keys(set).filter(key => !fields.has(key))]
+    const args = [ttl, String(removed.length), ...removed, ...[...fields].flat()]
+    for (let tries = 0; tries < MOST_TRIES; tries++) {
+      const reply = await this.#run(UPDATE, sessionId, args)
+      if (!Array.isArray(reply)) return isOne(reply)
+      const [text] = reply
+      const merged = applyChanges(recordOf(text) as SessionRecord, { set: changed, unset: removed })
+      const isReplaced = await this.#run(REPLACE, sessionId, [ttl, ...[...fieldsOf(merged)].flat(), String(text)])
+      if (isOne(isReplaced)) return true
+    }
+    throw new StoreError('update', 'other writers keep replacing the session', { cause: undefined })
+  }
+
+  async #all (): Promise<Record<string, SessionRecord>> {
+    const sessions: Record<string, SessionRecord> = Object.create(null)
+    for await (const keys of scan(this.#client, this.#prefix)) {
+      const records = await Promise.all(keys.map(key => GET.run(this.#client, key, []).then(recordOf)))
+      records.forEach((record, i) => {
+        if (record !== undefined) sessions[(keys[i] as string).slice(this.#prefix.length)] = record
+      })
+    }
+    return sessions
+  }
+
+  async #length (): Promise<number> {
+    const found = new Set<string>()
+    for await (const keys of scan(this.#client, this.#prefix)) for (const key of keys) found.add(key)
+    return found.size
+  }
+
+  async #clear (): Promise<void> {
+    for await (const keys of scan(this.#client, this.#prefix)) {
+      await Promise.all(keys.map(key => UNLINK.run(this.#client, key, [])))
+    }
+  }
+
+  #run (script: Script, sessionId: string, args: string[] = []): Promise<unknown> {
+    return script.run(this.#client, this.#prefix + sessionId, args)
+  }
+
+  /** What is left of the session's life, in milliseconds, for Redis. */
+  #ttlOf (session: object): string {
+    const left = expiryOf(session as SessionRecord) - Date.now()
+    return String(Math.ceil(Number.isNaN(left) ? this.#ttl : left))
+  }
+}
+
+function recordOf (reply: unknown): SessionRecord | undefined {
+  if (reply === null) return undefined
+  if (!Array.isArray(reply)) return parse(reply, 'session') as SessionRecord
+  const entries: Array<[string, unknown]> = []
+  for (let i = 0; i < reply.length; i += 2) entries.push([String(reply[i]), parse(reply[i + 1], `field '${reply[i]}'`)])
+  return Object.fromEntries(entries)
+}
+
+// JSON.parse would show a part of the data in its error.
+function parse (json: unknown, what: string): unknown {
+  try {
+    return JSON.parse(String(json))
+  } catch {
+    throw new StoreError('get', `a stored ${what} is no JSON`, { cause: undefined })
+  }
+}
+
+function fieldsOf (session: object): Map<string, string> {
+  const fields = new Map<string, string>()
+  for (const [key, value] of Object.entries(session)) {
+    const json: string | undefined = JSON.stringify(value)
+    if (json !== undefined) fields.set(key, json)
+  }
+  return fields
+}
+
+// ioredis can be told to answer numbers as strings.
+function isOne (reply: unknown): boolean {
+  return Number(reply) === 1
+}
+
+/** Answers by the callback too, where there is one. */
+function answered<T> (promise: Promise<T>, callback: ((error: any, value?: any) => void) | undefined): Promise<T> {
+  if (callback !== undefined) promise.then(value => callback(null, value), callback)
+  return promise
+}
