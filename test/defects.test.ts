@@ -851,3 +851,89 @@ t.test('a slow request that ended after a login logged the visitor out again', a
   t.same(setCookies(await slow), [], 'the cookie is the new session\'s by now')
   t.equal((await visitor.get('/who')).body, 'max')
 })
+
+for (const [storeName, makeStore] of Object.entries(STORES)) {
+  t.test(`a slow regenerate(keys) brought back a session that was logged out, on ${storeName}`, async t => {
+    const { open, opened } = gate()
+    const app = await build({ store: makeStore(), cookie: { maxAge: 60_000 } }, app => {
+      userRoutes(app)
+      app.get('/renew', async request => {
+        session(request).note = 'new'
+        await opened
+        await request.session.regenerate((request.query as { keys: string }).keys.split(' '))
+        return Object.keys(session(request))
+      })
+      app.get('/logout', async request => {
+        await request.session.destroy()
+        return 'bye'
+      })
+    })
+    const visitor = new Visitor(app)
+    await visitor.get('/login')
+    const renewing = [visitor.get('/renew?keys=user'), visitor.get('/renew?keys=user+note+cookie')]
+    const anew = visitor.get('/renew?keys=note+cookie')
+    await visitor.get('/logout')
+    open()
+    for (const response of await Promise.all(renewing)) {
+      t.equal(response.statusCode, 409)
+      t.equal(response.json().code, 'FST_ERR_SESSION_GONE')
+      t.notMatch(setCookies(response), [/^sessionId=[^;]/])
+    }
+    t.same((await anew).json(), ['cookie', 'note'], "a request's own data go along")
+    t.equal((await visitor.get('/user')).body, 'nobody')
+  })
+
+  t.test(`regenerate(keys) took along what was read, and not what was saved since, on ${storeName}`, async t => {
+    const { open, opened } = gate()
+    const app = await build({ store: makeStore(), cookie: { maxAge: 60_000 } }, app => {
+      userRoutes(app)
+      app.get('/put/:key', async request => {
+        session(request)[(request.params as { key: string }).key] = ['put']
+        return 'ok'
+      })
+      app.get('/renew', async request => {
+        const { mine } = session(request)
+        delete session(request).removed
+        await opened
+        await request.session.regenerate(['user', 'theirs', 'mine', 'removed', 'never', 'constructor'])
+        mine.push('after')
+        return session(request).data()
+      })
+    })
+    const visitor = new Visitor(app)
+    await visitor.get('/login')
+    await visitor.get('/put/mine')
+    await visitor.get('/put/removed')
+    const renewing = visitor.get('/renew')
+    await visitor.get('/put/theirs')
+    open()
+    t.same((await renewing).json(), { user: 'max', theirs: ['put'], mine: ['put', 'after'] })
+  })
+}
+
+t.test("a slow request's reply brought back the cookie of a session that was regenerated meanwhile", async t => {
+  class MuteStore extends PlainStore {
+    touch (_sessionId: string, _session: object, callback: (error?: any) => void): void {
+      setImmediate(callback)
+    }
+  }
+  const { open, opened } = gate()
+  const app = await build({ store: new MuteStore(), cookie: { maxAge: 60_000 } }, app => {
+    userRoutes(app)
+    app.get('/renew', async request => {
+      await request.session.regenerate(['user'])
+      return 'ok'
+    })
+    app.get('/slow', async request => {
+      await opened
+      return session(request).user
+    })
+  })
+  const visitor = new Visitor(app)
+  await visitor.get('/login')
+  const slow = visitor.get('/slow')
+  await visitor.get('/renew')
+  open()
+  t.same(setCookies(await slow), [])
+  t.equal((await visitor.get('/user')).body, 'max')
+})

@@ -808,3 +808,19 @@ t.test('regenerate() reports the error of writing the new record', async t => {
   t.equal(response.statusCode, 500)
   t.equal(response.json().message, 'disk full')
 })
+
+t.test('an instance of a class keeps its class in the in-memory store', async t => {
+  class Cart {
+    items: string[] = []
+    add (item: string): number { return this.items.push(item) }
+  }
+  const app = await build({}, app => {
+    app.get('/add', async request => {
+      (request.session as any).cart ??= new Cart()
+      return (request.session as any).cart.add('apple')
+    })
+  })
+  const visitor = new Visitor(app)
+  t.equal((await visitor.get('/add')).body, '1')
+  t.equal((await visitor.get('/add')).body, '2')
+})

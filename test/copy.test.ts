@@ -1,0 +1,77 @@
+import t from 'tap'
+import { copy } from '../src/copy'
+
+t.test('nothing of a copy is shared with the original, and all of it is equal', t => {
+  const original = {
+    text: 'x',
+    n: 1n,
+    nothing: null,
+    missing: undefined,
+    list: [{ a: 1 }, [2]],
+    date: new Date(0),
+    map: new Map<unknown, unknown>([[{ key: 1 }, { value: 1 }]]),
+    set: new Set([{ item: 1 }]),
+    buffer: Buffer.from('abc'),
+    bytes: new Uint16Array([1, 2]),
+    raw: new ArrayBuffer(2),
+    pattern: /x/gi,
+    bare: Object.assign(Object.create(null), { a: {} })
+  }
+  const result = copy(original)
+  t.strictSame(result, original)
+  for (const key of ['list', 'date', 'map', 'set', 'buffer', 'bytes', 'raw', 'pattern', 'bare'] as const) {
+    t.not(result[key], original[key], key)
+  }
+  t.not(result.list[0], original.list[0])
+  t.not([...result.map.keys()][0], [...original.map.keys()][0])
+  t.not([...result.map.values()][0], [...original.map.values()][0])
+  t.not([...result.set][0], [...original.set][0])
+  t.not(result.bare.a, original.bare.a)
+  t.equal(Object.getPrototypeOf(result.bare), null)
+  t.ok(Buffer.isBuffer(result.buffer))
+  t.end()
+})
+
+t.test('an instance keeps its class', t => {
+  class Cart {
+    items = ['apple']
+    get size (): number { return this.items.length }
+  }
+  const cart = new Cart()
+  const result = copy({ cart }).cart
+  t.ok(result instanceof Cart)
+  t.equal(result.size, 1)
+  t.not(result.items, cart.items)
+  t.end()
+})
+
+t.test('circles are circles again', t => {
+  const circle: Record<string, unknown> = { list: [], map: new Map(), set: new Set() }
+  circle.self = circle
+  ;(circle.list as unknown[]).push(circle)
+  ;(circle.map as Map<unknown, unknown>).set('self', circle)
+  ;(circle.set as Set<unknown>).add(circle)
+  const result = copy(circle)
+  t.equal(result.self, result)
+  t.equal((result.list as unknown[])[0], result)
+  t.equal((result.map as Map<unknown, unknown>).get('self'), result)
+  t.ok((result.set as Set<unknown>).has(result))
+  t.end()
+})
+
+t.test('an own __proto__, as JSON can have one, is left out and becomes no prototype', t => {
+  const result = copy(JSON.parse('{"a":1,"__proto__":{"isAdmin":true},"nested":{"__proto__":{"isAdmin":true}}}'))
+  t.strictSame(result, { a: 1, nested: {} })
+  t.equal(result.isAdmin, undefined)
+  t.equal(result.nested.isAdmin, undefined)
+  t.end()
+})
+
+t.test('a copy that failed leaves nothing behind for the next', t => {
+  const inner = { list: [1], get broken (): never { throw new Error('broken') } }
+  const outer = { inner }
+  t.throws(() => copy({ outer }), 'broken')
+  Object.defineProperty(inner, 'broken', { value: 'mended', enumerable: true })
+  t.strictSame(copy({ other: outer }), { other: { inner: { list: [1], broken: 'mended' } } })
+  t.end()
+})
