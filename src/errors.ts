@@ -6,10 +6,10 @@ export const SecretError = createError<[string]>('FST_ERR_SESSION_SECRET', '%s')
 /** An option is of the wrong form. Raised at registration, through `ready()`. */
 export const OptionError = createError<[string]>('FST_ERR_SESSION_OPTION', 'The session option %s')
 
-/** `request.session` is decorated already: by a second registration in this scope, or by another plugin. */
-export const NameTakenError = createError(
+/** `request.session` is decorated already: by another session of this scope, or by another plugin. */
+export const NameTakenError = createError<[string]>(
   'FST_ERR_SESSION_NAME_TAKEN',
-  'request.session is already decorated in this scope: register one session plugin per scope, and no other plugin that decorates it'
+  '%s is already decorated in this scope: give one of the sessions another sessionName, and register no other plugin that decorates it'
 )
 
 /** A cookie attribute that was set during a request can't be sent. */
@@ -24,7 +24,7 @@ export const ReservedKeyError = createError<[string]>(
 /** `idGenerator` gave something that can't be a session id. */
 export const SessionIdError = createError(
   'FST_ERR_SESSION_ID',
-  'idGenerator must return a non-empty string (and no promise)'
+  'idGenerator must return a non-empty string (and a promise of one only where it is declared async)'
 )
 
 /** The session was destroyed, replaced or has expired since this request loaded it. Nothing was written. */

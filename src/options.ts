@@ -1,4 +1,5 @@
-import type { FastifyInstance } from 'fastify'
+import { isAsyncFunction } from 'node:util/types'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { sync as uid } from 'uid-safe'
 import { isUsable, secretsSigner } from './cookie-value'
 import { CookieError, OptionError, SecretError } from './errors'
@@ -10,15 +11,23 @@ import { warnCookieRefused, warnMemoryStore, warnNoTouch, warnShortSecret } from
 
 /** The options as the rest of the library sees them: whole, checked, and nobody else's. */
 export interface Settings {
+  readonly sessionName: string
   readonly signer: Signer
   readonly cookieName: string
   readonly cookiePrefix: string
-  readonly cookie: Readonly<CookieOptions>
+  /** Throws FST_ERR_SESSION_COOKIE where the application's function gives what can't be sent. */
+  readonly cookieFor: (request: FastifyRequest | undefined) => Readonly<CookieOptions>
   readonly store: SessionStore
   readonly storeTimeout: number
-  readonly saveUninitialized: boolean
+  readonly absoluteTimeout: number | undefined
+  readonly saveUninitialized: (request: FastifyRequest) => boolean
   readonly rolling: boolean
+  readonly refreshAfter: number
   readonly idGenerator: NonNullable<FastifySessionOptions['idGenerator']>
+  /** Whether ids are made before the handler runs. */
+  readonly idIsAsync: boolean
+  readonly cacheControl: boolean
+  readonly failsWithStore: boolean
   /** Throws FST_ERR_SESSION_COOKIE where a cookie can't carry the attributes. */
   readonly checkCookie: (options: CookieOptions) => void
 }
@@ -30,19 +39,32 @@ const LONGEST_TIMER = 2 ** 31 - 1
 export function resolveOptions (fastify: FastifyInstance, options: FastifySessionOptions): Settings {
   // As in version 11, only a missing option has its default: null is false.
   const { saveUninitialized = true, rolling = true, storeTimeout = 10_000, cookie = {} } = options
-  check(typeof cookie === 'object' && cookie !== null, 'cookie must be an object')
-  const { secure = true } = cookie
+  const { sessionName = 'session', absoluteTimeout, refreshAfter = 0, onStoreError = 'fail' } = options
+  check((typeof cookie === 'object' || typeof cookie === 'function') && cookie !== null, 'cookie must be an object or a function')
+  const fixedCookie = typeof cookie === 'function' ? {} : withDefaults(cookie)
+  const idGenerator = options.idGenerator || (() => uid(24))
   const settings: Settings = {
+    sessionName,
     signer: resolveSigner(options),
     cookieName: options.cookieName || 'sessionId',
     cookiePrefix: options.cookiePrefix || '',
-    cookie: { ...cookie, secure },
+    cookieFor: typeof cookie === 'function' ? request => checkedCookie(withDefaults(cookie(request))) : () => fixedCookie,
     store: options.store || defaultStore(),
     storeTimeout,
-    saveUninitialized: Boolean(saveUninitialized),
+    absoluteTimeout,
+    saveUninitialized: typeof saveUninitialized === 'function' ? saveUninitialized : () => Boolean(saveUninitialized),
     rolling: Boolean(rolling),
-    idGenerator: options.idGenerator || (() => uid(24)),
+    refreshAfter,
+    idGenerator,
+    idIsAsync: isAsyncFunction(idGenerator),
+    cacheControl: Boolean(options.cacheControl),
+    failsWithStore: onStoreError === 'fail',
     checkCookie
+  }
+
+  function checkedCookie (cookie: CookieOptions): CookieOptions {
+    checkCookie(cookie)
+    return cookie
   }
 
   // The serializer knows best what a cookie can carry.
@@ -59,22 +81,33 @@ export function resolveOptions (fastify: FastifyInstance, options: FastifySessio
   }
 
   check(typeof settings.cookieName === 'string', 'cookieName must be a string')
-  check(!cookie.path || typeof cookie.path === 'string', 'cookie.path must be a string')
+  check(typeof sessionName === 'string' && sessionName !== '', 'sessionName must be a string that is not empty')
+  check(!fixedCookie.path || typeof fixedCookie.path === 'string', 'cookie.path must be a string')
   check(typeof settings.cookiePrefix === 'string', 'cookiePrefix must be a string')
   check(isStore(settings.store), 'store must have the methods get, set and destroy')
   check(typeof settings.idGenerator === 'function', 'idGenerator must be a function that returns a string')
-  check(
-    typeof storeTimeout === 'number' && storeTimeout > 0 && storeTimeout <= LONGEST_TIMER,
-    'storeTimeout must be a positive number of milliseconds'
-  )
+  check(isDuration(storeTimeout) && storeTimeout <= LONGEST_TIMER, 'storeTimeout must be a positive number of milliseconds')
+  check(absoluteTimeout === undefined || isDuration(absoluteTimeout), 'absoluteTimeout must be a positive number of milliseconds')
+  check(refreshAfter === 0 || isDuration(refreshAfter), 'refreshAfter must be a number of milliseconds, or 0')
+  check(!fixedCookie.maxAge || refreshAfter < fixedCookie.maxAge, 'refreshAfter must be shorter than cookie.maxAge')
+  check(onStoreError === 'fail' || onStoreError === 'anonymous', "onStoreError must be 'fail' or 'anonymous'")
   try {
-    checkCookie(settings.cookie)
+    checkCookie(fixedCookie)
   } catch (error) {
     throw new OptionError(`cookie or cookieName is wrong: ${(error as Error).message}`)
   }
   if (settings.rolling && settings.store.touch === undefined) warnNoTouch()
-  warnOfRefusedCookies(settings)
+  if (typeof cookie !== 'function') warnOfRefusedCookies(settings.cookieName, fixedCookie)
   return settings
+}
+
+function withDefaults (cookie: CookieOptions): CookieOptions {
+  const { secure = true } = cookie
+  return { ...cookie, secure }
+}
+
+function isDuration (milliseconds: unknown): boolean {
+  return typeof milliseconds === 'number' && milliseconds > 0 && milliseconds < Infinity
 }
 
 function resolveSigner ({ secret, algorithm = 'sha256' }: FastifySessionOptions): Signer {
@@ -114,8 +147,7 @@ function isStore (store: Partial<SessionStore> | null): boolean {
 }
 
 // Warned about and not refused: clients that are no browsers live with such cookies.
-function warnOfRefusedCookies ({ cookieName, cookie }: Settings): void {
-  const { domain, path, secure, sameSite, partitioned } = cookie
+function warnOfRefusedCookies (cookieName: string, { domain, path, secure, sameSite, partitioned }: CookieOptions): void {
   const isHost = cookieName.startsWith('__Host-')
   const flaws: string[] = []
   if (isHost && domain) flaws.push('a __Host- cookie can have no domain; remove cookie.domain')

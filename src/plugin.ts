@@ -1,12 +1,14 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { prove } from './cookie-value'
-import { NameTakenError } from './errors'
+import { tellCaches } from './cache-headers'
+import { Signals } from './diagnostics'
+import { NameTakenError, OptionError } from './errors'
+import { Finder } from './finder'
 import { resolveOptions, type Settings } from './options'
+import { outsideOf } from './outside'
 import { Repository } from './repository'
 import { stateOf } from './session'
-import { SessionState, type Context, type Origin } from './session-state'
-import type { Answer } from './stores/call'
-import type { Callback, CookieOptions, FastifySessionObject, FastifySessionOptions } from './types'
+import { SessionState, type Context } from './session-state'
+import type { CookieOptions, FastifySessionObject, FastifySessionOptions, RouteSessionOptions } from './types'
 import { warnInsecure } from './warnings'
 
 /** The session of one request. */
@@ -15,19 +17,20 @@ interface Slot {
   readonly sentValue?: string
   /** The session id that it proved. */
   readonly sentId?: string
-  /** Missing outside the cookie's path. */
+  readonly cookie?: CookieOptions
+  readonly route?: RouteSessionOptions
+  /** Missing where the request has no session: outside the cookie's path, and where its route wants none. */
   state?: SessionState
-  /** What `request.session` is where that is no session of ours: null after destroy(), {} outside the cookie's path. */
+  /** What `request.session` is where that is no session of ours: null after destroy(), {} where there is none. */
   other?: { readonly value: unknown }
   /** The reply waits for the store. */
   isCommitting?: boolean
 }
 
-/** A session that a cookie led to. */
-type Found = Omit<Origin, 'request' | 'reply' | 'cookieOptions'>
-
 /** What a reply asks for. All but `nothing` and `clear` send the cookie. */
 type Outcome = 'nothing' | 'send' | 'create' | 'update' | 'touch' | 'clear'
+
+const NO_SESSION: Slot['other'] = { value: {} }
 
 export function sessionPlugin (
   fastify: FastifyInstance,
@@ -36,24 +39,31 @@ export function sessionPlugin (
 ): void {
   let settings: Settings
   try {
-    if (fastify.hasRequestDecorator('session')) throw new NameTakenError()
     settings = resolveOptions(fastify, options)
+    checkNames(fastify, settings)
   } catch (error) {
     done(error as Error)
     return
   }
 
-  const { cookieName, cookiePrefix, signer, store } = settings
-  const cookiePath = settings.cookie.path || '/'
-  const repository = new Repository(store, settings.storeTimeout)
+  const { sessionName, cookieName, cookiePrefix, store } = settings
+  const kSlot = slotOf(cookieName)
+  const signals = new Signals(sessionName, store)
+  const repository = new Repository(store, settings.storeTimeout, signals, settings.absoluteTimeout)
   const context: Context = { settings, repository }
-  const kSlot = Symbol('session slot')
+  const finder = new Finder(fastify, settings, repository, signals)
+  const { decryptSession, loadSession, createSession } = outsideOf(fastify, context, finder, function keep (request, state, sentValue) {
+    if (kSlot in request) request[kSlot] = { sentValue, sentId: state.isStored ? state.sessionId : undefined, state }
+    else request[sessionName] = state.session
+  })
   type Slotted = FastifyRequest & { [kSlot]: Slot | null }
 
-  fastify.decorate('decryptSession', decryptSession)
+  fastify.decorate(`decrypt${capital(sessionName)}`, decryptSession)
+  fastify.decorate(`load${capital(sessionName)}`, loadSession)
+  fastify.decorate(`create${capital(sessionName)}`, createSession)
   fastify.decorateRequest(kSlot, null)
-  fastify.decorateRequest('sessionStore', { getter: () => store })
-  fastify.decorateRequest('session', {
+  fastify.decorateRequest(`${sessionName}Store`, { getter: () => store })
+  fastify.decorateRequest(sessionName, {
     getter (this: FastifyRequest) {
       const slot = (this as Slotted)[kSlot]
       // Typed as what it is nearly always.
@@ -66,30 +76,44 @@ export function sessionPlugin (
       slot.state = state ?? slot.state
     }
   })
-  fastify.addHook('onRequest', loadSession)
+  fastify.addHook('onRequest', openSession)
   fastify.addHook('onSend', commitSession)
   done()
 
-  function loadSession (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
+  function openSession (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
     const slotted = request as Slotted
-    if (!isWithin(request.raw.url as string, cookiePath)) {
-      slotted[kSlot] = { other: { value: {} } }
+    // What an error handler finds, too.
+    slotted[kSlot] = { other: NO_SESSION }
+    const route = routeOptionsOf(request, sessionName)
+    if (route === false) {
       done()
       return
     }
-    const values = sentValues(request)
+    let cookie: CookieOptions
+    try {
+      cookie = settings.cookieFor(request)
+    } catch (error) {
+      done(error as Error)
+      return
+    }
+    if (!isWithin(request.raw.url as string, cookie.path || '/')) {
+      done()
+      return
+    }
+    // Null where @fastify/cookie was told to parse in a later hook, or not at all.
+    const values = finder.valuesIn(request.headers.cookie, request.cookies)
+    const rolling = route?.rolling ?? settings.rolling
     // Not where nothing may be sent, which is no use of the session.
-    const touch = repository.touchesOnLoad && settings.rolling && !isRefused(settings.cookie, request)
-    findSession(values, touch, (error, found) => {
-      if (error !== null) {
-        // What an error handler finds, as outside the path.
-        slotted[kSlot] = { other: { value: {} } }
+    const touch = repository.touchesOnLoad && rolling && settings.refreshAfter === 0 && !isRefused(cookie, request)
+    finder.find(values, touch, (error, found) => {
+      if (error !== null && settings.failsWithStore) {
         done(error)
         return
       }
-      const state = newState(request, settings.cookie, found, reply)
-      slotted[kSlot] = { sentValue: values[0], sentId: found?.sessionId, state }
-      done()
+      const state = new SessionState(context, { request, reply, cookieOptions: cookie, rolling, ...found })
+      slotted[kSlot] = { sentValue: values[0], sentId: found?.sessionId, cookie, route, state }
+      if (found === undefined && settings.idIsAsync) state.makeId(error => done(error ?? undefined))
+      else done()
     })
   }
 
@@ -109,7 +133,14 @@ export function sessionPlugin (
       return
     }
     const { state, sentValue } = slot
-    let outcome = outcomeOf(slot, state, settings)
+    const { wasUsed } = state
+    let outcome: Outcome
+    try {
+      outcome = outcomeOf(slot, state, settings, request)
+    } catch (error) {
+      done(error as Error)
+      return
+    }
     if (sends(outcome) && isRefused(state.cookie, request)) {
       warnInsecure()
       outcome = state.isStored && state.sessionId === slot.sentId ? 'nothing' : 'clear'
@@ -128,111 +159,39 @@ export function sessionPlugin (
         outcome = repository.wasReplaced(state.sessionId) ? 'nothing' : 'clear'
         error = null
       }
+      const clears = outcome === 'clear' && sentValue !== undefined
+      const sets = error === null && sends(outcome)
       try {
-        if (outcome === 'clear' && sentValue !== undefined) clearCookie(request, reply)
-        if (error === null && sends(outcome)) {
-          reply.setCookie(cookieName, cookiePrefix + state.signedId, state.cookie.attributes())
-        }
+        if (clears) clearCookie(request, reply, (slot as Slot).cookie ?? {})
+        if (sets) reply.setCookie(cookieName, cookiePrefix + state.signedId, state.cookie.attributes())
       } catch (thrown) {
         error = thrown as Error
       }
+      if (settings.cacheControl) tellCaches(reply, wasUsed, sets || clears)
       done(error)
     }
   }
 
-  function decryptSession (value: string | undefined, request: Record<string, any>, cookieOptions?: CookieOptions): Promise<void>
-  function decryptSession (...all: [string | undefined, Record<string, any>, CookieOptions | Callback | undefined, Callback?]): void
-  function decryptSession (
-    value: string | undefined,
-    request: Record<string, any>,
-    cookieOptions?: CookieOptions | Callback,
-    callback?: Callback
-  ): Promise<void> | undefined {
-    if (typeof cookieOptions === 'function') {
-      decryptSession(value, request, undefined, cookieOptions)
-      return
-    }
-    if (callback === undefined) {
-      return new Promise((resolve, reject) => {
-        decryptSession(value, request, cookieOptions, error => error ? reject(error) : resolve())
-      })
-    }
-    try {
-      if (cookieOptions !== undefined) settings.checkCookie(cookieOptions)
-    } catch (error) {
-      callback(error)
-      return
-    }
-    // People pass the cookie's value as it is, or without the prefix, as version 11 asked for.
-    const values = typeof value === 'string' ? [value.startsWith(cookiePrefix) ? value : cookiePrefix + value] : []
-    findSession(values, false, (error, found) => {
-      if (error === null) {
-        const state = newState(request as FastifyRequest, { ...settings.cookie, ...cookieOptions }, found)
-        if (kSlot in request) request[kSlot] = { sentValue: value, sentId: found?.sessionId, state }
-        else request.session = state.session
-      }
-      callback(error)
-    })
-  }
-
-  /** The first of the cookies, from an index on, that proves a session which the store has. */
-  function findSession (values: readonly string[], touch: boolean, answer: Answer<Found>, from = 0): void {
-    for (let i = from; i < values.length; i++) {
-      const value = values[i] as string
-      const proof = value.startsWith(cookiePrefix) ? prove(signer, value.slice(cookiePrefix.length)) : null
-      if (proof === null) continue
-      const loadedAt = repository.now
-      repository.load(proof.sessionId, touch, (error, record) => {
-        // An id that the store does not know is either a race with its clean-up or somebody guessing. Both get a new
-        // session, never the id they brought (session fixation, CWE-384).
-        if (error === null && record === undefined) findSession(values, touch, answer, i + 1)
-        else if (record === undefined) answer(error)
-        else answer(null, { ...proof, record, isTouched: touch, loadedAt })
-      })
-      return
-    }
-    answer(null)
-  }
-
-  function newState (
-    request: FastifyRequest,
-    cookieOptions: CookieOptions,
-    found?: Found,
-    reply?: FastifyReply
-  ): SessionState {
-    return new SessionState(context, { request, reply, cookieOptions, ...found })
-  }
-
-  /** All values that came under the cookie's name: browsers send several when domain or path were changed. */
-  function sentValues (request: FastifyRequest): string[] {
-    const header = request.headers.cookie
-    if (header === undefined) return []
-    // Null where @fastify/cookie was told to parse in a later hook, or not at all.
-    const cookies = request.cookies ?? fastify.parseCookie(header)
-    const first = cookies[cookieName]
-    if (first === undefined) return []
-    const isOnly = header.indexOf(cookieName) === header.lastIndexOf(cookieName)
-    const values = isOnly ? [first] : header.split(';').map(pair => fastify.parseCookie(pair)[cookieName])
-    return values.filter((value): value is string => value !== undefined && value !== '')
-  }
-
-  function clearCookie (request: FastifyRequest, reply: FastifyReply): void {
-    const { domain, partitioned } = settings.cookie
+  function clearCookie (request: FastifyRequest, reply: FastifyReply, { domain, path, partitioned }: CookieOptions): void {
     // Browsers refuse the removal, as they would refuse the cookie, where these are missing.
     const secure = request.protocol === 'https' || partitioned === true || /^__(Host|Secure)-/.test(cookieName)
-    reply.clearCookie(cookieName, { domain, path: cookiePath, secure, partitioned })
+    reply.clearCookie(cookieName, { domain, path: path || '/', secure, partitioned })
   }
 }
 
 /** What to do when a reply goes out. Only decides; commitSession does it. */
-function outcomeOf ({ other }: Slot, state: SessionState, settings: Settings): Outcome {
+function outcomeOf ({ other, route }: Slot, state: SessionState, settings: Settings, request: FastifyRequest): Outcome {
   if (state.status === 'destroyed' || state.status === 'gone') return 'clear'
-  if (other !== undefined) return 'nothing'
-  if (!state.isStored) return settings.saveUninitialized || state.isModified() ? 'create' : 'clear'
-  if (state.lifetimeWasSet || state.isModified()) return 'update'
+  if (other !== undefined || state.isAnonymous) return 'nothing'
+  if (!state.isStored) {
+    // A preflight carries no cookie, and browsers keep none that comes with its answer.
+    if (request.method === 'OPTIONS') return 'clear'
+    return state.isModified() || (route?.saveUninitialized ?? settings.saveUninitialized(request)) ? 'create' : 'clear'
+  }
+  if (state.lifetimeWasSet || state.isUndated || state.isModified()) return 'update'
   if (state.wasWritten) return 'send'
-  if (settings.rolling || state.wasTouched) {
-    if (state.recordIsAging) return 'update'
+  if (state.wasTouched || (state.isRolling && !state.isFresh)) {
+    if (settings.refreshAfter > 0 || state.recordIsAging) return 'update'
     return state.isTouched ? 'send' : 'touch'
   }
   return state.mustSignAnew ? 'send' : 'nothing'
@@ -252,4 +211,31 @@ function isWithin (url: string, cookiePath: string): boolean {
   const path = end === -1 ? url : url.slice(0, end)
   if (!path.startsWith(cookiePath)) return false
   return path.length === cookiePath.length || cookiePath.endsWith('/') || path[cookiePath.length] === '/'
+}
+
+function routeOptionsOf ({ routeOptions }: FastifyRequest, sessionName: string): RouteSessionOptions | false | undefined {
+  return (routeOptions.config as unknown as Record<string, RouteSessionOptions | false | undefined> | undefined)?.[sessionName]
+}
+
+// By the cookie's name, so that a second registration in the same scope finds it taken.
+function slotOf (cookieName: string): symbol {
+  return Symbol.for(`@fastify/session ${cookieName}`)
+}
+
+/** @throws FST_ERR_SESSION_NAME_TAKEN, FST_ERR_SESSION_OPTION */
+function checkNames (fastify: FastifyInstance, { sessionName, cookieName }: Settings): void {
+  for (const name of [sessionName, `${sessionName}Store`]) {
+    if (fastify.hasRequestDecorator(name)) throw new NameTakenError(`request.${name}`)
+  }
+  for (const verb of ['decrypt', 'load', 'create']) {
+    const name = verb + capital(sessionName)
+    if (fastify.hasDecorator(name)) throw new NameTakenError(`fastify.${name}`)
+  }
+  if (fastify.hasRequestDecorator(slotOf(cookieName))) {
+    throw new OptionError(`cookieName is taken: another session of this scope is in the cookie '${cookieName}'`)
+  }
+}
+
+function capital (name: string): string {
+  return name.charAt(0).toUpperCase() + name.slice(1)
 }

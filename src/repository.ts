@@ -1,7 +1,8 @@
 import type { Session as FastifySession } from 'fastify'
 import { applyChanges } from './changes'
+import { Signals, type SecurityReason } from './diagnostics'
 import { StoreTimeoutError } from './errors'
-import { isExpired, type SessionCookie } from './session-cookie'
+import { createdAtOf, isExpired, type SessionCookie } from './session-cookie'
 import { callStore, type Answer, type Method } from './stores/call'
 import { MemoryStore } from './stores/memory'
 import type { SessionChanges, SessionRecord, SessionStore } from './stores/store'
@@ -23,6 +24,8 @@ export class Repository {
   readonly #store: SessionStore
   readonly #timeout: number
   readonly #turns: Turns
+  readonly #signals: Signals
+  readonly #absoluteTimeout: number
   readonly #endings = new Map<string, { at: number, isReplaced: boolean }>()
   readonly #hasTouch: boolean
   readonly #hasUpdate: boolean
@@ -31,10 +34,15 @@ export class Repository {
   /** How many sessions this process has ended: a time of our own, by which to tell what came first. */
   now = 0
 
-  /** @param timeout for one call to the store, in milliseconds */
-  constructor (store: SessionStore, timeout: number) {
+  /**
+   * @param timeout for one call to the store, in milliseconds
+   * @param absoluteTimeout of a session since its creation, in milliseconds
+   */
+  constructor (store: SessionStore, timeout: number, signals: Signals, absoluteTimeout = Infinity) {
     this.#store = store
     this.#timeout = timeout
+    this.#signals = signals
+    this.#absoluteTimeout = absoluteTimeout
     this.#hasTouch = has(store, 'touch')
     this.#hasUpdate = has(store, 'update')
     this.touchesOnLoad = this.#hasTouch && typeof store.getAndTouch === 'function'
@@ -45,50 +53,60 @@ export class Repository {
 
   /** Answers the record, or undefined when the store has none, or none that is alive. */
   load (sessionId: string, touch: boolean, answer: Answer<SessionRecord>): void {
-    this.#get(sessionId, (error, record) => {
-      if (error !== null || record === undefined || !this.#isOver(record)) answer(error, record)
-      else this.destroy(sessionId, error => answer(error))
-    }, touch ? 'getAndTouch' : 'get')
+    const begun = this.#signals.now()
+    this.#signals.trace('load', sessionId, answer, answer => {
+      this.#get(sessionId, (error, record) => {
+        if (error !== null) {
+          answer(error)
+          return
+        }
+        const flaw = record === undefined ? 'unknown-id' : this.#whyOver(record)
+        if (flaw !== undefined) this.#signals.warn(flaw, sessionId, begun)
+        if (record === undefined || flaw === undefined) answer(null, record)
+        else this.destroy(sessionId, error => answer(error))
+      }, touch ? 'getAndTouch' : 'get')
+    })
   }
 
   /** Writes a session whose id is fresh. */
   create (sessionId: string, session: StorableSession, answer: Answer<void>): void {
-    this.#call('set', [sessionId, session], answer)
+    this.#signals.trace('commit', sessionId, answer, answer => this.#call('set', [sessionId, session], answer))
   }
 
   /** Applies the changes to what the store has now. Answers whether it was still there; if not, writes nothing. */
   update (sessionId: string, changes: SessionChanges, session: FastifySession, answer: Answer<boolean>): void {
-    if (this.#hasUpdate) {
-      this.#call('update', [sessionId, changes, session], (error, found) => answer(error, found !== false))
-      return
-    }
-    this.#inTurn(sessionId, answer, done => {
-      this.#get(sessionId, (error, record) => {
-        if (error !== null || record === undefined || this.#isOver(record)) {
-          done(error, false)
-          return
-        }
-        const merged = { ...applyChanges(record, changes), cookie: session.cookie }
-        this.#call('set', [sessionId, merged], error => done(error, true))
+    this.#commit(sessionId, answer, answer => {
+      if (this.#hasUpdate) {
+        this.#call('update', [sessionId, changes, session], answer)
+        return
+      }
+      this.#inTurn(sessionId, answer, done => {
+        this.#get(sessionId, (error, record) => {
+          if (error !== null || record === undefined || this.#whyOver(record) !== undefined) {
+            done(error, false)
+            return
+          }
+          const merged = { ...applyChanges(record, changes), cookie: session.cookie }
+          this.#call('set', [sessionId, merged], error => done(error, true))
+        })
       })
     })
   }
 
   /** Moves the expiry. Answers whether the session was still there, as far as the store can tell. */
   touch (sessionId: string, session: FastifySession, answer: Answer<boolean>): void {
-    if (!this.#hasTouch) {
-      this.update(sessionId, NO_CHANGES, session, answer)
-      return
-    }
-    this.#call('touch', [sessionId, session], (error, found) => answer(error, found !== false))
+    if (this.#hasTouch) this.#commit(sessionId, answer, answer => this.#call('touch', [sessionId, session], answer))
+    else this.update(sessionId, NO_CHANGES, session, answer)
   }
 
   /** Removes the session. Answers the record, or false where there was none, as far as the store tells. */
   destroy (sessionId: string, answer: Answer<SessionRecord | false>): void {
-    const destroy = (done: Answer<SessionRecord | false>): void => this.#destroy(sessionId, done)
-    // Not between the re-read and the write of an update, which would bring the session back.
-    if (this.#hasUpdate) destroy(answer)
-    else this.#inTurn(sessionId, answer, destroy)
+    this.#signals.trace('destroy', sessionId, answer, answer => {
+      const destroy = (done: Answer<SessionRecord | false>): void => this.#destroy(sessionId, done)
+      // Not between the re-read and the write of an update, which would bring the session back.
+      if (this.#hasUpdate) destroy(answer)
+      else this.#inTurn(sessionId, answer, destroy)
+    })
   }
 
   /** Like destroy, but tells where a store with three methods doesn't: it is read first. */
@@ -97,10 +115,12 @@ export class Repository {
       this.destroy(sessionId, answer)
       return
     }
-    this.#inTurn(sessionId, answer, done => {
-      this.#get(sessionId, (error, record) => {
-        if (error !== null || record === undefined) done(error, false)
-        else this.#destroy(sessionId, error => done(error, record))
+    this.#signals.trace('destroy', sessionId, answer, answer => {
+      this.#inTurn(sessionId, answer, done => {
+        this.#get(sessionId, (error, record) => {
+          if (error !== null || record === undefined) done(error, false)
+          else this.#destroy(sessionId, error => done(error, record))
+        })
       })
     })
   }
@@ -137,9 +157,20 @@ export class Repository {
     })
   }
 
-  // A store with touch keeps the expiry itself, and a touch leaves the one in the record old.
-  #isOver (record: SessionRecord): boolean {
-    return !this.#hasTouch && isExpired(record)
+  #commit (sessionId: string, answer: Answer<boolean>, run: (answer: Answer<boolean>) => void): void {
+    const begun = this.#signals.now()
+    this.#signals.trace('commit', sessionId, answer, answer => {
+      run((error, found) => {
+        if (error === null && found === false) this.#signals.warn('gone', sessionId, begun)
+        answer(error, found !== false)
+      })
+    })
+  }
+
+  #whyOver (record: SessionRecord): SecurityReason | undefined {
+    if (createdAtOf(record) + this.#absoluteTimeout <= Date.now()) return 'absolute-timeout'
+    // A store with touch keeps the expiry itself, and a touch leaves the one in the record old.
+    return !this.#hasTouch && isExpired(record) ? 'expired' : undefined
   }
 
   #inTurn<T> (sessionId: string, answer: Answer<T>, task: (done: Answer<T>) => void): void {

@@ -6,6 +6,8 @@ import type { CookieOptions } from './types'
 // The furthest that a Date reaches, in milliseconds (ECMA-262, 21.4.1.1).
 const LAST_DATE = 8.64e15
 
+const NO_LIMITS: Limits = { createdAt: 0, absoluteTimeout: undefined, refreshAfter: 0 }
+
 /** What stores keep of a cookie: JSON in express-session's words. */
 export interface CookieRecord {
   expires: Date | null
@@ -16,6 +18,19 @@ export interface CookieRecord {
   sameSite: SessionCookie['sameSite']
   domain: string | null
   partitioned: boolean | undefined
+  /** When the session was created, in milliseconds since the epoch. Only under `absoluteTimeout`, as the next. */
+  createdAt?: number
+  /** In milliseconds. */
+  absoluteTimeout?: number
+  /** When the record was written, in milliseconds since the epoch. Only under `refreshAfter`. */
+  touchedAt?: number
+}
+
+/** What a session's lifetime depends on besides its cookie options. In milliseconds, the first since the epoch. */
+export interface Limits {
+  readonly createdAt: number
+  readonly absoluteTimeout: number | undefined
+  readonly refreshAfter: number
 }
 
 /** The attributes and the lifetime of one session's cookie. */
@@ -29,11 +44,13 @@ export class SessionCookie {
   priority: CookieOptions['priority']
   /** In milliseconds; null for a browser-session cookie and for a fixed `expires`. */
   originalMaxAge: number | null
+  readonly #limits: Limits
   #expires: Date | null
   #lifetimeWasSet = false
 
   /** The cookie of a new session. */
-  constructor (options: CookieOptions, overHttps: boolean) {
+  constructor (options: CookieOptions, overHttps: boolean, limits: Limits = NO_LIMITS) {
+    this.#limits = limits
     this.path = options.path || '/'
     const { httpOnly = true } = options
     this.httpOnly = httpOnly
@@ -57,15 +74,26 @@ export class SessionCookie {
    * written must win over the attributes in it.
    */
   restore (stored: SessionRecord, rolling: boolean): void {
-    const originalMaxAge = (stored.cookie as CookieRecord | undefined | null)?.originalMaxAge
+    const { originalMaxAge, createdAt, absoluteTimeout } = cookieOf(stored)
     if (originalMaxAge && isLifetime(originalMaxAge)) this.originalMaxAge = originalMaxAge
     const expires = expiryOf(stored)
+    // The end of a browser-session, which only stores are told.
+    if (!originalMaxAge && expires === (createdAt as number) + (absoluteTimeout as number)) return
     if (rolling || Number.isNaN(expires)) this.touch()
     if (!Number.isNaN(expires) && (!rolling || this.originalMaxAge === null)) this.#expires = new Date(expires)
   }
 
-  get expires (): Date | null {
+  /** When the cookie ends by what was set, before the absolute timeout cuts it short. */
+  get ownExpires (): Date | null {
     return this.#expires
+  }
+
+  /** When the session ends, as far as is known. */
+  get expires (): Date | null {
+    const { createdAt, absoluteTimeout } = this.#limits
+    if (absoluteTimeout === undefined) return this.#expires
+    const end = createdAt + absoluteTimeout
+    return this.#expires === null || this.#expires.getTime() > end ? new Date(end) : this.#expires
   }
 
   set expires (date: Date | string | number | null | undefined | false) {
@@ -74,7 +102,8 @@ export class SessionCookie {
   }
 
   get maxAge (): number | null {
-    return this.#expires === null ? null : this.#expires.getTime() - Date.now()
+    const { expires } = this
+    return expires === null ? null : expires.getTime() - Date.now()
   }
 
   set maxAge (milliseconds: number | null | undefined) {
@@ -103,7 +132,7 @@ export class SessionCookie {
     return {
       domain: this.domain ?? undefined,
       path: this.path,
-      expires: this.#expires ?? undefined,
+      expires: (this.ownExpires && this.expires) ?? undefined,
       httpOnly: this.httpOnly,
       secure: this.secure ?? undefined,
       partitioned: this.partitioned,
@@ -113,15 +142,19 @@ export class SessionCookie {
   }
 
   toJSON (): CookieRecord {
+    const { expires } = this
+    const { createdAt, absoluteTimeout, refreshAfter } = this.#limits
     return {
-      expires: this.#expires && new Date(this.#expires),
+      expires: expires && new Date(expires),
       originalMaxAge: this.originalMaxAge,
       path: this.path,
       httpOnly: this.httpOnly,
       secure: this.secure,
       sameSite: this.sameSite,
       domain: this.domain,
-      partitioned: this.partitioned
+      partitioned: this.partitioned,
+      ...(absoluteTimeout !== undefined && { createdAt, absoluteTimeout }),
+      ...(refreshAfter > 0 && { touchedAt: Date.now() })
     }
   }
 }
@@ -133,9 +166,28 @@ export function isExpired (record: SessionRecord): boolean {
 
 /** When the record expires by its own word, in milliseconds since the epoch; NaN when it doesn't say. */
 export function expiryOf (record: SessionRecord): number {
-  const expires = (record.cookie as CookieRecord | undefined | null)?.expires as unknown
+  const expires = cookieOf(record).expires as unknown
   if (expires instanceof Date) return expires.getTime()
   return expires && (typeof expires === 'string' || typeof expires === 'number') ? new Date(expires).getTime() : NaN
+}
+
+/** When the session was created, in milliseconds since the epoch; NaN when the record doesn't say. */
+export function createdAtOf (record: SessionRecord): number {
+  return timeOf(cookieOf(record).createdAt)
+}
+
+/** When the record was written, in milliseconds since the epoch; NaN when it doesn't say. */
+export function touchedAtOf (record: SessionRecord): number {
+  return timeOf(cookieOf(record).touchedAt)
+}
+
+function timeOf (value: unknown): number {
+  return typeof value === 'number' ? value : NaN
+}
+
+// Whatever other software wrote there.
+function cookieOf (record: SessionRecord): Partial<CookieRecord> {
+  return record.cookie ?? {}
 }
 
 /** @throws FST_ERR_SESSION_COOKIE when the lifetime in the options can't be one */

@@ -1,14 +1,14 @@
-import type { FastifyReply, FastifyRequest, Session as FastifySession } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Draft } from './changes'
 import { GoneError, SessionIdError } from './errors'
 import type { Settings } from './options'
 import type { Repository } from './repository'
 import { createSession } from './session'
-import { expiryOf, SessionCookie } from './session-cookie'
+import { createdAtOf, expiryOf, SessionCookie, touchedAtOf } from './session-cookie'
 import type { Answer } from './stores/call'
 import type { SessionChanges, SessionRecord } from './stores/store'
 import type { CookieOptions, FastifySessionObject } from './types'
-import { warnHijacked, warnLateChange, warnReplaced } from './warnings'
+import { warnAnonymous, warnHijacked, warnLateChange, warnReplaced } from './warnings'
 
 /** What every session of one registration shares. */
 export interface Context {
@@ -22,6 +22,8 @@ export interface Origin {
   /** Unknown outside the normal course of a request. */
   readonly reply?: FastifyReply
   readonly cookieOptions: CookieOptions
+  /** Whether this request starts the session's lifetime anew. */
+  readonly rolling: boolean
   /** Of a session that has an id already. */
   readonly sessionId?: string
   /** The signed id as it came in, when it may go out again as it is. */
@@ -32,6 +34,8 @@ export interface Origin {
   readonly isTouched?: boolean
   /** When the record was asked for, by the repository's time. */
   readonly loadedAt?: number
+  /** Why there is no record: the store failed, and the request goes on without. */
+  readonly loadError?: Error
 }
 
 /** One session as one request knows it: what the store has, what changed, and what became of it. */
@@ -54,6 +58,7 @@ export class SessionState {
   readonly #context: Context
   readonly #origin: Origin
   readonly #since: number
+  readonly #createdAt: number
   #cookieOptions: CookieOptions
   #sessionId: string | undefined
   #signedId: string | undefined
@@ -72,12 +77,27 @@ export class SessionState {
     this.isStored = origin.record !== undefined
     this.isTouched = origin.isTouched === true
     this.#since = origin.loadedAt ?? context.repository.now
+    // Of a record that doesn't say, its first use.
+    this.#createdAt = (origin.record && createdAtOf(origin.record)) || Date.now()
     this.draft = new Draft(origin.record ?? {})
   }
 
   /** Made on first use: a visitor who gets no session costs no id. */
   get sessionId (): string {
-    return (this.#sessionId ??= newSessionId(this.#context.settings, this.request))
+    return (this.#sessionId ??= checkedId(this.#context.settings.idGenerator(this.request)))
+  }
+
+  /** Makes the id now, which may take its time. */
+  makeId (answer: Answer<void>): void {
+    const { idGenerator, idIsAsync } = this.#context.settings
+    const take = (sessionId: unknown): void => { this.#sessionId = checkedId(sessionId) }
+    const made = idGenerator(this.request)
+    if (idIsAsync) {
+      (made as Promise<string>).then(take).then(() => answer(null), answer)
+      return
+    }
+    take(made)
+    answer(null)
   }
 
   get signedId (): string {
@@ -86,8 +106,8 @@ export class SessionState {
 
   get cookie (): SessionCookie {
     if (this.#cookie === undefined) {
-      this.#cookie = new SessionCookie(this.#cookieOptions, this.isOverHttps)
-      if (this.#origin.record !== undefined) this.#cookie.restore(this.#origin.record, this.#context.settings.rolling)
+      this.#cookie = this.#newCookie()
+      if (this.#origin.record !== undefined) this.#cookie.restore(this.#origin.record, this.#origin.rolling)
     }
     return this.#cookie
   }
@@ -116,9 +136,37 @@ export class SessionState {
    * judges by the record's own expiry, so it must not grow too old.
    */
   get recordIsAging (): boolean {
-    const { originalMaxAge } = this.cookie
-    if (originalMaxAge === null || this.#origin.record === undefined) return false
-    return expiryOf(this.#origin.record) - Date.now() < originalMaxAge / 2
+    const { originalMaxAge, expires } = this.cookie
+    if (originalMaxAge === null || expires === null || this.#origin.record === undefined) return false
+    return expires.getTime() - expiryOf(this.#origin.record) > originalMaxAge / 2
+  }
+
+  /** Whether the record was written less than `refreshAfter` ago. */
+  get isFresh (): boolean {
+    const { refreshAfter } = this.#context.settings
+    const { record } = this.#origin
+    return refreshAfter > 0 && record !== undefined && Date.now() - touchedAtOf(record) < refreshAfter
+  }
+
+  /** Whether the record must be written because it doesn't say when the session was created, from which it will end. */
+  get isUndated (): boolean {
+    const { record } = this.#origin
+    if (record === undefined || this.wasWritten || this.#context.settings.absoluteTimeout === undefined) return false
+    return Number.isNaN(createdAtOf(record))
+  }
+
+  get isRolling (): boolean {
+    return this.#origin.rolling
+  }
+
+  /** Whether the response may depend on the session, because somebody looked at it. */
+  get wasUsed (): boolean {
+    return this.#session !== undefined
+  }
+
+  /** Whether it stands in for a session that could not be loaded. */
+  get isAnonymous (): boolean {
+    return this.#origin.loadError !== undefined
   }
 
   /** Whether another request of this process has ended the session since this one loaded it. */
@@ -138,14 +186,14 @@ export class SessionState {
   setCookieOptions (options: Partial<CookieOptions>): void {
     this.#context.settings.checkCookie(options)
     this.#cookieOptions = { ...this.#cookieOptions, ...this.#lifetime(), ...options }
-    this.#cookie = new SessionCookie(this.#cookieOptions, this.isOverHttps)
+    this.#cookie = this.#newCookie()
     this.#optionsWereSet = true
   }
 
   /** Writes what changed, or all of a new session. */
   save (answer: Answer<void>): void {
-    if (this.status !== 'live') {
-      answer(new GoneError())
+    if (this.status !== 'live' || this.#origin.loadError !== undefined) {
+      answer(this.#origin.loadError ?? new GoneError())
       return
     }
     const { repository } = this.#context
@@ -192,7 +240,11 @@ export class SessionState {
 
   /** A new session for the same visitor, with a new id, which takes the named data along. Writes it; ends this one. */
   regenerate (keys: readonly string[], answer: Answer<void>): void {
-    const next = this.#successor({ sessionId: newSessionId(this.#context.settings, this.request) })
+    const next = this.#successor({})
+    next.makeId(error => error === null ? this.#giveWayTo(next, keys, answer) : answer(error))
+  }
+
+  #giveWayTo (next: SessionState, keys: readonly string[], answer: Answer<void>): void {
     const takesData = keys.some(key => this.draft.isStored(key))
     this.#end(takesData ? 'take' : 'destroy', (error, removed) => {
       // Whoever was logged out meanwhile would be logged in again by what is taken along.
@@ -219,7 +271,8 @@ export class SessionState {
     const { isTouched } = this
     const loadedAt = this.#context.repository.now
     this.#context.repository.load(this.sessionId, false, (error, record) => {
-      if (error !== null || (record === undefined && this.isStored)) {
+      // Never the id that was brought for a new session.
+      if (error !== null || (record === undefined && (this.isStored || this.isAnonymous))) {
         answer(error ?? new GoneError())
         return
       }
@@ -246,6 +299,7 @@ export class SessionState {
   noteChange (): void {
     if (this.status === 'replaced' || this.status === 'destroyed') warnReplaced()
     else if (this.isSealed) warnLateChange()
+    else if (this.isAnonymous) warnAnonymous()
     else this.watch()
   }
 
@@ -264,15 +318,20 @@ export class SessionState {
     else this.#context.repository[how](this.#sessionId, answer)
   }
 
-  #successor (what: Omit<Origin, 'request' | 'reply' | 'cookieOptions'>): SessionState {
-    const { request, reply } = this.#origin
+  #successor (what: Partial<Origin>): SessionState {
+    const { request, reply, rolling } = this.#origin
     const cookieOptions = { ...this.#cookieOptions, ...this.#lifetime() }
-    return new SessionState(this.#context, { request, reply, cookieOptions, ...what })
+    return new SessionState(this.#context, { request, reply, rolling, cookieOptions, ...what })
+  }
+
+  #newCookie (): SessionCookie {
+    const { absoluteTimeout, refreshAfter } = this.#context.settings
+    return new SessionCookie(this.#cookieOptions, this.isOverHttps, { createdAt: this.#createdAt, absoluteTimeout, refreshAfter })
   }
 
   #lifetime (): CookieOptions {
-    const { originalMaxAge, expires } = this.cookie
-    return originalMaxAge === null ? { expires: expires ?? undefined } : { maxAge: originalMaxAge }
+    const { originalMaxAge, ownExpires } = this.cookie
+    return originalMaxAge === null ? { expires: ownExpires ?? undefined } : { maxAge: originalMaxAge }
   }
 
   #replaceBy (next: SessionState): void {
@@ -281,12 +340,11 @@ export class SessionState {
   }
 
   #show (session: FastifySessionObject | null): void {
-    (this.request as { session: FastifySession | null }).session = session
+    (this.request as unknown as Record<string, unknown>)[this.#context.settings.sessionName] = session
   }
 }
 
-function newSessionId ({ idGenerator }: Settings, request: FastifyRequest): string {
-  const sessionId: unknown = idGenerator(request)
+function checkedId (sessionId: unknown): string {
   if (typeof sessionId === 'string' && sessionId !== '') return sessionId
   // An async one may reject, with nobody there to hear it.
   Promise.resolve(sessionId).catch(() => {})

@@ -66,6 +66,10 @@ class Session {
     return this[kState].isModified()
   }
 
+  get isAnonymous (): boolean {
+    return this[kState].isAnonymous
+  }
+
   isSaved (): boolean {
     return this[kState].isStored && !this[kState].isModified()
   }

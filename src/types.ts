@@ -25,6 +25,30 @@ declare module 'fastify' {
     ): Promise<void>
   }
 
+  interface FastifyInstance {
+    /**
+     * The session that a `Cookie` header carries, outside the normal course of a request: in a WebSocket upgrade, in a
+     * job, in a test. What comes in a header counts only when it is signed; an id as `session.sessionId` gives it, from a
+     * source that can be trusted, goes in an object. Call `save()` to keep changes or a `touch()`.
+     *
+     * @param source a `Cookie` header, a signed cookie value, or `{ sessionId }`
+     * @returns null where there is no such session, whatever was brought; rejects with the store's error only
+     */
+    loadSession(source: string | undefined | { readonly sessionId: string }): Promise<FastifySessionObject | null>
+
+    /**
+     * Stores a new session with the data, outside the normal course of a request.
+     *
+     * @returns the session, and the `Cookie` header that carries it: `inject({ url, headers: { cookie } })`
+     */
+    createSession(data?: Partial<Session>): Promise<CreatedSession>
+  }
+
+  interface FastifyContextConfig {
+    /** How this route uses the session. `false`: not at all, so no store is called and no cookie sent. */
+    session?: false | RouteSessionOptions
+  }
+
   interface FastifyRequest {
     /** The visitor's session. */
     session: FastifySessionObject
@@ -96,6 +120,14 @@ export interface CookieOptions extends Omit<CookieSerializeOptions, 'signed' | '
   secure?: boolean | 'auto'
 }
 
+/** What a route may say of its sessions: `config: { session: { rolling: false } }`. */
+export interface RouteSessionOptions {
+  /** `false`: requests of this route don't keep a session alive, as long as they change nothing. Polling, for instance. */
+  rolling?: boolean
+  /** `false`: requests of this route start no session without data. */
+  saveUninitialized?: boolean
+}
+
 export interface FastifySessionOptions {
   /**
    * What the cookies are signed with: a string of 32 or more characters; an array, of which the first signs and all
@@ -120,8 +152,26 @@ export interface FastifySessionOptions {
    * @default ''
    */
   cookiePrefix?: string
-  /** The attributes of the session cookie. */
-  cookie?: CookieOptions
+  /**
+   * What the session is called: the property of the request, and the key of a route's `config`. A second registration
+   * with another name (and `cookieName`) gives a second session, `request.adminSession` for instance, and with it
+   * `request.adminSessionStore`, `fastify.decryptAdminSession`, `loadAdminSession` and `createAdminSession`.
+   *
+   * @default 'session'
+   */
+  sessionName?: string
+  /**
+   * The attributes of the session cookie, or a function that gives them for a request: a domain per tenant, for
+   * instance. It gets undefined where a session is loaded or created outside of a request.
+   */
+  cookie?: CookieOptions | ((request: Fastify.FastifyRequest | undefined) => CookieOptions)
+  /**
+   * How long a session may live from its creation, in milliseconds, however much it is used. `regenerate()` starts it
+   * anew, nothing else does. Neither cookie nor store keep it for longer. (OWASP ASVS 7.3.2)
+   *
+   * @default undefined, no limit
+   */
+  absoluteTimeout?: number
   /**
    * Where the sessions are kept. Stores written for express-session work.
    *
@@ -137,11 +187,11 @@ export interface FastifySessionOptions {
   storeTimeout?: number
   /**
    * Saves a new session that nothing was stored in, and sends its cookie. With `false`, visitors get no cookie before
-   * there is something to remember.
+   * there is something to remember. A function decides for each request, when its reply goes out.
    *
    * @default true
    */
-  saveUninitialized?: boolean
+  saveUninitialized?: boolean | ((request: Fastify.FastifyRequest) => boolean)
   /**
    * Starts the session's lifetime anew, and sends its cookie, with each response. With `false`, only a change does.
    *
@@ -149,11 +199,35 @@ export interface FastifySessionOptions {
    */
   rolling?: boolean
   /**
-   * Makes the id of a new session. Must be unguessable.
+   * How long an unchanged rolling session goes without being touched and its cookie being sent again, in milliseconds.
+   * Must be shorter than `cookie.maxAge`: a session may end that much too early.
+   *
+   * @default 0, with each response
+   */
+  refreshAfter?: number
+  /**
+   * Makes the id of a new session. Must be unguessable. A function that is declared `async` runs before the handler
+   * of each request that has no session; any other runs when the id is first needed, and must not return a promise.
    *
    * @default 24 random bytes by `uid-safe`, 32 url-safe characters
    */
-  idGenerator?(request?: Fastify.FastifyRequest): string
+  idGenerator?(request?: Fastify.FastifyRequest): string | Promise<string>
+  /**
+   * Says in the response's headers that it depends on the session: `Vary: Cookie` where the session was used, and
+   * `Cache-Control: no-store` where its cookie is sent and the application says nothing else. Without that, a cache in
+   * between can hand one visitor's session to another.
+   *
+   * @default false
+   */
+  cacheControl?: boolean
+  /**
+   * What becomes of a request whose session can't be loaded because the store fails. `'fail'`: it fails with the
+   * store's error. `'anonymous'`: it goes on with an empty session of which nothing is saved (`session.isAnonymous`),
+   * and the visitor's cookie stays.
+   *
+   * @default 'fail'
+   */
+  onStoreError?: 'fail' | 'anonymous'
 }
 
 export interface FastifySessionObject extends Fastify.Session {
@@ -229,4 +303,17 @@ export interface FastifySessionObject extends Fastify.Session {
 
   /** Whether the store has the session as it is now. */
   isSaved(): boolean
+
+  /**
+   * Whether this is only a stand-in, because the store failed to load the session and `onStoreError` is `'anonymous'`.
+   * It is empty, nothing of it is saved, and `save()` fails with the store's error. `reload()` tries once more.
+   */
+  readonly isAnonymous: boolean
+}
+
+/** A session that was made outside of a request. */
+export interface CreatedSession {
+  readonly session: FastifySessionObject
+  /** The value of a `Cookie` header that carries the session. */
+  readonly cookie: string
 }

@@ -44,6 +44,13 @@ export const warnReplaced = createWarning({
     'Read request.session anew after these calls.'
 })
 
+export const warnAnonymous = createWarning({
+  name,
+  code: 'FST_SESSION_ANONYMOUS',
+  message: 'The session was changed though it could not be loaded, so the change is lost. ' +
+    "With onStoreError: 'anonymous', look at session.isAnonymous before you store something."
+})
+
 export const warnNoTouch = createWarning({
   name,
   code: 'FST_SESSION_NO_TOUCH',

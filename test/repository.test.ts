@@ -1,10 +1,11 @@
 import t from 'tap'
+import { Signals } from '../src/diagnostics'
 import { Repository } from '../src/repository'
 import { MemoryStore } from '../src/stores/memory'
 import { Turns } from '../src/turns'
 
 t.test('the sessions that ended lately are known, and no more than ten thousand of them', t => {
-  const repository = new Repository(new MemoryStore(), 1_000)
+  const repository = new Repository(new MemoryStore(), 1_000, new Signals('session', MemoryStore))
   for (let i = 0; i <= 10_000; i++) repository.markEnded(`id ${i}`, true)
   t.equal(repository.wasReplaced('id 10000'), true)
   t.equal(repository.wasReplaced('id 1'), true)
@@ -16,7 +17,7 @@ t.test('the sessions that ended lately are known, and no more than ten thousand 
 })
 
 t.test('an id that ended may come again: who loads it afterwards has a session that has not ended', t => {
-  const repository = new Repository(new MemoryStore(), 1_000)
+  const repository = new Repository(new MemoryStore(), 1_000, new Signals('session', MemoryStore))
   const before = repository.now
   repository.markEnded('a', false)
   t.equal(repository.hasEnded('a', before), true)

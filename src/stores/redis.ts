@@ -41,12 +41,16 @@ const GET_AND_TOUCH = new Script(`${READ}
   if type(record) ~= 'table' then return record end
   local isCookie, cookie = pcall(cjson.decode, redis.call('HGET', KEYS[1], 'cookie') or '{}')
   if not isCookie or type(cookie) ~= 'table' then cookie = {} end
-  local maxAge = tonumber(cookie.originalMaxAge)
-  if maxAge and maxAge > 0 and maxAge < 1e15 then
-    redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.ceil(maxAge)))
-  elseif not cookie.expires or cookie.expires == cjson.null then
-    redis.call('PEXPIRE', KEYS[1], ARGV[1])
+  local ttl, maxAge = tonumber(ARGV[1]), tonumber(cookie.originalMaxAge)
+  if maxAge and maxAge > 0 and maxAge < 1e15 then ttl = maxAge
+  elseif cookie.expires and cookie.expires ~= cjson.null then return record
   end
+  local createdAt, absoluteTimeout = tonumber(cookie.createdAt), tonumber(cookie.absoluteTimeout)
+  if createdAt and absoluteTimeout then
+    local now = redis.call('TIME')
+    ttl = math.min(ttl, createdAt + absoluteTimeout - now[1] * 1000 - now[2] / 1000)
+  end
+  redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.ceil(ttl)))
   return record
 `)
 

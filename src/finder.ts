@@ -1,0 +1,64 @@
+import type { FastifyInstance } from 'fastify'
+import { prove } from './cookie-value'
+import type { Signals } from './diagnostics'
+import type { Settings } from './options'
+import type { Repository } from './repository'
+import type { Origin } from './session-state'
+import type { Answer } from './stores/call'
+
+/** A session that a cookie led to, or the error that kept it from being loaded. */
+export type Found = Pick<Origin, 'sessionId' | 'signedId' | 'record' | 'isTouched' | 'loadedAt' | 'loadError'>
+
+/** From a Cookie header to a record. */
+export class Finder {
+  readonly #fastify: FastifyInstance
+  readonly #settings: Settings
+  readonly #repository: Repository
+  readonly #signals: Signals
+
+  constructor (fastify: FastifyInstance, settings: Settings, repository: Repository, signals: Signals) {
+    this.#fastify = fastify
+    this.#settings = settings
+    this.#repository = repository
+    this.#signals = signals
+  }
+
+  /**
+   * All values under the cookie's name: browsers send several when domain or path were changed.
+   *
+   * @param parsed the cookies, where `@fastify/cookie` has parsed the header already
+   */
+  valuesIn (header: string | undefined, parsed?: Record<string, string | undefined> | null): string[] {
+    if (header === undefined) return []
+    const { cookieName } = this.#settings
+    const first = (parsed ?? this.#fastify.parseCookie(header))[cookieName]
+    if (first === undefined) return []
+    const isOnly = header.indexOf(cookieName) === header.lastIndexOf(cookieName)
+    const values = isOnly ? [first] : header.split(';').map(pair => this.#fastify.parseCookie(pair)[cookieName])
+    return values.filter((value): value is string => value !== undefined && value !== '')
+  }
+
+  /** The first of the cookies, from an index on, that proves a session which the store has. */
+  find (values: readonly string[], touch: boolean, answer: Answer<Found>, from = 0): void {
+    const { cookiePrefix, signer } = this.#settings
+    if (from === 0 && values.length > 1) this.#signals.warn('duplicate-cookie', values[0] as string, this.#signals.now())
+    for (let i = from; i < values.length; i++) {
+      const value = values[i] as string
+      const proof = value.startsWith(cookiePrefix) ? prove(signer, value.slice(cookiePrefix.length)) : null
+      if (proof === null) {
+        this.#signals.warn('bad-signature', value, this.#signals.now())
+        continue
+      }
+      const loadedAt = this.#repository.now
+      this.#repository.load(proof.sessionId, touch, (error, record) => {
+        // An id that the store does not know is either a race with its clean-up or somebody guessing. Both get a new
+        // session, never the id they brought (session fixation, CWE-384).
+        if (error === null && record === undefined) this.find(values, touch, answer, i + 1)
+        else if (error !== null) answer(error, { ...proof, loadError: error })
+        else answer(null, { ...proof, record, isTouched: touch, loadedAt })
+      })
+      return
+    }
+    answer(null)
+  }
+}
