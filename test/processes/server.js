@@ -1,0 +1,130 @@
+'use strict'
+
+/**
+ * One of the processes behind the load balancer, started as `node server.js BACKEND URL...`. Tells its port to the test
+ * that started it, and ends with it.
+ */
+const fastifyCookie = require('@fastify/cookie')
+const Fastify = require('fastify')
+
+const MAX_AGE = 10 * 60_000
+const [backend, ...urls] = process.argv.slice(2)
+// A busy machine may need long to load it all.
+const app = Fastify({ logger: { level: 'warn' }, pluginTimeout: 0 })
+
+const BACKENDS = {
+  async 'node-redis' () {
+    return { fastifySession: require('../../dist'), store: newRedisStore(await nodeRedis()) }
+  },
+  async 'ioredis Cluster' () {
+    const { Cluster } = require('ioredis')
+    const client = new Cluster(urls)
+    client.on('error', logClientError)
+    return { fastifySession: require('../../dist'), store: newRedisStore(client) }
+  },
+  async 'version 11' () {
+    const { RedisStore } = require('connect-redis')
+    return { fastifySession: require('upstream-session'), store: new RedisStore({ client: await nodeRedis() }) }
+  }
+}
+
+function newRedisStore (client) {
+  const { RedisStore } = require('../../dist/stores/redis')
+  return new RedisStore({ client })
+}
+
+async function nodeRedis () {
+  const { createClient } = require('redis')
+  const client = createClient({ url: urls[0] })
+  client.on('error', logClientError)
+  return await client.connect()
+}
+
+// Without a listener the process would end with the first error.
+function logClientError (error) {
+  app.log.warn(error, 'Redis client')
+}
+
+/** Where a slow request waits, its session loaded, until the test lets it go on. */
+const gates = new Map()
+
+function gate (name) {
+  if (!gates.has(name)) gates.set(name, { held: withResolve(), opened: withResolve() })
+  return gates.get(name)
+}
+
+function withResolve () {
+  let resolve
+  const promise = new Promise(_resolve => { resolve = _resolve })
+  return { promise, resolve }
+}
+
+app.get('/gates/:name/held', async ({ params }) => {
+  await gate(params.name).held.promise
+  return { isHeld: true }
+})
+app.post('/gates/:name/open', async ({ params }) => {
+  const { held, opened } = gate(params.name)
+  opened.resolve()
+  // The request may have failed before it got here.
+  held.resolve()
+  return { isOpen: true }
+})
+
+// The gates stay outside: they have no session.
+app.register(async app => {
+  const { fastifySession, store } = await BACKENDS[backend]()
+  app.register(fastifyCookie)
+  app.register(fastifySession, {
+    secret: 'a secret with minimum length of 32 characters',
+    cookie: { secure: false, maxAge: MAX_AGE },
+    store,
+    storeTimeout: 1000
+  })
+
+  app.addHook('preHandler', async ({ query }) => {
+    if (query.gate === undefined) return
+    const { held, opened } = gate(query.gate)
+    held.resolve()
+    await opened.promise
+  })
+
+  app.get('/data', async ({ session }) => {
+    const { cookie, ...data } = session
+    return data
+  })
+
+  app.post('/login', async request => {
+    await request.session.regenerate()
+    request.session.user = request.body.user
+    return {}
+  })
+
+  app.post('/write', async ({ session, body, query }) => {
+    for (const [key, value] of Object.entries(body)) {
+      if (value === null) delete session[key]
+      else session[key] = value
+    }
+    if (query.save !== undefined) await session.save()
+    return {}
+  })
+
+  app.post('/nest', async ({ session, body }) => {
+    session[body.key] ??= {}
+    session[body.key][body.name] = body.value
+    return session[body.key]
+  })
+
+  app.post('/renew', async ({ session, body }) => {
+    await session.regenerate(body.keep)
+    return {}
+  })
+
+  app.post('/logout', async ({ session }) => {
+    await session.destroy()
+    return {}
+  })
+})
+
+process.once('disconnect', () => process.exit())
+app.listen({ host: '127.0.0.1', port: 0 }).then(() => process.send({ port: app.server.address().port }))

@@ -1,0 +1,279 @@
+/** What racing requests do, and what must hold when all of them are done, whatever came first. */
+import { isDeepStrictEqual } from 'node:util'
+import type { FastifyRequest } from 'fastify'
+import type { SessionRecord } from '../src/stores/store'
+
+/** What the session that all requests come with holds. */
+export const BASE: SessionRecord = { user: 'max', cart: ['apple'], d: 1 }
+export const MAX_AGE = 5 * 60_000
+
+type Request = Pick<FastifyRequest, 'session'> & { session: any }
+
+/** What requests do with their session. Each writes a value of its own, so that it can be told whose is in the store. */
+export const REQUESTS = {
+  // One of the values could be changed inside: reading it must not count as a change.
+  read: ({ session }: Request) => { session.cart?.at(0) },
+  'write a': ({ session }: Request, value: number) => { session.a = value },
+  'write b': ({ session }: Request, value: number) => { session.b = value },
+  'delete d': ({ session }: Request) => { delete session.d },
+  async save ({ session }: Request, value: number) {
+    session.s = value
+    await session.save()
+  },
+  async 'log in' (request: Request) {
+    await request.session.regenerate()
+    request.session.user = 'eva'
+  },
+  async renew ({ session }: Request) {
+    await session.regenerate(['user', 'cart', 'a', 'b', 'd', 's'])
+  },
+  async 'log out' ({ session }: Request) {
+    await session.destroy()
+  }
+}
+
+export type RequestName = keyof typeof REQUESTS
+
+/** What is promised of every schedule. */
+export const PROMISES = {
+  answered: 'each request is answered; the only error is that its session has ended, where it has',
+  ended: 'what has ended stays ended: the session, its cookie and its data',
+  kept: 'the changes of different requests are all kept',
+  next: 'a new session is whole, and its cookie works',
+  saved: 'what a reply called saved is in the store',
+  free: 'a request that only reads writes no data',
+  reachable: 'no session is stored that no reply gave a cookie for',
+  told: 'no reply carries the cookie of a session that has ended'
+}
+
+export type PromiseName = keyof typeof PROMISES
+
+/** How a promise was not kept. */
+export interface Breach {
+  promise: PromiseName
+  what: string
+}
+
+/** What one request was told. All moments are numbers of steps of the schedule. */
+export interface Reply {
+  request: RequestName
+  value: number
+  /** Whether the first session was there for it. */
+  wasLoaded: boolean
+  /** Missing where no reply came. */
+  statusCode?: number
+  code?: string
+  at: number
+  /** The session whose cookie came with it, if a browser would keep that. */
+  sessionId?: string
+  /** What the store had of that session at that moment. */
+  stored?: SessionRecord
+}
+
+/** One call of the library to the store. */
+export interface Call {
+  method: string
+  sessionId: string
+  askedAt: number
+  /** When it took effect. */
+  doneAt?: number
+  /** When the library heard of it. */
+  answeredAt?: number
+}
+
+/** All that was seen of one schedule. */
+export interface Observation {
+  /** The session that all requests came with. */
+  first: string
+  rolling: boolean
+  hasTouch: boolean
+  hasUpdate: boolean
+  replies: readonly Reply[]
+  calls: readonly Call[]
+  /** When the lives of all sessions passed. */
+  expiredAt?: number
+  /** What is alive in the store in the end, by session id. */
+  records: ReadonlyMap<string, SessionRecord>
+  /** The data that visitors find who come with the cookies of these sessions in the end. */
+  visits: ReadonlyMap<string, SessionRecord>
+}
+
+/** The promises that were not kept. */
+export function judge (observation: Observation): Breach[] {
+  const facts = factsOf(observation)
+  return Object.entries(CHECKS).flatMap(([promise, check]) =>
+    Array.from(check(facts), what => ({ promise: promise as PromiseName, what })))
+}
+
+const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
+  * answered ({ replies, endedAt }) {
+    for (const { request, wasLoaded, statusCode, code, at } of replies) {
+      const mayBeRefused = wasLoaded && (request === 'save' || request === 'renew') && endedAt <= at
+      const isRefused = statusCode === 409 && code === 'FST_ERR_SESSION_GONE'
+      if (statusCode === undefined) yield `'${request}' got no reply`
+      else if (statusCode !== 200 && !(isRefused && mayBeRefused)) yield `'${request}' got ${statusCode} ${code ?? ''}`
+    }
+  },
+
+  * ended (facts) {
+    const { first, end, hasEnded, replies, records, visits } = facts
+    if (hasEnded && records.has(first)) yield 'the store has the session that has ended'
+    if (hasEnded && !isSame(visits.get(first), {})) yield 'the cookie of the session that has ended works'
+    for (const sessionId of records.keys()) {
+      if (sessionId !== first && facts.hasExpired(sessionId)) yield 'a new session has outlived its time'
+    }
+    for (const { request, wasLoaded, sessionId } of replies) {
+      if (request !== 'renew' || !wasLoaded || sessionId === undefined) continue
+      // Only whoever ended the session can carry its data on. For others they are what was logged out.
+      const wasFirst = end !== undefined && facts.begunAt(sessionId) === end.answeredAt
+      if (!wasFirst || facts.wasOverBefore(end)) yield 'the data of the session that has ended live on in a new one'
+    }
+  },
+
+  * kept ({ first, endedAt, hasEnded, changes, replies, records, visits }) {
+    for (const { request, wasLoaded, statusCode, at } of replies) {
+      if (statusCode === 200 && !wasLoaded && at < endedAt) yield `'${request}' did not find the session`
+    }
+    if (hasEnded) return
+    const flaw = flawOf(records.get(first), BASE, changes)
+    if (flaw !== undefined) yield flaw
+    else if (!isSame(visits.get(first), dataOf(records.get(first)))) yield 'the cookie of the session does not work'
+  },
+
+  * next (facts) {
+    const { first, replies, records, visits, expiredAt } = facts
+    for (const reply of replies) {
+      const { request, statusCode, wasLoaded, sessionId } = reply
+      if (statusCode !== 200 || sessionId === first) continue
+      const isRenewed = request === 'renew' && wasLoaded
+      if (sessionId === undefined) {
+        // Where time has passed, it may have begun and ended with that.
+        if ((isRenewed || request === 'log in') && expiredAt === undefined) yield `'${request}' got no new session`
+        continue
+      }
+      if (facts.hasExpired(sessionId)) continue
+      const record = records.get(sessionId)
+      let flaw: string | undefined
+      if (isRenewed) flaw = flawOf(record, BASE, facts.saved, facts.perhapsSaved)
+      else if (request === 'log in') flaw = flawOf(record, { user: 'eva' }, [])
+      else flaw = flawOf(record, {}, [reply])
+      if (flaw !== undefined) yield `the new session of '${request}': ${flaw}`
+      else if (!isSame(visits.get(sessionId), dataOf(record))) yield `the new cookie of '${request}' does not work`
+    }
+  },
+
+  * saved ({ first, endedAt, replies }) {
+    for (const { request, sessionId, stored, at } of replies) {
+      if (sessionId === undefined || (sessionId === first && endedAt <= at)) continue
+      const key = CHANGED_KEY[request]
+      if (stored === undefined) yield `'${request}' got a cookie for a session that is not stored`
+      else if (request === 'delete d' && 'd' in stored) yield `'${request}' was not saved`
+      else if (request !== 'delete d' && key !== undefined) {
+        // The answer may have come after another request wrote the same key.
+        const values = replies.filter(other => other.request === request).map(({ value }) => value)
+        if (!values.includes(stored[key] as number)) yield `'${request}' was not saved`
+      }
+    }
+  },
+
+  * free ({ first, rolling, hasTouch, calls, changes, expiredAt = Infinity }) {
+    // Without touch, a rolling session is written whole.
+    if (rolling && !hasTouch) return
+    // With touch too, as soon as its record is old, so what comes after the session's time says nothing.
+    const written = calls.filter(({ method, sessionId, askedAt }) =>
+      sessionId === first && (method === 'set' || method === 'update') && askedAt < expiredAt)
+    if (written.length > changes.length) yield `there were ${written.length} writes for ${changes.length} changes`
+  },
+
+  * reachable ({ first, replies, records }) {
+    for (const sessionId of records.keys()) {
+      const isGiven = sessionId === first || replies.some(reply => reply.sessionId === sessionId)
+      if (!isGiven) yield 'a session is stored that nobody has the cookie of'
+    }
+  },
+
+  * told ({ first, end, expiredAt = Infinity, replies, calls }) {
+    for (const { request, sessionId, at } of replies) {
+      if (sessionId !== first) continue
+      // The store can tell of an expiry until the request's last call takes effect, and not later.
+      const lastCall = calls.find(({ answeredAt }) => answeredAt === at)
+      const isOver = (end?.answeredAt ?? Infinity) <= at || expiredAt <= (lastCall?.doneAt ?? at)
+      if (isOver) yield `'${request}' carries the cookie of the session that has ended`
+    }
+  }
+}
+
+const CHANGED_KEY: Partial<Record<RequestName, string>> = { 'write a': 'a', 'write b': 'b', 'delete d': 'd', save: 's' }
+const ENDING: readonly RequestName[] = ['log in', 'renew', 'log out']
+
+type Facts = ReturnType<typeof factsOf>
+
+/** An observation, and what follows from it. */
+function factsOf (seen: Observation) {
+  const { first, calls, replies, expiredAt, hasUpdate } = seen
+  const [end] = calls
+    .filter(call => call.method === 'destroy' && call.sessionId === first && call.doneAt !== undefined)
+    .sort((a, b) => Number(a.doneAt) - Number(b.doneAt))
+  const changes = replies.filter(({ request, wasLoaded }) => wasLoaded && CHANGED_KEY[request] !== undefined)
+
+  /** When the new session was written. */
+  function begunAt (sessionId: string): number | undefined {
+    return calls.find(call => call.method === 'set' && call.sessionId === sessionId)?.askedAt
+  }
+
+  return {
+    ...seen,
+    /** The call that took the first session out of the store. */
+    end,
+    endedAt: Math.min(end?.doneAt ?? Infinity, expiredAt ?? Infinity),
+    hasEnded: expiredAt !== undefined ||
+      replies.some(({ request, statusCode, wasLoaded }) => statusCode === 200 && wasLoaded && ENDING.includes(request)),
+    /** The requests that changed the first session, or tried to. */
+    changes,
+    saved: changes.filter(({ sessionId }) => sessionId === first),
+    /** A reply without the cookie promises nothing, so its change may be there. One that was refused has changed nothing. */
+    perhapsSaved: changes.filter(({ statusCode, sessionId }) => statusCode === 200 && sessionId === undefined),
+    begunAt,
+    /** Whether the new session was begun before the time of all sessions passed. */
+    hasExpired: (sessionId: string) => expiredAt !== undefined && (begunAt(sessionId) ?? 0) < expiredAt,
+    /** Whether the session's time had passed when it was last seen before it was destroyed. */
+    wasOverBefore ({ askedAt, doneAt }: Call): boolean {
+      // A store without update can't tell as it destroys: the library reads first.
+      const seenAt = hasUpdate ? doneAt : calls.find(({ answeredAt }) => answeredAt === askedAt)?.doneAt
+      return expiredAt !== undefined && expiredAt < (seenAt as number)
+    }
+  }
+}
+
+/** What is wrong with a record that should hold the base and the changes, and may hold further ones. */
+function flawOf (
+  record: SessionRecord | undefined,
+  base: SessionRecord,
+  changes: readonly Reply[],
+  further: readonly Reply[] = []
+): string | undefined {
+  if (record === undefined) return 'it is not in the store'
+  const { expires, originalMaxAge, path } = (record.cookie ?? {}) as SessionRecord
+  if (Number.isNaN(Date.parse(String(expires))) || originalMaxAge !== MAX_AGE || path !== '/') return 'its cookie is not whole'
+  const all = [...changes, ...further]
+  const data = dataOf(record)
+  for (const key of new Set([...Object.keys({ ...base, ...data }), ...all.map(({ request }) => CHANGED_KEY[request])])) {
+    if (key === undefined) continue
+    const isChange = ({ request }: Reply): boolean => CHANGED_KEY[request] === key
+    const values: unknown[] = all.filter(isChange).map(({ request, value }) => request === 'delete d' ? undefined : value)
+    if (!changes.some(isChange)) values.push(base[key])
+    if (!values.some(value => isSame(value, data[key]))) {
+      return `${key} is ${JSON.stringify(data[key])} and not ${values.map(value => JSON.stringify(value)).join(' or ')}`
+    }
+  }
+  return undefined
+}
+
+function dataOf (record: SessionRecord | undefined): SessionRecord {
+  const { cookie, ...data } = record ?? {}
+  return data
+}
+
+function isSame (a: unknown, b: unknown): boolean {
+  return isDeepStrictEqual(a, b)
+}

@@ -1,0 +1,348 @@
+/** Requests that race for one session, in every order that there is. What must hold then is in race-ops.ts. */
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { createClient } from 'redis'
+import t, { type Test } from 'tap'
+import upstreamSession from 'upstream-session'
+import fastifySession, { MemoryStore } from '../src/index'
+import type { SessionRecord, SessionStore } from '../src/stores/store'
+import { RedisStore } from '../src/stores/redis'
+import { explore, race, raceAll, RACES, type RaceEvent, type RaceOptions } from './race-kit'
+import {
+  BASE, judge, MAX_AGE, PROMISES, type Call, type Observation, type PromiseName, type Reply, type RequestName
+} from './race-ops'
+import { startRedis } from './servers'
+
+// All of it takes a minute, and more on a machine that has other work.
+t.setTimeout(600_000)
+
+type Answer = (error?: any, value?: any) => void
+
+/** All that express-session asks for. */
+class ThreeMethodStore {
+  readonly records = new Map<string, string>()
+
+  get (sessionId: string, callback: Answer): void {
+    callback(null, JSON.parse(this.records.get(sessionId) ?? 'null'))
+  }
+
+  set (sessionId: string, session: object, callback: Answer): void {
+    this.records.set(sessionId, JSON.stringify(session))
+    callback()
+  }
+
+  destroy (sessionId: string, callback: Answer): void {
+    this.records.delete(sessionId)
+    callback()
+  }
+}
+
+/** As most stores for express-session: with a touch, and without a word of what it found. */
+class SilentStore extends ThreeMethodStore {
+  readonly #lives = new Map<string, number>()
+
+  override get (sessionId: string, callback: Answer): void {
+    if (this.#isAlive(sessionId)) super.get(sessionId, callback)
+    else callback(null)
+  }
+
+  override set (sessionId: string, session: any, callback: Answer): void {
+    this.#lives.set(sessionId, session.cookie.expires.getTime())
+    super.set(sessionId, session, callback)
+  }
+
+  touch (sessionId: string, session: any, callback: Answer): void {
+    if (this.#isAlive(sessionId)) this.#lives.set(sessionId, session.cookie.expires.getTime())
+    callback()
+  }
+
+  #isAlive (sessionId: string): boolean {
+    return this.records.has(sessionId) && this.#lives.get(sessionId) as number > Date.now()
+  }
+}
+
+const threeMethods = (): SessionStore => new ThreeMethodStore() as unknown as SessionStore
+const silent = (): SessionStore => new SilentStore() as unknown as SessionStore
+
+// --- The stores
+
+async function keepsAll (t: Test, options: RaceOptions, races = RACES): Promise<void> {
+  for (const [name, more] of Object.entries({
+    'by default': {},
+    'without rolling and saveUninitialized': { rolling: false, saveUninitialized: false }
+  })) {
+    const { schedules, violated, violations } = await raceAll({ ...options, ...more }, races)
+    t.comment(`${name}: ${schedules} schedules, ${violated} with violations`)
+    t.ok(schedules > races.length, name)
+    t.same(violations, [], name)
+  }
+}
+
+t.test('MemoryStore keeps every promise in every order', t => keepsAll(t, { store: new MemoryStore() }))
+
+t.test('a store with three methods keeps every promise in every order, within one process', t =>
+  keepsAll(t, { store: threeMethods() }))
+
+t.test('a store whose touch tells nothing keeps every promise in every order, within one process', t =>
+  keepsAll(t, { store: silent() }))
+
+t.test('RedisStore keeps every promise in every order', async t => {
+  const { url } = await startRedis(t)
+  const client = createClient({ url })
+  await client.connect()
+  t.teardown(() => client.destroy())
+  await keepsAll(t, { store: new RedisStore({ client }), expire: () => client.flushDb() })
+  t.equal(await client.dbSize(), 0, 'the kit removes what it made')
+})
+
+// A log in is a renewal and one write more, which alone would make two thirds of all schedules.
+const SHORT_PAIRS = RACES.filter(events => events.length === 2 && !events.includes('log in'))
+
+t.test('nor does it matter when the library hears of what a call did', async t => {
+  const stores = { MemoryStore: new MemoryStore(), 'three methods': threeMethods(), 'a touch that tells nothing': silent() }
+  for (const [name, store] of Object.entries(stores)) {
+    await t.test(name, t => keepsAll(t, { store, splitCalls: true }, SHORT_PAIRS))
+  }
+})
+
+// --- That the kit finds what is wrong
+
+t.test('the explorer takes every sequence of choices once', async t => {
+  const seen: string[] = []
+  const runs = await explore(async choose => {
+    const left: Record<string, number> = { a: 2, b: 1, c: 1 }
+    let order = ''
+    for (let names = Object.keys(left); names.length > 0; names = names.filter(name => left[name] as number > 0)) {
+      const name = names[choose(names)] as string
+      left[name] = left[name] as number - 1
+      order += name
+    }
+    seen.push(order)
+  })
+  t.equal(runs, 12, '4! / 2!')
+  t.equal(new Set(seen).size, 12)
+  t.ok(seen.every(order => [...order].sort().join('') === 'aabc'))
+})
+
+t.test('the explorer refuses what does not repeat itself', async t => {
+  let runs = 0
+  const growing = explore(async choose => {
+    choose(Array.from({ length: 2 + runs++ }, (_, i) => `step ${i}`))
+  })
+  await t.rejects(growing, { message: 'The race does not repeat itself: step 0, step 1 became step 0, step 1, step 2' })
+  runs = 0
+  const shrinking = explore(async choose => {
+    if (runs++ === 0) choose(['a', 'b'])
+  })
+  await t.rejects(shrinking, { message: 'The race does not repeat itself: it ended before a, b' })
+})
+
+t.test('the kit finds what version 11 does not keep', async t => {
+  const { schedules, violated, violations } = await raceAll({ store: new MemoryStore(), plugin: upstreamSession as any })
+  t.comment(`@fastify/session 11.1.3: ${schedules} schedules, ${violated} with violations`)
+  const broken = new Set(violations.map(({ promise }) => promise))
+  t.same([...broken].sort(), ['ended', 'free', 'kept', 'next', 'told'])
+})
+
+t.test('the kit finds a request that hangs', async t => {
+  const hanging = fp((app: FastifyInstance, options: any, done: () => void) => {
+    app.register(fastifySession, options)
+    app.addHook('onSend', ({ url }, _reply, payload, done) => { if (url !== '/race/1') done(null, payload) })
+    done()
+  })
+  const events: RaceEvent[] = ['read', 'write a']
+  const { schedules, violated, violations } = await race({ store: new MemoryStore(), events, plugin: hanging })
+  t.equal(violated, schedules)
+  t.match(violations, [{ promise: 'answered', what: "'write a' got no reply", count: schedules }])
+})
+
+type Update = (store: ThreeMethodStore, sessionId: string, changes: any, session: any) => boolean
+
+/** A store with an `update` of its own kind. */
+class OddStore extends ThreeMethodStore {
+  readonly #update: Update
+
+  constructor (update: Update) {
+    super()
+    this.#update = update
+  }
+
+  touch (sessionId: string, session: object, callback: Answer): void {
+    this.update(sessionId, { set: {}, unset: [] }, session, callback)
+  }
+
+  update (sessionId: string, changes: object, session: object, callback: Answer): void {
+    callback(null, this.#update(this, sessionId, changes, session))
+  }
+
+  override destroy (sessionId: string, callback: Answer): void {
+    const json = this.records.get(sessionId)
+    this.records.delete(sessionId)
+    callback(null, json === undefined ? false : JSON.parse(json))
+  }
+}
+
+/** An update without fault, but for the session that is gone. */
+const update: Update = ({ records }, sessionId, { set, unset }, { cookie }) => {
+  const record = { ...JSON.parse(records.get(sessionId) ?? '{}'), ...set, cookie }
+  for (const key of unset) delete record[key]
+  records.set(sessionId, JSON.stringify(record))
+  return true
+}
+
+const ODD_STORES: Record<string, { update: Update, events: RaceEvent[], broken: PromiseName[] }> = {
+  'brings back what is gone': { update, events: ['write a', 'log out'], broken: ['ended'] },
+  'replaces the whole record': {
+    update: ({ records }, sessionId, _changes, session) => {
+      const isThere = records.has(sessionId)
+      if (isThere) records.set(sessionId, JSON.stringify(session))
+      return isThere
+    },
+    events: ['write a', 'write b'],
+    broken: ['kept']
+  },
+  'says saved and has not': {
+    update: ({ records }, sessionId) => records.has(sessionId),
+    events: ['read', 'save'],
+    broken: ['kept', 'saved']
+  },
+  'leaves half of a record': {
+    update: ({ records }, sessionId, { set }) => {
+      const isThere = records.has(sessionId)
+      if (isThere) records.set(sessionId, JSON.stringify(set))
+      return isThere
+    },
+    events: ['log in', 'write b'],
+    broken: ['kept', 'next']
+  }
+}
+
+for (const [what, { update, events, broken }] of Object.entries(ODD_STORES)) {
+  t.test(`the kit finds a store that ${what}`, async t => {
+    const store = new OddStore(update) as unknown as SessionStore
+    const { violated, violations } = await race({ store, events })
+    t.ok(violated > 0)
+    t.same([...new Set(violations.map(({ promise }) => promise))].sort(), broken)
+    t.match(violations[0], { events, count: Number, schedule: ['get S0', 'get S0', String] })
+  })
+}
+
+// --- The judge, before made-up evidence
+
+const cookie = { expires: new Date(Date.now() + MAX_AGE).toISOString(), originalMaxAge: MAX_AGE, path: '/' }
+const WRITTEN = { ...BASE, a: 1 }
+
+function reply (request: RequestName, at: number, sessionId?: string, stored?: SessionRecord): Reply {
+  return { request, value: 1, wasLoaded: true, statusCode: 200, at, sessionId, stored }
+}
+
+function call (method: string, sessionId: string, askedAt: number, doneAt: number): Call {
+  return { method, sessionId, askedAt, doneAt, answeredAt: doneAt }
+}
+
+function observation (replies: Reply[], calls: Call[], records: object, visits: object): Observation {
+  return {
+    first: 'S0',
+    rolling: true,
+    hasTouch: true,
+    hasUpdate: true,
+    replies,
+    calls,
+    records: new Map(Object.entries(records)),
+    visits: new Map(Object.entries(visits))
+  }
+}
+
+const GOOD = {
+  'read and write': () => observation(
+    [reply('read', 1, 'S0', BASE), reply('write a', 3, 'S0', WRITTEN)],
+    [call('get', 'S0', 0, 1), call('get', 'S0', 0, 2), call('update', 'S0', 2, 3)],
+    { S0: { ...WRITTEN, cookie } },
+    { S0: WRITTEN }
+  ),
+  'log out, then write': () => observation(
+    [reply('log out', 3), reply('write a', 4)],
+    [call('get', 'S0', 0, 1), call('get', 'S0', 0, 2), call('destroy', 'S0', 1, 3), call('update', 'S0', 2, 4)],
+    {},
+    { S0: {} }
+  ),
+  'write, then renew': () => observation(
+    [reply('write a', 3, 'S0', WRITTEN), reply('renew', 5, 'S1', WRITTEN)],
+    [
+      call('get', 'S0', 0, 1), call('get', 'S0', 0, 2), call('update', 'S0', 1, 3),
+      call('destroy', 'S0', 2, 4), call('set', 'S1', 4, 5)
+    ],
+    { S1: { ...WRITTEN, cookie } },
+    { S0: {}, S1: WRITTEN }
+  ),
+  'log out, then save in vain': () => observation(
+    [reply('log out', 3), { ...reply('save', 4), statusCode: 409, code: 'FST_ERR_SESSION_GONE' }],
+    [call('get', 'S0', 0, 1), call('get', 'S0', 0, 2), call('destroy', 'S0', 1, 3), call('update', 'S0', 2, 4)],
+    {},
+    { S0: {} }
+  )
+}
+
+for (const [what, make] of Object.entries(GOOD)) {
+  t.test(`the judge has nothing to say of '${what}'`, async t => t.same(judge(make()), []))
+}
+
+/** Evidence that is changeable. */
+type Changeable = Omit<Observation, 'records' | 'visits' | 'calls' | 'replies'> & {
+  records: Map<string, SessionRecord>
+  visits: Map<string, SessionRecord>
+  calls: Call[]
+  replies: [Reply, Reply]
+}
+
+const BAD: Array<[what: string, good: keyof typeof GOOD, change: (seen: Changeable) => void, broken: PromiseName[]]> = [
+  ['no reply', 'read and write', ({ replies }) => { delete replies[0].statusCode }, ['answered']],
+  ['a server error', 'read and write', ({ replies }) => { replies[0].statusCode = 500 }, ['answered']],
+  ['a refusal of what is alive', 'write, then renew', ({ replies }) => {
+    Object.assign(replies[0], { statusCode: 409, code: 'FST_ERR_SESSION_GONE' })
+  }, ['answered']],
+  ['another refusal', 'log out, then save in vain', ({ replies }) => { replies[1].code = 'OTHER' }, ['answered']],
+  ['a record of what has ended', 'log out, then write', ({ records }) => { records.set('S0', { ...WRITTEN, cookie }) }, ['ended']],
+  ['a cookie of what has ended that works', 'log out, then write', ({ visits }) => { visits.set('S0', BASE) }, ['ended']],
+  ['data of what another one ended', 'write, then renew', ({ calls }) => { calls.push(call('destroy', 'S0', 2, 3.5)) }, ['ended']],
+  ['data of what has expired', 'write, then renew', seen => { seen.expiredAt = 3.5 }, ['ended']],
+  ['a new session that has outlived its time', 'write, then renew', seen => { seen.expiredAt = 6 }, ['ended']],
+  ['a change that is lost', 'read and write', ({ records, visits }) => {
+    records.set('S0', { ...BASE, cookie })
+    visits.set('S0', BASE)
+  }, ['kept']],
+  ['a value that nobody wrote', 'read and write', ({ records, visits }) => {
+    records.set('S0', { ...WRITTEN, b: 1, cookie })
+    visits.set('S0', { ...WRITTEN, b: 1 })
+  }, ['kept']],
+  ['a record without cookie', 'read and write', ({ records }) => { records.set('S0', WRITTEN) }, ['kept']],
+  ['a session that is lost', 'read and write', ({ records, visits }) => {
+    records.clear()
+    visits.set('S0', {})
+  }, ['kept']],
+  ['a session that was not found', 'read and write', ({ replies }) => { replies[0].wasLoaded = false }, ['kept']],
+  ['a cookie that does not work', 'read and write', ({ visits }) => { visits.set('S0', {}) }, ['kept']],
+  ['a change that is not taken along', 'write, then renew', ({ records, visits }) => {
+    records.set('S1', { ...BASE, cookie })
+    visits.set('S1', BASE)
+  }, ['next']],
+  ['a new cookie that does not work', 'write, then renew', ({ visits }) => { visits.set('S1', {}) }, ['next']],
+  ['a new session without reply', 'write, then renew', ({ replies }) => { delete replies[1].sessionId }, ['next', 'reachable']],
+  ['a change that was not in the store', 'read and write', ({ replies }) => { replies[1].stored = BASE }, ['saved']],
+  ['a cookie for nothing', 'read and write', ({ replies }) => { delete replies[0].stored }, ['saved']],
+  ['a write too many', 'read and write', ({ calls }) => { calls.push(call('set', 'S0', 0, 1)) }, ['free']],
+  ['a session of nobody', 'log out, then write', ({ records }) => { records.set('S9', { cookie }) }, ['reachable']],
+  ['a cookie after the end', 'log out, then write', ({ replies }) => { replies[1].sessionId = 'S0' }, ['told']]
+]
+
+for (const [what, good, change, broken] of BAD) {
+  t.test(`the judge finds ${what}`, async t => {
+    const seen = GOOD[good]() as Changeable
+    change(seen)
+    t.same([...new Set(judge(seen).map(({ promise }) => promise))], broken)
+  })
+}
+
+t.test('the judge finds each kind of breach in that evidence', async t => {
+  t.same(new Set(BAD.flatMap(([, , , broken]) => broken)), new Set(Object.keys(PROMISES)))
+})

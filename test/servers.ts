@@ -1,0 +1,268 @@
+/** Servers of a test's own: on free ports of the loopback, with a folder of their own, ended when the test ends. */
+import { execFile, spawn, type ChildProcess, type SpawnOptions } from 'node:child_process'
+import { randomInt } from 'node:crypto'
+import { once } from 'node:events'
+import { accessSync, constants, readdirSync } from 'node:fs'
+import { chown, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { delimiter, join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import { createClient } from 'redis'
+import type { Test } from 'tap'
+
+export interface Server {
+  readonly url: string
+  readonly port: number
+  stop (): Promise<void>
+  /** On the same port and folder: what a Redis with `appendOnly` held is there again. */
+  restart (): Promise<void>
+}
+
+export interface RedisOptions {
+  /** Keeps the data over a restart. */
+  appendOnly?: boolean
+  port?: number
+  dir?: string
+}
+
+/** What a program needs to be started, and to be waited for. */
+interface Program {
+  command: string
+  args: string[]
+  /** Part of the line by which it says that it is ready. */
+  ready: string
+  endSignal?: NodeJS.Signals
+  options?: SpawnOptions
+  /** What to tell where it is missing. */
+  needs: string
+}
+
+const NEEDS_REDIS = 'redis-server is needed to run this test: install Redis 7 or newer (Debian: redis-server)'
+const NEEDS_POSTGRES = 'PostgreSQL is needed to run this test: install its server (Debian: postgresql)'
+const SLOTS = 16384
+const POLLS = 600
+
+const running = new Set<ChildProcess>()
+// A test that ends before its teardowns. tap ends one that takes too long by SIGALRM.
+for (const event of ['exit', 'SIGALRM']) {
+  process.on(event, () => { for (const child of running) child.kill('SIGKILL') })
+}
+
+export async function startRedis (t: Test, options: RedisOptions = {}): Promise<Server> {
+  return await startRedisWith(t, options, [])
+}
+
+/** Three masters, no replicas. While one is away the others go on. */
+export async function startRedisCluster (t: Test, options: Pick<RedisOptions, 'appendOnly'> = {}): Promise<{ nodes: Server[] }> {
+  const count = 3
+  const busPorts: number[] = []
+  const nodes: Server[] = []
+  for (let i = 0; i < count; i++) {
+    const busPort = await freePort()
+    busPorts.push(busPort)
+    nodes.push(await startRedisWith(t, options, [
+      '--cluster-enabled', 'yes', '--cluster-port', String(busPort), '--cluster-announce-ip', '127.0.0.1',
+      '--cluster-node-timeout', '2000', '--cluster-require-full-coverage', 'no'
+    ]))
+  }
+  for (const [i, { url }] of nodes.entries()) {
+    const [first, last] = [i, i + 1].map(n => Math.floor(n * SLOTS / count)) as [number, number]
+    await command(url, 'CLUSTER', 'ADDSLOTSRANGE', String(first), String(last - 1))
+    // A number of its own for each, or the nodes would first have to settle which of them gets a new one.
+    await command(url, 'CLUSTER', 'SET-CONFIG-EPOCH', String(i + 1))
+  }
+  const [first, ...others] = nodes as [Server, ...Server[]]
+  for (const [i, { port }] of others.entries()) {
+    await command(first.url, 'CLUSTER', 'MEET', '127.0.0.1', String(port), String(busPorts[i + 1]))
+  }
+  const isWhole = async (url: string): Promise<boolean> => {
+    const info = String(await command(url, 'CLUSTER', 'INFO'))
+    return info.includes('cluster_state:ok') && info.includes(`cluster_known_nodes:${count}`) &&
+      info.includes(`cluster_slots_ok:${SLOTS}`)
+  }
+  for (const { url } of nodes) await until(`the cluster is whole for ${url}`, () => isWhole(url))
+  return {
+    nodes: nodes.map(node => ({
+      ...node,
+      async restart () {
+        await node.restart()
+        // A master that came back takes no commands before it has heard from the others.
+        await until(`the cluster is whole for ${node.url}`, () => isWhole(node.url))
+      }
+    }))
+  }
+}
+
+/** One master, and one sentinel that watches it. */
+export async function startRedisSentinel (t: Test): Promise<{ master: Server, sentinelPort: number, name: string }> {
+  const name = 'main'
+  const master = await startRedis(t)
+  const dir = await temporaryFolder(t)
+  const sentinelPort = await freePort()
+  const config = join(dir, 'sentinel.conf')
+  await writeFile(config, [
+    `port ${sentinelPort}`,
+    'bind 127.0.0.1',
+    `dir ${dir}`,
+    `sentinel monitor ${name} 127.0.0.1 ${master.port} 1`,
+    `sentinel down-after-milliseconds ${name} 1000`,
+    ''
+  ].join('\n'))
+  await start(t, { command: 'redis-server', args: [config, '--sentinel'], ready: '+monitor master', needs: NEEDS_REDIS })
+  return { master, sentinelPort, name }
+}
+
+/** A PostgreSQL with one database and no password. */
+export async function startPostgres (t: Test): Promise<{ url: string }> {
+  const dir = await temporaryFolder(t)
+  const port = await freePort()
+  const options: SpawnOptions = { cwd: dir, ...await postgresUser() }
+  if (options.uid !== undefined) await chown(dir, options.uid, options.gid as number)
+  const [initdb, postgres] = [findPostgres('initdb'), findPostgres('postgres')]
+  const initArgs = ['-D', dir, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync']
+  await promisify(execFile)(initdb, initArgs, options as object)
+  await start(t, {
+    command: postgres,
+    // No socket file, and no care for a machine that crashes: the folder goes with the test.
+    args: ['-D', dir, '-p', String(port), '-h', '127.0.0.1', '-k', '', '-c', 'fsync=off'],
+    ready: 'ready to accept connections',
+    // The default signal would wait for the clients to go, and for its files to be in order.
+    endSignal: 'SIGQUIT',
+    options,
+    needs: NEEDS_POSTGRES
+  })
+  return { url: `postgres://postgres@127.0.0.1:${port}/postgres` }
+}
+
+/**
+ * A port that nobody listens on. Not one that the system gives to outgoing connections: a client that calls a stopped
+ * server again and again would sooner or later get that port for its own end, and hold it.
+ */
+export async function freePort (): Promise<number> {
+  for (let i = 0; i < 100; i++) {
+    const port = randomInt(12_000, 32_000)
+    const server = createServer().listen(port, '127.0.0.1')
+    try {
+      await once(server, 'listening')
+    } catch {
+      continue
+    }
+    server.close()
+    await once(server, 'close')
+    return port
+  }
+  throw new Error('no free port was found')
+}
+
+// --- How a program is started and ended
+
+async function startRedisWith (t: Test, options: RedisOptions, more: string[]): Promise<Server> {
+  const { appendOnly = false, port = await freePort(), dir = await temporaryFolder(t) } = options
+  const program: Program = {
+    command: 'redis-server',
+    args: [
+      '--port', String(port), '--bind', '127.0.0.1', '--dir', dir, '--save', '',
+      '--appendonly', appendOnly ? 'yes' : 'no', ...more
+    ],
+    ready: 'Ready to accept connections',
+    needs: NEEDS_REDIS
+  }
+  let end = await start(t, program)
+  const stop = async (): Promise<void> => await end()
+  return {
+    url: `redis://127.0.0.1:${port}`,
+    port,
+    stop,
+    async restart () {
+      await stop()
+      end = await start(t, program)
+    }
+  }
+}
+
+/** Starts a program and waits until it is ready. Gives what ends it. */
+async function start (t: Test, { command, args, ready, endSignal = 'SIGTERM', options, needs }: Program): Promise<() => Promise<void>> {
+  const child = spawn(command, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] })
+  running.add(child)
+  child.once('exit', () => running.delete(child))
+  const end = async (): Promise<void> => {
+    if (child.pid === undefined || !running.has(child)) return
+    const ended = once(child, 'exit')
+    child.kill(endSignal)
+    await ended
+  }
+  t.teardown(end)
+  await new Promise<void>((resolve, reject) => {
+    let output = ''
+    const listen = (chunk: Buffer): void => {
+      output += chunk
+      if (output.includes(ready)) resolve()
+    }
+    child.stdout?.on('data', listen)
+    child.stderr?.on('data', listen)
+    child.once('error', error => reject(new Error(needs, { cause: error })))
+    child.once('exit', code => reject(new Error(`${command} ended with ${code}: ${output}`)))
+  })
+  for (const stream of [child.stdout, child.stderr]) stream?.removeAllListeners('data').resume()
+  return end
+}
+
+export async function temporaryFolder (t: Test): Promise<string> {
+  const dir = await mkdtemp(join(tmpdir(), 'session-test-'))
+  t.teardown(() => rm(dir, { recursive: true, force: true }))
+  return dir
+}
+
+async function command (url: string, ...args: string[]): Promise<unknown> {
+  const client = createClient({ url })
+  await client.connect()
+  try {
+    return await client.sendCommand(args)
+  } finally {
+    client.destroy()
+  }
+}
+
+async function until (what: string, isTrue: () => Promise<boolean>): Promise<void> {
+  for (let i = 0; i < POLLS; i++) {
+    if (await isTrue()) return
+    await setTimeout(50)
+  }
+  throw new Error(`waited in vain until ${what}`)
+}
+
+/** PostgreSQL refuses to run as root. */
+async function postgresUser (): Promise<{ uid?: number, gid?: number }> {
+  if (process.getuid?.() !== 0) return {}
+  const idOf = async (flag: string): Promise<number> => Number((await promisify(execFile)('id', [flag, 'postgres'])).stdout)
+  try {
+    return { uid: await idOf('-u'), gid: await idOf('-g') }
+  } catch (error) {
+    throw new Error(`${NEEDS_POSTGRES}. It refuses to run as root: a user named postgres is needed too`, { cause: error })
+  }
+}
+
+/** On the PATH, or where Debian keeps it. */
+function findPostgres (name: string): string {
+  const folders = (process.env.PATH ?? '').split(delimiter)
+  const debian = '/usr/lib/postgresql'
+  try {
+    folders.push(...readdirSync(debian).sort().reverse().map(version => join(debian, version, 'bin')))
+  } catch {
+    // No Debian, or none installed.
+  }
+  const path = folders.map(folder => join(folder, name)).find(isExecutable)
+  if (path === undefined) throw new Error(NEEDS_POSTGRES)
+  return path
+}
+
+function isExecutable (path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}
