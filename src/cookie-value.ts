@@ -31,6 +31,19 @@ export function secretsSigner (secrets: readonly string[], algorithm: string): S
   }
 }
 
+/** Signs for one session of several: where they share secret and store, the cookie of one would be good for the other. */
+export function namedSigner (signer: Signer, sessionName: string): Signer {
+  const prefix = `${sessionName}.`
+  return {
+    sign: sessionId => signer.sign(prefix + sessionId),
+    unsign (signedId) {
+      const { valid, renew, value } = signer.unsign(signedId)
+      if (value?.startsWith(prefix) !== true) return { valid: false, renew: false, value: null }
+      return { valid, renew, value: value.slice(prefix.length) }
+    }
+  }
+}
+
 /** The session id that a signed id proves, or null. Whatever comes in, it doesn't throw. */
 export function prove (signer: Signer, signedId: string): Proof | null {
   try {

@@ -73,8 +73,13 @@ export class Signals {
             message.error = error
             failed.publish(message)
           }
-          asyncStart.runStores(message, () => answer(error, value))
-          asyncEnd.publish(message)
+          asyncStart.runStores(message, () => {
+            try {
+              answer(error, value)
+            } finally {
+              asyncEnd.publish(message)
+            }
+          })
         })
       } finally {
         end.publish(message)

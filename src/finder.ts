@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import { prove } from './cookie-value'
+import { prove, type Proof } from './cookie-value'
 import type { Signals } from './diagnostics'
 import type { Settings } from './options'
 import type { Repository } from './repository'
@@ -40,11 +40,10 @@ export class Finder {
 
   /** The first of the cookies, from an index on, that proves a session which the store has. */
   find (values: readonly string[], touch: boolean, answer: Answer<Found>, from = 0): void {
-    const { cookiePrefix, signer } = this.#settings
     if (from === 0 && values.length > 1) this.#signals.warn('duplicate-cookie', values[0] as string, this.#signals.now())
     for (let i = from; i < values.length; i++) {
       const value = values[i] as string
-      const proof = value.startsWith(cookiePrefix) ? prove(signer, value.slice(cookiePrefix.length)) : null
+      const proof = this.prove(value)
       if (proof === null) {
         this.#signals.warn('bad-signature', value, this.#signals.now())
         continue
@@ -60,5 +59,11 @@ export class Finder {
       return
     }
     answer(null)
+  }
+
+  /** The session id that a cookie's value proves. */
+  prove (value: string): Proof | null {
+    const { cookiePrefix, signer } = this.#settings
+    return value.startsWith(cookiePrefix) ? prove(signer, value.slice(cookiePrefix.length)) : null
   }
 }

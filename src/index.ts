@@ -1,5 +1,6 @@
 import fp from 'fastify-plugin'
 import type { FastifyPluginCallback } from 'fastify'
+import type * as diagnostics from './diagnostics'
 import { sessionPlugin } from './plugin'
 import { MemoryStore as Memory } from './stores/memory'
 import type * as memory from './stores/memory'
@@ -31,15 +32,20 @@ const fastifySession = Object.assign(plugin, { __esModule: true, Store: Memory, 
 // Types only: what has a value is a property of the plugin.
 namespace fastifySession {
   export type CookieOptions = types.CookieOptions
+  export type CreatedSession = types.CreatedSession
   export type FastifySessionObject = types.FastifySessionObject
   export type FastifySessionOptions = types.FastifySessionOptions
   export type MemoryStore = memory.MemoryStore
   export type MemoryStoreOptions = memory.MemoryStoreOptions
+  export type RouteSessionOptions = types.RouteSessionOptions
+  export type SecurityMessage = diagnostics.SecurityMessage
+  export type SecurityReason = diagnostics.SecurityReason
   export type SessionChanges = stores.SessionChanges
   export type SessionRecord = stores.SessionRecord
   export type SessionStore = stores.SessionStore
   export type Signer = types.Signer
   export type Store = memory.MemoryStore
+  export type TraceMessage = diagnostics.TraceMessage
   export type UnsignResult = types.UnsignResult
 }
 

@@ -1,7 +1,7 @@
-import { isAsyncFunction } from 'node:util/types'
+import { isAsyncFunction, isPromise } from 'node:util/types'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { sync as uid } from 'uid-safe'
-import { isUsable, secretsSigner } from './cookie-value'
+import { isUsable, namedSigner, secretsSigner } from './cookie-value'
 import { CookieError, OptionError, SecretError } from './errors'
 import { checkLifetime } from './session-cookie'
 import { MemoryStore } from './stores/memory'
@@ -45,14 +45,16 @@ export function resolveOptions (fastify: FastifyInstance, options: FastifySessio
   const idGenerator = options.idGenerator || (() => uid(24))
   const settings: Settings = {
     sessionName,
-    signer: resolveSigner(options),
+    signer: sessionName === 'session' ? resolveSigner(options) : namedSigner(resolveSigner(options), sessionName),
     cookieName: options.cookieName || 'sessionId',
     cookiePrefix: options.cookiePrefix || '',
-    cookieFor: typeof cookie === 'function' ? request => checkedCookie(withDefaults(cookie(request))) : () => fixedCookie,
+    cookieFor: typeof cookie === 'function' ? request => checkedCookie(cookie(request)) : () => fixedCookie,
     store: options.store || defaultStore(),
     storeTimeout,
     absoluteTimeout,
-    saveUninitialized: typeof saveUninitialized === 'function' ? saveUninitialized : () => Boolean(saveUninitialized),
+    saveUninitialized: typeof saveUninitialized === 'function'
+      ? request => saidAtOnce(saveUninitialized(request), 'saveUninitialized')
+      : () => Boolean(saveUninitialized),
     rolling: Boolean(rolling),
     refreshAfter,
     idGenerator,
@@ -62,7 +64,10 @@ export function resolveOptions (fastify: FastifyInstance, options: FastifySessio
     checkCookie
   }
 
-  function checkedCookie (cookie: CookieOptions): CookieOptions {
+  // Whatever the application's function gave.
+  function checkedCookie (given: CookieOptions | null | undefined): CookieOptions {
+    if (typeof saidAtOnce(given, 'cookie') !== 'object' || given == null) throw new CookieError('its function must give an object')
+    const cookie = withDefaults(given)
     checkCookie(cookie)
     return cookie
   }
@@ -71,6 +76,7 @@ export function resolveOptions (fastify: FastifyInstance, options: FastifySessio
   function checkCookie (cookie: CookieOptions): void {
     checkLifetime(cookie)
     const { domain, path, sameSite, priority } = cookie
+    if (path && typeof path !== 'string') throw new CookieError('path must be a string')
     try {
       fastify.serializeCookie(settings.cookieName, '', {
         domain, path: path || '/', sameSite: sameSite ?? undefined, priority
@@ -82,7 +88,6 @@ export function resolveOptions (fastify: FastifyInstance, options: FastifySessio
 
   check(typeof settings.cookieName === 'string', 'cookieName must be a string')
   check(typeof sessionName === 'string' && sessionName !== '', 'sessionName must be a string that is not empty')
-  check(!fixedCookie.path || typeof fixedCookie.path === 'string', 'cookie.path must be a string')
   check(typeof settings.cookiePrefix === 'string', 'cookiePrefix must be a string')
   check(isStore(settings.store), 'store must have the methods get, set and destroy')
   check(typeof settings.idGenerator === 'function', 'idGenerator must be a function that returns a string')
@@ -104,6 +109,13 @@ export function resolveOptions (fastify: FastifyInstance, options: FastifySessio
 function withDefaults (cookie: CookieOptions): CookieOptions {
   const { secure = true } = cookie
   return { ...cookie, secure }
+}
+
+// A promise would count as true, or as a cookie without attributes.
+function saidAtOnce<T> (value: T, option: string): T {
+  if (!isPromise(value)) return value
+  value.catch(() => {})
+  throw new OptionError(`${option} must answer at once and not by a promise`)
 }
 
 function isDuration (milliseconds: unknown): boolean {

@@ -5,7 +5,10 @@ import type { Answer } from './stores/call'
 import type { Callback, CookieOptions, CreatedSession, FastifySessionObject } from './types'
 
 type Source = Parameters<FastifyInstance['loadSession']>[0]
-type Keep = (request: Record<PropertyKey, any>, state: SessionState, sentValue: string | undefined) => void
+type Keep = (
+  request: Record<PropertyKey, any>,
+  found: { state: SessionState, sentValue: string | undefined, cookie: CookieOptions }
+) => void
 
 /** Sessions outside the normal course of a request: in WebSocket upgrades, jobs and tests. */
 export function outsideOf (fastify: FastifyInstance, context: Context, finder: Finder, keep: Keep): {
@@ -46,7 +49,7 @@ export function outsideOf (fastify: FastifyInstance, context: Context, finder: F
         return
       }
       const state = new SessionState(context, { request: request as FastifyRequest, cookieOptions: cookie, rolling, ...found })
-      keep(request, state, value)
+      keep(request, { state, sentValue: value, cookie })
       if (found === undefined && settings.idIsAsync) state.makeId(callback)
       else callback(error)
     })
@@ -69,7 +72,10 @@ export function outsideOf (fastify: FastifyInstance, context: Context, finder: F
   function find (source: unknown, answer: Answer<Found>): void {
     if (typeof source === 'string') {
       const values = finder.valuesIn(source)
-      finder.find(values.length > 0 ? values : valuesOf(source), false, answer)
+      const alone = valuesOf(source)
+      // A header that has other cookies only is no forgery. (Ids and signatures may have a '=', too.)
+      const isHeader = values.length > 0 || (source.includes('=') && !alone.some(value => finder.prove(value) !== null))
+      finder.find(isHeader ? values : alone, false, answer)
       return
     }
     const sessionId = (source as { sessionId?: unknown } | null | undefined)?.sessionId
@@ -85,12 +91,12 @@ export function outsideOf (fastify: FastifyInstance, context: Context, finder: F
 
   // People pass the cookie's value as it is, or without the prefix, as version 11 asked for.
   function valuesOf (value: unknown): string[] {
-    if (typeof value !== 'string') return []
+    if (typeof value !== 'string' || value === '') return []
     return [value.startsWith(cookiePrefix) ? value : cookiePrefix + value]
   }
 
   function newState (found?: Found): SessionState {
-    return new SessionState(context, { request: {} as FastifyRequest, cookieOptions: settings.cookieFor(undefined), rolling, ...found })
+    return new SessionState(context, { cookieOptions: settings.cookieFor(undefined), rolling, ...found })
   }
 }
 

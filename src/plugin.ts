@@ -30,8 +30,6 @@ interface Slot {
 /** What a reply asks for. All but `nothing` and `clear` send the cookie. */
 type Outcome = 'nothing' | 'send' | 'create' | 'update' | 'touch' | 'clear'
 
-const NO_SESSION: Slot['other'] = { value: {} }
-
 export function sessionPlugin (
   fastify: FastifyInstance,
   options: FastifySessionOptions,
@@ -52,8 +50,9 @@ export function sessionPlugin (
   const repository = new Repository(store, settings.storeTimeout, signals, settings.absoluteTimeout)
   const context: Context = { settings, repository }
   const finder = new Finder(fastify, settings, repository, signals)
-  const { decryptSession, loadSession, createSession } = outsideOf(fastify, context, finder, function keep (request, state, sentValue) {
-    if (kSlot in request) request[kSlot] = { sentValue, sentId: state.isStored ? state.sessionId : undefined, state }
+  const { decryptSession, loadSession, createSession } = outsideOf(fastify, context, finder, function keep (request, found) {
+    const { state } = found
+    if (kSlot in request) request[kSlot] = { ...found, sentId: state.isStored ? state.sessionId : undefined }
     else request[sessionName] = state.session
   })
   type Slotted = FastifyRequest & { [kSlot]: Slot | null }
@@ -82,8 +81,8 @@ export function sessionPlugin (
 
   function openSession (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
     const slotted = request as Slotted
-    // What an error handler finds, too.
-    slotted[kSlot] = { other: NO_SESSION }
+    // What an error handler finds, too. Each request its own: one visitor's write to it would show up in the next one's.
+    slotted[kSlot] = { other: { value: {} } }
     const route = routeOptionsOf(request, sessionName)
     if (route === false) {
       done()

@@ -78,7 +78,7 @@ export class SessionCookie {
     if (originalMaxAge && isLifetime(originalMaxAge)) this.originalMaxAge = originalMaxAge
     const expires = expiryOf(stored)
     // The end of a browser-session, which only stores are told.
-    if (!originalMaxAge && expires === (createdAt as number) + (absoluteTimeout as number)) return
+    if (!originalMaxAge && expires === Math.trunc((createdAt as number) + (absoluteTimeout as number))) return
     if (rolling || Number.isNaN(expires)) this.touch()
     if (!Number.isNaN(expires) && (!rolling || this.originalMaxAge === null)) this.#expires = new Date(expires)
   }

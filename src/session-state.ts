@@ -18,7 +18,8 @@ export interface Context {
 
 /** Where a session came from. */
 export interface Origin {
-  readonly request: FastifyRequest
+  /** Unknown in a job or a test. */
+  readonly request?: FastifyRequest
   /** Unknown outside the normal course of a request. */
   readonly reply?: FastifyReply
   readonly cookieOptions: CookieOptions
@@ -40,7 +41,7 @@ export interface Origin {
 
 /** One session as one request knows it: what the store has, what changed, and what became of it. */
 export class SessionState {
-  readonly request: FastifyRequest
+  readonly request: FastifyRequest | undefined
   /** `replaced` by regenerate or reload; `gone` from the store, as a write found out. */
   status: 'live' | 'replaced' | 'destroyed' | 'gone' = 'live'
   /** Whether the store has it. */
@@ -118,7 +119,7 @@ export class SessionState {
   }
 
   get isOverHttps (): boolean {
-    return this.request.protocol === 'https'
+    return this.request?.protocol === 'https'
   }
 
   /** Whether the visitor's cookie can't be used as it came, because an older secret signed it. */
@@ -145,7 +146,9 @@ export class SessionState {
   get isFresh (): boolean {
     const { refreshAfter } = this.#context.settings
     const { record } = this.#origin
-    return refreshAfter > 0 && record !== undefined && Date.now() - touchedAtOf(record) < refreshAfter
+    if (refreshAfter === 0 || record === undefined) return false
+    // A session whose own life is shorter would end before it is renewed.
+    return (this.cookie.originalMaxAge ?? Infinity) > refreshAfter && Date.now() - touchedAtOf(record) < refreshAfter
   }
 
   /** Whether the record must be written because it doesn't say when the session was created, from which it will end. */
@@ -340,7 +343,8 @@ export class SessionState {
   }
 
   #show (session: FastifySessionObject | null): void {
-    (this.request as unknown as Record<string, unknown>)[this.#context.settings.sessionName] = session
+    const request = this.request as unknown as Record<string, unknown> | undefined
+    if (request !== undefined) request[this.#context.settings.sessionName] = session
   }
 }
 

@@ -19,7 +19,8 @@ export async function build (
 ): Promise<FastifyInstance> {
   const app = Fastify(server) as unknown as FastifyInstance
   await app.register(fastifyCookie)
-  await app.register(fastifySession, { secret: SECRET, ...options, cookie: { secure: false, ...options.cookie } })
+  const cookie = typeof options.cookie === 'function' ? options.cookie : { secure: false, ...options.cookie }
+  await app.register(fastifySession, { secret: SECRET, ...options, cookie })
   routes(app)
   await app.ready()
   return app
