@@ -109,7 +109,8 @@ export function sessionPlugin (
       return
     }
     const { state, sentValue } = slot
-    let outcome = outcomeOf(slot, state, settings)
+    // The reply says already that it could not be written. A handler that made do with that has it tried once more.
+    let outcome = state.hasFailed && reply.statusCode >= 500 ? 'nothing' : outcomeOf(slot, state, settings)
     if (sends(outcome) && isRefused(state.cookie, request)) {
       warnInsecure()
       outcome = state.isStored && state.sessionId === slot.sentId ? 'nothing' : 'clear'

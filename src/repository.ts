@@ -99,7 +99,7 @@ export class Repository {
     }
     this.#inTurn(sessionId, answer, done => {
       this.#get(sessionId, (error, record) => {
-        if (error !== null || record === undefined) done(error, false)
+        if (error !== null || record === undefined || this.#isOver(record)) done(error, false)
         else this.#destroy(sessionId, error => done(error, record))
       })
     })
