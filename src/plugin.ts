@@ -135,7 +135,8 @@ export function sessionPlugin (
     const { wasUsed } = state
     let outcome: Outcome
     try {
-      outcome = outcomeOf(slot, state, settings, request)
+      // The reply says already that it could not be written. A handler that made do with that has it tried once more.
+      outcome = state.hasFailed && reply.statusCode >= 500 ? 'nothing' : outcomeOf(slot, state, settings, request)
     } catch (error) {
       done(error as Error)
       return

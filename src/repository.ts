@@ -118,7 +118,7 @@ export class Repository {
     this.#signals.trace('destroy', sessionId, answer, answer => {
       this.#inTurn(sessionId, answer, done => {
         this.#get(sessionId, (error, record) => {
-          if (error !== null || record === undefined) done(error, false)
+          if (error !== null || record === undefined || this.#whyOver(record) !== undefined) done(error, false)
           else this.#destroy(sessionId, error => done(error, record))
         })
       })

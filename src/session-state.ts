@@ -48,6 +48,8 @@ export class SessionState {
   isStored: boolean
   /** Whether this request wrote it already, by save() or regenerate(). */
   wasWritten = false
+  /** Whether save() or regenerate() could not write it. */
+  hasFailed = false
   /** Whether touch() was called. */
   wasTouched = false
   /** Whether the store moved the expiry when it was loaded. */
@@ -210,7 +212,12 @@ export class SessionState {
       return
     }
     if (!this.cookie.lifetimeWasSet) this.cookie.touch()
+    const failed = (error: Error | null): void => {
+      this.hasFailed = true
+      answer(error)
+    }
     const written = (): void => {
+      this.hasFailed = false
       this.isStored = true
       this.wasWritten = true
       this.#optionsWereSet = false
@@ -220,7 +227,7 @@ export class SessionState {
     }
     if (!this.isStored) {
       const session = { ...changes.set, cookie: this.cookie }
-      repository.create(sessionId, session, error => error === null ? written() : answer(error))
+      repository.create(sessionId, session, error => error === null ? written() : failed(error))
       return
     }
     repository.update(sessionId, changes, this.session, (error, found) => {
@@ -229,7 +236,7 @@ export class SessionState {
         return
       }
       if (error === null) this.status = 'gone'
-      answer(error ?? new GoneError())
+      failed(error ?? new GoneError())
     })
   }
 
@@ -249,9 +256,10 @@ export class SessionState {
 
   #giveWayTo (next: SessionState, keys: readonly string[], answer: Answer<void>): void {
     const takesData = keys.some(key => this.draft.isStored(key))
-    this.#end(takesData ? 'take' : 'destroy', (error, removed) => {
+    this.#end(keys.length > 0 ? 'take' : 'destroy', (error, removed) => {
+      const wasThere = removed !== false && (removed !== undefined || !this.hasEnded)
       // Whoever was logged out meanwhile would be logged in again by what is taken along.
-      if (error === null && takesData && removed === false) {
+      if (error === null && takesData && !wasThere) {
         this.status = 'gone'
         error = new GoneError()
       }

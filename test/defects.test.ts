@@ -937,3 +937,31 @@ t.test("a slow request's reply brought back the cookie of a session that was reg
   t.same(setCookies(await slow), [])
   t.equal((await visitor.get('/user')).body, 'max')
 })
+
+t.test('a regenerate() or save() that failed was attempted again when its error went out', async t => {
+  class FullStore extends PlainStore {
+    override set (_sessionId: string, _session: object, callback: (error?: any) => void): void {
+      this.calls.push('set')
+      setImmediate(() => callback(new Error('disk full')))
+    }
+  }
+  const store = new FullStore()
+  const app = await build({ store }, app => {
+    app.get('/renew', async request => { await request.session.regenerate() })
+    app.get('/save', async request => { await request.session.save() })
+    app.get('/careless', async request => {
+      await request.session.save().catch(() => {})
+      return 'ok'
+    })
+  })
+  for (const url of ['/renew', '/save']) {
+    store.calls.length = 0
+    const response = await app.inject(url)
+    t.equal(response.json().message, 'disk full')
+    t.same(setCookies(response), [])
+    t.same(store.calls, ['set'], url)
+  }
+  store.calls.length = 0
+  t.equal((await app.inject('/careless')).statusCode, 500, 'an error that nobody cares for is not lost')
+  t.same(store.calls, ['set', 'set'])
+})

@@ -27,8 +27,9 @@ export interface SessionStore {
   set(sessionId: string, session: Fastify.Session, callback: Callback): void
 
   /**
-   * Removes the session. No error when it is not there. May answer what it removed: the record, or `false` where there
-   * was none. `regenerate(keys)` takes the latest data along then, and none of a session that ended meanwhile.
+   * Removes the session. No error when it is not there. Answers what it removed, if it can tell: the record, or `false`
+   * where there was none. A store with `update` should tell, because `regenerate(keys)` takes the latest data along then,
+   * and none of a session that ended meanwhile. One without is read first.
    */
   destroy(sessionId: string, callback: FoundCallback): void
 
