@@ -194,7 +194,9 @@ function outcomeOf ({ other, route }: Slot, state: SessionState, settings: Setti
     if (settings.refreshAfter > 0 || state.recordIsAging) return 'update'
     return state.isTouched ? 'send' : 'touch'
   }
-  return state.mustSignAnew ? 'send' : 'nothing'
+  // Where it is this route only that does not roll, the record may not know how far a touch has moved the end. A cookie that
+  // ends too early would log out; the next route that rolls signs it anew.
+  return state.mustSignAnew && (state.isRolling || !settings.rolling) ? 'send' : 'nothing'
 }
 
 function sends (outcome: Outcome): boolean {

@@ -1,0 +1,615 @@
+/** How long sessions live, and who ends them: exact to the millisecond, with a clock that the tests move. */
+import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
+import { createClient } from 'redis'
+import t, { type Test } from 'tap'
+import { MemoryStore } from '../src/index'
+import type { SessionStore } from '../src/stores/store'
+import { RedisStore } from '../src/stores/redis'
+import { build, setCookies, Visitor, type Routes, type SessionOptions } from './helpers'
+import { startRedis } from './servers'
+
+type Answer = (error?: any, value?: any) => void
+
+/** A store with one session, the time that goes by for it, and what it says of that session's end. */
+interface Subject {
+  store: SessionStore
+  pass: (milliseconds: number) => Promise<void>
+  /** Milliseconds until the store itself drops the session, or would have it dropped; null for never. */
+  left: () => Promise<number | null>
+  /** The cookie in the record. */
+  cookie: () => Promise<any>
+  setCookie: (cookie: any) => Promise<void>
+  /** How near to a boundary it can be observed. Redis has a clock of its own, which goes on. */
+  grain: number
+}
+
+type MakeSubject = (t: Test) => Promise<Subject>
+
+const SECOND = 1000
+const MINUTE = 60 * SECOND
+const HOUR = 60 * MINUTE
+
+/** All that express-session asks for. Knows nothing of expiry. */
+class ThreeMethodStore {
+  readonly records = new Map<string, string>()
+
+  get (sessionId: string, callback: Answer): void {
+    callback(null, JSON.parse(this.records.get(sessionId) ?? 'null'))
+  }
+
+  set (sessionId: string, session: object, callback: Answer): void {
+    this.records.set(sessionId, JSON.stringify(session))
+    callback()
+  }
+
+  destroy (sessionId: string, callback: Answer): void {
+    this.records.delete(sessionId)
+    callback()
+  }
+}
+
+/** Keeps the expiry beside the record, which a touch leaves as it is. */
+class TouchStore extends ThreeMethodStore {
+  readonly expiries = new Map<string, number>()
+
+  override get (sessionId: string, callback: Answer): void {
+    if ((this.expiries.get(sessionId) as number) <= Date.now()) this.records.delete(sessionId)
+    super.get(sessionId, callback)
+  }
+
+  override set (sessionId: string, session: any, callback: Answer): void {
+    this.expiries.set(sessionId, session.cookie.expires?.getTime() ?? Infinity)
+    super.set(sessionId, session, callback)
+  }
+
+  touch (sessionId: string, session: any, callback: Answer): void {
+    const isThere = this.records.has(sessionId)
+    if (isThere) this.expiries.set(sessionId, session.cookie.expires?.getTime() ?? Infinity)
+    callback(null, isThere)
+  }
+}
+
+/** Stops the clock at a whole second, which is what cookies tell. */
+function stopClock (t: Test): { advance: (milliseconds: number) => void } {
+  const { now } = Date
+  let time = Math.floor(now() / SECOND) * SECOND
+  Date.now = () => time
+  t.teardown(() => { Date.now = now })
+  return { advance: milliseconds => { time += milliseconds } }
+}
+
+async function memorySubject (t: Test): Promise<Subject> {
+  const { advance } = stopClock(t)
+  const store = new MemoryStore()
+  const only = (): any => [...store.store.values()][0]
+  return {
+    store,
+    pass: async milliseconds => advance(milliseconds),
+    left: async () => only().cookie.expires && only().cookie.expires - Date.now(),
+    cookie: async () => only().cookie,
+    setCookie: async cookie => { only().cookie = cookie },
+    grain: 1
+  }
+}
+
+async function jsonSubject (t: Test, store: ThreeMethodStore): Promise<Subject> {
+  const { advance } = stopClock(t)
+  const only = (): [string, any] => [...store.records].map(([id, json]) => [id, JSON.parse(json)] as [string, any])[0] as [string, any]
+  return {
+    store: store as unknown as SessionStore,
+    pass: async milliseconds => advance(milliseconds),
+    async left () {
+      const [id, { cookie }] = only()
+      if (store instanceof TouchStore) return store.expiries.get(id) as number - Date.now()
+      return cookie.expires && new Date(cookie.expires).getTime() - Date.now()
+    },
+    cookie: async () => only()[1].cookie,
+    async setCookie (cookie) {
+      const [id, record] = only()
+      store.records.set(id, JSON.stringify({ ...record, cookie }))
+    },
+    grain: 1
+  }
+}
+
+const subjects: Record<string, MakeSubject> = {
+  MemoryStore: memorySubject,
+  'a store with three methods': t => jsonSubject(t, new ThreeMethodStore()),
+  'a store with touch': t => jsonSubject(t, new TouchStore())
+}
+
+let redis: ReturnType<typeof createClient>
+
+t.before(async () => {
+  redis = createClient({ url: (await startRedis(t)).url })
+  await redis.connect()
+  t.teardown(() => redis.destroy())
+})
+
+/** Redis's clock can't be moved, so the sessions are made older. */
+subjects.RedisStore = async t => {
+  stopClock(t)
+  await redis.flushAll()
+  const only = async (): Promise<string> => (await redis.keys('*'))[0] as string
+  const cookie = async (): Promise<any> => JSON.parse(await redis.hGet(await only(), 'cookie') as string)
+  const setCookie = async (cookie: any): Promise<void> => { await redis.hSet(await only(), 'cookie', JSON.stringify(cookie)) }
+  return {
+    store: new RedisStore({ client: redis, ttl: 90 * 24 * HOUR }) as SessionStore,
+    async pass (milliseconds) {
+      const { expires, createdAt, touchedAt, ...others } = await cookie()
+      await setCookie({
+        ...others,
+        expires: expires && new Date(new Date(expires).getTime() - milliseconds),
+        createdAt: createdAt && createdAt - milliseconds,
+        touchedAt: touchedAt && touchedAt - milliseconds
+      })
+      await redis.pExpire(await only(), await redis.pTTL(await only()) - milliseconds)
+    },
+    left: async () => await redis.pTTL(await only()),
+    cookie,
+    setCookie,
+    grain: 20 * SECOND
+  }
+}
+
+/** A test on each kind of store. */
+function onEachStore (name: string, test: (t: Test, subject: Subject, visit: Visit) => Promise<void>): void {
+  t.test(name, async t => {
+    for (const [store, makeSubject] of Object.entries(subjects)) {
+      await t.test(store, async t => {
+        const subject = await makeSubject(t)
+        await test(t, subject, options => visit(t, { store: subject.store, ...options }))
+      })
+    }
+  })
+}
+
+type Visit = (options: SessionOptions) => Promise<Visitor>
+
+const session = (request: { session: unknown }): any => request.session
+
+const routes: Routes = app => {
+  app.get('/login', async request => { session(request).user = 'max' })
+  app.get('/whoami', async request => session(request).user ?? 'nobody')
+  app.get('/visit', async request => { session(request).visits = (session(request).visits ?? 0) + 1 })
+  app.get('/poll', { config: { session: { rolling: false } } }, async request => session(request).user ?? 'nobody')
+  app.get('/busy', async request => {
+    session(request).touch()
+    session(request).options({ maxAge: 100 * HOUR })
+    await session(request).save()
+    session(request).cookie.maxAge = 100 * HOUR
+    session(request).cookie.expires = new Date(Date.now() + 100 * HOUR)
+  })
+  app.get('/renew', async request => { await session(request).regenerate(['user']) })
+  app.get('/expires', async request => session(request).cookie.expires.toISOString())
+}
+
+/** A visitor of an app with these options. */
+async function visit (t: Test, options: SessionOptions): Promise<Visitor> {
+  const app = await build({ saveUninitialized: false, ...options }, routes)
+  t.teardown(() => app.close())
+  return new Visitor(app)
+}
+
+/** Somebody else's app on the same store, as the next deployment is. */
+async function redeployed (t: Test, visitor: Visitor, options: SessionOptions): Promise<Visitor> {
+  const next = await visit(t, options)
+  for (const [name, value] of visitor.cookies) next.cookies.set(name, value)
+  return next
+}
+
+async function whoami (visitor: Visitor): Promise<string> {
+  return (await visitor.get('/whoami')).body
+}
+
+/** Who a copy of the visitor's cookie gets in as, without a life for it. */
+async function copyIs (visitor: Visitor): Promise<string> {
+  const headers = { cookie: visitor.cookieHeader() }
+  return (await new Visitor(visitor.app as FastifyInstance).get('/poll', { headers })).body
+}
+
+/** Milliseconds for which the browser is to keep the cookie; null for its own session, undefined where none was set. */
+function sent (response: LightMyRequestResponse): number | null | undefined {
+  const [cookie] = response.cookies
+  if (cookie === undefined) return undefined
+  return cookie.expires === undefined ? null : cookie.expires.getTime() - Date.now()
+}
+
+/** What the store says may not be more, and is exact where the clock stands still. */
+async function leavesAtMost (t: Test, { left, grain }: Subject, milliseconds: number): Promise<void> {
+  const found = await left() as number
+  if (grain === 1) t.equal(found, milliseconds, 'expiry of the store')
+  else t.ok(found <= milliseconds && found > milliseconds - MINUTE, `expiry of the store: ${found} of ${milliseconds}`)
+}
+
+// --- absoluteTimeout
+
+onEachStore('absoluteTimeout: a session ends that long after it was created, however much it is used', async (t, subject, visit) => {
+  const visitor = await visit({ absoluteTimeout: HOUR, cookie: { maxAge: 20 * MINUTE } })
+  await visitor.get('/login')
+  for (let i = 0; i < 5; i++) {
+    await subject.pass(10 * MINUTE)
+    await visitor.get('/visit')
+    t.equal(await whoami(visitor), 'max')
+  }
+  await subject.pass(10 * MINUTE - subject.grain)
+  t.equal(await whoami(visitor), 'max', 'until the last moment')
+  const copy = visitor.cookieHeader()
+  await subject.pass(subject.grain)
+  visitor.cookies.set('sessionId', decodeURIComponent(copy.slice('sessionId='.length)))
+  t.equal(await whoami(visitor), 'nobody', 'and not for one more')
+})
+
+onEachStore('absoluteTimeout: neither cookie nor store expiry reach past it', async (t, subject, visit) => {
+  const visitor = await visit({ absoluteTimeout: HOUR, cookie: { maxAge: 40 * MINUTE } })
+  t.equal(sent(await visitor.get('/login')), 40 * MINUTE)
+  await leavesAtMost(t, subject, 40 * MINUTE)
+  await subject.pass(10 * MINUTE)
+  t.equal(sent(await visitor.get('/whoami')), 40 * MINUTE)
+  await leavesAtMost(t, subject, 40 * MINUTE)
+  await subject.pass(25 * MINUTE)
+  t.equal(sent(await visitor.get('/whoami')), 25 * MINUTE, 'touched')
+  await leavesAtMost(t, subject, 25 * MINUTE)
+  await subject.pass(5 * MINUTE)
+  t.equal(sent(await visitor.get('/visit')), 20 * MINUTE, 'written')
+  await leavesAtMost(t, subject, 20 * MINUTE)
+  await subject.pass(5 * MINUTE)
+  t.equal(sent(await visitor.get('/whoami')), 15 * MINUTE, 'touched again')
+  await leavesAtMost(t, subject, 15 * MINUTE)
+})
+
+onEachStore('absoluteTimeout: touch(), save(), options() and a longer cookie do not put it off', async (t, subject, visit) => {
+  const visitor = await visit({ absoluteTimeout: HOUR, cookie: { maxAge: 40 * MINUTE } })
+  await visitor.get('/login')
+  await subject.pass(30 * MINUTE)
+  t.equal(sent(await visitor.get('/busy')), 30 * MINUTE)
+  await leavesAtMost(t, subject, 30 * MINUTE)
+  await subject.pass(30 * MINUTE - subject.grain)
+  t.equal(await copyIs(visitor), 'max')
+  const late = visitor.cookieHeader()
+  await subject.pass(subject.grain)
+  t.equal((await new Visitor(visitor.app).get('/whoami', { headers: { cookie: late } })).body, 'nobody')
+})
+
+onEachStore('absoluteTimeout: regenerate() starts it anew', async (t, subject, visit) => {
+  const visitor = await visit({ absoluteTimeout: HOUR, cookie: { maxAge: HOUR } })
+  await visitor.get('/login')
+  await subject.pass(50 * MINUTE)
+  t.equal(sent(await visitor.get('/renew')), HOUR)
+  t.equal((await subject.cookie()).createdAt, Date.now())
+  await subject.pass(50 * MINUTE)
+  t.equal(await whoami(visitor), 'max', 'past the end of the first')
+  t.equal(sent(await visitor.get('/whoami')), 10 * MINUTE)
+})
+
+onEachStore('absoluteTimeout: the cookie of a browser-session stays one, and the server ends it', async (t, subject, visit) => {
+  const visitor = await visit({ absoluteTimeout: HOUR })
+  t.equal(sent(await visitor.get('/login')), null)
+  await leavesAtMost(t, subject, HOUR)
+  await subject.pass(30 * MINUTE)
+  t.equal(sent(await visitor.get('/visit')), null, 'written')
+  t.equal(sent(await visitor.get('/whoami')), null, 'touched')
+  await leavesAtMost(t, subject, 30 * MINUTE)
+  await subject.pass(30 * MINUTE - subject.grain)
+  t.equal(await whoami(visitor), 'max')
+  await subject.pass(subject.grain)
+  t.equal(await whoami(visitor), 'nobody')
+})
+
+onEachStore('absoluteTimeout: no Expires comes from one that is no whole number', async (t, _subject, visit) => {
+  const visitor = await visit({ absoluteTimeout: HOUR + 1 / 3 })
+  await visitor.get('/login')
+  t.equal(sent(await visitor.get('/whoami')), null)
+})
+
+onEachStore('absoluteTimeout: a session from before the option begins with its first use', async (t, subject, visit) => {
+  for (const rolling of [true, false]) {
+    await t.test(`rolling: ${rolling}`, async () => {
+      const before = await visit({ rolling, cookie: { maxAge: 40 * MINUTE } })
+      await before.get('/login')
+      t.notOk('createdAt' in await subject.cookie(), 'nothing new in the record without the option')
+      await subject.pass(30 * MINUTE)
+      const visitor = await redeployed(t, before, {
+        store: subject.store, rolling, absoluteTimeout: 30 * MINUTE, cookie: { maxAge: 40 * MINUTE }
+      })
+      t.equal(sent(await visitor.get('/whoami')), 30 * MINUTE)
+      t.equal((await subject.cookie()).createdAt, Date.now())
+      await leavesAtMost(t, subject, 30 * MINUTE)
+      await subject.pass(30 * MINUTE - subject.grain)
+      t.equal(await copyIs(visitor), 'max')
+      await subject.pass(subject.grain)
+      t.equal(await copyIs(visitor), 'nobody')
+    })
+  }
+})
+
+onEachStore('absoluteTimeout: one that is lowered ends sessions that are older at once', async (t, subject, visit) => {
+  for (const maxAge of [undefined, 90 * MINUTE]) {
+    await t.test(`maxAge: ${maxAge}`, async t => {
+      const before = await visit({ absoluteTimeout: 2 * HOUR, cookie: { maxAge } })
+      await before.get('/login')
+      await subject.pass(HOUR - subject.grain)
+      const next = await redeployed(t, before, { store: subject.store, absoluteTimeout: HOUR, cookie: { maxAge } })
+      t.equal(await copyIs(next), 'max', 'young enough')
+      const response = await next.get('/visit')
+      t.ok(sent(response) === null || sent(response) as number <= subject.grain, 'the cookie knows')
+      await leavesAtMost(t, subject, subject.grain)
+      const late = next.cookieHeader()
+      await subject.pass(subject.grain)
+      t.equal((await new Visitor(next.app).get('/whoami', { headers: { cookie: late } })).body, 'nobody')
+    })
+  }
+})
+
+onEachStore('absoluteTimeout: one that is raised or left out lets sessions that go on live longer', async (t, subject, visit) => {
+  for (const absoluteTimeout of [2 * HOUR, undefined]) {
+    await t.test(`${absoluteTimeout}`, async t => {
+      const before = await visit({ absoluteTimeout: HOUR, cookie: { maxAge: 40 * MINUTE } })
+      await before.get('/login')
+      await subject.pass(30 * MINUTE)
+      await before.get('/whoami')
+      const visitor = await redeployed(t, before, { store: subject.store, absoluteTimeout, cookie: { maxAge: 40 * MINUTE } })
+      await subject.pass(20 * MINUTE)
+      t.equal(sent(await visitor.get('/whoami')), 40 * MINUTE)
+      await subject.pass(20 * MINUTE)
+      t.equal(await whoami(visitor), 'max')
+    })
+  }
+})
+
+onEachStore('absoluteTimeout: a session that ended by it is removed, and its id never used again', async (t, subject, visit) => {
+  const visitor = await visit({ absoluteTimeout: HOUR, cookie: { maxAge: HOUR } })
+  const [first] = (await visitor.get('/login')).cookies
+  // As one that a store keeps for longer than it should.
+  await subject.setCookie({ ...await subject.cookie(), createdAt: Date.now() - HOUR, expires: new Date(Date.now() + HOUR) })
+  const [second] = (await visitor.get('/visit')).cookies
+  t.not(second?.value, first?.value)
+  const sessions = await subject.left()
+  t.ok(sessions !== null, 'there is one')
+  t.equal((await subject.cookie()).createdAt, Date.now(), 'and it is the new one')
+})
+
+t.test('absoluteTimeout: createdAt is kept in the cookie of the record', async t => {
+  const subject = await memorySubject(t)
+  const visitor = await visit(t, { store: subject.store, absoluteTimeout: HOUR, cookie: { maxAge: 40 * MINUTE } })
+  await visitor.get('/login')
+  const createdAt = Date.now()
+  t.match(await subject.cookie(), { createdAt, absoluteTimeout: HOUR, expires: new Date(createdAt + 40 * MINUTE) })
+  await subject.pass(30 * MINUTE)
+  await visitor.get('/visit')
+  t.match(await subject.cookie(), { createdAt, absoluteTimeout: HOUR, expires: new Date(createdAt + HOUR) })
+})
+
+t.test('absoluteTimeout: what a handler reads as the end of the session is the end of the session', async t => {
+  const { store, pass } = await memorySubject(t)
+  const visitor = await visit(t, { store, absoluteTimeout: HOUR, cookie: { maxAge: 40 * MINUTE } })
+  await visitor.get('/login')
+  const end = new Date(Date.now() + HOUR).toISOString()
+  await pass(30 * MINUTE)
+  t.equal((await visitor.get('/expires')).body, end)
+})
+
+t.test('absoluteTimeout: a fixed expires that is earlier stays, a later one is cut short', async t => {
+  const { store } = await memorySubject(t)
+  for (const [expires, expected] of [[30 * MINUTE, 30 * MINUTE], [2 * HOUR, HOUR]] as const) {
+    const visitor = await visit(t, { store, absoluteTimeout: HOUR, cookie: { expires: new Date(Date.now() + expires) } })
+    t.equal(sent(await visitor.get('/login')), expected)
+    t.equal(sent(await visitor.get('/visit')), expected)
+  }
+})
+
+t.test('absoluteTimeout: what other software left where createdAt belongs is no date of creation', async t => {
+  for (const createdAt of ['yesterday', null, {}, '0', new Date(0)]) {
+    const subject = await memorySubject(t)
+    const visitor = await visit(t, { store: subject.store, absoluteTimeout: HOUR })
+    await visitor.get('/login')
+    await subject.setCookie({ ...await subject.cookie(), createdAt })
+    t.equal(await whoami(visitor), 'max')
+    t.equal((await subject.cookie()).createdAt, Date.now(), 'its first use counts')
+  }
+})
+
+t.test('absoluteTimeout is a positive number of milliseconds', async t => {
+  for (const absoluteTimeout of [0, -1, NaN, Infinity, '1h', null] as any[]) {
+    await t.rejects(build({ absoluteTimeout }, () => {}), { code: 'FST_ERR_SESSION_OPTION', message: /absoluteTimeout must be/ })
+  }
+})
+
+// --- Idle timeout
+
+onEachStore('idle timeout: maxAge with rolling ends a session that long after its last request', async (t, subject, visit) => {
+  const visitor = await visit({ cookie: { maxAge: 20 * MINUTE } })
+  await visitor.get('/login')
+  for (let i = 0; i < 5; i++) {
+    await subject.pass(20 * MINUTE - subject.grain)
+    t.equal(await whoami(visitor), 'max')
+  }
+  await subject.pass(20 * MINUTE - subject.grain)
+  t.equal(await copyIs(visitor), 'max', 'until the last moment')
+  await subject.pass(subject.grain)
+  t.equal(await copyIs(visitor), 'nobody', 'and not for one more')
+})
+
+onEachStore('idle timeout: a polling route (rolling: false) keeps no session alive', async (t, subject, visit) => {
+  const visitor = await visit({ cookie: { maxAge: 20 * MINUTE } })
+  await visitor.get('/login')
+  await subject.pass(10 * MINUTE)
+  const response = await visitor.get('/poll')
+  t.equal(response.body, 'max')
+  t.equal(sent(response), undefined)
+  await leavesAtMost(t, subject, 10 * MINUTE)
+  await subject.pass(10 * MINUTE)
+  t.equal(await copyIs(visitor), 'nobody')
+})
+
+// --- refreshAfter
+
+onEachStore('refreshAfter: an unchanged session is touched, and its cookie sent, at most once in that time', async (t, subject, visit) => {
+  const visitor = await visit({ refreshAfter: 5 * MINUTE, cookie: { maxAge: 20 * MINUTE } })
+  t.equal(sent(await visitor.get('/login')), 20 * MINUTE)
+  for (let i = 0; i < 3; i++) {
+    await subject.pass(5 * MINUTE - 1)
+    t.equal(sent(await visitor.get('/whoami')), undefined, 'not yet')
+    await leavesAtMost(t, subject, 15 * MINUTE + 1)
+    await subject.pass(1)
+    t.equal(sent(await visitor.get('/whoami')), 20 * MINUTE, 'now')
+    await leavesAtMost(t, subject, 20 * MINUTE)
+    t.equal(sent(await visitor.get('/whoami')), undefined, 'not again')
+  }
+})
+
+onEachStore('refreshAfter: a change is written at once, and the time begins anew', async (t, subject, visit) => {
+  const visitor = await visit({ refreshAfter: 5 * MINUTE, cookie: { maxAge: 20 * MINUTE } })
+  await visitor.get('/login')
+  await subject.pass(3 * MINUTE)
+  t.equal(sent(await visitor.get('/visit')), 20 * MINUTE)
+  await leavesAtMost(t, subject, 20 * MINUTE)
+  await subject.pass(3 * MINUTE)
+  t.equal(sent(await visitor.get('/whoami')), undefined)
+  await subject.pass(2 * MINUTE)
+  t.equal(sent(await visitor.get('/whoami')), 20 * MINUTE)
+})
+
+t.test('refreshAfter: what an unchanged request costs the store', async t => {
+  const { store, pass } = await memorySubject(t)
+  const calls: string[] = []
+  const counted = new Proxy(store, {
+    get (target, key) {
+      const method = Reflect.get(target, key)
+      if (typeof method !== 'function') return method
+      return (...args: unknown[]) => {
+        calls.push(String(key))
+        return Reflect.apply(method, target, args)
+      }
+    }
+  })
+  const callsOf = async (url: string): Promise<string[]> => {
+    calls.length = 0
+    await visitor.get(url)
+    return [...calls]
+  }
+  const visitor = await visit(t, { store: counted, refreshAfter: 5 * MINUTE, cookie: { maxAge: 20 * MINUTE } })
+  t.same(await callsOf('/login'), ['set'])
+  t.same(await callsOf('/whoami'), ['get'])
+  await pass(5 * MINUTE)
+  t.same(await callsOf('/whoami'), ['get', 'update'])
+  t.same(await callsOf('/whoami'), ['get'])
+  t.same(await callsOf('/visit'), ['get', 'update'])
+})
+
+t.test('refreshAfter: 0, the default, sends the cookie with each response', async t => {
+  const { store, cookie } = await memorySubject(t)
+  for (const options of [{}, { refreshAfter: 0 }]) {
+    const visitor = await visit(t, { store, cookie: { maxAge: HOUR }, ...options })
+    await visitor.get('/login')
+    t.equal(sent(await visitor.get('/whoami')), HOUR)
+    t.notOk('touchedAt' in await cookie(), 'and says nothing of it in the record')
+  }
+})
+
+t.test('refreshAfter: a session from before the option is refreshed at its first use', async t => {
+  const { store } = await memorySubject(t)
+  const before = await visit(t, { store, cookie: { maxAge: HOUR } })
+  await before.get('/login')
+  const visitor = await redeployed(t, before, { store, refreshAfter: MINUTE, cookie: { maxAge: HOUR } })
+  t.equal(sent(await visitor.get('/whoami')), HOUR)
+  t.equal(sent(await visitor.get('/whoami')), undefined)
+})
+
+t.test('refreshAfter: a cookie that an older secret signed is signed anew at once', async t => {
+  const { store } = await memorySubject(t)
+  const [old, next] = ['an old secret with a length of 32 characters', 'a new secret with a length of 32 characters']
+  const before = await visit(t, { store, secret: old, refreshAfter: 5 * MINUTE, cookie: { maxAge: HOUR } })
+  await before.get('/login')
+  const visitor = await redeployed(t, before, { store, secret: [next, old], refreshAfter: 5 * MINUTE, cookie: { maxAge: HOUR } })
+  const response = await visitor.get('/whoami')
+  t.equal(response.body, 'max')
+  t.equal(setCookies(response).length, 1)
+  t.equal(sent(await visitor.get('/whoami')), undefined, 'once')
+})
+
+onEachStore('a polling route (rolling: false) that signs a cookie anew does not end its session', async (t, subject, visit) => {
+  const [old, next] = ['an old secret with a length of 32 characters', 'a new secret with a length of 32 characters']
+  const before = await visit({ secret: old, cookie: { maxAge: 20 * MINUTE } })
+  await before.get('/login')
+  await subject.pass(9 * MINUTE)
+  await before.get('/whoami')
+  const visitor = await redeployed(t, before, { store: subject.store, secret: [next, old], cookie: { maxAge: 20 * MINUTE } })
+  // Past the end that was written, which the touch has moved.
+  await subject.pass(15 * MINUTE)
+  t.equal((await visitor.get('/poll')).body, 'max')
+  await leavesAtMost(t, subject, 5 * MINUTE)
+  t.equal(await whoami(visitor), 'max')
+})
+
+t.test('refreshAfter: a browser-session is touched as seldom', async t => {
+  const subject = await jsonSubject(t, new TouchStore())
+  const visitor = await visit(t, { store: subject.store, refreshAfter: 5 * MINUTE })
+  await visitor.get('/login')
+  t.equal(sent(await visitor.get('/whoami')), undefined)
+  await subject.pass(5 * MINUTE)
+  t.equal(sent(await visitor.get('/whoami')), null)
+})
+
+t.test('refreshAfter: touch() in a handler counts at once', async t => {
+  const { store, pass } = await memorySubject(t)
+  const app = await build({ store, refreshAfter: 5 * MINUTE, cookie: { maxAge: HOUR } }, app => {
+    app.get('/', async request => { session(request).touch() })
+  })
+  const visitor = new Visitor(app)
+  await visitor.get('/')
+  await pass(MINUTE)
+  t.equal(sent(await visitor.get('/')), HOUR)
+})
+
+t.test('refreshAfter: a session whose own life is no longer is refreshed with each response', async t => {
+  const { store, pass } = await memorySubject(t)
+  const app = await build({ store, refreshAfter: 5 * MINUTE, cookie: { maxAge: HOUR } }, app => {
+    app.get('/login', async request => {
+      session(request).user = 'max'
+      session(request).cookie.maxAge = 5 * MINUTE
+    })
+    app.get('/whoami', async request => session(request).user ?? 'nobody')
+  })
+  const visitor = new Visitor(app)
+  await visitor.get('/login')
+  for (let i = 0; i < 3; i++) {
+    await pass(3 * MINUTE)
+    const response = await visitor.get('/whoami')
+    t.equal(response.body, 'max')
+    t.equal(sent(response), 5 * MINUTE)
+  }
+})
+
+t.test('refreshAfter: with rolling: false there is nothing to refresh', async t => {
+  const { store, pass } = await memorySubject(t)
+  const visitor = await visit(t, { store, rolling: false, refreshAfter: MINUTE, cookie: { maxAge: HOUR } })
+  await visitor.get('/login')
+  await pass(2 * MINUTE)
+  t.equal(sent(await visitor.get('/whoami')), undefined)
+})
+
+t.test('refreshAfter is a number of milliseconds, shorter than maxAge', async t => {
+  for (const refreshAfter of [-1, NaN, Infinity, '1m', null] as any[]) {
+    await t.rejects(build({ refreshAfter }, () => {}), { code: 'FST_ERR_SESSION_OPTION', message: /refreshAfter must be a number/ })
+  }
+  for (const refreshAfter of [HOUR, HOUR + 1]) {
+    await t.rejects(build({ refreshAfter, cookie: { maxAge: HOUR } }, () => {}), {
+      code: 'FST_ERR_SESSION_OPTION', message: /refreshAfter must be shorter than cookie.maxAge/
+    })
+  }
+  await (await build({ refreshAfter: HOUR - 1, cookie: { maxAge: HOUR } }, () => {})).close()
+  await (await build({ refreshAfter: HOUR }, () => {})).close()
+})
+
+// --- Both
+
+onEachStore('absoluteTimeout and refreshAfter: the last refresh reaches no further than the end', async (t, subject, visit) => {
+  const visitor = await visit({ absoluteTimeout: HOUR, refreshAfter: 5 * MINUTE, cookie: { maxAge: 40 * MINUTE } })
+  await visitor.get('/login')
+  await subject.pass(30 * MINUTE)
+  t.equal(sent(await visitor.get('/whoami')), 30 * MINUTE)
+  await leavesAtMost(t, subject, 30 * MINUTE)
+  await subject.pass(2 * MINUTE)
+  t.equal(sent(await visitor.get('/whoami')), undefined)
+})
