@@ -50,7 +50,7 @@ export class Signals {
 
   constructor (sessionName: string, store: object) {
     this.#session = sessionName
-    this.#store = store.constructor?.name ?? 'Object'
+    this.#store = store.constructor?.name || 'Object'
   }
 
   /** Runs an operation on the store and says when it begins, and when and how it ends. */

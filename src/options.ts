@@ -16,7 +16,7 @@ export interface Settings {
   readonly cookieName: string
   readonly cookiePrefix: string
   /** Throws FST_ERR_SESSION_COOKIE where the application's function gives what can't be sent. */
-  readonly cookieFor: (request: FastifyRequest | undefined) => Readonly<CookieOptions>
+  readonly cookieFor: (request: FastifyRequest | undefined) => RequestCookie
   readonly store: SessionStore
   readonly storeTimeout: number
   readonly absoluteTimeout: number | undefined
@@ -30,6 +30,12 @@ export interface Settings {
   readonly failsWithStore: boolean
   /** Throws FST_ERR_SESSION_COOKIE where a cookie can't carry the attributes. */
   readonly checkCookie: (options: CookieOptions) => void
+}
+
+/** The cookie options of one request. */
+export interface RequestCookie extends Readonly<CookieOptions> {
+  /** Whether the application's function said itself that this request's cookie is secure, whatever Fastify takes it for. */
+  readonly isVouched?: boolean
 }
 
 const SECRET_LENGTH = 32
@@ -65,11 +71,11 @@ export function resolveOptions (fastify: FastifyInstance, options: FastifySessio
   }
 
   // Whatever the application's function gave.
-  function checkedCookie (given: CookieOptions | null | undefined): CookieOptions {
+  function checkedCookie (given: CookieOptions | null | undefined): RequestCookie {
     if (typeof saidAtOnce(given, 'cookie') !== 'object' || given == null) throw new CookieError('its function must give an object')
     const cookie = withDefaults(given)
     checkCookie(cookie)
-    return cookie
+    return { ...cookie, isVouched: given.secure === true }
   }
 
   // The serializer knows best what a cookie can carry.

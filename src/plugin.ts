@@ -3,12 +3,12 @@ import { tellCaches } from './cache-headers'
 import { Signals } from './diagnostics'
 import { NameTakenError, OptionError } from './errors'
 import { Finder } from './finder'
-import { resolveOptions, type Settings } from './options'
+import { resolveOptions, type RequestCookie, type Settings } from './options'
 import { outsideOf } from './outside'
 import { Repository } from './repository'
 import { stateOf } from './session'
 import { SessionState, type Context } from './session-state'
-import type { CookieOptions, FastifySessionObject, FastifySessionOptions, RouteSessionOptions } from './types'
+import type { FastifySessionObject, FastifySessionOptions, RouteSessionOptions } from './types'
 import { warnInsecure } from './warnings'
 
 /** The session of one request. */
@@ -17,7 +17,7 @@ interface Slot {
   readonly sentValue?: string
   /** The session id that it proved. */
   readonly sentId?: string
-  readonly cookie?: CookieOptions
+  readonly cookie?: RequestCookie
   readonly route?: RouteSessionOptions
   /** Missing where the request has no session: outside the cookie's path, and where its route wants none. */
   state?: SessionState
@@ -88,7 +88,7 @@ export function sessionPlugin (
       done()
       return
     }
-    let cookie: CookieOptions
+    let cookie: RequestCookie
     try {
       cookie = settings.cookieFor(request)
     } catch (error) {
@@ -103,16 +103,19 @@ export function sessionPlugin (
     const values = finder.valuesIn(request.headers.cookie, request.cookies)
     const rolling = route?.rolling ?? settings.rolling
     // Not where nothing may be sent, which is no use of the session.
-    const touch = repository.touchesOnLoad && rolling && settings.refreshAfter === 0 && !isRefused(cookie, request)
+    const touch = repository.touchesOnLoad && rolling && settings.refreshAfter === 0 && !isRefused(cookie, request, cookie)
     finder.find(values, touch, (error, found) => {
       if (error !== null && settings.failsWithStore) {
         done(error)
         return
       }
       const state = new SessionState(context, { request, reply, cookieOptions: cookie, rolling, ...found })
-      slotted[kSlot] = { sentValue: values[0], sentId: found?.sessionId, cookie, route, state }
-      if (found === undefined && settings.idIsAsync) state.makeId(error => done(error ?? undefined))
-      else done()
+      const show = (error: Error | null): void => {
+        if (error === null) slotted[kSlot] = { sentValue: values[0], sentId: found?.sessionId, cookie, route, state }
+        done(error ?? undefined)
+      }
+      if (found === undefined && settings.idIsAsync) state.makeId(show)
+      else show(null)
     })
   }
 
@@ -141,7 +144,7 @@ export function sessionPlugin (
       done(error as Error)
       return
     }
-    if (sends(outcome) && isRefused(state.cookie, request)) {
+    if (sends(outcome) && isRefused(state.cookie, request, slot.cookie)) {
       warnInsecure()
       outcome = state.isStored && state.sessionId === slot.sentId ? 'nothing' : 'clear'
     }
@@ -172,9 +175,10 @@ export function sessionPlugin (
     }
   }
 
-  function clearCookie (request: FastifyRequest, reply: FastifyReply, { domain, path, partitioned }: CookieOptions): void {
+  function clearCookie (request: FastifyRequest, reply: FastifyReply, cookie: RequestCookie): void {
+    const { domain, path, partitioned } = cookie
     // Browsers refuse the removal, as they would refuse the cookie, where these are missing.
-    const secure = request.protocol === 'https' || partitioned === true || /^__(Host|Secure)-/.test(cookieName)
+    const secure = isOverHttps(request, cookie) || partitioned === true || /^__(Host|Secure)-/.test(cookieName)
     reply.clearCookie(cookieName, { domain, path: path || '/', secure, partitioned })
   }
 }
@@ -204,8 +208,12 @@ function sends (outcome: Outcome): boolean {
 }
 
 /** Whether the cookie may go over https only, and this is no https. */
-function isRefused ({ secure }: { secure?: unknown }, { protocol }: FastifyRequest): boolean {
-  return secure === true && protocol !== 'https'
+function isRefused ({ secure }: { secure?: unknown }, request: FastifyRequest, cookie: RequestCookie | undefined): boolean {
+  return secure === true && !isOverHttps(request, cookie)
+}
+
+function isOverHttps ({ protocol }: FastifyRequest, cookie: RequestCookie | undefined): boolean {
+  return protocol === 'https' || cookie?.isVouched === true
 }
 
 function isWithin (url: string, cookiePath: string): boolean {

@@ -162,7 +162,8 @@ export interface FastifySessionOptions {
   sessionName?: string
   /**
    * The attributes of the session cookie, or a function that gives them for a request: a domain per tenant, for
-   * instance. It gets undefined where a session is loaded or created outside of a request.
+   * instance. It gets undefined where a session is loaded or created outside of a request. Where it gives `secure: true`,
+   * that counts, whatever protocol Fastify takes the request for.
    */
   cookie?: CookieOptions | ((request: Fastify.FastifyRequest | undefined) => CookieOptions)
   /**

@@ -7,6 +7,7 @@ import type { SessionStore } from '../src/stores/store'
 import { RedisStore } from '../src/stores/redis'
 import { build, setCookies, Visitor, type Routes, type SessionOptions } from './helpers'
 import { startRedis } from './servers'
+import { WatchedStore } from './watched-store'
 
 type Answer = (error?: any, value?: any) => void
 
@@ -471,27 +472,13 @@ onEachStore('refreshAfter: a change is written at once, and the time begins anew
 })
 
 t.test('refreshAfter: what an unchanged request costs the store', async t => {
-  const { store, pass } = await memorySubject(t)
-  const calls: string[] = []
-  const counted = new Proxy(store, {
-    get (target, key) {
-      const method = Reflect.get(target, key)
-      if (typeof method !== 'function') return method
-      return (...args: unknown[]) => {
-        calls.push(String(key))
-        return Reflect.apply(method, target, args)
-      }
-    }
-  })
-  const callsOf = async (url: string): Promise<string[]> => {
-    calls.length = 0
-    await visitor.get(url)
-    return [...calls]
-  }
-  const visitor = await visit(t, { store: counted, refreshAfter: 5 * MINUTE, cookie: { maxAge: 20 * MINUTE } })
+  const { advance } = stopClock(t)
+  const watched = new WatchedStore()
+  const callsOf = (url: string): Promise<string[]> => watched.callsDuring(() => visitor.get(url))
+  const visitor = await visit(t, { store: watched.store, refreshAfter: 5 * MINUTE, cookie: { maxAge: 20 * MINUTE } })
   t.same(await callsOf('/login'), ['set'])
   t.same(await callsOf('/whoami'), ['get'])
-  await pass(5 * MINUTE)
+  advance(5 * MINUTE)
   t.same(await callsOf('/whoami'), ['get', 'update'])
   t.same(await callsOf('/whoami'), ['get'])
   t.same(await callsOf('/visit'), ['get', 'update'])

@@ -62,6 +62,9 @@ export const MemoryStore = function (this: EventEmitter & Internals, map = new M
   this[kSweep] = this[kOldest] = undefined
 } as unknown as MemoryStoreConstructor
 
+// What diagnostics call it by.
+Object.defineProperty(MemoryStore, 'name', { value: 'MemoryStore' })
+
 MemoryStore.prototype = Object.create(EventEmitter.prototype, {
   constructor: { value: MemoryStore, writable: true, configurable: true }
 })

@@ -1,0 +1,453 @@
+/** What the library tells whoever listens on node:diagnostics_channel, and what it never tells. */
+import { AsyncLocalStorage } from 'node:async_hooks'
+import crypto from 'node:crypto'
+import { channel, tracingChannel } from 'node:diagnostics_channel'
+import { inspect } from 'node:util'
+import type { FastifyRequest } from 'fastify'
+import t, { type Test } from 'tap'
+import fastifySession, { MemoryStore, type SecurityMessage, type TraceMessage } from '../src/index'
+import { build, SECRET, Visitor, type Routes, type SessionOptions } from './helpers'
+import { Gate } from './store-suite'
+import { AWAY, WatchedStore } from './watched-store'
+
+type Answer = (error?: any, value?: any) => void
+type Operation = 'load' | 'commit' | 'destroy'
+
+const MINUTE = 60_000
+const PASSWORD = 'what nobody else may know'
+
+const session = (request: FastifyRequest): any => request.session
+
+/** get, set and destroy; answers later. */
+class ThreeMethodStore {
+  readonly records = new Map<string, string>()
+
+  get (sessionId: string, callback: Answer): void {
+    setImmediate(() => callback(null, JSON.parse(this.records.get(sessionId) ?? 'null')))
+  }
+
+  set (sessionId: string, session: object, callback: Answer): void {
+    setImmediate(() => {
+      this.records.set(sessionId, JSON.stringify(session))
+      callback()
+    })
+  }
+
+  destroy (sessionId: string, callback: Answer): void {
+    setImmediate(() => {
+      this.records.delete(sessionId)
+      callback()
+    })
+  }
+}
+
+const routes: Routes = app => {
+  app.get('/login', async request => {
+    session(request).user = 'max'
+    session(request).password = PASSWORD
+  })
+  app.get('/whoami', async request => session(request).user ?? 'nobody')
+  app.get('/visit', async request => { session(request).visits = (session(request).visits ?? 0) + 1 })
+  app.get('/logout', async request => { await session(request).destroy() })
+  app.get('/renew', async request => { await session(request).regenerate() })
+  app.get('/renew-as', async request => { await session(request).regenerate(['user']) })
+}
+
+async function open (t: Test, options: SessionOptions, more: Routes = () => {}): Promise<Visitor> {
+  const app = await build({ saveUninitialized: false, ...options }, app => {
+    routes(app)
+    more(app)
+  })
+  t.teardown(() => app.close())
+  return new Visitor(app)
+}
+
+/** What the security channel says from now on. */
+function hearSecurity (t: Test): SecurityMessage[] {
+  const heard: SecurityMessage[] = []
+  const hear = (message: unknown): void => { heard.push(message as SecurityMessage) }
+  const security = channel('@fastify/session:security')
+  security.subscribe(hear)
+  t.teardown(() => security.unsubscribe(hear))
+  return heard
+}
+
+interface Step {
+  operation: Operation
+  step: string
+  message: TraceMessage
+  /** As it was at that step. */
+  duration: number | undefined
+}
+
+/** What the three tracing channels say from now on. */
+function hearTraces (t: Test): Step[] {
+  const heard: Step[] = []
+  for (const operation of ['load', 'commit', 'destroy'] as const) {
+    const at = (step: string) => (message: unknown) => {
+      heard.push({ operation, step, message: message as TraceMessage, duration: (message as TraceMessage).duration })
+    }
+    const subscribers = {
+      start: at('start'), end: at('end'), asyncStart: at('asyncStart'), asyncEnd: at('asyncEnd'), error: at('error')
+    }
+    const tracing = tracingChannel(`@fastify/session:${operation}`)
+    tracing.subscribe(subscribers)
+    t.teardown(() => tracing.unsubscribe(subscribers))
+  }
+  return heard
+}
+
+const stepsOf = (heard: Step[]): string[] => heard.map(({ operation, step }) => `${operation} ${step}`)
+
+function fingerprintOf (secret: string): string {
+  return crypto.createHash('sha256').update(secret).digest('base64url').slice(0, 16)
+}
+
+// --- The security channel
+
+t.test('bad-signature: a cookie that nobody signed', async t => {
+  const visitor = await open(t, {})
+  const heard = hearSecurity(t)
+  await visitor.get('/whoami', { headers: { cookie: 'sessionId=forged.signature' } })
+  t.match(heard, [{ reason: 'bad-signature', session: 'session', store: 'MemoryStore', fingerprint: fingerprintOf('forged.signature') }])
+  t.equal(heard.length, 1)
+})
+
+t.test('unknown-id: a signed id that the store does not have', async t => {
+  const store = new MemoryStore()
+  const visitor = await open(t, { store })
+  await visitor.get('/login')
+  const [sessionId] = store.store.keys()
+  store.clear()
+  const heard = hearSecurity(t)
+  await visitor.get('/whoami')
+  t.match(heard, [{ reason: 'unknown-id', session: 'session', store: 'MemoryStore', fingerprint: fingerprintOf(sessionId as string) }])
+  t.equal(heard.length, 1)
+})
+
+t.test('expired: a session that ended by its own expiry, where the library judges', async t => {
+  const store = new ThreeMethodStore()
+  const visitor = await open(t, { store, cookie: { maxAge: MINUTE } })
+  await visitor.get('/login')
+  const headers = { cookie: visitor.cookieHeader() }
+  const { now } = Date
+  t.teardown(() => { Date.now = now })
+  Date.now = () => now() + MINUTE
+  const heard = hearSecurity(t)
+  await visitor.get('/whoami', { headers })
+  t.match(heard, [{ reason: 'expired', store: 'ThreeMethodStore' }])
+  t.equal(heard.length, 1)
+})
+
+t.test('absolute-timeout: a session that has lived for long enough', async t => {
+  const store = new MemoryStore()
+  const visitor = await open(t, { store, absoluteTimeout: MINUTE })
+  await visitor.get('/login')
+  const [record] = store.store.values() as any
+  Object.assign(record.cookie, { createdAt: Date.now() - MINUTE, expires: null })
+  const heard = hearSecurity(t)
+  await visitor.get('/whoami')
+  t.match(heard, [{ reason: 'absolute-timeout' }])
+  t.equal(heard.length, 1)
+})
+
+t.test('gone: a change, or a touch, of a session that another request has ended', async t => {
+  for (const [url, store] of [['/slow-visit', new MemoryStore()], ['/slow', new MemoryStore()], ['/slow-visit', new ThreeMethodStore()]] as const) {
+    const gate = new Gate()
+    const visitor = await open(t, { store, cookie: { maxAge: MINUTE } }, app => {
+      app.get('/slow', async () => { await gate.pass() })
+      app.get('/slow-visit', async request => {
+        session(request).visits = 1
+        await gate.pass()
+      })
+    })
+    await visitor.get('/login')
+    const slow = visitor.get(url)
+    await gate.holds(1)
+    await visitor.get('/logout')
+    const heard = hearSecurity(t)
+    gate.open()
+    await slow
+    t.match(heard, [{ reason: 'gone' }], `${url} on ${store.constructor.name}`)
+    t.equal(heard.length, 1)
+  }
+})
+
+t.test('duplicate-cookie: more than one cookie by the name of the session', async t => {
+  const visitor = await open(t, {})
+  await visitor.get('/login')
+  const value = visitor.cookies.get('sessionId') as string
+  const heard = hearSecurity(t)
+  const response = await new Visitor(visitor.app).get('/whoami', { headers: { cookie: `sessionId=tossed; sessionId=${value}` } })
+  t.equal(response.body, 'max')
+  t.match(heard, [
+    { reason: 'duplicate-cookie', fingerprint: fingerprintOf('tossed') },
+    { reason: 'bad-signature', fingerprint: fingerprintOf('tossed') }
+  ])
+  t.equal(heard.length, 2)
+})
+
+t.test('store-timeout: a store that does not answer in time', async t => {
+  for (const method of ['get', 'update', 'destroy'] as const) {
+    const store = new WatchedStore()
+    const visitor = await open(t, { store: store.store, storeTimeout: 20 })
+    await visitor.get('/login')
+    const [sessionId] = store.memory.store.keys()
+    store.memory[method] = () => {}
+    const heard = hearSecurity(t)
+    const response = await visitor.get(method === 'destroy' ? '/logout' : '/visit')
+    t.equal(response.statusCode, 503)
+    t.match(heard, [{ reason: 'store-timeout', store: 'MemoryStore', fingerprint: fingerprintOf(sessionId as string) }], method)
+    t.equal(heard.length, 1)
+    t.ok((heard[0] as SecurityMessage).duration >= 10, 'and says how long it took')
+  }
+})
+
+t.test('what is in order is no matter of security', async t => {
+  const heard = hearSecurity(t)
+  const visitor = await open(t, { cookie: { maxAge: MINUTE } })
+  for (const url of ['/whoami', '/login', '/visit', '/whoami', '/renew-as', '/renew', '/login', '/logout']) await visitor.get(url)
+  await visitor.app.loadSession('theme=dark')
+  await visitor.app.loadSession('')
+  await visitor.app.loadSession(undefined)
+  await visitor.app.decryptSession('', {})
+  t.same(heard, [])
+})
+
+t.test('each message says which session, which store, and how long it took', async t => {
+  class TeamStore extends MemoryStore {}
+  const visitor = await open(t, {}, app => {
+    app.register(fastifySession, {
+      secret: SECRET, sessionName: 'adminSession', cookieName: 'adminId', cookie: { secure: false }, store: new TeamStore()
+    })
+  })
+  const heard = hearSecurity(t)
+  await visitor.get('/whoami', { headers: { cookie: 'sessionId=a.b; adminId=c.d' } })
+  t.same(heard.map(({ session, store }) => [session, store]), [['session', 'MemoryStore'], ['adminSession', 'TeamStore']])
+  for (const { duration, ...others } of heard) {
+    t.ok(duration >= 0 && duration < MINUTE)
+    t.same(Object.keys(others), ['reason', 'session', 'store', 'fingerprint'])
+  }
+})
+
+t.test('a store that is no instance of a class has a name as well', async t => {
+  const { get, set, destroy } = new ThreeMethodStore()
+  const records = new Map()
+  const plain = { records, get, set, destroy }
+  for (const store of [plain, Object.assign(Object.create(null), plain)]) {
+    const visitor = await open(t, { store })
+    const heard = hearSecurity(t)
+    await visitor.get('/whoami', { headers: { cookie: 'sessionId=forged.signature' } })
+    t.match(heard, [{ store: 'Object' }])
+  }
+})
+
+// --- The tracing channels
+
+t.test('load, commit and destroy are traced, step by step', async t => {
+  const visitor = await open(t, { cookie: { maxAge: MINUTE } })
+  const heard = hearTraces(t)
+  const stepsFor = async (url: string): Promise<string[]> => {
+    heard.length = 0
+    await visitor.get(url)
+    return stepsOf(heard)
+  }
+  // A store that answers at once, so the end of the call comes after the answer, as with Node's own traceCallback.
+  const traced = (...operations: Operation[]): string[] =>
+    operations.flatMap(operation => [`${operation} start`, `${operation} asyncStart`, `${operation} asyncEnd`, `${operation} end`])
+
+  t.same(await stepsFor('/whoami'), [], 'nothing to load, nothing to save')
+  t.same(await stepsFor('/login'), traced('commit'), 'created')
+  t.same((await stepsFor('/whoami')).filter(step => step.endsWith('start')), ['load start', 'commit start'], 'touched')
+  t.same((await stepsFor('/visit')).filter(step => step.endsWith('start')), ['load start', 'commit start'], 'changed')
+  t.same((await stepsFor('/renew')).filter(step => step.endsWith('start')), ['load start', 'destroy start', 'commit start'])
+  t.same((await stepsFor('/renew-as')).filter(step => step.endsWith('start')), ['load start', 'destroy start', 'commit start'])
+  t.same((await stepsFor('/logout')).filter(step => step.endsWith('start')), ['load start', 'destroy start'])
+})
+
+t.test('behind a store that answers later, the call ends before its answer comes', async t => {
+  const visitor = await open(t, { store: new ThreeMethodStore(), rolling: false })
+  await visitor.get('/login')
+  const heard = hearTraces(t)
+  await visitor.get('/whoami')
+  t.same(stepsOf(heard), ['load start', 'load end', 'load asyncStart', 'load asyncEnd'])
+  heard.length = 0
+  await visitor.get('/renew-as')
+  for (const operation of ['load', 'destroy', 'commit']) {
+    t.same(heard.filter(step => step.operation === operation).map(({ step }) => step), ['start', 'end', 'asyncStart', 'asyncEnd'])
+  }
+})
+
+t.test('each step of an operation gets the same message, which says more in the end', async t => {
+  const store = new ThreeMethodStore()
+  const visitor = await open(t, { store, rolling: false })
+  await visitor.get('/login')
+  const [sessionId] = store.records.keys()
+  const heard = hearTraces(t)
+  await visitor.get('/whoami')
+  const [start, end, asyncStart, asyncEnd] = heard as [Step, Step, Step, Step]
+  for (const { message } of heard) t.equal(message, start.message)
+  t.same([start.duration, end.duration], [undefined, undefined])
+  t.ok(asyncStart.duration as number >= 0)
+  t.equal(asyncEnd.duration, asyncStart.duration)
+  const { duration, ...others } = start.message
+  t.same(others, { session: 'session', store: 'ThreeMethodStore', fingerprint: fingerprintOf(sessionId as string) })
+})
+
+t.test("where the store fails, the store's error is told", async t => {
+  const watched = new WatchedStore()
+  const visitor = await open(t, { store: watched.store })
+  await visitor.get('/login')
+  watched.isAway = true
+  const heard = hearTraces(t)
+  await visitor.get('/whoami')
+  t.same(stepsOf(heard), ['load start', 'load error', 'load asyncStart', 'load asyncEnd', 'load end'])
+  t.equal((heard[1] as Step).message.error?.message, AWAY)
+})
+
+t.test('an operation that is begun is ended, whatever its callback throws', async t => {
+  const visitor = await open(t, {})
+  const { session } = await visitor.app.createSession()
+  const heard = hearTraces(t)
+  t.throws(() => session.save(() => { throw new Error('of the application') }), { message: 'of the application' })
+  t.same(stepsOf(heard), ['commit start', 'commit asyncStart', 'commit asyncEnd', 'commit end'])
+})
+
+t.test('what is bound to the start reaches the store, what is bound to the answer the handler', async t => {
+  const spans = new AsyncLocalStorage<TraceMessage>()
+  const tracing = tracingChannel<TraceMessage, TraceMessage>('@fastify/session:load')
+  const atStore: unknown[] = []
+  const store = new ThreeMethodStore()
+  const { get } = store
+  store.get = (...args) => {
+    atStore.push(spans.getStore()?.session)
+    Reflect.apply(get, store, args)
+  }
+  const visitor = await open(t, { store }, app => {
+    app.get('/span', async () => spans.getStore()?.store)
+  })
+  await visitor.get('/login')
+  tracing.start.bindStore(spans)
+  tracing.asyncStart.bindStore(spans)
+  t.teardown(() => {
+    tracing.start.unbindStore(spans)
+    tracing.asyncStart.unbindStore(spans)
+  })
+  t.equal((await visitor.get('/span')).body, 'ThreeMethodStore')
+  t.same(atStore, ['session', 'session'].slice(0, atStore.length))
+  t.ok(atStore.length > 0)
+})
+
+t.test('who listens to one step only hears it', async t => {
+  const visitor = await open(t, {})
+  for (const step of ['start', 'end', 'asyncStart', 'asyncEnd'] as const) {
+    let heard = 0
+    const tracing = tracingChannel('@fastify/session:commit')[step]
+    const hear = (): void => { heard++ }
+    tracing.subscribe(hear)
+    await visitor.get('/login')
+    tracing.unsubscribe(hear)
+    t.ok(heard > 0, step)
+  }
+  let failed = 0
+  const { error } = tracingChannel('@fastify/session:load')
+  const hear = (): void => { failed++ }
+  error.subscribe(hear)
+  const watched = new WatchedStore()
+  const other = await open(t, { store: watched.store })
+  await other.get('/login')
+  watched.isAway = true
+  await other.get('/whoami')
+  error.unsubscribe(hear)
+  t.equal(failed, 1)
+})
+
+// --- What is never told
+
+t.test('the fingerprint is stable, differs by session, and is no part of the id', async t => {
+  const store = new MemoryStore()
+  const visitor = await open(t, { store, rolling: false })
+  const other = new Visitor(visitor.app)
+  await visitor.get('/login')
+  await other.get('/login')
+  const heard = hearTraces(t)
+  for (const who of [visitor, visitor, other]) await who.get('/whoami')
+  const fingerprints = heard.filter(({ step }) => step === 'start').map(({ message }) => message.fingerprint)
+  t.equal(fingerprints[0], fingerprints[1])
+  t.not(fingerprints[0], fingerprints[2])
+  for (const fingerprint of fingerprints) {
+    t.match(fingerprint, /^[\w-]{16}$/)
+    for (const sessionId of store.store.keys()) t.notOk(sessionId.includes(fingerprint))
+  }
+})
+
+t.test('no message holds an id, a cookie, a secret or data, however deep one looks', async t => {
+  const everything: unknown[] = []
+  const secrets = new Set([SECRET, PASSWORD, 'forged.signature'])
+  const security = hearSecurity(t)
+  const traces = hearTraces(t)
+  const watched = new WatchedStore()
+  for (const [store, storeTimeout] of [[watched.store, 20], [new ThreeMethodStore(), 1000]] as const) {
+    const visitor = await open(t, { store, storeTimeout, absoluteTimeout: 10 * MINUTE, cookie: { maxAge: MINUTE } })
+    const noteSecrets = (): void => {
+      for (const value of visitor.cookies.values()) for (const secret of [value, ...value.split('.')]) secrets.add(secret)
+    }
+    await visitor.get('/whoami', { headers: { cookie: 'sessionId=forged.signature' } })
+    for (const url of ['/login', '/visit', '/whoami', '/renew-as', '/whoami', '/logout', '/login', '/renew', '/login']) {
+      await visitor.get(url)
+      noteSecrets()
+    }
+    const value = visitor.cookies.get('sessionId') as string
+    await visitor.get('/whoami', { headers: { cookie: `sessionId=forged.signature; sessionId=${value}` } })
+    await visitor.get('/logout')
+    await visitor.get('/whoami', { headers: { cookie: `sessionId=${value}` } })
+    await visitor.get('/login')
+    noteSecrets()
+    if (store === watched.store) {
+      watched.isAway = true
+      await visitor.get('/whoami')
+      watched.isAway = false
+      watched.memory.get = () => {}
+      await visitor.get('/whoami')
+    }
+  }
+  everything.push(...security, ...traces.map(({ message }) => message))
+  t.same([...new Set(security.map(({ reason }) => reason))].sort(), ['bad-signature', 'duplicate-cookie', 'store-timeout', 'unknown-id'])
+  t.ok(traces.some(({ step }) => step === 'error'))
+  t.ok(secrets.size > 10, 'there is something to look for')
+  const text = inspect(everything, { depth: Infinity, showHidden: true, maxArrayLength: Infinity, maxStringLength: Infinity, getters: true })
+  for (const secret of secrets) t.notOk(text.includes(secret), 'not told')
+})
+
+t.test('without a subscriber nothing is computed', async t => {
+  const { createHash } = crypto
+  const { now } = performance
+  let computed = 0
+  crypto.createHash = (...args: any[]) => {
+    computed++
+    return Reflect.apply(createHash, crypto, args)
+  }
+  t.teardown(() => { crypto.createHash = createHash })
+  const visitor = await open(t, { cookie: { maxAge: MINUTE } })
+  const urls = ['/login', '/visit', '/whoami', '/renew-as', '/logout', '/whoami']
+  const asked: string[] = []
+  performance.now = () => {
+    const caller = new Error('asked').stack?.split('\n')[2] ?? ''
+    if (caller.includes('diagnostics')) asked.push(caller)
+    return now.call(performance)
+  }
+  t.teardown(() => { performance.now = now })
+
+  const visit = async (): Promise<void> => {
+    for (const url of urls) await visitor.get(url)
+    await visitor.get('/whoami', { headers: { cookie: 'sessionId=forged.signature' } })
+  }
+  await visit()
+  t.equal(computed, 0, 'no fingerprint')
+  t.same(asked, [], 'no time')
+
+  hearSecurity(t)
+  await visit()
+  t.ok(computed > 0, 'and with one, both')
+  t.ok(asked.length > 0)
+})

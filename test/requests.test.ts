@@ -1,0 +1,748 @@
+/** What a route, a request and the caches in between have to say about the session. */
+import fastifyCookie from '@fastify/cookie'
+import Fastify, { type FastifyRequest, type LightMyRequestResponse } from 'fastify'
+import t, { type Test } from 'tap'
+import fastifySession from '../src/index'
+import { build, SECRET, setCookies, Visitor, type Routes, type SessionOptions } from './helpers'
+import { AWAY, WatchedStore } from './watched-store'
+
+const HOUR = 3_600_000
+
+const session = (request: FastifyRequest): any => request.session
+
+const routes: Routes = app => {
+  app.get('/login', async request => { session(request).user = 'max' })
+  app.get('/whoami', async request => session(request).user ?? 'nobody')
+  app.get('/logout', async request => { await session(request).destroy() })
+  app.get('/unused', async () => 'no session needed')
+}
+
+interface Site {
+  visitor: Visitor
+  watched: WatchedStore
+  /** Another visitor of the same app. */
+  another: () => Visitor
+}
+
+async function open (t: Test, options: SessionOptions, more: Routes = () => {}, server = {}): Promise<Site> {
+  const watched = new WatchedStore()
+  const app = await build({ store: watched.store, ...options }, app => {
+    routes(app)
+    more(app)
+  }, server)
+  t.teardown(() => app.close())
+  return { visitor: new Visitor(app), watched, another: () => new Visitor(app) }
+}
+
+/** What a response that failed says. */
+function problem (response: LightMyRequestResponse): object {
+  return response.json()
+}
+
+// --- Per route
+
+t.test('config: { session: false }', async t => {
+  const more: Routes = app => {
+    app.get('/health', { config: { session: false } }, async request => {
+      const found = JSON.stringify(request.session)
+      session(request).user = 'eva'
+      return found
+    })
+  }
+
+  t.test('no store call, no session, no cookie', async t => {
+    const { visitor, watched } = await open(t, {}, more)
+    for (const method of ['GET', 'HEAD'] as const) {
+      const calls = await watched.callsDuring(async () => {
+        t.same(setCookies(await visitor.get('/health', { method })), [], 'a stranger')
+      })
+      t.same(calls, [])
+    }
+
+    await visitor.get('/login')
+    const calls = await watched.callsDuring(async () => {
+      const response = await visitor.get('/health')
+      t.equal(response.body, '{}', 'somebody who is logged in')
+      t.same(setCookies(response), [])
+    })
+    t.same(calls, [])
+    t.equal((await visitor.get('/whoami')).body, 'max', 'is so afterwards')
+  })
+
+  t.test('what one visitor writes there is not seen by the next', async t => {
+    const { visitor, another } = await open(t, {}, more)
+    await visitor.get('/health')
+    t.equal((await another().get('/health')).body, '{}')
+  })
+
+  t.test('nor outside of the path of the cookie, nor by an error handler', async t => {
+    const { visitor, watched, another } = await open(t, { cookie: { path: '/app' } }, app => {
+      app.get('/outside', async request => {
+        const found = JSON.stringify(request.session)
+        session(request).user = 'eva'
+        return found
+      })
+      app.get('/app', async () => 'hello')
+      app.setErrorHandler(async (_error, request) => {
+        const found = JSON.stringify(request.session)
+        session(request).user = 'eva'
+        return found
+      })
+    })
+    await visitor.get('/outside')
+    t.equal((await another().get('/outside')).body, '{}')
+
+    await visitor.get('/app')
+    watched.isAway = true
+    t.equal((await visitor.get('/app')).body, '{}')
+    t.equal((await visitor.get('/app')).body, '{}')
+  })
+})
+
+t.test('config: { session: { rolling: false } }: polling does not keep a session alive', async t => {
+  const { visitor, watched } = await open(t, { cookie: { maxAge: HOUR } }, app => {
+    app.get('/poll', { config: { session: { rolling: false } } }, async request => session(request).user ?? 'nobody')
+    app.get('/poll/seen', { config: { session: { rolling: false } } }, async request => { session(request).seen = true })
+  })
+  await visitor.get('/login')
+  t.same(await watched.callsDuring(async () => {
+    const response = await visitor.get('/poll')
+    t.equal(response.body, 'max')
+    t.same(setCookies(response), [])
+  }), ['get'])
+  t.same(await watched.callsDuring(async () => {
+    t.equal(setCookies(await visitor.get('/poll/seen')).length, 1, 'a change is one')
+  }), ['get', 'update'])
+  t.same(await watched.callsDuring(() => visitor.get('/whoami')), ['get', 'touch'], 'other routes do')
+})
+
+t.test('config: { session: { rolling: true } } keeps one alive where the others do not', async t => {
+  const { visitor, watched } = await open(t, { rolling: false, cookie: { maxAge: HOUR } }, app => {
+    app.get('/alive', { config: { session: { rolling: true } } }, async request => session(request).user)
+  })
+  await visitor.get('/login')
+  t.same(await watched.callsDuring(() => visitor.get('/whoami')), ['get'])
+  t.same(await watched.callsDuring(async () => {
+    t.equal(setCookies(await visitor.get('/alive')).length, 1)
+  }), ['get', 'touch'])
+})
+
+t.test('config: { session: { saveUninitialized } } counts for its route', async t => {
+  const more: Routes = app => {
+    app.get('/assets', { config: { session: { saveUninitialized: false } } }, async () => 'an image')
+    app.get('/assets/count', { config: { session: { saveUninitialized: false } } }, async request => { session(request).n = 1 })
+    app.get('/enter', { config: { session: { saveUninitialized: true } } }, async () => 'welcome')
+  }
+
+  t.test('false, where the others save', async t => {
+    const { visitor, watched, another } = await open(t, {}, more)
+    t.same(setCookies(await visitor.get('/assets')), [])
+    t.equal(watched.size, 0)
+    t.equal(setCookies(await visitor.get('/assets/count')).length, 1, 'data are saved')
+    t.equal(setCookies(await another().get('/unused')).length, 1, 'and elsewhere each visitor')
+  })
+
+  t.test('true, where the others do not', async t => {
+    const { visitor, watched } = await open(t, { saveUninitialized: false }, more)
+    t.same(setCookies(await visitor.get('/unused')), [])
+    t.equal(setCookies(await visitor.get('/enter')).length, 1)
+    t.equal(watched.size, 1)
+  })
+
+  t.test('before a function that decides for all', async t => {
+    const { visitor } = await open(t, { saveUninitialized: () => { throw new Error('not asked') } }, more)
+    t.same(setCookies(await visitor.get('/assets')), [])
+    t.equal(setCookies(await visitor.get('/enter')).length, 1)
+  })
+})
+
+t.test('a route that says nothing, or nothing new, is as all others', async t => {
+  for (const config of [undefined, {}, { session: undefined }, { session: {} }, { session: true as any }, { session: null as any }]) {
+    const { visitor } = await open(t, {}, app => { app.get('/', { config }, async request => typeof request.session.save) })
+    const response = await visitor.get('/')
+    t.equal(response.body, 'function')
+    t.equal(setCookies(response).length, 1)
+    t.equal(setCookies(await visitor.get('/there is no such route')).length, 1, 'a 404 as well')
+  }
+})
+
+// --- Before there is something to save
+
+t.test('a request without a cookie never calls the store before it has something to save', async t => {
+  const { visitor, watched } = await open(t, { saveUninitialized: false })
+  t.same(await watched.callsDuring(() => visitor.get('/whoami')), [])
+  t.same(await watched.callsDuring(() => visitor.get('/logout')), [])
+  const headers = { cookie: 'sessionId=forged.signature; other=1' }
+  t.same(await watched.callsDuring(() => visitor.get('/whoami', { headers })), [], 'nor one with a forged cookie')
+  t.same(await watched.callsDuring(() => visitor.get('/login')), ['set'])
+})
+
+t.test('a CORS preflight (OPTIONS) never creates a session', async t => {
+  const { visitor, watched } = await open(t, { saveUninitialized: true }, app => {
+    app.options('/', async request => {
+      session(request).asked = true
+      return 'ok'
+    })
+  })
+  const response = await visitor.get('/', { method: 'OPTIONS' })
+  t.equal(response.body, 'ok')
+  t.same(setCookies(response), [])
+  t.same(watched.calls, [])
+
+  await visitor.get('/login')
+  const [cookie] = setCookies(await visitor.get('/', { method: 'OPTIONS' }))
+  t.match(cookie, 'sessionId=', 'one that is there goes on')
+  t.match([...watched.memory.store.values()], [{ user: 'max', asked: true }])
+})
+
+// --- From the request
+
+t.test('cookie may be a function of the request', async t => {
+  t.test('a domain per tenant, also where the cookie is cleared', async t => {
+    const cookie: SessionOptions['cookie'] = request => ({ domain: request?.hostname, path: '/app', secure: false })
+    const { another } = await open(t, { cookie }, app => {
+      app.get('/app/login', async request => { session(request).user = 'max' })
+      app.get('/app/logout', async request => { await session(request).destroy() })
+    })
+    for (const host of ['a.example', 'b.example']) {
+      const visitor = another()
+      const headers = { host }
+      t.match(setCookies(await visitor.get('/app/login', { headers })), [`Domain=${host}; Path=/app; HttpOnly`])
+      t.same(setCookies(await visitor.get('/app/logout', { headers })),
+        [`sessionId=; Max-Age=0; Domain=${host}; Path=/app; Expires=Thu, 01 Jan 1970 00:00:00 GMT; SameSite=Lax`])
+    }
+    t.same(setCookies(await another().get('/login')), [], 'and its path decides where there is a session')
+  })
+
+  t.test('secure by a header of the proxy, whatever Fastify takes the request for', async t => {
+    const cookie: SessionOptions['cookie'] = request => ({ secure: request?.headers['cloudfront-forwarded-proto'] === 'https' })
+    const { visitor, watched, another } = await open(t, { cookie })
+    const headers = { 'cloudfront-forwarded-proto': 'https' }
+    t.match(setCookies(await visitor.get('/login', { headers })), ['; Secure'])
+    t.equal(watched.size, 1)
+    t.match(setCookies(await visitor.get('/whoami', { headers })), ['; Secure'])
+    t.match(setCookies(await visitor.get('/logout', { headers })), ['Max-Age=0; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Secure'])
+    const [plain] = setCookies(await another().get('/login'))
+    t.notMatch(plain, 'Secure')
+  })
+
+  t.test('where it says nothing, the cookie goes over https only', async t => {
+    const { visitor, watched } = await open(t, { cookie: () => ({}) }, undefined, { trustProxy: true })
+    t.same(setCookies(await visitor.get('/login')), [])
+    t.equal(watched.size, 0)
+    t.match(setCookies(await visitor.get('/login', { headers: { 'x-forwarded-proto': 'https' } })), ['; Secure'])
+  })
+
+  t.test('what a handler sets by options() goes on top of it', async t => {
+    const { visitor } = await open(t, { cookie: () => ({ secure: false, domain: 'a.example' }) }, app => {
+      app.get('/', async request => { session(request).options({ domain: 'b.example', maxAge: HOUR }) })
+    })
+    t.match(setCookies(await visitor.get('/')), ['Domain=b.example'])
+  })
+
+  t.test('it is asked once for each request, with the request, and not where a route wants no session', async t => {
+    const asked: Array<string | undefined> = []
+    const cookie: SessionOptions['cookie'] = request => {
+      asked.push(request?.url)
+      return { secure: false }
+    }
+    const { visitor } = await open(t, { cookie }, app => {
+      app.get('/health', { config: { session: false } }, async () => 'ok')
+      app.get('/renew', async request => {
+        await session(request).regenerate()
+        await session(request).reload()
+      })
+    })
+    await visitor.get('/login')
+    await visitor.get('/health')
+    await visitor.get('/renew')
+    t.same(asked, ['/login', '/renew'])
+  })
+
+  t.test('one that fails is a 500, and the next request works', async t => {
+    const COOKIE = 'FST_ERR_SESSION_COOKIE'
+    const OPTION = 'FST_ERR_SESSION_OPTION'
+    const faults: Array<[string, () => any, object]> = [
+      ['throws', () => { throw new Error('no such tenant') }, { message: 'no such tenant' }],
+      ['gives nothing', () => undefined, { code: COOKIE }],
+      ['gives null', () => null, { code: COOKIE }],
+      ['gives a string', () => 'sessionId=1', { code: COOKIE }],
+      ['gives a function', () => () => ({}), { code: COOKIE }],
+      ['gives a promise', async () => ({ secure: false }), { code: OPTION, message: /cookie must answer at once/ }],
+      ['gives a promise that rejects', async () => { throw new Error('unheard') }, { code: OPTION }],
+      ['gives a lifetime that is none', () => ({ maxAge: '1h' }), { code: COOKIE, message: /maxAge/ }],
+      ['gives a date that is none', () => ({ expires: new Date(NaN) }), { code: COOKIE, message: /expires/ }],
+      ['gives a path that is none', () => ({ path: 5 }), { code: COOKIE, message: /path/ }],
+      ['gives a path that injects', () => ({ path: '/; Domain=evil.example' }), { code: COOKIE, message: /path/ }],
+      ['gives a domain that injects', () => ({ domain: 'a\r\nSet-Cookie: b=c' }), { code: COOKIE, message: /domain/ }],
+      ['gives a sameSite that is none', () => ({ sameSite: 'sometimes' }), { code: COOKIE }],
+      ['gives a priority that is none', () => ({ priority: 'highest' }), { code: COOKIE }]
+    ]
+    for (const [name, fault, expected] of faults) {
+      await t.test(name, async t => {
+        let isBroken = false
+        const { visitor, watched } = await open(t, { cookie: () => isBroken ? fault() : { secure: false } })
+        await visitor.get('/login')
+        isBroken = true
+        t.same(await watched.callsDuring(async () => {
+          const response = await visitor.get('/whoami')
+          t.equal(response.statusCode, 500)
+          t.match(problem(response), expected)
+          t.same(setCookies(response), [])
+        }), [])
+        isBroken = false
+        t.equal((await visitor.get('/whoami')).body, 'max')
+      })
+    }
+  })
+
+  t.test('anything else is refused at registration', async t => {
+    for (const cookie of [null, 'secure', 5, true] as any[]) {
+      const app = Fastify()
+      app.register(fastifyCookie)
+      app.register(fastifySession, { secret: SECRET, cookie })
+      await t.rejects(async () => await app.ready(), { code: 'FST_ERR_SESSION_OPTION', message: /cookie must be an object or a function/ })
+    }
+  })
+})
+
+t.test('idGenerator may be async', async t => {
+  let count = 0
+  const idGenerator = async (): Promise<string> => {
+    await new Promise(resolve => setImmediate(resolve))
+    return `id number ${++count}`
+  }
+
+  t.test('its ids are used, by regenerate() too', async t => {
+    const { visitor, watched } = await open(t, { idGenerator }, app => {
+      app.get('/renew', async request => {
+        const before = session(request).sessionId
+        await session(request).regenerate(['user'])
+        return `${before}, ${session(request).sessionId as string}`
+      })
+      app.get('/renew-callback', (request, reply) => {
+        request.session.regenerate(['user'], error => { reply.send(error ?? session(request).sessionId) })
+      })
+    })
+    count = 0
+    await visitor.get('/login')
+    t.same([...watched.memory.store.keys()], ['id number 1'])
+    t.equal((await visitor.get('/renew')).body, 'id number 1, id number 2')
+    t.equal((await visitor.get('/renew-callback')).body, 'id number 3')
+    t.equal((await visitor.get('/whoami')).body, 'max')
+    t.same([...watched.memory.store.keys()], ['id number 3'])
+  })
+
+  t.test('it runs for requests without a session only', async t => {
+    const { visitor } = await open(t, { idGenerator })
+    await visitor.get('/login')
+    count = 0
+    await visitor.get('/whoami')
+    t.equal(count, 0)
+    await visitor.get('/whoami', { headers: { cookie: 'sessionId=forged.signature' } })
+    t.equal(count, 1)
+  })
+
+  t.test('request.session is still the old one while it runs for regenerate()', async t => {
+    const seen: unknown[] = []
+    const { visitor } = await open(t, {
+      async idGenerator (request) {
+        await new Promise(resolve => setImmediate(resolve))
+        seen.push(request && session(request)?.user)
+        return `id ${seen.length}`
+      }
+    }, app => {
+      app.get('/renew', async request => {
+        const before = request.session
+        const renewed = session(request).regenerate()
+        t.equal(request.session, before)
+        await renewed
+        t.not(request.session, before)
+        t.equal(session(request).user, undefined)
+      })
+    })
+    await visitor.get('/login')
+    await visitor.get('/renew')
+    t.same(seen, [undefined, 'max'])
+  })
+
+  t.test('decryptSession waits for it', async t => {
+    const { visitor } = await open(t, { idGenerator: async () => 'an id from afar' })
+    const request: any = {}
+    await visitor.app.decryptSession('forged', request)
+    t.equal(request.session.sessionId, 'an id from afar')
+    await new Promise<void>(resolve => visitor.app.decryptSession(undefined, request, resolve))
+    t.equal(request.session.sessionId, 'an id from afar')
+  })
+
+  t.test('one that fails is a 500, and the next request works', async t => {
+    const faults: Array<[string, () => any, object]> = [
+      ['rejects', async () => { throw new Error('no entropy') }, { message: 'no entropy' }],
+      ['gives nothing', async () => undefined, { code: 'FST_ERR_SESSION_ID' }],
+      ['gives an empty string', async () => '', { code: 'FST_ERR_SESSION_ID' }],
+      ['gives a number', async () => 5, { code: 'FST_ERR_SESSION_ID' }]
+    ]
+    for (const [name, fault, expected] of faults) {
+      await t.test(name, async t => {
+        let isBroken = false
+        const { visitor, watched, another } = await open(t, { idGenerator: async () => isBroken ? await fault() : `id ${Math.random()}` }, app => {
+          app.get('/renew', async request => { await session(request).regenerate() })
+        })
+        await visitor.get('/login')
+        isBroken = true
+        for (const response of [await another().get('/login'), await visitor.get('/renew')]) {
+          t.equal(response.statusCode, 500)
+          t.match(problem(response), expected)
+        }
+        t.equal(watched.size, 1, 'nothing was saved')
+        isBroken = false
+        t.equal((await visitor.get('/whoami')).body, 'max', 'the old session goes on')
+        t.equal((await another().get('/login')).statusCode, 200)
+      })
+    }
+  })
+
+  t.test('one that gives a promise without being declared async is refused by a clear error', async t => {
+    for (const idGenerator of [() => Promise.resolve('id'), () => Promise.reject(new Error('unheard'))]) {
+      const { visitor } = await open(t, { idGenerator })
+      const response = await visitor.get('/login')
+      t.equal(response.statusCode, 500)
+      t.match(problem(response), { code: 'FST_ERR_SESSION_ID', message: /declared async/ })
+    }
+  })
+})
+
+t.test('saveUninitialized may be a function of the request', async t => {
+  t.test('each visitor is asked about anew', async t => {
+    const { visitor, another } = await open(t, { saveUninitialized: request => request.headers['x-consent'] === 'yes' })
+    t.same(setCookies(await visitor.get('/unused')), [])
+    t.equal(setCookies(await visitor.get('/unused', { headers: { 'x-consent': 'yes' } })).length, 1)
+    t.equal(setCookies(await another().get('/login')).length, 1, 'data are saved anyway')
+  })
+
+  t.test('it is asked when the reply goes out, and only where it matters', async t => {
+    const asked: string[] = []
+    const { visitor } = await open(t, {
+      saveUninitialized (request) {
+        asked.push(request.url)
+        return (request as any).hasConsent === true
+      }
+    }, app => {
+      app.decorateRequest('hasConsent', false)
+      app.get('/agree', async request => { (request as any).hasConsent = true })
+    })
+    t.equal(setCookies(await visitor.get('/agree')).length, 1)
+    await visitor.get('/whoami')
+    await visitor.get('/login')
+    t.same(asked, ['/agree'])
+  })
+
+  t.test('one that fails is a 500, nothing is saved, and the next request works', async t => {
+    const faults: Array<[string, () => any, object]> = [
+      ['throws', () => { throw new Error('no consent service') }, { message: 'no consent service' }],
+      ['gives a promise', async () => false, { code: 'FST_ERR_SESSION_OPTION', message: /saveUninitialized must answer at once/ }],
+      ['gives a promise that rejects', async () => { throw new Error('unheard') }, { code: 'FST_ERR_SESSION_OPTION' }]
+    ]
+    for (const [name, fault, expected] of faults) {
+      await t.test(name, async t => {
+        let isBroken = true
+        const { visitor, watched } = await open(t, { saveUninitialized: () => isBroken ? fault() : true })
+        const response = await visitor.get('/unused')
+        t.equal(response.statusCode, 500)
+        t.match(problem(response), expected)
+        t.same(setCookies(response), [])
+        t.same(watched.calls, [])
+        isBroken = false
+        t.equal(setCookies(await visitor.get('/unused')).length, 1)
+      })
+    }
+  })
+})
+
+// --- Caches and proxies
+
+t.test('cacheControl: true', async t => {
+  const more: Routes = app => {
+    app.get('/public', async (_request, reply) => reply.header('cache-control', 'public, max-age=60').send('own'))
+    app.get('/raw', async (_request, reply) => {
+      reply.raw.setHeader('Cache-Control', 'private')
+      return 'own'
+    })
+    app.get('/vary/:value', async (request, reply) => {
+      const { value } = request.params as { value: string }
+      return await reply.header('vary', value.includes('+') ? value.split('+') : value).send(session(request).user ?? 'nobody')
+    })
+    app.get('/renew', async request => { await session(request).regenerate() })
+    app.get('/health', { config: { session: false } }, async () => 'ok')
+  }
+  const headersOf = (response: LightMyRequestResponse): unknown[] => [response.headers['cache-control'], response.headers.vary]
+  const openCached = (t: Test, options: SessionOptions = {}): Promise<Site> =>
+    open(t, { cacheControl: true, saveUninitialized: false, ...options }, more)
+
+  t.test('a response that sets the cookie is not to be kept', async t => {
+    const { visitor } = await openCached(t, { saveUninitialized: true })
+    t.same(headersOf(await visitor.get('/unused')), ['no-store', undefined])
+  })
+
+  t.test('one that clears it neither', async t => {
+    const { visitor, another } = await openCached(t)
+    await visitor.get('/login')
+    t.same(headersOf(await visitor.get('/logout')), ['no-store', 'Cookie'])
+    t.same(headersOf(await another().get('/unused', { headers: { cookie: 'sessionId=forged.signature' } })), ['no-store', undefined])
+  })
+
+  t.test('a Cache-Control of its own stays, however it was set', async t => {
+    const { visitor } = await openCached(t, { saveUninitialized: true })
+    t.same(headersOf(await visitor.get('/public')), ['public, max-age=60', undefined])
+    t.same(headersOf(await visitor.get('/raw')), ['private', undefined])
+  })
+
+  t.test('a response for which the session was used varies by Cookie', async t => {
+    const { visitor } = await openCached(t, { rolling: false })
+    t.same(headersOf(await visitor.get('/whoami')), [undefined, 'Cookie'], 'for strangers, too')
+    t.same(headersOf(await visitor.get('/login')), ['no-store', 'Cookie'])
+    t.same(headersOf(await visitor.get('/whoami')), [undefined, 'Cookie'])
+    t.same(headersOf(await visitor.get('/renew')), ['no-store', 'Cookie'])
+  })
+
+  t.test('one for which it was not used does not', async t => {
+    const { visitor } = await openCached(t, { cookie: { maxAge: HOUR } })
+    t.same(headersOf(await visitor.get('/unused')), [undefined, undefined])
+    await visitor.get('/login')
+    t.same(headersOf(await visitor.get('/unused')), ['no-store', undefined], 'though it is touched')
+    t.same(headersOf(await visitor.get('/health')), [undefined, undefined])
+  })
+
+  t.test('Cookie is added to what the response varies by already', async t => {
+    const { visitor } = await openCached(t)
+    const expected = {
+      Origin: 'Origin, Cookie',
+      'Accept-Encoding, Origin': 'Accept-Encoding, Origin, Cookie',
+      'Origin+Accept': 'Origin,Accept, Cookie',
+      'X-Cookie-Consent': 'X-Cookie-Consent, Cookie',
+      Cookie: 'Cookie',
+      'Origin, cookie': 'Origin, cookie',
+      '*': '*',
+      'Origin+*': 'Origin,*'
+    }
+    for (const [vary, merged] of Object.entries(expected)) {
+      const response = await visitor.get(`/vary/${encodeURIComponent(vary)}`)
+      t.same(response.headers.vary?.toString(), merged, vary)
+    }
+  })
+
+  t.test('without it, no header is touched', async t => {
+    for (const cacheControl of [undefined, false]) {
+      const { visitor } = await openCached(t, { cacheControl })
+      for (const url of ['/login', '/whoami', '/logout']) t.same(headersOf(await visitor.get(url)), [undefined, undefined])
+    }
+  })
+})
+
+// --- When the store is away
+
+t.test('onStoreError', async t => {
+  const more: Routes = app => {
+    app.get('/which', async request => String(session(request).isAnonymous))
+    app.get('/change', async request => {
+      session(request).user = 'eva'
+      session(request).cart = ['apple']
+      return Object.keys(session(request))
+    })
+    app.get('/cart', async request => { session(request).cart = ['apple'] })
+    app.get('/health', { config: { session: false } }, async () => 'ok')
+    app.get('/save', async request => { await session(request).save() })
+    app.get('/save-callback', (request, reply) => { session(request).save((error: Error) => { reply.send(error) }) })
+    app.get('/renew', async request => {
+      await session(request).regenerate()
+      session(request).user = 'max again'
+    })
+    app.get('/reload', async request => {
+      const anonymous = request.session
+      await session(request).reload().catch((error: Error) => {
+        t.equal(request.session, anonymous, 'everything stays as it was')
+        throw error
+      })
+      session(request).reloaded = true
+      return [session(request).isAnonymous, session(request).user]
+    })
+    app.get('/return', async (request, reply) => {
+      watched.isAway = false
+      const { next } = request.query as { next: string }
+      return await reply.send((await Reflect.apply(session(request)[next], request.session, [])) ?? `${next} is done`)
+    })
+    app.get('/return/renew', async request => {
+      watched.isAway = false
+      await session(request).regenerate()
+      session(request).user = 'max again'
+    })
+    app.get('/return/reload', async request => {
+      watched.isAway = false
+      await session(request).reload()
+      session(request).reloaded = true
+      return [session(request).isAnonymous, session(request).user]
+    })
+  }
+  let watched: WatchedStore
+
+  /** Somebody who is logged in, while the store goes away. */
+  async function loggedIn (t: Test, options: SessionOptions): Promise<Visitor> {
+    const site = await open(t, { cookie: { maxAge: HOUR }, ...options }, more)
+    watched = site.watched
+    await site.visitor.get('/login')
+    watched.isAway = true
+    return site.visitor
+  }
+
+  /** What the store has of the session. */
+  function stored (): any[] {
+    return [...watched.memory.store.values()].map(({ cookie, ...data }: any) => data)
+  }
+
+  t.test("'fail', the default, is the store's own error", async t => {
+    for (const options of [{}, { onStoreError: 'fail' as const }]) {
+      const visitor = await loggedIn(t, options)
+      const response = await visitor.get('/whoami')
+      t.equal(response.statusCode, 500)
+      t.match(problem(response), { message: AWAY })
+      t.same(setCookies(response), [])
+      watched.isAway = false
+      t.equal((await visitor.get('/whoami')).body, 'max')
+    }
+  })
+
+  t.test("'anonymous' never means logged in, writes nothing and keeps the visitor's cookie", async t => {
+    const visitor = await loggedIn(t, { onStoreError: 'anonymous' })
+    for (const url of ['/whoami', '/unused', '/change']) {
+      t.same(await watched.callsDuring(async () => {
+        const response = await visitor.get(url)
+        t.equal(response.statusCode, 200)
+        t.not(response.body, 'max')
+        t.same(setCookies(response), [])
+      }), ['get'])
+    }
+    watched.isAway = false
+    t.same(stored(), [{ user: 'max' }])
+    t.equal((await visitor.get('/whoami')).body, 'max')
+  })
+
+  t.test("'anonymous': not even an old cookie is signed anew", async t => {
+    const [old, next] = ['an old secret with a length of 32 characters', 'a new secret with a length of 32 characters']
+    const secret = [old]
+    const visitor = await loggedIn(t, { onStoreError: 'anonymous', secret })
+    secret.unshift(next)
+    t.same(setCookies(await visitor.get('/whoami')), [])
+  })
+
+  t.test('request.session tells which it is', async t => {
+    const visitor = await loggedIn(t, { onStoreError: 'anonymous' })
+    t.equal((await visitor.get('/which')).body, 'true')
+    t.equal((await new Visitor(visitor.app).get('/whoami')).statusCode, 500, 'a new visitor still needs a store')
+    watched.isAway = false
+    t.equal((await visitor.get('/which')).body, 'false')
+    t.equal((await new Visitor(visitor.app).get('/which')).body, 'false')
+  })
+
+  t.test('isAnonymous is still a name for data of your own', async t => {
+    const { visitor } = await open(t, {}, app => {
+      app.get('/', async request => {
+        const found = session(request).isAnonymous
+        session(request).isAnonymous = 'so they say'
+        return String(found)
+      })
+    })
+    t.equal((await visitor.get('/')).body, 'false')
+    t.equal((await visitor.get('/')).body, 'so they say')
+  })
+
+  t.test("'anonymous': save() fails with the store's error, and after its return with the same", async t => {
+    const visitor = await loggedIn(t, { onStoreError: 'anonymous' })
+    for (const url of ['/save', '/save-callback', '/return?next=save']) {
+      const response = await visitor.get(url)
+      t.equal(response.statusCode, 500)
+      t.match(problem(response), { message: AWAY })
+      watched.isAway = true
+    }
+    t.same(stored(), [{ user: 'max' }])
+  })
+
+  t.test("'anonymous': destroy() ends the session where the store is back, and fails where it is not", async t => {
+    const visitor = await loggedIn(t, { onStoreError: 'anonymous' })
+    const response = await visitor.get('/logout')
+    t.match(problem(response), { message: AWAY })
+    t.same(setCookies(response), [], 'who is not logged out keeps the cookie')
+    t.match(setCookies(await visitor.get('/return?next=destroy')), ['sessionId=; Max-Age=0'])
+    t.same(stored(), [])
+  })
+
+  t.test("'anonymous': regenerate() logs in where the store is back, and fails where it is not", async t => {
+    const visitor = await loggedIn(t, { onStoreError: 'anonymous' })
+    const response = await visitor.get('/renew')
+    t.match(problem(response), { message: AWAY })
+    t.same(setCookies(response), [])
+    t.equal(setCookies(await visitor.get('/return/renew')).length, 1)
+    t.same(stored(), [{ user: 'max again' }])
+  })
+
+  t.test("'anonymous': reload() gets the session where the store is back, and fails where it is not", async t => {
+    const visitor = await loggedIn(t, { onStoreError: 'anonymous' })
+    t.match(problem(await visitor.get('/reload')), { message: AWAY })
+    t.same((await visitor.get('/return/reload')).json(), [false, 'max'])
+    t.same(stored(), [{ user: 'max', reloaded: true }])
+
+    watched.memory.clear()
+    watched.isAway = true
+    t.match(problem(await visitor.get('/return/reload')), { code: 'FST_ERR_SESSION_GONE' })
+    t.same(stored(), [], 'an id that the store does not know is not used again')
+  })
+
+  t.test("'anonymous': an expired session that can not be removed is nobody's", async t => {
+    const records = new Map<string, string>()
+    const store: any = {
+      get: (id: string, done: any) => done(null, JSON.parse(records.get(id) ?? 'null')),
+      set: (id: string, record: object, done: any) => done(null, records.set(id, JSON.stringify(record))),
+      destroy: (_id: string, done: any) => done(new Error(AWAY))
+    }
+    const { visitor } = await open(t, { onStoreError: 'anonymous', store, cookie: { maxAge: HOUR } }, more)
+    await visitor.get('/login')
+    for (const [id, json] of records) {
+      const record = JSON.parse(json)
+      record.cookie.expires = new Date(0)
+      records.set(id, JSON.stringify(record))
+    }
+    t.equal((await visitor.get('/whoami')).body, 'nobody')
+    t.equal((await visitor.get('/which')).body, 'true')
+  })
+
+  t.test('a store that does not answer in time is away, too', async t => {
+    const { visitor, watched } = await open(t, { onStoreError: 'anonymous', storeTimeout: 20 }, more)
+    await visitor.get('/login')
+    watched.memory.get = () => {}
+    t.equal((await visitor.get('/which')).body, 'true')
+  })
+
+  t.test('a route with session: false goes on either way', async t => {
+    for (const onStoreError of ['fail', 'anonymous'] as const) {
+      const visitor = await loggedIn(t, { onStoreError })
+      t.same(await watched.callsDuring(async () => { t.equal((await visitor.get('/health')).body, 'ok') }), [])
+    }
+  })
+
+  t.test('a session outside of a request fails with the store either way', async t => {
+    for (const onStoreError of ['fail', 'anonymous'] as const) {
+      const visitor = await loggedIn(t, { onStoreError })
+      const { app } = visitor
+      const request: any = {}
+      await t.rejects(app.loadSession(visitor.cookieHeader()), { message: AWAY })
+      await t.rejects(app.createSession({ user: 'max' } as object), { message: AWAY })
+      await t.rejects(app.decryptSession(visitor.cookies.get('sessionId'), request), { message: AWAY })
+      t.same(request, {})
+    }
+  })
+
+  t.test('anything else is refused at registration', async t => {
+    for (const onStoreError of ['ignore', true, null] as any[]) {
+      await t.rejects(build({ onStoreError }, () => {}), { code: 'FST_ERR_SESSION_OPTION', message: /onStoreError must be/ })
+    }
+  })
+})

@@ -1,0 +1,495 @@
+/** More than one session in an application, and sessions outside of a request. */
+import fastifyCookie, { sign } from '@fastify/cookie'
+import fc from 'fast-check'
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import t, { type Test } from 'tap'
+import fastifySession, { MemoryStore, type FastifySessionObject, type RouteSessionOptions } from '../src/index'
+import { build, SECRET, setCookies, Visitor, type SessionOptions } from './helpers'
+import { AWAY, WatchedStore } from './watched-store'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    adminSession: FastifySessionObject
+  }
+  interface FastifyInstance {
+    loadAdminSession: FastifyInstance['loadSession']
+    createAdminSession: FastifyInstance['createSession']
+    decryptAdminSession: FastifyInstance['decryptSession']
+  }
+  interface FastifyContextConfig {
+    adminSession?: false | RouteSessionOptions
+  }
+}
+
+const MINUTE = 60_000
+const ADMIN_SECRET = 'another secret with a length of 32 or more characters'
+
+const user = (request: FastifyRequest): any => request.session
+const admin = (request: FastifyRequest): any => request.adminSession
+
+/** Registers the second session; in this scope, as `fastify-plugin` makes it, or in one of its own. */
+function addAdmin (scope: FastifyInstance, options: SessionOptions = {}): void {
+  scope.register(fastifySession, {
+    secret: ADMIN_SECRET, sessionName: 'adminSession', cookieName: 'adminId', cookie: { secure: false }, ...options
+  })
+}
+
+function addRoutes (app: FastifyInstance): void {
+  app.get('/login', async request => { user(request).name = 'max' })
+  app.get('/logout', async request => { await user(request).destroy() })
+  app.get('/admin/login', async request => { admin(request).name = 'root' })
+  app.get('/admin/logout', async request => { await admin(request).destroy() })
+  app.get('/admin/renew', async request => {
+    const before = [request.session, request.adminSession]
+    await admin(request).regenerate(['name'])
+    return [request.session === before[0], request.adminSession === before[1]]
+  })
+  app.get('/both', async request => [user(request).name ?? 'nobody', admin(request).name ?? 'nobody'])
+}
+
+async function buildBoth (t: Test, options: SessionOptions = {}, adminOptions: SessionOptions = {}, more: (app: FastifyInstance) => void = () => {}): Promise<Visitor> {
+  const app = await build(options, app => {
+    addAdmin(app, adminOptions)
+    addRoutes(app)
+    more(app)
+  })
+  t.teardown(() => app.close())
+  return new Visitor(app)
+}
+
+const both = async (visitor: Visitor): Promise<string[]> => (await visitor.get('/both')).json()
+
+// --- Several sessions
+
+t.test('a second registration with another name and cookie gives a second session', async t => {
+  const visitor = await buildBoth(t)
+  const response = await visitor.get('/admin/login')
+  t.same(response.cookies.map(({ name }) => name), ['sessionId', 'adminId'])
+  t.same(await both(visitor), ['nobody', 'root'])
+  await visitor.get('/login')
+  t.same(await both(visitor), ['max', 'root'])
+})
+
+t.test('it has a store, a secret and a lifetime of its own', async t => {
+  const store = new MemoryStore()
+  const adminStore = new MemoryStore()
+  const visitor = await buildBoth(t, { store, cookie: { maxAge: 60 * MINUTE } }, { store: adminStore, cookie: { secure: false, maxAge: MINUTE } }, app => {
+    app.get('/stores', async request => [request.sessionStore === store, (request as any).adminSessionStore === adminStore])
+  })
+  t.same((await visitor.get('/stores')).json(), [true, true])
+  await visitor.get('/admin/login')
+  await visitor.get('/login')
+  t.match([...store.store.values()], [{ name: 'max', cookie: { originalMaxAge: 60 * MINUTE } }])
+  t.match([...adminStore.store.values()], [{ name: 'root', cookie: { originalMaxAge: MINUTE } }])
+  t.same([...store.store.values()].length + [...adminStore.store.values()].length, 2)
+
+  const { now } = Date
+  t.teardown(() => { Date.now = now })
+  Date.now = () => now() + 2 * MINUTE
+  const headers = { cookie: visitor.cookieHeader() }
+  t.same((await new Visitor(visitor.app).get('/both', { headers })).json(), ['max', 'nobody'])
+})
+
+t.test('it may be at home in a nested scope', async t => {
+  const app = await build({}, app => {
+    app.get('/', async request => [typeof request.session, typeof request.adminSession])
+    app.register(async scope => {
+      addAdmin(scope)
+      scope.get('/admin', async request => [typeof request.session.save, typeof request.adminSession.save])
+    })
+  })
+  const visitor = new Visitor(app)
+  t.same((await visitor.get('/admin')).json(), ['function', 'function'])
+  t.same((await visitor.get('/')).json(), ['object', 'undefined'])
+  t.same((await new Visitor(app).get('/')).cookies.map(({ name }) => name), ['sessionId'])
+})
+
+t.test('the names of its decorators follow sessionName', async t => {
+  const { app } = await buildBoth(t)
+  for (const name of ['loadSession', 'createSession', 'decryptSession', 'loadAdminSession', 'createAdminSession', 'decryptAdminSession']) {
+    t.ok(app.hasDecorator(name), name)
+  }
+  for (const name of ['session', 'sessionStore', 'adminSession', 'adminSessionStore']) t.ok(app.hasRequestDecorator(name), name)
+
+  const { cookie } = await app.createAdminSession({ name: 'root' } as object)
+  t.match(cookie, /^adminId=/)
+  t.match(await app.loadAdminSession(cookie), { name: 'root' })
+  t.equal(await app.loadSession(cookie), null)
+  const request: any = {}
+  await app.decryptAdminSession(decodeURIComponent(cookie.slice('adminId='.length)), request)
+  t.same(Object.keys(request), ['adminSession'])
+  t.equal(request.adminSession.name, 'root')
+})
+
+t.test('logging out of one leaves the other', async t => {
+  const visitor = await buildBoth(t)
+  await visitor.get('/login')
+  await visitor.get('/admin/login')
+  const cleared = (await visitor.get('/admin/logout')).cookies.filter(({ value }) => value === '')
+  t.same(cleared.map(({ name }) => name), ['adminId'])
+  t.same(await both(visitor), ['max', 'nobody'])
+
+  await visitor.get('/admin/login')
+  await visitor.get('/logout')
+  t.same(await both(visitor), ['nobody', 'root'])
+})
+
+t.test('regenerate() replaces the one that it was called on', async t => {
+  const visitor = await buildBoth(t)
+  await visitor.get('/login')
+  await visitor.get('/admin/login')
+  const { sessionId, adminId } = Object.fromEntries(visitor.cookies)
+  t.same((await visitor.get('/admin/renew')).json(), [true, false])
+  t.equal(visitor.cookies.get('sessionId'), sessionId)
+  t.not(visitor.cookies.get('adminId'), adminId)
+  t.same(await both(visitor), ['max', 'root'])
+})
+
+t.test('a route speaks of each by its name', async t => {
+  const [watched, watchedAdmin] = [new WatchedStore(), new WatchedStore()]
+  const visitor = await buildBoth(t, { store: watched.store }, { store: watchedAdmin.store }, app => {
+    app.get('/no-session', { config: { session: false } }, async request => [user(request), typeof admin(request).save])
+    app.get('/no-admin', { config: { adminSession: false } }, async request => [typeof user(request).save, admin(request)])
+  })
+  await visitor.get('/login')
+  watched.calls.length = watchedAdmin.calls.length = 0
+  t.same((await visitor.get('/no-session')).json(), [{}, 'function'])
+  t.same([watched.calls, watchedAdmin.calls], [[], ['get', 'touch']])
+  watchedAdmin.calls.length = 0
+  t.same((await visitor.get('/no-admin')).json(), ['function', {}])
+  t.same([watched.calls, watchedAdmin.calls], [['get', 'touch'], []])
+})
+
+t.test('the cookie of one is not good for the other, though they share secret and store', async t => {
+  const store = new MemoryStore()
+  const visitor = await buildBoth(t, { store, secret: SECRET, saveUninitialized: false }, { store, secret: SECRET, saveUninitialized: false })
+  await visitor.get('/login')
+  await visitor.get('/admin/login')
+  const { sessionId, adminId } = Object.fromEntries(visitor.cookies) as Record<'sessionId' | 'adminId', string>
+  const as = async (cookie: string): Promise<string[]> => (await new Visitor(visitor.app).get('/both', { headers: { cookie } })).json()
+  t.same(await as(`sessionId=${sessionId}; adminId=${adminId}`), ['max', 'root'])
+  t.same(await as(`sessionId=${adminId}; adminId=${sessionId}`), ['nobody', 'nobody'])
+  t.equal(await visitor.app.loadAdminSession(sessionId), null)
+  t.equal(await visitor.app.loadSession(adminId), null)
+})
+
+t.test('a secret of a second session can be rotated', async t => {
+  const secret = [ADMIN_SECRET]
+  const visitor = await buildBoth(t, { saveUninitialized: false }, { secret, rolling: false, saveUninitialized: false })
+  await visitor.get('/admin/login')
+  const before = visitor.cookies.get('adminId')
+  secret.unshift('a newer secret with a length of 32 characters')
+  t.same(await both(visitor), ['nobody', 'root'])
+  t.not(visitor.cookies.get('adminId'), before)
+  secret.pop()
+  t.same(await both(visitor), ['nobody', 'root'])
+})
+
+t.test('a clash is one clear error from ready()', async t => {
+  const NAME_TAKEN = 'FST_ERR_SESSION_NAME_TAKEN'
+
+  /** What ready() says of an app with a default session and this. */
+  async function problem (more: (app: FastifyInstance) => void, before: (app: FastifyInstance) => void = () => {}): Promise<any> {
+    const app = Fastify() as unknown as FastifyInstance
+    app.register(fastifyCookie)
+    before(app)
+    app.register(fastifySession, { secret: SECRET })
+    more(app)
+    return await app.ready().then(() => undefined, error => error)
+  }
+
+  await t.test('of the name, in the same scope and in a nested one', async t => {
+    const add = (scope: FastifyInstance): void => addAdmin(scope, { sessionName: 'session' })
+    for (const more of [add, (app: FastifyInstance) => { app.register(async scope => add(scope)) }]) {
+      t.match(await problem(more), { code: NAME_TAKEN, message: /^request\.session is already decorated in this scope.*another sessionName/ })
+    }
+  })
+
+  await t.test('of the cookie, in the same scope and in a nested one', async t => {
+    const add = (scope: FastifyInstance): void => addAdmin(scope, { cookieName: 'sessionId' })
+    for (const more of [add, (app: FastifyInstance) => { app.register(async scope => add(scope)) }]) {
+      t.match(await problem(more), { code: 'FST_ERR_SESSION_OPTION', message: /cookieName is taken.*'sessionId'/ })
+    }
+  })
+
+  await t.test('with what another plugin or Fastify itself has there', async t => {
+    for (const sessionName of ['body', 'id', 'cookies', 'raw', 'toString']) {
+      t.match(await problem(app => addAdmin(app, { sessionName })), { code: NAME_TAKEN, message: `request.${sessionName} ` })
+    }
+    const cases: Array<[string, (app: FastifyInstance) => void]> = [
+      ['request.session', app => app.decorateRequest('session', null as any)],
+      ['request.sessionStore', app => app.decorateRequest('sessionStore', null as any)],
+      ['fastify.loadSession', app => app.decorate('loadSession', null as any)],
+      ['fastify.createSession', app => app.decorate('createSession', null as any)],
+      ['fastify.decryptSession', app => app.decorate('decryptSession', null as any)]
+    ]
+    for (const [name, before] of cases) {
+      t.match(await problem(() => {}, app => { app.register(fp(async app => before(app))) }), { code: NAME_TAKEN, message: `${name} ` })
+    }
+  })
+
+  await t.test('is none between scopes that do not see each other', async t => {
+    const app = Fastify() as unknown as FastifyInstance
+    app.register(fastifyCookie)
+    for (const prefix of ['/a', '/b']) {
+      app.register(async scope => {
+        scope.register(fastifySession, { secret: SECRET, cookie: { secure: false } })
+        scope.get(prefix, async request => typeof request.session.save)
+      })
+    }
+    await app.ready()
+    for (const url of ['/a', '/b']) t.equal((await new Visitor(app).get(url)).body, 'function')
+  })
+
+  await t.test('a name must be a name', async t => {
+    for (const sessionName of ['', 5, null, {}] as any[]) {
+      t.match(await problem(app => addAdmin(app, { sessionName })), { code: 'FST_ERR_SESSION_OPTION', message: /sessionName must be/ })
+    }
+  })
+})
+
+// --- Outside of a request
+
+/** An app with a session of somebody who is logged in, and what carries it. */
+async function loggedIn (t: Test, options: SessionOptions = {}): Promise<{
+  app: FastifyInstance
+  visitor: Visitor
+  watched: WatchedStore
+  sessionId: string
+  signed: string
+}> {
+  const watched = new WatchedStore()
+  const app = await build({ store: watched.store, saveUninitialized: false, ...options }, app => {
+    addAdmin(app, { saveUninitialized: false })
+    addRoutes(app)
+  })
+  t.teardown(() => app.close())
+  const visitor = new Visitor(app)
+  await visitor.get('/login')
+  const [sessionId] = watched.memory.store.keys()
+  return { app, visitor, watched, sessionId: sessionId as string, signed: visitor.cookies.get('sessionId') as string }
+}
+
+t.test('loadSession gives the session of a Cookie header, a signed value or an id that can be trusted', async t => {
+  const { app, signed, sessionId } = await loggedIn(t)
+  const sources = [
+    `sessionId=${signed}`,
+    `theme=dark; sessionId=${encodeURIComponent(signed)}; other=1`,
+    `sessionId=forged.signature; sessionId=${signed}`,
+    signed,
+    { sessionId }
+  ]
+  for (const source of sources) {
+    const session = await app.loadSession(source) as any
+    t.equal(session?.name, 'max', JSON.stringify(source))
+    t.equal(session.sessionId, sessionId)
+    t.equal(session.isSaved(), true)
+    t.equal((await app.loadSession(session) as any).name, 'max', 'a session says its id')
+  }
+})
+
+t.test('loadSession takes a value with or without the prefix', async t => {
+  const { app, signed } = await loggedIn(t, { cookiePrefix: 's:' })
+  for (const source of [signed, signed.slice('s:'.length), `sessionId=${signed}`]) {
+    t.match(await app.loadSession(source), { name: 'max' }, source)
+  }
+  t.equal(await app.loadSession(`sessionId=${signed.slice('s:'.length)}`), null, 'what comes in a header is complete')
+})
+
+t.test('loadSession knows ids that have a = in them', async t => {
+  const { app, signed, sessionId } = await loggedIn(t, { idGenerator: () => 'id=with==padding=' })
+  t.equal(sessionId, 'id=with==padding=')
+  for (const source of [signed, `sessionId=${encodeURIComponent(signed)}`]) t.match(await app.loadSession(source), { name: 'max' })
+})
+
+t.test('a raw session id as a string is no proof: anybody could send it for a Cookie header', async t => {
+  const { app, sessionId } = await loggedIn(t)
+  for (const source of [sessionId, `sessionId=${sessionId}`, `sessionId=${sessionId}.`, `${sessionId}.signature`]) {
+    t.equal(await app.loadSession(source), null, source)
+  }
+})
+
+t.test('loadSession gives null where there is no such session', async t => {
+  const { app, visitor, watched, sessionId, signed } = await loggedIn(t, { cookie: { maxAge: MINUTE } })
+  await visitor.get('/admin/login')
+  const sources: Record<string, any> = {
+    nothing: undefined,
+    'an empty header': '',
+    'a header without our cookie': 'theme=dark; other=1',
+    'an empty cookie': 'sessionId=',
+    'a forged cookie': `sessionId=${sessionId}.AAAA${signed.slice(sessionId.length + 5)}`,
+    'a cookie signed with another secret': `sessionId=${sign(sessionId, ADMIN_SECRET)}`,
+    "another session's cookie": `adminId=${visitor.cookies.get('adminId') as string}`,
+    "another session's cookie by our name": `sessionId=${visitor.cookies.get('adminId') as string}`,
+    'an unknown id': { sessionId: 'unknown' },
+    'a signed unknown id': sign('unknown', SECRET),
+    'an id that is none': { sessionId: 5 },
+    'an empty id': { sessionId: '' },
+    'no id': {},
+    null: null,
+    'a number': 5,
+    'a boolean': true,
+    'an array': [signed],
+    'a function': () => signed
+  }
+  for (const [name, source] of Object.entries(sources)) {
+    watched.calls.length = 0
+    t.equal(await app.loadSession(source), null, name)
+    if (!name.includes('unknown')) t.same(watched.calls, [], `${name}: the store is not asked`)
+  }
+
+  const { now } = Date
+  t.teardown(() => { Date.now = now })
+  Date.now = () => now() + 2 * MINUTE
+  t.equal(await app.loadSession(signed), null, 'an expired session')
+  t.equal(await app.loadSession({ sessionId }), null)
+  Date.now = now
+  await visitor.get('/logout')
+  t.equal(await app.loadSession(signed), null, 'a session that was logged out')
+})
+
+t.test('loadSession gives null for a session past its absolute timeout', async t => {
+  const { app, watched, sessionId, signed } = await loggedIn(t, { absoluteTimeout: MINUTE })
+  const record: any = watched.memory.store.get(sessionId)
+  record.cookie.createdAt -= MINUTE
+  record.cookie.expires = null
+  t.equal(await app.loadSession(signed), null)
+  t.equal(watched.size, 0, 'and removes it')
+})
+
+t.test('loadSession never throws on bad input', async t => {
+  const { app, sessionId, signed } = await loggedIn(t)
+  const part = fc.constantFrom('sessionId', '=', ';', ' ', '.', '%', '%E0', ',', '"', sessionId, signed.slice(-20), '\u0000', '__proto__')
+  const header = fc.array(fc.oneof(part, fc.string()), { maxLength: 12 }).map(parts => parts.join(''))
+  const source = fc.oneof(header, fc.string({ unit: 'binary' }), fc.anything(), fc.record({ sessionId: fc.anything() }))
+  await fc.assert(fc.asyncProperty(source, async source => await app.loadSession(source as any) === null), { numRuns: 1000 })
+})
+
+t.test('what loadSession gives can be saved, touched and destroyed', async t => {
+  const { app, visitor, watched, sessionId, signed } = await loggedIn(t, { cookie: { maxAge: MINUTE } })
+  const load = async (): Promise<any> => await app.loadSession(signed)
+  const expires = (): number => (watched.memory.store.get(sessionId) as any).cookie.expires.getTime()
+
+  const session = await load()
+  session.name = 'eva'
+  t.same(await both(visitor), ['max', 'nobody'], 'not by itself')
+  await session.save()
+  t.same(await both(visitor), ['eva', 'nobody'])
+
+  const { now } = Date
+  t.teardown(() => { Date.now = now })
+  const before = expires()
+  Date.now = () => now() + MINUTE / 2
+  const touched = await load()
+  touched.touch()
+  await touched.save()
+  t.ok(expires() >= before + MINUTE / 2)
+  t.match(watched.memory.store.get(sessionId), { name: 'eva' })
+
+  const late = await load()
+  await new Promise<void>((resolve, reject) => { touched.destroy((error: unknown) => error ? reject(error) : resolve()) })
+  t.equal(watched.size, 0)
+  t.same(await both(visitor), ['nobody', 'nobody'])
+  late.name = 'back again'
+  await t.rejects(late.save(), { code: 'FST_ERR_SESSION_GONE' }, 'and stays destroyed')
+  t.equal(watched.size, 0)
+})
+
+t.test('regenerate() on it ends the old session and writes a new one', async t => {
+  const { app, watched, sessionId, signed } = await loggedIn(t)
+  const session = await app.loadSession(signed) as FastifySessionObject
+  await session.regenerate(['name'] as never)
+  t.notOk(watched.memory.store.has(sessionId))
+  t.match([...watched.memory.store.values()], [{ name: 'max' }])
+})
+
+t.test('createSession makes a test authenticated in two lines', async t => {
+  const { app, watched } = await loggedIn(t, { cookie: { secure: true } })
+  t.equal(watched.size, 0, 'over http nobody could have logged in')
+  const { cookie } = await app.createSession({ name: 'eva' } as object)
+  const response = await app.inject({ url: '/both', headers: { cookie } })
+  t.same(response.json(), ['eva', 'nobody'])
+})
+
+t.test('createSession stores the session and gives it, with the Cookie header that carries it', async t => {
+  const { app, watched } = await loggedIn(t, { cookiePrefix: 's:', cookie: { maxAge: MINUTE } })
+  watched.memory.clear()
+  const { session, cookie } = await app.createSession({ name: 'eva', cart: ['apple'] } as object) as any
+  t.match([...watched.memory.store], [[session.sessionId, { name: 'eva', cart: ['apple'], cookie: { originalMaxAge: MINUTE } }]])
+  t.equal(session.isSaved(), true)
+  t.match(cookie, /^sessionId=s/)
+  t.match(await app.loadSession(cookie), { name: 'eva' })
+  session.cart.push('pear')
+  await session.save()
+  t.match(await app.loadSession(cookie), { cart: ['apple', 'pear'] })
+})
+
+t.test('createSession without data stores an empty one', async t => {
+  const { app } = await loggedIn(t)
+  const { cookie } = await app.createSession()
+  t.same((await app.loadSession(cookie))?.data(), {})
+})
+
+t.test('createSession takes what a session takes', async t => {
+  const { app, watched } = await loggedIn(t)
+  for (const data of [{ cookie: {} }, { sessionId: 'mine' }, { save: 1 }]) {
+    await t.rejects(app.createSession(data as object), { code: 'FST_ERR_SESSION_RESERVED_KEY' })
+  }
+  t.equal(watched.size, 1)
+})
+
+t.test('createSession waits for an async idGenerator, which gets no request', async t => {
+  const { app, watched } = await loggedIn(t, {
+    idGenerator: async request => request === undefined ? 'made by a job' : 'made for a visitor'
+  })
+  const { session } = await app.createSession({ name: 'eva' } as object)
+  t.equal(session.sessionId, 'made by a job')
+  t.same([...watched.memory.store.keys()], ['made for a visitor', 'made by a job'])
+})
+
+t.test('createSession fails with the idGenerator, with the store, and with the cookie', async t => {
+  let fault: 'id' | 'cookie' | undefined
+  const { app, watched } = await loggedIn(t, {
+    idGenerator: () => fault === 'id' ? '' : `id ${Math.random()}`,
+    cookie () {
+      if (fault === 'cookie') throw new Error('no tenant')
+      return { secure: false }
+    }
+  })
+  fault = 'id'
+  await t.rejects(app.createSession(), { code: 'FST_ERR_SESSION_ID' })
+  fault = 'cookie'
+  await t.rejects(app.createSession(), { message: 'no tenant' })
+  fault = undefined
+  watched.isAway = true
+  await t.rejects(app.createSession(), { message: AWAY })
+})
+
+t.test('a cookie function gets undefined outside of a request', async t => {
+  const asked: unknown[] = []
+  const { app, signed } = await loggedIn(t, {
+    cookie (request) {
+      asked.push(request?.url)
+      return { secure: false, maxAge: MINUTE }
+    }
+  })
+  asked.length = 0
+  const session = await app.loadSession(signed)
+  t.equal(session?.cookie.originalMaxAge, MINUTE)
+  await app.createSession()
+  t.same(asked, [undefined, undefined])
+})
+
+t.test('decryptSession: the cookie of what it put on a request is cleared as it was set', async t => {
+  const app = await build({ cookie: { domain: 'a.example' } }, app => {
+    app.get('/login', async request => { user(request).name = 'max' })
+    app.get('/logout', async request => {
+      await app.decryptSession(request.cookies.sessionId, request as any)
+      await request.session.destroy()
+    })
+  })
+  const visitor = new Visitor(app)
+  await visitor.get('/login')
+  t.match(setCookies(await visitor.get('/logout')), ['sessionId=; Max-Age=0; Domain=a.example; Path=/'])
+})
