@@ -334,8 +334,7 @@ t.test('what is bound to the start reaches the store, what is bound to the answe
     tracing.asyncStart.unbindStore(spans)
   })
   t.equal((await visitor.get('/span')).body, 'ThreeMethodStore')
-  t.same(atStore, ['session', 'session'].slice(0, atStore.length))
-  t.ok(atStore.length > 0)
+  t.equal(atStore[0], 'session')
 })
 
 t.test('who listens to one step only hears it', async t => {

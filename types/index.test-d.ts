@@ -70,7 +70,8 @@ app.register(fastifySession, {
   }
 })
 expectError(app.register(fastifySession, { secret, idGenerator: () => 42 }))
-expectError(app.register(fastifySession, { secret, idGenerator: async () => 'id' }))
+app.register(fastifySession, { secret, idGenerator: async () => 'id' })
+expectError(app.register(fastifySession, { secret, idGenerator: async () => 42 }))
 
 const signer = {
   sign: (value: string) => `${value}.signature`,
