@@ -3,7 +3,8 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import crypto from 'node:crypto'
 import { channel, tracingChannel } from 'node:diagnostics_channel'
 import { inspect } from 'node:util'
-import type { FastifyRequest } from 'fastify'
+import fastifyCookie from '@fastify/cookie'
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
 import fastifySession, { MemoryStore, type SecurityMessage, type TraceMessage } from '../src/index'
 import { build, SECRET, Visitor, type Routes, type SessionOptions } from './helpers'
@@ -335,6 +336,26 @@ t.test('what is bound to the start reaches the store, what is bound to the answe
   })
   t.equal((await visitor.get('/span')).body, 'ThreeMethodStore')
   t.equal(atStore[0], 'session')
+})
+
+t.test('an operation begins in the context of its request, so that a span of it has a parent', async t => {
+  const requests = new AsyncLocalStorage<string>()
+  const heard: unknown[] = []
+  for (const operation of ['load', 'commit', 'destroy']) {
+    const { start } = tracingChannel(`@fastify/session:${operation}`)
+    const hear = (): void => { heard.push([operation, requests.getStore()]) }
+    start.subscribe(hear)
+    t.teardown(() => start.unsubscribe(hear))
+  }
+  const app = Fastify() as unknown as FastifyInstance
+  app.addHook('onRequest', (request, _reply, done) => requests.run(request.url, done))
+  app.register(fastifyCookie)
+  app.register(fastifySession, { secret: SECRET, store: new ThreeMethodStore(), rolling: false, cookie: { secure: false } })
+  routes(app)
+  t.teardown(() => app.close())
+  const visitor = new Visitor(app)
+  for (const url of ['/login', '/visit', '/logout']) await visitor.get(url)
+  t.same(heard, [['commit', '/login'], ['load', '/visit'], ['commit', '/visit'], ['load', '/logout'], ['destroy', '/logout']])
 })
 
 t.test('who listens to one step only hears it', async t => {

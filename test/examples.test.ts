@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
+import { WebSocket } from 'ws'
 
 // Every example, started as a reader starts it, over real HTTP. They require the built package, so it is built first.
 
@@ -130,7 +131,8 @@ t.test('each example is started here', async t => {
   const examples = readdirSync(join(ROOT, 'examples'), { withFileTypes: true })
     .filter(entry => entry.isDirectory() || /\.[jt]s$/.test(entry.name))
   t.strictSame(examples.map(({ name }) => name).sort(),
-    ['connect-redis.js', 'demo', 'first-five-minutes.js', 'login.js', 'typed-sessions.ts'])
+    ['connect-redis.js', 'demo', 'first-five-minutes.js', 'login.js', 'opentelemetry.js', 'prometheus.js', 'two-sessions.js',
+      'typed-sessions.ts', 'websocket.js'])
 })
 
 t.test('first-five-minutes.js counts for each visitor', async t => {
@@ -243,6 +245,123 @@ t.test('connect-redis.js keeps sessions over a restart', async t => {
   t.match(await copy.text('/'), 'visit number 1.', 'the old id leads nowhere')
   await stop(t, program)
   t.equal((await redis.end('SIGTERM')).code, 0)
+})
+
+t.test('two-sessions.js: logging out of one leaves the other', async t => {
+  const program = start(t, 'examples/two-sessions.js')
+  const address = await program.says(/http:\S+/)
+  const user = new Browser(address)
+  const admin = new Browser(address)
+  // One browser; ours holds a cookie at a time.
+  const both = (): RequestInit => ({ headers: { cookie: `${user.cookie}; ${admin.cookie}` } })
+  const status = async (path: string): Promise<number> => (await new Browser(address).get(path, both())).status
+  const text = async (path: string): Promise<string> => await (await new Browser(address).get(path, both())).text()
+
+  t.equal((await user.post('/login')).status, 400, 'no name')
+  t.equal((await user.post('/login', { name: 'ada' })).status, 200)
+  t.equal(await status('/admin'), 401, 'a user is no administrator')
+  t.equal((await admin.post('/admin/login', { password: 'guessed' })).status, 401, 'a wrong password')
+  t.equal((await admin.post('/admin/login')).status, 401, 'none')
+  t.equal((await admin.post('/admin/login', { password: 'for this example only' })).status, 200)
+  t.match(admin.setCookie, /^adminId=\S+; Path=\/admin; Expires=.+ GMT; HttpOnly; SameSite=(Strict|Lax)$/)
+  t.equal(await text('/admin'), 'ada administers.\n')
+
+  const poll = await admin.get('/admin/poll')
+  t.strictSame(await poll.json(), { isAdmin: true })
+  t.strictSame(poll.headers.getSetCookie(), [], 'polling does not keep it alive')
+
+  const swapped = { cookie: `adminId=${user.cookie.slice('sessionId='.length)}` }
+  t.equal((await new Browser(address).get('/admin', { headers: swapped })).status, 401, 'the cookie of one is not that of the other')
+
+  const copy = admin.copy()
+  t.equal((await admin.post('/admin/logout')).status, 200)
+  t.equal(admin.cookie, '', 'the cookie is gone')
+  t.equal(await copy.status('/admin'), 401, 'no longer an administrator')
+  t.equal(await user.text('/'), 'Hello, ada.\n', 'still a user')
+  await stop(t, program)
+})
+
+t.test('websocket.js: a socket for who is logged in, until they log out', async t => {
+  const program = start(t, 'examples/websocket.js')
+  const address = await program.says(/http:\S+/)
+  const ada = new Browser(address)
+
+  const connect = (cookie: string): WebSocket =>
+    new WebSocket(address.replace('http', 'ws') + '/chat', { headers: cookie === '' ? {} : { cookie } })
+  const refused = async (cookie: string): Promise<unknown> => {
+    const [request, response] = await once(connect(cookie), 'unexpected-response')
+    request.destroy()
+    return response.statusCode
+  }
+  t.equal(await refused(''), 401, 'a stranger')
+  t.equal(await refused('sessionId=forged.signature'), 401, 'a forged cookie')
+  t.equal((await ada.post('/login')).status, 400, 'no name')
+  t.equal((await ada.post('/login', { name: 'ada' })).status, 200)
+
+  const socket = connect(ada.cookie)
+  await once(socket, 'open')
+  t.teardown(() => socket.terminate())
+  const answer = async (text: string): Promise<string> => {
+    const heard = once(socket, 'message')
+    socket.send(text)
+    return String((await heard)[0])
+  }
+  t.equal(await answer('hello'), 'ada: hello')
+  t.equal(await answer('again'), 'ada: again')
+
+  const copy = ada.copy()
+  t.equal((await ada.post('/logout')).status, 200)
+  const closed = once(socket, 'close')
+  socket.send('still there?')
+  const [code, reason] = await closed
+  t.strictSame([code, String(reason)], [1008, 'logged out'])
+  t.equal(await refused(copy.cookie), 401, 'the cookie leads nowhere now')
+  await stop(t, program)
+})
+
+t.test('opentelemetry.js makes a span of each operation', async t => {
+  const program = start(t, 'examples/opentelemetry.js')
+  const address = await program.says(/http:\S+/)
+  const visitor = new Browser(address)
+  t.match(await visitor.text('/'), 'visit number 1.')
+  t.match(await visitor.text('/'), 'visit number 2.')
+  await visitor.get('/forget', { method: 'POST' })
+  await new Browser(address).get('/', { headers: { cookie: 'sessionId=forged.signature' } })
+
+  const spans = await (await visitor.get('/spans')).json() as any[]
+  t.strictSame(spans.map(({ name }) => name), [
+    'session commit', 'session load', 'session commit', 'session load', 'session destroy', 'session security', 'session commit'
+  ])
+  for (const { name, status, attributes } of spans) {
+    t.match(attributes, { 'session.name': 'session', 'session.store': 'MemoryStore', 'session.fingerprint': /^[\w-]{16}$/ }, name)
+    t.strictSame(status, { code: 0 }, 'nothing failed')
+  }
+  const fingerprints = spans.map(({ attributes }) => attributes['session.fingerprint'])
+  t.equal(new Set(fingerprints.slice(0, 5)).size, 1, 'one session')
+  t.equal(spans[5].attributes['session.security.reason'], 'bad-signature')
+  await stop(t, program)
+})
+
+t.test('prometheus.js measures the store, and counts cookies that are no good', async t => {
+  const program = start(t, 'examples/prometheus.js')
+  const address = await program.says(/http:\S+/)
+  const visitor = new Browser(address)
+  const metrics = async (): Promise<string[]> => (await new Browser(address).text('/metrics')).split('\n')
+  const security = (reason: string, count: number): string =>
+    `session_security_events_total{session="session",reason="${reason}"} ${count}`
+
+  t.ok((await metrics()).includes(security('bad-signature', 0)), 'what has not happened yet is 0')
+  t.match(await visitor.text('/'), 'visit number 1.')
+  t.match(await visitor.text('/'), 'visit number 2.')
+  await new Browser(address).get('/', { headers: { cookie: 'sessionId=forged.signature' } })
+  const lines = await metrics()
+  const count = (operation: string, count: number): string =>
+    `session_store_duration_seconds_count{session="session",store="MemoryStore",operation="${operation}",outcome="ok"} ${count}`
+  t.ok(lines.includes(count('load', 1)))
+  t.ok(lines.includes(count('commit', 3)))
+  t.ok(lines.includes(security('bad-signature', 1)))
+  t.ok(lines.includes(security('gone', 0)))
+  await stop(t, program)
 })
 
 t.test('the demo, in a browser', async t => {
