@@ -165,7 +165,8 @@ export function sessionPlugin (
       const clears = outcome === 'clear' && sentValue !== undefined
       const sets = error === null && sends(outcome)
       try {
-        if (clears) clearCookie(request, reply, (slot as Slot).cookie ?? {})
+        // Where a cookie came, its options are known.
+        if (clears) clearCookie(request, reply, (slot as Slot).cookie as RequestCookie)
         if (sets) reply.setCookie(cookieName, cookiePrefix + state.signedId, state.cookie.attributes())
       } catch (thrown) {
         error = thrown as Error

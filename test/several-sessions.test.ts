@@ -493,3 +493,15 @@ t.test('decryptSession: the cookie of what it put on a request is cleared as it 
   await visitor.get('/login')
   t.match(setCookies(await visitor.get('/logout')), ['sessionId=; Max-Age=0; Domain=a.example; Path=/'])
 })
+
+t.test('decryptSession: a value that proves nothing puts a new session on a request', async t => {
+  const app = await build({ saveUninitialized: false }, app => {
+    app.get('/', async request => {
+      await app.decryptSession('forged', request as any)
+      user(request).name = 'new here'
+    })
+  })
+  const visitor = new Visitor(app)
+  await visitor.get('/')
+  t.same((await app.loadSession(visitor.cookieHeader()))?.data(), { name: 'new here' })
+})

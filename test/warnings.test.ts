@@ -104,6 +104,22 @@ t.test('a secret in an array that is shorter than 32', async t => {
   t.same(await warned(() => build({ secret: [SECRET, 'x'.repeat(32)] }, noRoutes)), [])
 })
 
+t.test("a change of a session that could not be loaded (onStoreError: 'anonymous')", async t => {
+  const store = makeStore(true)
+  const { get } = store
+  const heard = await warned(async () => {
+    const app = await build({ store, onStoreError: 'anonymous' }, loginRoutes)
+    const visitor = new Visitor(app)
+    await visitor.get('/login')
+    store.get = (_sessionId: string, callback: (error: Error) => void) => callback(new Error('The store is away'))
+    for (const url of ['/user', '/login', '/login']) await visitor.get(url)
+    store.get = get
+    t.same((await visitor.get('/user')).json(), { name: 'max' })
+  })
+  t.match(heard, [{ code: 'FST_SESSION_ANONYMOUS', message: /session\.isAnonymous/ }])
+  t.equal(heard.length, 1, 'once, and not for reading')
+})
+
 t.test('the default MemoryStore in production', async t => {
   const { NODE_ENV } = process.env
   t.teardown(() => {
