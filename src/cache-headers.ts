@@ -7,7 +7,7 @@ import type { FastifyReply } from 'fastify'
  * @param isSet whether it sets the session's cookie
  */
 export function tellCaches (reply: FastifyReply, isUsed: boolean, isSet: boolean): void {
-  if (isSet && reply.getHeader('cache-control') === undefined) reply.header('cache-control', 'no-store')
+  if (isSet && !reply.hasHeader('cache-control')) reply.header('cache-control', 'no-store')
   if (!isUsed) return
   const varies = String(reply.getHeader('vary') ?? '')
   if (varies === '') reply.header('vary', 'Cookie')

@@ -71,11 +71,10 @@ export function outsideOf (fastify: FastifyInstance, context: Context, finder: F
   // An id counts unsigned only in an object. As a string it might be what somebody sent for a Cookie header.
   function find (source: unknown, answer: Answer<Found>): void {
     if (typeof source === 'string') {
-      const values = finder.valuesIn(source)
-      const alone = valuesOf(source)
-      // A header that has other cookies only is no forgery. (Ids and signatures may have a '=', too.)
-      const isHeader = values.length > 0 || (source.includes('=') && !alone.some(value => finder.prove(value) !== null))
-      finder.find(isHeader ? values : alone, false, answer)
+      const values = valuesOf(source)
+      // A header, and no forged value. (Ids and signatures may have a '=', too.)
+      const isHeader = source.includes('=') && !values.some(value => finder.prove(value) !== null)
+      finder.find(isHeader ? finder.valuesIn(source) : values, false, answer)
       return
     }
     const sessionId = (source as { sessionId?: unknown } | null | undefined)?.sessionId

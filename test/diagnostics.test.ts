@@ -188,6 +188,20 @@ t.test('duplicate-cookie: more than one cookie by the name of the session', asyn
   t.equal(heard.length, 2)
 })
 
+t.test('duplicate-cookie is said once, however many of them are tried', async t => {
+  const store = new MemoryStore()
+  const visitor = await open(t, { store })
+  await visitor.get('/login')
+  const old = visitor.cookies.get('sessionId') as string
+  store.clear()
+  const other = new Visitor(visitor.app)
+  await other.get('/login')
+  const heard = hearSecurity(t)
+  const cookie = `sessionId=${old}; ${other.cookieHeader()}; sessionId=${old}`
+  t.equal((await new Visitor(visitor.app).get('/whoami', { headers: { cookie } })).body, 'max')
+  t.same(heard.map(({ reason }) => reason), ['duplicate-cookie', 'unknown-id'])
+})
+
 t.test('store-timeout: a store that does not answer in time', async t => {
   for (const method of ['get', 'update', 'destroy'] as const) {
     const store = new WatchedStore()
