@@ -1,7 +1,7 @@
 import type { Session as FastifySession } from 'fastify'
 import { applyChanges } from './changes'
 import { StoreTimeoutError } from './errors'
-import { isExpired, type SessionCookie } from './session-cookie'
+import { hasMaxAge, isExpired, type SessionCookie } from './session-cookie'
 import { callStore, type Answer, type Method } from './stores/call'
 import { MemoryStore } from './stores/memory'
 import type { SessionChanges, SessionRecord, SessionStore } from './stores/store'
@@ -80,7 +80,15 @@ export class Repository {
       this.update(sessionId, NO_CHANGES, session, answer)
       return
     }
-    this.#call('touch', [sessionId, session], (error, found) => answer(error, found !== false))
+    const touch = (done: Answer<boolean>): void => {
+      this.#call('touch', [sessionId, session], (error, found) => {
+        if (isNotFound(error)) done(null, false)
+        else done(error, found !== false)
+      })
+    }
+    // A store of files reads and writes to touch: not at the same time as another request's write or destroy.
+    if (this.#hasUpdate) touch(answer)
+    else this.#inTurn(sessionId, answer, touch)
   }
 
   /** Removes the session. Answers the record, or false where there was none, as far as the store tells. */
@@ -137,9 +145,9 @@ export class Repository {
     })
   }
 
-  // A store with touch keeps the expiry itself, and a touch leaves the one in the record old.
+  // A store with touch keeps the expiry itself, and a touch leaves the one in the record old, unless it is a fixed one.
   #isOver (record: SessionRecord): boolean {
-    return !this.#hasTouch && isExpired(record)
+    return (!this.#hasTouch || !hasMaxAge(record)) && isExpired(record)
   }
 
   #inTurn<T> (sessionId: string, answer: Answer<T>, task: (done: Answer<T>) => void): void {

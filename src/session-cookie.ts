@@ -131,6 +131,11 @@ export function isExpired (record: SessionRecord): boolean {
   return expiryOf(record) <= Date.now()
 }
 
+/** Whether the record's lifetime starts anew by a touch: where it has none, its expiry is a fixed one. */
+export function hasMaxAge (record: SessionRecord): boolean {
+  return Boolean((record.cookie as CookieRecord | undefined | null)?.originalMaxAge)
+}
+
 /** When the record expires by its own word, in milliseconds since the epoch; NaN when it doesn't say. */
 export function expiryOf (record: SessionRecord): number {
   const expires = (record.cookie as CookieRecord | undefined | null)?.expires as unknown
