@@ -3,8 +3,8 @@ import { CookieError } from './errors'
 import type { SessionRecord } from './stores/store'
 import type { CookieOptions } from './types'
 
-// The furthest that a Date reaches, in milliseconds (ECMA-262, 21.4.1.1).
-const LAST_DATE = 8.64e15
+// The end of the year 9999, in milliseconds since the epoch: a cookie's date has four digits (RFC 6265, 5.1.1).
+const LAST_DATE = 253_402_300_799_999
 
 /** What stores keep of a cookie: JSON in express-session's words. */
 export interface CookieRecord {

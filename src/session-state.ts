@@ -120,7 +120,8 @@ export class SessionState {
   get recordIsAging (): boolean {
     const { originalMaxAge } = this.cookie
     if (originalMaxAge === null || this.#origin.record === undefined) return false
-    return expiryOf(this.#origin.record) - Date.now() < originalMaxAge / 2
+    // Not turned round: a record that says no expiry is to be written as well.
+    return !(expiryOf(this.#origin.record) - Date.now() >= originalMaxAge / 2)
   }
 
   /** Whether another request of this process has ended the session since this one loaded it. */
