@@ -109,11 +109,18 @@ export function sessionPlugin (
       return
     }
     const { state, sentValue } = slot
+    let outcome: Outcome
     // The reply says already that it could not be written. A handler that made do with that has it tried once more.
-    let outcome = state.hasFailed && reply.statusCode >= 500 ? 'nothing' : outcomeOf(slot, state, settings)
-    if (sends(outcome) && isRefused(state.cookie, request)) {
-      warnInsecure()
-      outcome = state.isStored && state.sessionId === slot.sentId ? 'nothing' : 'clear'
+    try {
+      outcome = state.hasFailed && reply.statusCode >= 500 ? 'nothing' : outcomeOf(slot, state, settings)
+      if (sends(outcome) && isRefused(state.cookie, request)) {
+        warnInsecure()
+        outcome = state.isStored && state.sessionId === slot.sentId ? 'nothing' : 'clear'
+      }
+    } catch (error) {
+      state.isSealed = true
+      done(error as Error)
+      return
     }
     state.isSealed = true
     slot.isCommitting = true

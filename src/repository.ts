@@ -10,6 +10,8 @@ import { Turns } from './turns'
 /** The session's data and its cookie, in the form in which stores get them. */
 export type StorableSession = SessionRecord & { cookie: SessionCookie }
 
+type GetAnswer = (error: Error | null, record?: SessionRecord, isOver?: boolean) => void
+
 const NO_CHANGES: SessionChanges = { set: {}, unset: [] }
 
 // By store and not by registration, because two registrations may share one store.
@@ -45,9 +47,9 @@ export class Repository {
 
   /** Answers the record, or undefined when the store has none, or none that is alive. */
   load (sessionId: string, touch: boolean, answer: Answer<SessionRecord>): void {
-    this.#get(sessionId, (error, record) => {
-      if (error !== null || record === undefined || !this.#isOver(record)) answer(error, record)
-      else this.destroy(sessionId, error => answer(error))
+    this.#get(sessionId, (error, record, isOver) => {
+      if (isOver === true) this.destroy(sessionId, error => answer(error))
+      else answer(error, record)
     }, touch ? 'getAndTouch' : 'get')
   }
 
@@ -63,12 +65,18 @@ export class Repository {
       return
     }
     this.#inTurn(sessionId, answer, done => {
-      this.#get(sessionId, (error, record) => {
-        if (error !== null || record === undefined || this.#isOver(record)) {
+      this.#get(sessionId, (error, record, isOver) => {
+        if (error !== null || record === undefined || isOver === true) {
           done(error, false)
           return
         }
-        const merged = { ...applyChanges(record, changes), cookie: session.cookie }
+        let merged: SessionRecord
+        try {
+          merged = { ...applyChanges(record, changes), cookie: session.cookie }
+        } catch (thrown) {
+          done(thrown as Error)
+          return
+        }
         this.#call('set', [sessionId, merged], error => done(error, true))
       })
     })
@@ -106,8 +114,8 @@ export class Repository {
       return
     }
     this.#inTurn(sessionId, answer, done => {
-      this.#get(sessionId, (error, record) => {
-        if (error !== null || record === undefined || this.#isOver(record)) done(error, false)
+      this.#get(sessionId, (error, record, isOver) => {
+        if (error !== null || record === undefined || isOver === true) done(error, false)
         else this.#destroy(sessionId, error => done(error, record))
       })
     })
@@ -132,16 +140,28 @@ export class Repository {
     return this.#endings.get(sessionId)?.isReplaced === true
   }
 
-  #get (sessionId: string, answer: Answer<SessionRecord>, method: 'get' | 'getAndTouch' = 'get'): void {
-    this.#call(method, [sessionId], (error, record) => {
-      if (isNotFound(error)) answer(null)
-      else answer(error, isRecord(record) ? record : undefined)
+  #get (sessionId: string, answer: GetAnswer, method: 'get' | 'getAndTouch' = 'get'): void {
+    this.#call(method, [sessionId], (error, result) => {
+      if (error !== null) {
+        answer(isNotFound(error) ? null : error)
+        return
+      }
+      let record: SessionRecord | undefined
+      let isOver = false
+      try {
+        record = isRecord(result) ? result : undefined
+        isOver = record !== undefined && this.#isOver(record)
+      } catch (thrown) {
+        answer(thrown as Error)
+        return
+      }
+      answer(null, record, isOver)
     })
   }
 
   #destroy (sessionId: string, answer: Answer<SessionRecord | false>): void {
     this.#call('destroy', [sessionId], (error, removed) => {
-      answer(error, removed === false || isRecord(removed) ? removed : undefined)
+      answer(error, removed === false || isWhole(removed) ? removed : undefined)
     })
   }
 
@@ -177,6 +197,15 @@ function has (store: SessionStore, method: 'touch' | 'update'): boolean {
 // A file store's word for 'there is no such session'.
 function isNotFound (error: NodeJS.ErrnoException | null): boolean {
   return ((error?.cause ?? error) as NodeJS.ErrnoException | null)?.code === 'ENOENT'
+}
+
+// Some stores answer a destroy with their database's result, which has no cookie.
+function isWhole (removed: unknown): removed is SessionRecord {
+  try {
+    return isRecord(removed) && Object.hasOwn(removed, 'cookie')
+  } catch {
+    return false
+  }
 }
 
 function isRecord (record: unknown): record is SessionRecord {

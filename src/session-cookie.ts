@@ -1,3 +1,4 @@
+import { isDate } from 'node:util/types'
 import type { CookieSerializeOptions } from '@fastify/cookie'
 import { CookieError } from './errors'
 import type { SessionRecord } from './stores/store'
@@ -139,7 +140,7 @@ export function hasMaxAge (record: SessionRecord): boolean {
 /** When the record expires by its own word, in milliseconds since the epoch; NaN when it doesn't say. */
 export function expiryOf (record: SessionRecord): number {
   const expires = (record.cookie as CookieRecord | undefined | null)?.expires as unknown
-  if (expires instanceof Date) return expires.getTime()
+  if (isDate(expires)) return expires.getTime()
   return expires && (typeof expires === 'string' || typeof expires === 'number') ? new Date(expires).getTime() : NaN
 }
 

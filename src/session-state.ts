@@ -213,9 +213,14 @@ export class SessionState {
         answer(error)
         return
       }
-      for (const key of keys) {
-        const value = removed ? this.draft.getOnto(removed, key) : this.draft.get(key)
-        if (value !== undefined) next.draft.set(key, value)
+      try {
+        for (const key of keys) {
+          const value = removed ? this.draft.getOnto(removed, key) : this.draft.get(key)
+          if (value !== undefined) next.draft.set(key, value)
+        }
+      } catch (thrown) {
+        answer(thrown as Error)
+        return
       }
       this.#replaceBy(next)
       if (this.#sessionId !== undefined) this.#context.repository.markEnded(this.#sessionId, true)
