@@ -26,6 +26,9 @@ interface Slot {
 /** A session that a cookie led to. */
 type Found = Omit<Origin, 'request' | 'reply' | 'cookieOptions'>
 
+// Browsers send a few cookies of one name. Who sends more signed ones wants to keep the store busy.
+const MOST_LOOK_UPS = 10
+
 /** What a reply asks for. All but `nothing` and `clear` send the cookie. */
 type Outcome = 'nothing' | 'send' | 'create' | 'update' | 'touch' | 'clear'
 
@@ -184,7 +187,7 @@ export function sessionPlugin (
   }
 
   /** The first of the cookies, from an index on, that proves a session which the store has. */
-  function findSession (values: readonly string[], touch: boolean, answer: Answer<Found>, from = 0): void {
+  function findSession (values: readonly string[], touch: boolean, answer: Answer<Found>, from = 0, lookUps = 0): void {
     for (let i = from; i < values.length; i++) {
       const value = values[i] as string
       const proof = value.startsWith(cookiePrefix) ? prove(signer, value.slice(cookiePrefix.length)) : null
@@ -193,8 +196,10 @@ export function sessionPlugin (
       repository.load(proof.sessionId, touch, (error, record) => {
         // An id that the store does not know is either a race with its clean-up or somebody guessing. Both get a new
         // session, never the id they brought (session fixation, CWE-384).
-        if (error === null && record === undefined) findSession(values, touch, answer, i + 1)
-        else if (record === undefined) answer(error)
+        if (error === null && record === undefined) {
+          if (lookUps + 1 < MOST_LOOK_UPS) findSession(values, touch, answer, i + 1, lookUps + 1)
+          else answer(null)
+        } else if (record === undefined) answer(error)
         else answer(null, { ...proof, record, isTouched: touch, loadedAt })
       })
       return
@@ -221,7 +226,7 @@ export function sessionPlugin (
     if (first === undefined) return []
     const isOnly = header.indexOf(cookieName) === header.lastIndexOf(cookieName)
     const values = isOnly ? [first] : header.split(';').map(pair => fastify.parseCookie(pair)[cookieName])
-    return values.filter((value): value is string => value !== undefined && value !== '')
+    return [...new Set(values)].filter((value): value is string => value !== undefined && value !== '')
   }
 
   function clearCookie (request: FastifyRequest, reply: FastifyReply): void {

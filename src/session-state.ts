@@ -190,6 +190,12 @@ export class SessionState {
     })
   }
 
+  /** Starts the lifetime anew, in the store when the reply goes out. */
+  touchCookie (): void {
+    this.cookie.touch()
+    this.wasTouched = true
+  }
+
   /** Moves the expiry in the store. */
   touch (answer: Answer<void>): void {
     this.#context.repository.touch(this.sessionId, this.session, (error, found) => {
@@ -237,9 +243,12 @@ export class SessionState {
         answer(error ?? new GoneError())
         return
       }
-      const next = this.#successor({ sessionId: this.sessionId, signedId: this.#origin.signedId, record, isTouched, loadedAt })
+      // A lifetime that was set and not saved is dropped, as data are.
+      const { maxAge, expires } = this.#origin.cookieOptions
+      const what = { sessionId: this.sessionId, signedId: this.#origin.signedId, record, isTouched, loadedAt }
+      const next = this.#successor(what, { maxAge, expires })
       next.wasWritten = this.wasWritten
-      next.wasTouched = this.wasTouched
+      if (this.wasTouched) next.touchCookie()
       this.#replaceBy(next)
       answer(null)
     })
@@ -278,15 +287,15 @@ export class SessionState {
     else this.#context.repository[how](this.#sessionId, answer)
   }
 
-  #successor (what: Omit<Origin, 'request' | 'reply' | 'cookieOptions'>): SessionState {
+  #successor (what: Omit<Origin, 'request' | 'reply' | 'cookieOptions'>, lifetime = this.#lifetime()): SessionState {
     const { request, reply } = this.#origin
-    const cookieOptions = { ...this.#cookieOptions, ...this.#lifetime() }
+    const cookieOptions = { ...this.#cookieOptions, ...lifetime }
     return new SessionState(this.#context, { request, reply, cookieOptions, ...what })
   }
 
   #lifetime (): CookieOptions {
     const { originalMaxAge, expires } = this.cookie
-    return originalMaxAge === null ? { expires: expires ?? undefined } : { maxAge: originalMaxAge }
+    return originalMaxAge === null ? { maxAge: undefined, expires: expires ?? undefined } : { maxAge: originalMaxAge }
   }
 
   #replaceBy (next: SessionState): void {
