@@ -9,6 +9,9 @@ import type { Answer } from './stores/call'
 /** A session that a cookie led to, or the error that kept it from being loaded. */
 export type Found = Pick<Origin, 'sessionId' | 'signedId' | 'record' | 'isTouched' | 'loadedAt' | 'loadError'>
 
+// Browsers send a few cookies of one name. Who sends more signed ones wants to keep the store busy.
+const MOST_LOOK_UPS = 10
+
 /** From a Cookie header to a record. */
 export class Finder {
   readonly #fastify: FastifyInstance
@@ -35,11 +38,11 @@ export class Finder {
     if (first === undefined) return []
     const isOnly = header.indexOf(cookieName) === header.lastIndexOf(cookieName)
     const values = isOnly ? [first] : header.split(';').map(pair => this.#fastify.parseCookie(pair)[cookieName])
-    return values.filter((value): value is string => value !== undefined && value !== '')
+    return [...new Set(values)].filter((value): value is string => value !== undefined && value !== '')
   }
 
   /** The first of the cookies, from an index on, that proves a session which the store has. */
-  find (values: readonly string[], touch: boolean, answer: Answer<Found>, from = 0): void {
+  find (values: readonly string[], touch: boolean, answer: Answer<Found>, from = 0, lookUps = 0): void {
     if (from === 0 && values.length > 1) this.#signals.warn('duplicate-cookie', values[0] as string, this.#signals.now())
     for (let i = from; i < values.length; i++) {
       const value = values[i] as string
@@ -52,9 +55,10 @@ export class Finder {
       this.#repository.load(proof.sessionId, touch, (error, record) => {
         // An id that the store does not know is either a race with its clean-up or somebody guessing. Both get a new
         // session, never the id they brought (session fixation, CWE-384).
-        if (error === null && record === undefined) this.find(values, touch, answer, i + 1)
-        else if (error !== null) answer(error, { ...proof, loadError: error })
-        else answer(null, { ...proof, record, isTouched: touch, loadedAt })
+        if (error !== null) answer(error, { ...proof, loadError: error })
+        else if (record !== undefined) answer(null, { ...proof, record, isTouched: touch, loadedAt })
+        else if (lookUps + 1 < MOST_LOOK_UPS) this.find(values, touch, answer, i + 1, lookUps + 1)
+        else answer(null)
       })
       return
     }

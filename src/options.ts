@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { sync as uid } from 'uid-safe'
 import { isUsable, namedSigner, secretsSigner } from './cookie-value'
 import { CookieError, OptionError, SecretError } from './errors'
-import { checkLifetime } from './session-cookie'
+import { checkLifetime, isLifetime } from './session-cookie'
 import { MemoryStore } from './stores/memory'
 import type { SessionStore } from './stores/store'
 import type { CookieOptions, FastifySessionOptions, Signer } from './types'
@@ -98,7 +98,7 @@ export function resolveOptions (fastify: FastifyInstance, options: FastifySessio
   check(isStore(settings.store), 'store must have the methods get, set and destroy')
   check(typeof settings.idGenerator === 'function', 'idGenerator must be a function that returns a string')
   check(isDuration(storeTimeout) && storeTimeout <= LONGEST_TIMER, 'storeTimeout must be a positive number of milliseconds')
-  check(absoluteTimeout === undefined || isDuration(absoluteTimeout), 'absoluteTimeout must be a positive number of milliseconds')
+  check(absoluteTimeout === undefined || (isDuration(absoluteTimeout) && isLifetime(absoluteTimeout)), 'absoluteTimeout must be a positive number of milliseconds')
   check(refreshAfter === 0 || isDuration(refreshAfter), 'refreshAfter must be a number of milliseconds, or 0')
   check(!fixedCookie.maxAge || refreshAfter < fixedCookie.maxAge, 'refreshAfter must be shorter than cookie.maxAge')
   check(onStoreError === 'fail' || onStoreError === 'anonymous', "onStoreError must be 'fail' or 'anonymous'")

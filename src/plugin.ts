@@ -137,16 +137,17 @@ export function sessionPlugin (
     const { state, sentValue } = slot
     const { wasUsed } = state
     let outcome: Outcome
+    // The reply says already that it could not be written. A handler that made do with that has it tried once more.
     try {
-      // The reply says already that it could not be written. A handler that made do with that has it tried once more.
       outcome = state.hasFailed && reply.statusCode >= 500 ? 'nothing' : outcomeOf(slot, state, settings, request)
+      if (sends(outcome) && isRefused(state.cookie, request, slot.cookie)) {
+        warnInsecure()
+        outcome = state.isStored && state.sessionId === slot.sentId ? 'nothing' : 'clear'
+      }
     } catch (error) {
+      state.isSealed = true
       done(error as Error)
       return
-    }
-    if (sends(outcome) && isRefused(state.cookie, request, slot.cookie)) {
-      warnInsecure()
-      outcome = state.isStored && state.sessionId === slot.sentId ? 'nothing' : 'clear'
     }
     state.isSealed = true
     slot.isCommitting = true

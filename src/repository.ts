@@ -2,7 +2,7 @@ import type { Session as FastifySession } from 'fastify'
 import { applyChanges } from './changes'
 import { Signals, type SecurityReason } from './diagnostics'
 import { StoreTimeoutError } from './errors'
-import { createdAtOf, isExpired, type SessionCookie } from './session-cookie'
+import { createdAtOf, hasMaxAge, isExpired, type SessionCookie } from './session-cookie'
 import { callStore, type Answer, type Method } from './stores/call'
 import { MemoryStore } from './stores/memory'
 import type { SessionChanges, SessionRecord, SessionStore } from './stores/store'
@@ -10,6 +10,9 @@ import { Turns } from './turns'
 
 /** The session's data and its cookie, in the form in which stores get them. */
 export type StorableSession = SessionRecord & { cookie: SessionCookie }
+
+/** With why the session is over, where it is. */
+type GetAnswer = (error: Error | null, record?: SessionRecord, flaw?: SecurityReason) => void
 
 const NO_CHANGES: SessionChanges = { set: {}, unset: [] }
 
@@ -55,15 +58,11 @@ export class Repository {
   load (sessionId: string, touch: boolean, answer: Answer<SessionRecord>): void {
     const begun = this.#signals.now()
     this.#signals.trace('load', sessionId, answer, answer => {
-      this.#get(sessionId, (error, record) => {
-        if (error !== null) {
-          answer(error)
-          return
-        }
-        const flaw = record === undefined ? 'unknown-id' : this.#whyOver(record)
-        if (flaw !== undefined) this.#signals.warn(flaw, sessionId, begun)
-        if (record === undefined || flaw === undefined) answer(null, record)
-        else this.destroy(sessionId, error => answer(error))
+      this.#get(sessionId, (error, record, flaw) => {
+        const reason = error === null && record === undefined ? 'unknown-id' : flaw
+        if (reason !== undefined) this.#signals.warn(reason, sessionId, begun)
+        if (flaw !== undefined) this.destroy(sessionId, error => answer(error))
+        else answer(error, record)
       }, touch ? 'getAndTouch' : 'get')
     })
   }
@@ -81,12 +80,18 @@ export class Repository {
         return
       }
       this.#inTurn(sessionId, answer, done => {
-        this.#get(sessionId, (error, record) => {
-          if (error !== null || record === undefined || this.#whyOver(record) !== undefined) {
+        this.#get(sessionId, (error, record, flaw) => {
+          if (error !== null || record === undefined || flaw !== undefined) {
             done(error, false)
             return
           }
-          const merged = { ...applyChanges(record, changes), cookie: session.cookie }
+          let merged: SessionRecord
+          try {
+            merged = { ...applyChanges(record, changes), cookie: session.cookie }
+          } catch (thrown) {
+            done(thrown as Error)
+            return
+          }
           this.#call('set', [sessionId, merged], error => done(error, true))
         })
       })
@@ -95,8 +100,21 @@ export class Repository {
 
   /** Moves the expiry. Answers whether the session was still there, as far as the store can tell. */
   touch (sessionId: string, session: FastifySession, answer: Answer<boolean>): void {
-    if (this.#hasTouch) this.#commit(sessionId, answer, answer => this.#call('touch', [sessionId, session], answer))
-    else this.update(sessionId, NO_CHANGES, session, answer)
+    if (!this.#hasTouch) {
+      this.update(sessionId, NO_CHANGES, session, answer)
+      return
+    }
+    this.#commit(sessionId, answer, answer => {
+      const touch = (done: Answer<boolean>): void => {
+        this.#call<boolean>('touch', [sessionId, session], (error, found) => {
+          if (isNotFound(error)) done(null, false)
+          else done(error, found)
+        })
+      }
+      // A store of files reads and writes to touch: not at the same time as another request's write or destroy.
+      if (this.#hasUpdate) touch(answer)
+      else this.#inTurn(sessionId, answer, touch)
+    })
   }
 
   /** Removes the session. Answers the record, or false where there was none, as far as the store tells. */
@@ -117,8 +135,8 @@ export class Repository {
     }
     this.#signals.trace('destroy', sessionId, answer, answer => {
       this.#inTurn(sessionId, answer, done => {
-        this.#get(sessionId, (error, record) => {
-          if (error !== null || record === undefined || this.#whyOver(record) !== undefined) done(error, false)
+        this.#get(sessionId, (error, record, flaw) => {
+          if (error !== null || record === undefined || flaw !== undefined) done(error, false)
           else this.#destroy(sessionId, error => done(error, record))
         })
       })
@@ -144,16 +162,28 @@ export class Repository {
     return this.#endings.get(sessionId)?.isReplaced === true
   }
 
-  #get (sessionId: string, answer: Answer<SessionRecord>, method: 'get' | 'getAndTouch' = 'get'): void {
-    this.#call(method, [sessionId], (error, record) => {
-      if (isNotFound(error)) answer(null)
-      else answer(error, isRecord(record) ? record : undefined)
+  #get (sessionId: string, answer: GetAnswer, method: 'get' | 'getAndTouch' = 'get'): void {
+    this.#call(method, [sessionId], (error, result) => {
+      if (error !== null) {
+        answer(isNotFound(error) ? null : error)
+        return
+      }
+      let record: SessionRecord | undefined
+      let flaw: SecurityReason | undefined
+      try {
+        record = isRecord(result) ? result : undefined
+        flaw = record && this.#whyOver(record)
+      } catch (thrown) {
+        answer(thrown as Error)
+        return
+      }
+      answer(null, record, flaw)
     })
   }
 
   #destroy (sessionId: string, answer: Answer<SessionRecord | false>): void {
     this.#call('destroy', [sessionId], (error, removed) => {
-      answer(error, removed === false || isRecord(removed) ? removed : undefined)
+      answer(error, removed === false || isWhole(removed) ? removed : undefined)
     })
   }
 
@@ -169,8 +199,8 @@ export class Repository {
 
   #whyOver (record: SessionRecord): SecurityReason | undefined {
     if (createdAtOf(record) + this.#absoluteTimeout <= Date.now()) return 'absolute-timeout'
-    // A store with touch keeps the expiry itself, and a touch leaves the one in the record old.
-    return !this.#hasTouch && isExpired(record) ? 'expired' : undefined
+    // A store with touch keeps the expiry itself, and a touch leaves the one in the record old, unless it is a fixed one.
+    return (!this.#hasTouch || !hasMaxAge(record)) && isExpired(record) ? 'expired' : undefined
   }
 
   #inTurn<T> (sessionId: string, answer: Answer<T>, task: (done: Answer<T>) => void): void {
@@ -200,6 +230,15 @@ function has (store: SessionStore, method: 'touch' | 'update'): boolean {
 // A file store's word for 'there is no such session'.
 function isNotFound (error: NodeJS.ErrnoException | null): boolean {
   return ((error?.cause ?? error) as NodeJS.ErrnoException | null)?.code === 'ENOENT'
+}
+
+// Some stores answer a destroy with their database's result, which has no cookie.
+function isWhole (removed: unknown): removed is SessionRecord {
+  try {
+    return isRecord(removed) && Object.hasOwn(removed, 'cookie')
+  } catch {
+    return false
+  }
 }
 
 function isRecord (record: unknown): record is SessionRecord {

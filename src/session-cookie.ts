@@ -1,10 +1,11 @@
+import { isDate } from 'node:util/types'
 import type { CookieSerializeOptions } from '@fastify/cookie'
 import { CookieError } from './errors'
 import type { SessionRecord } from './stores/store'
 import type { CookieOptions } from './types'
 
-// The furthest that a Date reaches, in milliseconds (ECMA-262, 21.4.1.1).
-const LAST_DATE = 8.64e15
+// The end of the year 9999, in milliseconds since the epoch: a cookie's date has four digits (RFC 6265, 5.1.1).
+const LAST_DATE = 253_402_300_799_999
 
 const NO_LIMITS: Limits = { createdAt: 0, absoluteTimeout: undefined, refreshAfter: 0 }
 
@@ -164,11 +165,22 @@ export function isExpired (record: SessionRecord): boolean {
   return expiryOf(record) <= Date.now()
 }
 
+/** Whether the record's lifetime starts anew by a touch: where it has none, its expiry is a fixed one. */
+export function hasMaxAge (record: SessionRecord): boolean {
+  return Boolean(cookieOf(record).originalMaxAge)
+}
+
 /** When the record expires by its own word, in milliseconds since the epoch; NaN when it doesn't say. */
 export function expiryOf (record: SessionRecord): number {
   const expires = cookieOf(record).expires as unknown
-  if (expires instanceof Date) return expires.getTime()
+  if (isDate(expires)) return expires.getTime()
   return expires && (typeof expires === 'string' || typeof expires === 'number') ? new Date(expires).getTime() : NaN
+}
+
+/** Whether the record says when the session was created, and by which absolute timeout it ends. */
+export function knowsEnd (record: SessionRecord, absoluteTimeout: number | undefined): boolean {
+  if (cookieOf(record).absoluteTimeout !== absoluteTimeout) return false
+  return absoluteTimeout === undefined || !Number.isNaN(createdAtOf(record))
 }
 
 /** When the session was created, in milliseconds since the epoch; NaN when the record doesn't say. */
@@ -207,6 +219,6 @@ function checkedDate (date: Date, problem: string): Date {
   return date
 }
 
-function isLifetime (milliseconds: unknown): milliseconds is number {
+export function isLifetime (milliseconds: unknown): milliseconds is number {
   return typeof milliseconds === 'number' && Math.abs(Date.now() + milliseconds) <= LAST_DATE
 }

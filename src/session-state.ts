@@ -4,7 +4,7 @@ import { GoneError, SessionIdError } from './errors'
 import type { Settings } from './options'
 import type { Repository } from './repository'
 import { createSession } from './session'
-import { createdAtOf, expiryOf, SessionCookie, touchedAtOf } from './session-cookie'
+import { createdAtOf, expiryOf, knowsEnd, SessionCookie, touchedAtOf } from './session-cookie'
 import type { Answer } from './stores/call'
 import type { SessionChanges, SessionRecord } from './stores/store'
 import type { CookieOptions, FastifySessionObject } from './types'
@@ -139,9 +139,10 @@ export class SessionState {
    * judges by the record's own expiry, so it must not grow too old.
    */
   get recordIsAging (): boolean {
-    const { originalMaxAge, expires } = this.cookie
-    if (originalMaxAge === null || expires === null || this.#origin.record === undefined) return false
-    return expires.getTime() - expiryOf(this.#origin.record) > originalMaxAge / 2
+    const { originalMaxAge, maxAge } = this.cookie
+    if (originalMaxAge === null || maxAge === null || this.#origin.record === undefined) return false
+    // Not turned round: a record that says no expiry is to be written as well.
+    return !(expiryOf(this.#origin.record) - Date.now() >= maxAge / 2)
   }
 
   /** Whether the record was written less than `refreshAfter` ago. */
@@ -153,11 +154,10 @@ export class SessionState {
     return (this.cookie.originalMaxAge ?? Infinity) > refreshAfter && Date.now() - touchedAtOf(record) < refreshAfter
   }
 
-  /** Whether the record must be written because it doesn't say when the session was created, from which it will end. */
+  /** Whether the record must be written because it doesn't say by which absolute timeout, and from when, it ends. */
   get isUndated (): boolean {
     const { record } = this.#origin
-    if (record === undefined || this.wasWritten || this.#context.settings.absoluteTimeout === undefined) return false
-    return Number.isNaN(createdAtOf(record))
+    return record !== undefined && !this.wasWritten && !knowsEnd(record, this.#context.settings.absoluteTimeout)
   }
 
   get isRolling (): boolean {
@@ -240,6 +240,12 @@ export class SessionState {
     })
   }
 
+  /** Starts the lifetime anew, in the store when the reply goes out. */
+  touchCookie (): void {
+    this.cookie.touch()
+    this.wasTouched = true
+  }
+
   /** Moves the expiry in the store. */
   touch (answer: Answer<void>): void {
     this.#context.repository.touch(this.sessionId, this.session, (error, found) => {
@@ -267,9 +273,14 @@ export class SessionState {
         answer(error)
         return
       }
-      for (const key of keys) {
-        const value = removed ? this.draft.getOnto(removed, key) : this.draft.get(key)
-        if (value !== undefined) next.draft.set(key, value)
+      try {
+        for (const key of keys) {
+          const value = removed ? this.draft.getOnto(removed, key) : this.draft.get(key)
+          if (value !== undefined) next.draft.set(key, value)
+        }
+      } catch (thrown) {
+        answer(thrown as Error)
+        return
       }
       this.#replaceBy(next)
       if (this.#sessionId !== undefined) this.#context.repository.markEnded(this.#sessionId, true)
@@ -287,9 +298,12 @@ export class SessionState {
         answer(error ?? new GoneError())
         return
       }
-      const next = this.#successor({ sessionId: this.sessionId, signedId: this.#origin.signedId, record, isTouched, loadedAt })
+      // A lifetime that was set and not saved is dropped, as data are.
+      const { maxAge, expires } = this.#origin.cookieOptions
+      const what = { sessionId: this.sessionId, signedId: this.#origin.signedId, record, isTouched, loadedAt }
+      const next = this.#successor(what, { maxAge, expires })
       next.wasWritten = this.wasWritten
-      next.wasTouched = this.wasTouched
+      if (this.wasTouched) next.touchCookie()
       this.#replaceBy(next)
       answer(null)
     })
@@ -329,9 +343,9 @@ export class SessionState {
     else this.#context.repository[how](this.#sessionId, answer)
   }
 
-  #successor (what: Partial<Origin>): SessionState {
+  #successor (what: Partial<Origin>, lifetime = this.#lifetime()): SessionState {
     const { request, reply, rolling } = this.#origin
-    const cookieOptions = { ...this.#cookieOptions, ...this.#lifetime() }
+    const cookieOptions = { ...this.#cookieOptions, ...lifetime }
     return new SessionState(this.#context, { request, reply, rolling, cookieOptions, ...what })
   }
 
@@ -342,7 +356,7 @@ export class SessionState {
 
   #lifetime (): CookieOptions {
     const { originalMaxAge, ownExpires } = this.cookie
-    return originalMaxAge === null ? { expires: ownExpires ?? undefined } : { maxAge: originalMaxAge }
+    return originalMaxAge === null ? { maxAge: undefined, expires: ownExpires ?? undefined } : { maxAge: originalMaxAge }
   }
 
   #replaceBy (next: SessionState): void {

@@ -25,8 +25,7 @@ class Session {
   }
 
   touch (): void {
-    this[kState].cookie.touch()
-    this[kState].wasTouched = true
+    this[kState].touchCookie()
   }
 
   options (options: Partial<CookieOptions>): void {

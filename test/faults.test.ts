@@ -1,396 +1,418 @@
 /** Whatever a store, a stored record or a cookie does: a clear answer, and the next request works. */
-import { connect, type AddressInfo } from 'node:net'
 import { sign } from '@fastify/cookie'
 import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
-import t, { type Test } from 'tap'
-import { build, SECRET, setCookies, Visitor, type Routes } from './helpers'
+import t from 'tap'
+import {
+  AWAY, BROKEN_ANSWERS, BROKEN_RECORDS, FAULTS, FaultyStore, nested, promising, revoked, throwing,
+  type Fault, type How, type Method, type OptionalMethod
+} from './fault-kit'
+import { build, SECRET, setCookies, Visitor, type Routes, type SessionOptions } from './helpers'
 
-const AWAY = 'The store is away'
-const TIMEOUT = 50
-const LATE = TIMEOUT + 20
+const MINUTE = 60_000
+const HANGS = 10_000
 
-type Answer = (error?: any, value?: any) => void
-type Method = 'get' | 'set' | 'destroy' | 'touch' | 'update'
-type Fault = (answer: Answer, work: () => unknown) => unknown
+// The clock stands still but where a test moves it, so that every Set-Cookie is known to the letter.
+const { now: realNow } = Date
+let now = realNow()
+Date.now = () => now
+t.teardown(() => { Date.now = realNow })
 
-/** A store in which one method can be made to misbehave. */
-class PlainStore {
-  readonly records = new Map<string, string>()
-  readonly sessionIds = new Set<string>()
-  readonly calls: Method[] = []
-  fault: { method: Method, how: Fault, healthyCalls: number } | undefined
-
-  get (sessionId: string, callback: Answer): unknown {
-    return this.answer('get', sessionId, callback, () => JSON.parse(this.records.get(sessionId) ?? 'null'))
-  }
-
-  set (sessionId: string, session: object, callback: Answer): unknown {
-    return this.answer('set', sessionId, callback, () => { this.records.set(sessionId, JSON.stringify(session)) })
-  }
-
-  destroy (sessionId: string, callback: Answer): unknown {
-    return this.answer('destroy', sessionId, callback, () => { this.records.delete(sessionId) })
-  }
-
-  /** Misbehaves from now on, after a number of good calls. */
-  break (method: Method, how: Fault, healthyCalls = 0): void {
-    this.calls.length = 0
-    this.fault = { method, how, healthyCalls }
-  }
-
-  heal (): void {
-    this.fault = undefined
-  }
-
-  protected answer (method: Method, sessionId: string, callback: Answer, work: () => unknown): unknown {
-    this.sessionIds.add(sessionId)
-    this.calls.push(method)
-    if (this.fault?.method === method && this.fault.healthyCalls-- <= 0) return this.fault.how(callback, work)
-    const value = work()
-    setImmediate(() => callback(null, value))
-    return undefined
-  }
-}
-
-/** The same with all methods that the library uses. */
-class FullStore extends PlainStore {
-  touch (sessionId: string, session: any, callback: Answer): unknown {
-    return this.answer('touch', sessionId, callback, () => {
-      const json = this.records.get(sessionId)
-      if (json !== undefined) this.records.set(sessionId, JSON.stringify({ ...JSON.parse(json), cookie: session.cookie }))
-      return json !== undefined
-    })
-  }
-
-  update (sessionId: string, changes: { set: object, unset: string[] }, session: any, callback: Answer): unknown {
-    return this.answer('update', sessionId, callback, () => {
-      const json = this.records.get(sessionId)
-      if (json === undefined) return false
-      const record = { ...JSON.parse(json), ...changes.set, cookie: session.cookie }
-      for (const key of changes.unset) delete record[key]
-      this.records.set(sessionId, JSON.stringify(record))
-      return true
-    })
-  }
-}
+let handed: unknown
 
 const routes: Routes = app => {
+  const userOf = (session: any): string => session.user ?? 'nobody'
+
   app.get('/login', async request => {
     (request.session as any).user = 'max'
     return 'welcome'
   })
-  app.get('/user', async request => (request.session as any).user ?? 'nobody')
-  app.get('/visit', async request => {
+  app.get('/user', async request => userOf(request.session))
+  app.get('/all', async request => {
     const session = request.session as any
-    session.visits = (session.visits ?? 0) + 1
-    return session.user ?? 'nobody'
+    const { profile } = session.data()
+    return session.isAdmin || profile?.isAdmin || ({} as any).isAdmin ? 'admin' : userOf(session)
+  })
+  app.get('/write', async request => {
+    (request.session as any).n = 1
+    return userOf(request.session)
+  })
+  app.get('/write/handed', async request => {
+    (request.session as any).handed = handed
+    return userOf(request.session)
+  })
+  app.get('/touch', async request => {
+    request.session.touch()
+    return userOf(request.session)
+  })
+  app.get('/lifetime', async request => {
+    request.session.cookie.maxAge = MINUTE
+    return userOf(request.session)
+  })
+  app.get('/save', async request => {
+    (request.session as any).n = 1
+    await request.session.save()
+    return userOf(request.session)
+  })
+  app.get('/reload', async request => {
+    await request.session.reload()
+    return userOf(request.session)
+  })
+  app.get('/renew', async request => {
+    await request.session.regenerate()
+    return userOf(request.session)
+  })
+  app.get('/renew/user', async request => {
+    await request.session.regenerate(['user'] as any)
+    return userOf(request.session)
   })
   app.get('/logout', async request => {
     await request.session.destroy()
     return 'bye'
   })
-  app.get('/logout-callback', (request, reply) => {
+  app.get('/logout/callback', (request, reply) => {
     request.session.destroy(error => { reply.send(error ?? 'bye') })
   })
-  app.get('/save', async request => {
-    (request.session as any).saved = true
-    await request.session.save()
-    return 'saved'
-  })
-  app.get('/regenerate', async request => {
-    await request.session.regenerate(['user'])
-    return 'new'
-  })
-  app.get('/reload', async request => {
-    await request.session.reload()
-    return (request.session as any).user
+  app.get('/decrypt', async request => {
+    const other: any = {}
+    await app.decryptSession(request.cookies.sessionId, other)
+    return userOf(other.session)
   })
 }
 
-/** A server whose whole log is kept. */
-async function logged (store: object, options: object = {}): Promise<{ app: FastifyInstance, log: string[] }> {
-  const log: string[] = []
-  const app = await build({ store: store as any, cookie: { maxAge: 60_000 }, ...options }, routes, {
-    logger: { level: 'trace', stream: { write: (line: string) => { log.push(line) } } }
-  })
-  return { app, log }
+type Form = (store: FaultyStore) => object
+
+interface Reply {
+  status: number
+  says: string
+  /** `same` as before, `new`, one to `clear` it, `none`; or what it is where it is none of these, to the letter. */
+  cookie: string
+  /** The names of the others. */
+  headers: string
+  /** Whether a session id is in the log, in the body or in another header. */
+  leaks: boolean
 }
 
-/** No session id but in Set-Cookie. */
-function keepsSecrets (t: Test, sessionIds: Iterable<string>, log: string[], responses: LightMyRequestResponse[]): void {
-  const shown = responses.map(({ body, headers: { 'set-cookie': _, ...headers } }) => body + JSON.stringify(headers))
-  for (const sessionId of sessionIds) {
-    t.notOk(log.some(line => line.includes(sessionId)), 'no session id in the log')
-    t.notOk(shown.some(text => text.includes(sessionId)), 'no session id in the body or another header')
+/** A request to a broken store, and the next one. */
+interface Course {
+  reply: Reply
+  next: Reply
+  isTriedAgain: boolean
+}
+
+const CLEARED = 'sessionId=; Max-Age=0; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; SameSite=Lax'
+
+/** An app with a store that can be broken, its whole log, and a visitor. */
+class Site {
+  readonly log: string[] = []
+  readonly sessionIds: string[] = []
+  app!: FastifyInstance
+  visitor!: Visitor
+
+  constructor (readonly store: FaultyStore) {}
+
+  async open (options: SessionOptions, form: Form): Promise<this> {
+    const idGenerator = (): string => {
+      this.sessionIds.push(`session-id-number-${this.sessionIds.length + 1}`)
+      return this.sessionIds.at(-1) as string
+    }
+    const logger = { level: 'trace', stream: { write: (line: string) => { this.log.push(line) } } }
+    const defaults = { store: form(this.store) as any, cookie: { maxAge: MINUTE }, idGenerator }
+    this.app = await build({ ...defaults, ...options }, routes, { logger })
+    return this
+  }
+
+  begin (): void {
+    this.visitor = new Visitor(this.app)
+    this.store.heal()
+    this.store.records.clear()
+    this.log.length = 0
+  }
+
+  /** What the visitor gets, in words. */
+  async get (url: string): Promise<Reply> {
+    const before = this.visitor.cookies.get('sessionId')
+    const made = this.sessionIds.length
+    const response = await this.visitor.get(url, { signal: AbortSignal.timeout(HANGS) })
+    const isError = response.statusCode !== 200
+    return {
+      status: response.statusCode,
+      says: isError ? response.json().code ?? response.json().message : response.body,
+      cookie: this.#cookieOf(response, before, this.sessionIds.slice(made)),
+      headers: Object.keys(response.headers).filter(name => name !== 'set-cookie').sort().join(' '),
+      leaks: this.#leaks(response)
+    }
+  }
+
+  #cookieOf (response: LightMyRequestResponse, before: string | undefined, newIds: string[]): string {
+    const [header, ...more] = setCookies(response)
+    if (header === undefined) return 'none'
+    const attributes = `; Path=/; Expires=${new Date(now + MINUTE).toUTCString()}; HttpOnly`
+    const sent = (value: string): string => this.app.serializeCookie('sessionId', value) + attributes
+    if (more.length > 0) return `${header} ${more.join(' ')}`
+    if (header === CLEARED) return 'clear'
+    if (before !== undefined && header === sent(before)) return 'same'
+    return newIds.some(sessionId => header === sent(sign(sessionId, SECRET))) ? 'new' : header
+  }
+
+  #leaks ({ body, headers: { 'set-cookie': _, ...headers } }: LightMyRequestResponse): boolean {
+    const texts = [...this.log, body, JSON.stringify(headers)]
+    return this.sessionIds.some(sessionId => texts.some(text => text.includes(sessionId)))
   }
 }
 
-const pause = (milliseconds: number): Promise<void> => new Promise(resolve => setTimeout(resolve, milliseconds))
-
-/** Whatever a store still has to say comes within this test: tap fails it for an uncaught exception or rejection. */
-const calm = (): Promise<void> => pause(5)
-
-const later = (work: () => void): void => { setTimeout(work, 2) }
-
-const FAILS = { statusCode: 500, message: AWAY }
-const FAILS_WITH_TEXT = { statusCode: 500, code: 'FST_ERR_SESSION_STORE', message: AWAY }
-const TIMES_OUT = { statusCode: 503, code: 'FST_ERR_SESSION_STORE_TIMEOUT', message: 'storeTimeout' }
-const WORKS = { statusCode: 200 }
-
-const FAULTS: Record<string, { how: Fault, expected: { statusCode: number, code?: string, message?: string } }> = {
-  'calls back with an error': { how: answer => answer(new Error(AWAY)), expected: FAILS },
-  'calls back with an error, later': { how: answer => later(() => answer(new Error(AWAY))), expected: FAILS },
-  'calls back with a string as the error': { how: answer => answer(AWAY), expected: FAILS_WITH_TEXT },
-  'calls back with a string as the error, later': { how: answer => later(() => answer(AWAY)), expected: FAILS_WITH_TEXT },
-  'calls back with an object as the error': { how: answer => answer({ message: AWAY }), expected: FAILS_WITH_TEXT },
-  'throws synchronously': { how: () => { throw new Error(AWAY) }, expected: FAILS },
-  'throws a string': { how: () => { throw AWAY }, expected: FAILS_WITH_TEXT },
-  'throws nothing': { how: () => { throw undefined }, expected: { statusCode: 500 } }, // eslint-disable-line no-throw-literal
-  rejects: { how: () => Promise.reject(new Error(AWAY)), expected: FAILS },
-  'rejects, later': { how: () => pause(2).then(() => { throw new Error(AWAY) }), expected: FAILS },
-  'rejects with nothing': { how: () => Promise.reject(), expected: { statusCode: 500 } }, // eslint-disable-line prefer-promise-reject-errors
-  'never answers': { how: () => {}, expected: TIMES_OUT },
-  'answers late, after the timeout': {
-    how: (answer, work) => { setTimeout(() => answer(null, work()), LATE) }, expected: TIMES_OUT
-  },
-  'fails late, after the timeout': {
-    how: answer => { setTimeout(() => answer(new Error(AWAY)), LATE) }, expected: TIMES_OUT
-  },
-  'rejects late, after the timeout': {
-    how: () => pause(LATE).then(() => { throw new Error(AWAY) }), expected: TIMES_OUT
-  },
-  'answers twice': {
-    how: (answer, work) => {
-      const value = work()
-      answer(null, value)
-      answer(null, value)
-    },
-    expected: WORKS
-  },
-  'answers twice, later': {
-    how: (answer, work) => {
-      const value = work()
-      later(() => answer(null, value))
-      later(() => answer(null, value))
-    },
-    expected: WORKS
-  },
-  'answers and then calls back with an error': {
-    how: (answer, work) => {
-      answer(null, work())
-      answer(new Error(AWAY))
-    },
-    expected: WORKS
-  },
-  'answers and then throws': {
-    how: (answer, work) => {
-      answer(null, work())
-      throw new Error(AWAY)
-    },
-    expected: WORKS
-  },
-  'calls back and rejects': {
-    how: (answer, work) => {
-      answer(null, work())
-      return Promise.reject(new Error(AWAY))
-    },
-    expected: WORKS
-  },
-  'calls back later and rejects even later': {
-    how: (answer, work) => {
-      const value = work()
-      setTimeout(() => answer(null, value), 1)
-      return pause(4).then(() => { throw new Error(AWAY) })
-    },
-    expected: WORKS
-  }
-}
-
-/** Short only where it must pass: a busy machine should not fail the other tests. */
-const timeoutFor = (expected: object): object => expected === TIMES_OUT ? { storeTimeout: TIMEOUT } : {}
-
-interface Case {
-  /** The method that misbehaves. */
+/** A call to a store's method, and the request that leads to it. */
+interface Use {
   method: Method
-  /** How many calls of it are good before. */
-  healthyCalls?: number
+  title: string
   url: string
-  body: string
-  store: new () => PlainStore
-  /** Of a visitor whom the server doesn't know yet. */
+  /** The optional methods that the store has; all where it is missing. */
+  has?: readonly OptionalMethod[]
+  /** How many calls of the method come before, and are good. */
+  healthyCalls?: number
+  rolling?: boolean
+  /** The first request of a visitor. */
   isNewcomer?: boolean
-  /** Whether the session is saved nevertheless when the reply goes out, because the fault was in something else. */
-  isSavedAnyway?: boolean
-  /** How often it may be tried: a save() by hand that failed is made up for when the reply goes out. */
-  attempts?: number
-  /** What is in the body of the next request's reply to `/user`, when the fault was one. */
-  afterwards: string
+  /** How much time passes before the request. */
+  elapse?: number
 }
 
-const CASES: Record<string, Case> = {
-  get: { method: 'get', url: '/user', body: 'max', store: FullStore, afterwards: 'max' },
-  'set, of a new session': { method: 'set', url: '/login', body: 'welcome', store: FullStore, isNewcomer: true, afterwards: 'nobody' },
-  'destroy, as a promise': { method: 'destroy', url: '/logout', body: 'bye', store: FullStore, afterwards: 'max' },
-  'destroy, with a callback': { method: 'destroy', url: '/logout-callback', body: 'bye', store: FullStore, afterwards: 'max' },
-  touch: { method: 'touch', url: '/user', body: 'max', store: FullStore, afterwards: 'max' },
-  update: { method: 'update', url: '/visit', body: 'max', store: FullStore, afterwards: 'max' },
-  'update, by save()': { method: 'update', url: '/save', body: 'saved', store: FullStore, attempts: 2, afterwards: 'max' },
-  'get, by reload()': { method: 'get', healthyCalls: 1, url: '/reload', body: 'max', store: FullStore, isSavedAnyway: true, afterwards: 'max' },
-  'set, of an existing session without update': { method: 'set', url: '/visit', body: 'max', store: PlainStore, afterwards: 'max' },
-  'get, before an existing session is set': { method: 'get', healthyCalls: 1, url: '/visit', body: 'max', store: PlainStore, afterwards: 'max' },
-  'destroy, of a store without update': { method: 'destroy', url: '/logout', body: 'bye', store: PlainStore, afterwards: 'max' }
+/**
+ * What a visitor gets: what the reply says and its cookie | what /user says next and its cookie. `error` is the failure of
+ * the store; the cookie is the `same` as before, a `new` one, the one to `clear` it, or `none`.
+ */
+interface Replies {
+  works: string
+  fails: string
+  /** As `fails` where it is missing. */
+  worksUnseen?: string
+  /** Only where the method finds sessions. */
+  findsNothing?: string
 }
 
-for (const [caseName, test] of Object.entries(CASES)) {
-  const { method, healthyCalls = 0, url, body, store: Store, isNewcomer, isSavedAnyway, attempts = 1, afterwards } = test
-  t.test(`a store's ${caseName}`, async t => {
-    for (const [faultName, { how, expected }] of Object.entries(FAULTS)) {
-      t.test(faultName, async t => {
-        const store = new Store()
-        const { app, log } = await logged(store, timeoutFor(expected))
-        const visitor = new Visitor(app)
-        if (isNewcomer !== true) await visitor.get('/login')
+const GONE = 'FST_ERR_SESSION_GONE'
 
-        store.break(method, how, healthyCalls)
-        const response = await visitor.get(url)
-        store.heal()
-        const isLogout = url.startsWith('/logout')
-        t.equal(response.statusCode, expected.statusCode)
-        if (expected === WORKS) {
-          t.equal(response.body, body)
-          t.match(setCookies(response), [isLogout ? /^sessionId=; Max-Age=0; / : /^sessionId=[^;]+; /])
-        } else {
-          t.match(response.json(), { statusCode: expected.statusCode, ...(expected.code !== undefined && { code: expected.code }) })
-          t.match(response.json().message, expected.message ?? /./)
-          t.equal(setCookies(response).length, isSavedAnyway === true ? 1 : 0, 'no cookie where nothing was saved')
-          t.ok(store.calls.filter(call => call === method).length <= healthyCalls + attempts, 'it was tried once')
-        }
+const USES = [
+  use('get', 'as a request loads', { has: ['touch', 'update'], url: '/user' },
+    { works: 'max same | max same', fails: 'error none | max same', findsNothing: 'nobody new | nobody same' }),
+  use('get', 'as a request loads that reads everything', { has: ['touch', 'update'], url: '/all' },
+    { works: 'max same | max same', fails: 'error none | max same', findsNothing: 'nobody new | nobody same' }),
+  use('get', 'as a request loads that writes', { has: ['touch', 'update'], url: '/write' },
+    { works: 'max same | max same', fails: 'error none | max same', findsNothing: 'nobody new | nobody same' }),
+  use('get', 'as a request loads, rolling: false', { url: '/user', rolling: false },
+    { works: 'max none | max none', fails: 'error none | max none', findsNothing: 'nobody new | nobody none' }),
+  use('get', 'by decryptSession()', { url: '/decrypt' },
+    { works: 'max same | max same', fails: 'error same | max same', findsNothing: 'nobody same | max same' }),
+  use('get', 'by reload()', { url: '/reload' },
+    { works: 'max same | max same', fails: 'error same | max same', findsNothing: `${GONE} same | max same` }),
+  use('get', 'before a write, without update', { has: [], url: '/write', healthyCalls: 1 },
+    { works: 'max same | max same', fails: 'error none | max same', findsNothing: 'max clear | nobody new' }),
+  use('get', 'before the expiry is moved, without touch', { has: [], url: '/user', healthyCalls: 1 },
+    { works: 'max same | max same', fails: 'error none | max same', findsNothing: 'max clear | nobody new' }),
+  use('get', 'by save(), without update', { has: ['touch'], url: '/save', healthyCalls: 1 },
+    { works: 'max same | max same', fails: 'error none | max same', findsNothing: `${GONE} clear | nobody new` }),
+  use('get', 'by regenerate(keys), without update', { has: ['touch'], url: '/renew/user', healthyCalls: 1 },
+    { works: 'max new | max same', fails: 'error same | max same', findsNothing: `${GONE} clear | nobody new` }),
+  use('getAndTouch', 'as a request loads', { url: '/user' },
+    { works: 'max same | max same', fails: 'error none | max same', findsNothing: 'nobody new | nobody same' }),
+  use('getAndTouch', 'as a request loads that reads everything', { has: ['touch', 'getAndTouch'], url: '/all' },
+    { works: 'max same | max same', fails: 'error none | max same', findsNothing: 'nobody new | nobody same' }),
+  use('getAndTouch', 'as a request loads that saves', { url: '/save' },
+    { works: 'max same | max same', fails: 'error none | max same', findsNothing: 'nobody new | nobody same' }),
+  use('getAndTouch', 'as a request loads that regenerates', { url: '/renew/user' },
+    { works: 'max new | max same', fails: 'error none | max same', findsNothing: 'nobody new | nobody same' }),
+  use('getAndTouch', 'as a request loads that logs out', { url: '/logout' },
+    { works: 'bye clear | nobody new', fails: 'error none | max same', findsNothing: 'bye clear | nobody new' }),
+  use('set', 'of a new session', { url: '/login', isNewcomer: true },
+    { works: 'welcome new | max same', fails: 'error none | nobody new' }),
+  use('set', 'of a new session by save()', { url: '/save', isNewcomer: true },
+    { works: 'nobody new | nobody same', fails: 'error none | nobody new' }),
+  use('set', 'by regenerate()', { url: '/renew' },
+    { works: 'nobody new | nobody same', fails: 'error none | nobody new' }),
+  use('set', 'by regenerate(keys)', { url: '/renew/user' },
+    { works: 'max new | max same', fails: 'error none | nobody new' }),
+  use('set', 'of changes, without update', { has: ['touch'], url: '/write' },
+    { works: 'max same | max same', fails: 'error none | max same' }),
+  use('set', 'of changes by save(), without update', { has: ['touch'], url: '/save' },
+    { works: 'max same | max same', fails: 'error none | max same' }),
+  use('set', 'to move the expiry, without touch', { has: [], url: '/user' },
+    { works: 'max same | max same', fails: 'error none | max same' }),
+  use('destroy', 'by destroy()', { url: '/logout' },
+    { works: 'bye clear | nobody new', fails: 'error none | max same', worksUnseen: 'error none | nobody new' }),
+  use('destroy', 'by destroy() with a callback', { url: '/logout/callback' },
+    { works: 'bye clear | nobody new', fails: 'error none | max same', worksUnseen: 'error none | nobody new' }),
+  use('destroy', 'by destroy(), without update', { has: [], url: '/logout' },
+    { works: 'bye clear | nobody new', fails: 'error none | max same', worksUnseen: 'error none | nobody new' }),
+  use('destroy', 'by regenerate()', { url: '/renew' },
+    { works: 'nobody new | nobody same', fails: 'error same | max same', worksUnseen: 'error same | nobody new' }),
+  use('destroy', 'by regenerate(keys)', { url: '/renew/user' },
+    { works: 'max new | max same', fails: 'error same | max same', worksUnseen: 'error same | nobody new' }),
+  use('destroy', 'by regenerate(keys), without update', { has: ['touch', 'getAndTouch'], url: '/renew/user' },
+    { works: 'max new | max same', fails: 'error same | max same', worksUnseen: 'error same | nobody new' }),
+  use('destroy', 'of an expired session, as a request loads', { has: [], url: '/user', elapse: 2 * MINUTE },
+    { works: 'nobody new | nobody same', fails: 'error none | nobody new' }),
+  use('touch', 'as a reply goes out', { has: ['touch', 'update'], url: '/user' },
+    { works: 'max same | max same', fails: 'error none | max same' }),
+  use('touch', 'after touch(), rolling: false', { has: ['touch'], url: '/touch', rolling: false },
+    { works: 'max same | max none', fails: 'error none | max none' }),
+  use('update', 'as a reply goes out', { url: '/write' },
+    { works: 'max same | max same', fails: 'error none | max same' }),
+  use('update', 'by save()', { url: '/save' },
+    { works: 'max same | max same', fails: 'error none | max same' }),
+  use('update', 'of the lifetime', { url: '/lifetime' },
+    { works: 'max same | max same', fails: 'error none | max same' }),
+  use('update', 'of a record that grows old', { has: ['touch', 'update'], url: '/user', elapse: 0.6 * MINUTE },
+    { works: 'max same | max same', fails: 'error none | max same' }),
+  use('update', 'to move the expiry, without touch', { has: ['update'], url: '/user' },
+    { works: 'max same | max same', fails: 'error none | max same' })
+]
 
-        if (faultName.includes('late, after')) await pause(LATE - TIMEOUT + 10)
-        const next = await visitor.get('/user')
-        t.equal(next.statusCode, 200)
-        t.equal(setCookies(next).length, 1)
-        if (expected === WORKS) t.equal(next.body, isLogout ? 'nobody' : 'max')
-        else if (!(isLogout && faultName.startsWith('answers late'))) t.equal(next.body, afterwards)
-        t.equal((await visitor.get('/visit')).statusCode, 200)
+const ERRORS = {
+  error: { status: 500, says: AWAY },
+  'no error': { status: 500, says: 'FST_ERR_SESSION_STORE' },
+  silence: { status: 503, says: 'FST_ERR_SESSION_STORE_TIMEOUT' }
+}
+const SAFE = { headers: 'connection content-length content-type date', leaks: false }
 
-        await calm()
-        keepsSecrets(t, store.sessionIds, log, [response, next])
-      })
+const inCallbacks: Form = store => store
+const inPromises: Form = promising
+
+for (const { replies, ...use } of USES) {
+  t.test(`${use.method} ${use.title}`, async t => {
+    for (const form of [inCallbacks, inPromises]) {
+      const store = new FaultyStore(use.has)
+      const { rolling } = use
+      const site = await new Site(store).open({ rolling }, form)
+      // Short only where it must pass.
+      const impatientSite = await new Site(store).open({ rolling, storeTimeout: 5 }, form)
+      const actual: Record<string, Course> = {}
+      const wanted: Record<string, Course> = {}
+      for (const fault of form === inPromises ? FAULTS : [...FAULTS, ...BROKEN_ANSWERS, ...BROKEN_RECORDS]) {
+        if (fault.methods?.includes(use.method) === false) continue
+        actual[fault.name] = await play(fault.failure === 'silence' ? impatientSite : site, use, fault.how)
+        wanted[fault.name] = expected(replies, fault)
+      }
+      t.same(actual, wanted)
     }
   })
 }
 
-t.test('a store whose destroy or set fails within regenerate() fails regenerate()', async t => {
-  for (const [faultName, { how, expected }] of Object.entries(FAULTS)) {
-    for (const method of ['destroy', 'set'] as const) {
-      const store = new FullStore()
-      const { app, log } = await logged(store, timeoutFor(expected))
-      const visitor = new Visitor(app)
-      await visitor.get('/login')
-
-      store.break(method, how)
-      const response = await visitor.get('/regenerate')
-      store.heal()
-      t.equal(response.statusCode, expected.statusCode, `${method} ${faultName}`)
-      if (faultName.includes('late, after')) await pause(LATE - TIMEOUT + 10)
-      const next = await visitor.get('/user')
-      t.equal(next.statusCode, 200)
-      await calm()
-      keepsSecrets(t, store.sessionIds, log, [response, next])
-    }
-  }
-})
-
-const GOOD_COOKIE = { expires: null, originalMaxAge: null, path: '/', httpOnly: true, secure: false, sameSite: null, domain: null }
-
-/** Whose user is max, where it can be told. */
-const BROKEN_RECORDS: Record<string, { record: () => unknown, user: 'max' | 'nobody' }> = {
-  'a string': { record: () => 'rubbish', user: 'nobody' },
-  'an empty string': { record: () => '', user: 'nobody' },
-  'the JSON of a record': { record: () => JSON.stringify({ user: 'max', cookie: GOOD_COOKIE }), user: 'nobody' },
-  'a number': { record: () => 42, user: 'nobody' },
-  true: { record: () => true, user: 'nobody' },
-  'an array': { record: () => [{ user: 'max' }], user: 'nobody' },
-  'without cookie': { record: () => ({ user: 'max' }), user: 'max' },
-  'with cookie: null': { record: () => ({ user: 'max', cookie: null }), user: 'max' },
-  "with cookie: 'x'": { record: () => ({ user: 'max', cookie: 'x' }), user: 'max' },
-  'with cookie: []': { record: () => ({ user: 'max', cookie: [] }), user: 'max' },
-  'with cookie: 7': { record: () => ({ user: 'max', cookie: 7 }), user: 'max' },
-  "with cookie.expires: 'garbage'": { record: () => ({ user: 'max', cookie: { ...GOOD_COOKIE, expires: 'garbage' } }), user: 'max' },
-  'with cookie.expires: {}': { record: () => ({ user: 'max', cookie: { ...GOOD_COOKIE, expires: {} } }), user: 'max' },
-  'with cookie.expires: an invalid Date': { record: () => ({ user: 'max', cookie: { ...GOOD_COOKIE, expires: new Date(NaN) } }), user: 'max' },
-  "with cookie.originalMaxAge: 'abc'": { record: () => ({ user: 'max', cookie: { ...GOOD_COOKIE, originalMaxAge: 'abc' } }), user: 'max' },
-  'with cookie.originalMaxAge: {}': { record: () => ({ user: 'max', cookie: { ...GOOD_COOKIE, originalMaxAge: {} } }), user: 'max' },
-  'with cookie.originalMaxAge: NaN': { record: () => ({ user: 'max', cookie: { ...GOOD_COOKIE, originalMaxAge: NaN } }), user: 'max' },
-  'with cookie.originalMaxAge: Infinity': { record: () => ({ user: 'max', cookie: { ...GOOD_COOKIE, originalMaxAge: Infinity } }), user: 'max' },
-  'with cookie attributes that no cookie can carry': {
-    record: () => ({ user: 'max', cookie: { ...GOOD_COOKIE, path: 'a;b\n', domain: '!', sameSite: 'maybe', priority: 9 } }), user: 'max'
-  },
-  'with an own __proto__ key': {
-    record: () => JSON.parse(`{"__proto__":{"polluted":true},"user":"max","cookie":${JSON.stringify(GOOD_COOKIE)}}`), user: 'max'
-  },
-  "with keys of the session's own": {
-    record: () => ({ sessionId: 'evil', encryptedSessionId: 'evil', save: 'evil', get: 'evil', user: 'max', cookie: GOOD_COOKIE }), user: 'max'
-  },
-  'without a prototype': { record: () => Object.assign(Object.create(null), { user: 'max', cookie: GOOD_COOKIE }), user: 'max' },
-  frozen: { record: () => Object.freeze({ user: 'max', cookie: Object.freeze({ ...GOOD_COOKIE }) }), user: 'max' }
+function use (method: Method, title: string, call: Omit<Use, 'method' | 'title'>, replies: Replies) {
+  return { method, title, ...call, replies }
 }
 
-for (const [recordName, { record, user }] of Object.entries(BROKEN_RECORDS)) {
-  t.test(`a record ${recordName}`, async t => {
-    for (const Store of [FullStore, PlainStore]) {
-      for (const maxAge of [60_000, undefined]) {
-        for (const url of ['/user', '/visit']) {
-          const what = `${Store.name}, maxAge: ${maxAge}, ${url}`
-          const store = new Store()
-          const { app, log } = await logged(store, { cookie: { maxAge } })
-          const visitor = new Visitor(app)
-          await visitor.get('/login')
-          const sent = visitor.cookies.get('sessionId')
+async function play (site: Site, use: Use, how: How): Promise<Course> {
+  const { method, url, healthyCalls = 0, isNewcomer = false, elapse = 0 } = use
+  const { store } = site
+  site.begin()
+  if (!isNewcomer) await site.get('/login')
+  now += elapse
 
-          store.break('get', answer => answer(null, record()))
-          const response = await visitor.get(url)
-          store.heal()
-          t.equal(response.statusCode, 200, what)
-          t.equal(response.body, user, what)
-          t.equal(({} as any).polluted, undefined)
-          const [cookie = '', ...more] = setCookies(response)
-          t.same(more, [])
-          t.match(cookie, maxAge === undefined ? /^sessionId=[^;]+; Path=\/; HttpOnly$/ : /^sessionId=[^;]+; Path=\/; Expires=\w{3}, [^;]+ GMT; HttpOnly$/, what)
-          if (user === 'max') t.equal(visitor.cookies.get('sessionId'), sent, 'the session goes on')
-          else t.not(visitor.cookies.get('sessionId'), sent, 'a new session has a new id')
+  store.break(method, how, healthyCalls)
+  const reply = await site.get(url)
+  const count = store.calls.filter(call => call === method).length
+  store.heal()
+  store.release()
+  const next = await site.get('/user')
+  await calm()
+  return { reply, next, isTriedAgain: count > healthyCalls + 1 }
+}
 
-          const next = await visitor.get('/user')
-          t.equal(next.statusCode, 200)
-          t.equal(next.body, user, what)
-          await calm()
-          keepsSecrets(t, store.sessionIds, log, [response, next])
+function expected (replies: Replies, { outcome, failure = 'error' }: Pick<Fault, 'outcome' | 'failure'>): Course {
+  const { works, fails, worksUnseen = fails, findsNothing = '' } = replies
+  const row = { works, fails, 'works unseen': worksUnseen, 'finds nothing': findsNothing }[outcome]
+  const [says, cookie, , nextSays, nextCookie] = row.split(' ') as [string, string, string, string, string]
+  return {
+    reply: {
+      ...(says === 'error' ? ERRORS[failure] : { status: says === GONE ? 409 : 200, says }),
+      cookie,
+      ...SAFE
+    },
+    next: { status: 200, says: nextSays, cookie: nextCookie, ...SAFE },
+    isTriedAgain: false
+  }
+}
+
+/** An object with a getter that throws. */
+function trap (key: string, more: object = {}): object {
+  return Object.defineProperty({ ...more }, key, { enumerable: true, get () { throw new Error(AWAY) } })
+}
+
+const WORDS = /The store is away|Maximum call stack size exceeded|a proxy that has been revoked/
+
+/** Records that throw as they are read, by what is to be read of them. */
+const THROWING_RECORDS: ReadonlyArray<[string, 'within a key' | 'a key' | 'its cookie', () => unknown]> = [
+  ['with an object that throws', 'within a key', () => ({ user: 'max', cookie: {}, trap: throwing() })],
+  ['with an object with a getter that throws', 'within a key', () => ({ user: 'max', cookie: {}, trap: trap('n') })],
+  ['with a list nested 100,000 times', 'within a key', () => ({ user: 'max', cookie: {}, trap: nested(100_000) })],
+  ['with a getter that throws', 'a key', () => trap('trap', { user: 'max', cookie: {} })],
+  ['with a cookie that throws', 'its cookie', () => trap('cookie', { user: 'max' })],
+  ['with a cookie of which everything throws', 'its cookie', () => ({ user: 'max', cookie: throwing() })],
+  ['with an expires that throws', 'its cookie', () => ({ user: 'max', cookie: trap('expires') })],
+  ['with an originalMaxAge that throws', 'its cookie', () => ({ user: 'max', cookie: trap('originalMaxAge') })],
+  ['of which everything throws', 'its cookie', throwing],
+  ['that is a revoked proxy', 'its cookie', revoked]
+]
+
+for (const { replies, ...use } of USES) {
+  const isAnswered = ['get', 'getAndTouch'].includes(use.method) || (use.method === 'destroy' && use.url === '/renew/user')
+  if (!isAnswered) continue
+  t.test(`${use.method} ${use.title}: a record that throws is a 500 in its own words, or does no harm`, async t => {
+    const site = await new Site(new FaultyStore(use.has)).open({ rolling: use.rolling }, inCallbacks)
+    for (const [name, place, record] of THROWING_RECORDS) {
+      for (const step of [(answer: () => void) => answer(), setImmediate]) {
+        const course = await play(site, use, ({ answer, work }) => { work(); step(() => answer(null, record())) })
+        const { reply: { status, says, cookie }, next } = course
+        if (status === 200) {
+          t.same(course, expected(replies, { outcome: 'works' }), name)
+          continue
         }
+        // Without update the whole record is written again.
+        const isRead = use.url === '/all' || (place === 'a key' && use.has?.includes('update') === false)
+        t.ok(isRead || place === 'its cookie', `${name}: nobody read it`)
+        t.same(course.reply, { status: 500, says, cookie, ...SAFE }, name)
+        t.match(says, WORDS, name)
+        t.match(cookie, /^(none|same|clear)$/, name)
+        t.equal(next.status, 200, name)
       }
     }
   })
 }
 
+t.test('a value that throws as it is copied is a 500, and nothing is stored', async t => {
+  for (const optional of [[], ['touch', 'update']] as const) {
+    const site = await new Site(new FaultyStore(optional)).open({}, inCallbacks)
+    for (const value of [throwing(), revoked(), trap('n'), nested(100_000)]) {
+      site.begin()
+      await site.get('/login')
+      const [before] = site.store.records.values()
+      handed = value
+      const reply = await site.get('/write/handed')
+      t.match(reply, { status: 500, says: WORDS, cookie: 'none', ...SAFE })
+      t.equal([...site.store.records.values()][0], before)
+      t.match(await site.get('/user'), { status: 200, says: 'max', cookie: 'same' })
+    }
+  }
+})
+
 t.test("names of the session's own in a record don't hide the session's methods", async t => {
-  const store = new FullStore()
+  const store = new FaultyStore()
   const app = await build({ store: store as any }, app => {
     routes(app)
     app.get('/own', async request => {
       const session = request.session as any
+      const { sessionId, encryptedSessionId, save, get, touch } = session
       return {
         keys: Object.keys(session).sort(),
-        types: [typeof session.sessionId, typeof session.encryptedSessionId, typeof session.save, typeof session.get, typeof session.touch],
-        isEvil: [session.sessionId, session.encryptedSessionId, session.save].includes('evil'),
-        got: [session.get('sessionId') ?? null, session.get('save') ?? null, session.get('__proto__') ?? null]
+        types: [sessionId, encryptedSessionId, save, get, touch].map(value => typeof value),
+        isEvil: [sessionId, encryptedSessionId, save].includes('evil'),
+        got: ['sessionId', 'save', '__proto__'].map(key => session.get(key) ?? null)
       }
     })
   })
   const visitor = new Visitor(app)
   await visitor.get('/login')
-  for (const [sessionId, json] of store.records) {
-    store.records.set(sessionId, json.replace('{', '{"sessionId":"evil","encryptedSessionId":"evil","save":"evil","get":1,"touch":{},"__proto__":{"x":1},'))
-  }
+  const evil = JSON.parse('{"sessionId":"evil","encryptedSessionId":"evil","save":"evil","get":1,"__proto__":{"x":1}}')
+  for (const [sessionId, record] of store.records) store.records.set(sessionId, { ...evil, ...record })
 
   t.same((await visitor.get('/own')).json(), {
     keys: ['cookie', 'user'],
@@ -400,107 +422,7 @@ t.test("names of the session's own in a record don't hide the session's methods"
   })
 })
 
-/** One request as bytes on a socket: what inject and fetch refuse to send. */
-function raw (app: FastifyInstance, cookies: string[]): Promise<{ statusCode: number, head: string, body: string }> {
-  return new Promise((resolve, reject) => {
-    const { port } = app.server.address() as AddressInfo
-    const chunks: Buffer[] = []
-    const socket = connect(port, '127.0.0.1', () => {
-      const lines = cookies.map(cookie => `Cookie: ${cookie}\r\n`).join('')
-      socket.write(`GET /user HTTP/1.1\r\nHost: example.com\r\n${lines}Connection: close\r\n\r\n`, 'latin1')
-    })
-    socket.on('data', chunk => chunks.push(chunk))
-    // The server may hang up on a request that is too large before it was read.
-    socket.on('error', reject)
-    socket.on('close', () => {
-      const [head = '', body = ''] = Buffer.concat(chunks).toString('latin1').split('\r\n\r\n')
-      resolve({ statusCode: Number(head.split(' ')[1]), head, body })
-    })
-  })
-}
-
-/** Numbers from 0 to 1, the same in each run, so that a failure can be repeated (mulberry32). */
-function randomNumbers (seed: number): () => number {
-  return () => {
-    seed = (seed + 0x6D2B79F5) | 0
-    let n = Math.imul(seed ^ (seed >>> 15), 1 | seed)
-    n = (n + Math.imul(n ^ (n >>> 7), 61 | n)) ^ n
-    return ((n ^ (n >>> 14)) >>> 0) / 4294967296
-  }
-}
-
-async function listening (t: Test, options: object): Promise<{ app: FastifyInstance, log: string[], good: string, store: FullStore }> {
-  const store = new FullStore()
-  const { app, log } = await logged(store, { saveUninitialized: false, ...options })
-  await app.listen({ port: 0, host: '127.0.0.1' })
-  t.teardown(() => app.close())
-  const visitor = new Visitor(app)
-  await visitor.get('/login')
-  return { app, log, good: visitor.cookieHeader(), store }
-}
-
-const UNKNOWN = encodeURIComponent(sign('unknown', SECRET))
-
-const BAD_VALUES = [
-  '', ' ', '"', '""', '"x', 'x"', '"x.y"', '%', '%%', '%E0%A4%A', '%zz', '%00', '%ff%fe', '=', '==', '.', '..', '.x', 'x.', 'a.b.c',
-  'unsigned', 'unsigned.', '.signature', 's:', 's%3A', 's:unsigned', 'S:x.y', 'null', 'undefined', '[object Object]', '{}', '[]', '__proto__',
-  UNKNOWN, `s%3A${UNKNOWN}`, encodeURIComponent(sign('', SECRET)), encodeURIComponent(sign('__proto__', SECRET)),
-  encodeURIComponent(sign('constructor', SECRET)), sign('forged', 'another secret'), 'é', '\x80\xff', '\t', ',', 'a,b', 'a b', '\\', '\\"', '\x7f',
-  'x'.repeat(4000), '.'.repeat(4000), '%'.repeat(2000), 'a=b', 'a=b=c', '../../etc/passwd', '*', '$Version=1', '💥'
-]
-
-for (const cookiePrefix of ['', 's:']) {
-  t.test(`bad Cookie headers, with cookiePrefix '${cookiePrefix}'`, async t => {
-    t.test('each of them alone: a new visitor, and no server error', async t => {
-      const { app, log, store } = await listening(t, { cookiePrefix })
-      for (const value of BAD_VALUES) {
-        for (const cookie of [`sessionId=${value}`, `sessionId=${value};`, `sessionId="${value}"`, ` sessionId = ${value} `, `sessionId${value}`, `=${value}`, `;${value};;`]) {
-          const { statusCode, body, head } = await raw(app, [cookie])
-          if (statusCode !== 200 && !(statusCode === 400 && cookie.includes('\x7f'))) t.fail(`${statusCode} for ${JSON.stringify(cookie)}`)
-          else if (statusCode === 200 && body !== 'nobody') t.fail(`${body} for ${JSON.stringify(cookie)}`)
-          if (/set-cookie: sessionId=[^;]/i.test(head)) t.fail(`a session for ${JSON.stringify(cookie)}`)
-        }
-      }
-      t.notOk(log.some(line => /"level":(50|60)/.test(line)), 'nothing is logged as an error')
-      t.notOk([...store.sessionIds].includes('forged'), 'the store is not asked for an id that is not signed')
-    })
-
-    t.test('a good one among several bad ones wins', async t => {
-      const { app, good, log, store } = await listening(t, { cookiePrefix })
-      const random = randomNumbers(2026)
-      const pick = <T>(values: readonly T[]): T => values[Math.floor(random() * values.length)] as T
-      const usable = BAD_VALUES.filter(value => value.length < 100 && !/[\x7f]/.test(value))
-      for (let i = 0; i < 300; i++) {
-        const cookies = Array.from({ length: Math.floor(random() * 6) }, () => `${pick(['sessionId', 'sessionId', 'other', '', '__proto__', 'sessionid'])}=${pick(usable)}`)
-        cookies.splice(Math.floor(random() * (cookies.length + 1)), 0, good)
-        const header = cookies.join(pick(['; ', ';', ' ; ', ';;']))
-        const { statusCode, body } = await raw(app, [header])
-        if (statusCode !== 200 || body !== 'max') t.fail(`${statusCode} ${body} for ${JSON.stringify(header)}`)
-      }
-      const twoLines = await raw(app, ['sessionId=rubbish', good])
-      t.equal(twoLines.body, 'max', 'in a second Cookie line')
-      t.notOk(log.some(line => [...store.sessionIds].some(id => id.length > 20 && line.includes(id))), 'no session id in the log')
-    })
-
-    t.test('random bytes: never a server error', async t => {
-      const { app } = await listening(t, { cookiePrefix })
-      const random = randomNumbers(500)
-      const letters = 'sesionId=;"% .,\\:{}[]()<>@/?\t\x00\x01\x0b\x7f\x80\xff0aZ+-_'
-      for (let i = 0; i < 300; i++) {
-        const noise = Array.from({ length: Math.floor(random() * 60) }, () => letters[Math.floor(random() * letters.length)]).join('')
-        const { statusCode } = await raw(app, [`sessionId=${noise}`])
-        if (statusCode !== 200 && statusCode !== 400) t.fail(`${statusCode} for ${JSON.stringify(noise)}`)
-      }
-    })
-
-    t.test('NUL and huge ones are refused by Node.js or ignored', async t => {
-      const { app, good } = await listening(t, { cookiePrefix })
-      t.equal((await raw(app, [`sessionId=a\x00b; ${good}`])).statusCode, 400)
-      t.equal((await raw(app, [`sessionId=${'x'.repeat(15_000)}`])).body, 'nobody')
-      t.equal((await raw(app, [`sessionId=${'x'.repeat(10_000)}; ${good}`])).body, 'max')
-      t.equal((await raw(app, [`${'sessionId=x;'.repeat(1000)}${good}`])).body, 'max')
-      t.equal((await raw(app, [`sessionId=${'x'.repeat(17_000)}`])).statusCode, 431)
-      t.equal((await raw(app, [good])).body, 'max')
-    })
-  })
+/** Whatever a store still has to say comes within this test: tap fails it for an uncaught exception or rejection. */
+async function calm (): Promise<void> {
+  for (let i = 0; i < 5; i++) await new Promise(setImmediate)
 }

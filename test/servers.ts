@@ -45,9 +45,14 @@ const SLOTS = 16384
 const POLLS = 600
 
 const running = new Set<ChildProcess>()
-// A test that ends before its teardowns. tap ends one that takes too long by SIGALRM.
-for (const event of ['exit', 'SIGALRM']) {
-  process.on(event, () => { for (const child of running) child.kill('SIGKILL') })
+const killAll = (): void => { for (const child of running) child.kill('SIGKILL') }
+process.once('exit', killAll)
+// A test that is ended before its teardowns: tap does so by SIGALRM when it takes too long.
+for (const signal of ['SIGALRM', 'SIGHUP', 'SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    killAll()
+    process.kill(process.pid, signal)
+  })
 }
 
 export async function startRedis (t: Test, options: RedisOptions = {}): Promise<Server> {

@@ -1,73 +1,62 @@
-/** What every store is asked: by itself, and by visitors of an app that keeps its sessions there. */
-import type { FastifyInstance } from 'fastify'
+/**
+ * What every store is asked: by itself, by visitors of an app that keeps its sessions there, and by those of two
+ * processes. Where a store doesn't keep a promise, the suite asserts what happens instead.
+ */
 import type { Test } from 'tap'
+import { SessionCookie } from '../src/session-cookie'
 import type { SessionRecord, SessionStore } from '../src/stores/store'
-import { build, setCookies, Visitor, type SessionOptions } from './helpers'
+import { setCookies, type SessionOptions, type Visitor } from './helpers'
+import { Findings, type Promises } from './promises'
+import { clock, dataOf, recordIntervals, Site } from './site'
 
-/** What not every store can promise. Where one doesn't, the suite asserts what happens instead. */
-export interface Promises {
-  /** A Date comes back as a Date. Otherwise as its ISO string. */
-  dates: boolean
-  /** An expired session is no longer handed out. Otherwise the library drops it. */
-  expires: boolean
-  /** Has `touch`: a rolling request that changes nothing writes no data. Otherwise it writes the session whole. */
-  touches: boolean
-  /** Has `update`: changes are applied in one step. Otherwise the library reads again and writes, one at a time. */
-  updates: boolean
-  /** Has `all`, `length` and `clear`. */
-  lists: boolean
-  /**
-   * Says when there is no session left to touch, so that an unchanged request is not sent a cookie for it. Otherwise
-   * the visitor is left with a cookie that is worth nothing.
-   */
-  tellsGone: boolean
-}
+export { clock, Gate, recordCalls } from './site'
+export type { Promises } from './promises'
 
 /** A store, and how time goes by for it. */
 export interface Subject {
   store: SessionStore
   /** Lets the store's own clock go on, where it has one; `Date.now` is moved by the suite. */
   pass?: (milliseconds: number) => Promise<void>
+  /** What another process has: another object on the same sessions. Missing where no other process can have them. */
+  another?: () => SessionStore
 }
 
-type MakeSubject = (t: Test) => Subject | Promise<Subject>
+export type MakeSubject = (t: Test) => Subject | Promise<Subject>
 type AnyStore = Record<string, ((...args: any[]) => any) | undefined>
 
 const MINUTE = 60_000
 const HOUR = 60 * MINUTE
+const MOST_CALLS = 10
 
-export async function testStore (t: Test, promises: Promises, makeSubject: MakeSubject): Promise<void> {
-  await t.test('the store itself', t => testContract(t, promises, makeSubject))
-  await t.test('for visitors', t => testVisits(t, promises, makeSubject))
+/** Asserts what is declared, and gives what was found. */
+export async function testStore (t: Test, promises: Promises, makeSubject: MakeSubject): Promise<Findings> {
+  const findings = new Findings(promises)
+  await t.test('the store itself', t => testContract(t, findings, makeSubject))
+  await t.test('for visitors', t => testVisits(t, findings, makeSubject))
+  await t.test('for visitors of two processes', t => testProcesses(t, findings, makeSubject))
+  return findings
 }
 
 // --- The store itself
 
-async function testContract (t: Test, promises: Promises, makeSubject: MakeSubject): Promise<void> {
-  t.test('has the methods that are declared for it', async t => {
-    const store = (await makeSubject(t)).store as unknown as AnyStore
-    const has = (method: string): boolean => typeof store[method] === 'function'
-    for (const method of ['get', 'set', 'destroy']) t.ok(has(method), method)
-    t.equal(has('touch'), promises.touches, 'touch')
-    t.equal(has('update'), promises.updates, 'update')
-    for (const method of ['all', 'length', 'clear']) t.equal(has(method), promises.lists, method)
-  })
+async function testContract (t: Test, findings: Findings, makeSubject: MakeSubject): Promise<void> {
+  const promises = findings.declared
 
   t.test('answers nothing for a session that it does not have', async t => {
     const { store } = await makeSubject(t)
-    t.notOk(await ask(store, 'get', 'nobody'))
+    t.notOk(await find(store, 'nobody'))
     await ask(store, 'destroy', 'nobody')
-    t.notOk(await ask(store, 'get', 'nobody'))
+    t.notOk(await find(store, 'nobody'))
   })
 
   t.test('answers what was set, and its cookie', async t => {
     const { store } = await makeSubject(t)
-    const session = record({ user: { name: 'max', tags: ['a', 'b'] }, n: 0, no: false, nothing: null, text: 'ü\u0000' })
+    const session = live({ user: { name: 'max', tags: ['a', 'b'] }, n: 0, no: false, nothing: null, text: 'ü\u0000' })
     await ask(store, 'set', 'a', session)
-    const { cookie, ...data } = await ask(store, 'get', 'a') as any
-    const { cookie: cookieSet, ...dataSet } = session as any
-    t.same(data, dataSet)
-    t.equal(new Date(cookie.expires).getTime(), cookieSet.expires.getTime())
+    const stored = await find(store, 'a') as any
+    t.same(dataOf(stored), dataOf(session))
+    const { cookie } = stored
+    t.equal(new Date(cookie.expires).getTime(), session.cookie.expires?.getTime())
     t.equal(cookie.originalMaxAge, HOUR)
     t.equal(cookie.path, '/')
     t.equal(cookie.httpOnly, true)
@@ -75,134 +64,142 @@ async function testContract (t: Test, promises: Promises, makeSubject: MakeSubje
 
   t.test('replaces the whole session by set', async t => {
     const { store } = await makeSubject(t)
-    await ask(store, 'set', 'a', record({ old: 1 }))
-    await ask(store, 'set', 'a', record({ new: 1 }))
-    t.same(dataOf(await ask(store, 'get', 'a')), { new: 1 })
+    await ask(store, 'set', 'a', live({ old: 1 }))
+    await ask(store, 'set', 'a', live({ new: 1 }))
+    t.same(dataOf(await find(store, 'a')), { new: 1 })
   })
 
   t.test('keeps sessions apart', async t => {
     const { store } = await makeSubject(t)
-    await ask(store, 'set', 'a', record({ user: 'max' }))
-    await ask(store, 'set', 'b', record({ user: 'eva' }))
+    await ask(store, 'set', 'a', live({ user: 'max' }))
+    await ask(store, 'set', 'b', live({ user: 'eva' }))
     await ask(store, 'destroy', 'a')
-    t.notOk(await ask(store, 'get', 'a'))
-    t.same(dataOf(await ask(store, 'get', 'b')), { user: 'eva' })
+    t.notOk(await find(store, 'a'))
+    t.same(dataOf(await find(store, 'b')), { user: 'eva' })
   })
 
   t.test('keeps what was set, whatever becomes of the object', async t => {
     const { store } = await makeSubject(t)
     const cart = ['apple']
-    const session = record({ cart }) as any
+    const session = live({ cart }) as any
     const expires = session.cookie.expires.getTime()
     await ask(store, 'set', 'a', session)
     cart.push('pear')
     session.cookie.expires.setTime(0)
     session.other = 1
-    const stored = await ask(store, 'get', 'a') as any
+    const stored = await find(store, 'a') as any
     t.same(dataOf(stored), { cart: ['apple'] })
     t.equal(new Date(stored.cookie.expires).getTime(), expires)
+  })
+
+  t.test(promises.onlyYours ? 'adds nothing to the data' : 'adds a key of its own to the data', async t => {
+    const { store } = await makeSubject(t)
+    await ask(store, 'set', 'a', live({ user: 'max' }))
+    findings.note(t, 'onlyYours', Object.keys(await find(store, 'a') ?? {}).sort().join() === 'cookie,user')
   })
 
   t.test(promises.dates ? 'keeps a Date' : 'makes a Date its ISO string', async t => {
     const { store } = await makeSubject(t)
     const date = new Date('2024-02-29T12:00:00.123Z')
-    await ask(store, 'set', 'a', record({ date }))
-    t.strictSame(dataOf(await ask(store, 'get', 'a')), { date: promises.dates ? date : date.toISOString() })
+    await ask(store, 'set', 'a', live({ date }))
+    const { date: stored } = dataOf(await find(store, 'a'))
+    findings.note(t, 'dates', stored instanceof Date)
+    t.strictSame(stored, promises.dates ? date : date.toISOString())
   })
 
   t.test(promises.expires ? 'no longer answers a session that has expired' : 'leaves the expiry to the library', async t => {
     const { store, pass } = await timed(t, makeSubject)
-    await ask(store, 'set', 'a', record({ user: 'max' }, MINUTE))
+    await ask(store, 'set', 'a', live({ user: 'max' }, MINUTE))
     await pass(MINUTE - 5000)
-    t.ok(await ask(store, 'get', 'a'))
+    t.ok(await find(store, 'a'))
     await pass(10_000)
-    t.equal(Boolean(await ask(store, 'get', 'a')), !promises.expires)
+    findings.note(t, 'expires', await find(store, 'a') == null)
   })
 
   t.test('keeps a session without expiry', async t => {
     const { store, pass } = await timed(t, makeSubject)
-    await ask(store, 'set', 'a', { user: 'max', cookie: { expires: null, originalMaxAge: null, path: '/' } })
-    await pass(HOUR)
-    t.same(dataOf(await ask(store, 'get', 'a')), { user: 'max' })
+    await ask(store, 'set', 'a', live({ user: 'max' }, null))
+    await pass(HOUR / 2)
+    t.same(dataOf(await find(store, 'a')), { user: 'max' })
+    await pass(25 * HOUR)
+    findings.note(t, 'waits', await find(store, 'a') != null)
   })
 
   if (promises.touches) {
     t.test('touch moves the expiry, and no data', async t => {
       const { store, pass } = await timed(t, makeSubject)
-      await ask(store, 'set', 'a', record({ n: 1 }, MINUTE))
+      await ask(store, 'set', 'a', live({ n: 1 }, MINUTE))
       await pass(MINUTE / 2)
-      const found = await ask(store, 'touch', 'a', record({ n: 2 }, MINUTE))
+      const found = await ask(store, 'touch', 'a', live({ n: 2 }, MINUTE))
       t.not(found, false)
       await pass(MINUTE - 5000)
-      t.same(dataOf(await ask(store, 'get', 'a')), { n: 1 })
+      t.same(dataOf(await find(store, 'a')), { n: 1 })
       await pass(10_000)
-      t.notOk(await ask(store, 'get', 'a'))
+      t.notOk(await find(store, 'a'))
     })
 
     t.test('touch never creates a session', async t => {
       const { store } = await makeSubject(t)
-      const found = await ask(store, 'touch', 'a', record({ n: 1 }))
-      t.equal(found === false, promises.tellsGone)
-      t.notOk(await ask(store, 'get', 'a'))
+      findings.note(t, 'tellsGone', await touch(store, 'a', live({ n: 1 })) === false)
+      t.notOk(await find(store, 'a'))
     })
   }
 
   if (promises.updates) {
     t.test('update applies the changes and the expiry', async t => {
       const { store, pass } = await timed(t, makeSubject)
-      await ask(store, 'set', 'a', record({ keep: { n: 1 }, change: 1, remove: 1 }, MINUTE))
+      await ask(store, 'set', 'a', live({ keep: { n: 1 }, change: 1, remove: 1 }, MINUTE))
       const changes = { set: { change: 2, add: ['x'] }, unset: ['remove', 'never there'] }
-      const found = await ask(store, 'update', 'a', changes, record({ other: 1 }, HOUR))
+      const found = await ask(store, 'update', 'a', changes, live({ other: 1 }, HOUR))
       t.not(found, false)
       await pass(HOUR - MINUTE)
-      t.same(dataOf(await ask(store, 'get', 'a')), { keep: { n: 1 }, change: 2, add: ['x'] })
+      t.same(dataOf(await find(store, 'a')), { keep: { n: 1 }, change: 2, add: ['x'] })
       await pass(2 * MINUTE)
-      t.notOk(await ask(store, 'get', 'a'))
+      t.notOk(await find(store, 'a'))
     })
 
     t.test('update never creates a session', async t => {
       const { store } = await makeSubject(t)
-      t.equal(await ask(store, 'update', 'a', { set: { n: 1 }, unset: [] }, record({ n: 1 })), false)
-      t.notOk(await ask(store, 'get', 'a'))
+      t.equal(await ask(store, 'update', 'a', { set: { n: 1 }, unset: [] }, live({ n: 1 })), false)
+      t.notOk(await find(store, 'a'))
     })
 
     t.test('update revives no expired session', async t => {
       const { store, pass } = await timed(t, makeSubject)
-      await ask(store, 'set', 'a', record({ n: 1 }, MINUTE))
+      await ask(store, 'set', 'a', live({ n: 1 }, MINUTE))
       await pass(2 * MINUTE)
-      t.equal(await ask(store, 'update', 'a', { set: { n: 2 }, unset: [] }, record({}, MINUTE)), false)
-      t.notOk(await ask(store, 'get', 'a'))
+      t.equal(await ask(store, 'update', 'a', { set: { n: 2 }, unset: [] }, live({}, MINUTE)), false)
+      t.notOk(await find(store, 'a'))
     })
 
     t.test('updates at the same time lose nothing', async t => {
       const { store } = await makeSubject(t)
-      await ask(store, 'set', 'a', record({}))
+      await ask(store, 'set', 'a', live({}))
       const keys = Array.from({ length: 20 }, (_, i) => `key${i}`)
-      await Promise.all(keys.map(key => ask(store, 'update', 'a', { set: { [key]: 1 }, unset: [] }, record({}))))
-      t.same(Object.keys(dataOf(await ask(store, 'get', 'a'))).sort(), keys.sort())
+      await Promise.all(keys.map(key => ask(store, 'update', 'a', { set: { [key]: 1 }, unset: [] }, live({}))))
+      t.same(Object.keys(dataOf(await find(store, 'a'))).sort(), keys.sort())
     })
   }
 
-  if (promises.lists) {
-    t.test('all, length and clear', async t => {
-      const { store } = await makeSubject(t)
-      await ask(store, 'clear')
-      t.equal(await ask(store, 'length'), 0)
-      await ask(store, 'set', 'a', record({ user: 'max' }))
-      await ask(store, 'set', 'b', record({ user: 'eva' }))
-      t.equal(await ask(store, 'length'), 2)
-      const all = Object.values(await ask(store, 'all') as object) as Array<{ user: string }>
-      t.same(all.map(({ user }) => user).sort(), ['eva', 'max'])
-      await ask(store, 'clear')
-      t.equal(await ask(store, 'length'), 0)
-      t.notOk(await ask(store, 'get', 'a'))
-    })
-  }
+  t.test(promises.lists ? 'all, length and clear' : 'all, length and clear are not all there', async t => {
+    const { store } = await makeSubject(t)
+    findings.note(t, 'lists', await lists(store).catch(() => false))
+  })
+
+  t.test(promises.stops ? 'lets the process end' : 'keeps the process from ending', async t => {
+    const intervals = recordIntervals(t)
+    const { store } = await makeSubject(t)
+    await ask(store, 'set', 'a', live({}))
+    await ask(store, 'destroy', 'a')
+    findings.note(t, 'stops', !intervals.some(interval => interval.hasRef()))
+  })
 }
 
 // --- What visitors see
 
-async function testVisits (t: Test, promises: Promises, makeSubject: MakeSubject): Promise<void> {
+async function testVisits (t: Test, findings: Findings, makeSubject: MakeSubject): Promise<void> {
+  const promises = findings.declared
+
   async function open (t: Test, options: SessionOptions = {}): Promise<Site> {
     const { store, pass } = await timed(t, makeSubject)
     return await Site.open(t, store, pass, options)
@@ -264,9 +261,7 @@ async function testVisits (t: Test, promises: Promises, makeSubject: MakeSubject
           t.equal((await revisit(old, '/whoami')).body, 'nobody')
           t.equal((await max.get('/whoami')).body, end === 'renew' ? 'max' : 'nobody')
           t.equal((await eva.get('/whoami')).body, 'eva')
-          const isOnlyTouched = what === 'touch' || (what === 'read' && rolling)
-          const isSent = setCookies(response).some(header => !header.startsWith('sessionId=;'))
-          t.equal(isSent, isOnlyTouched && !promises.tellsGone, 'whether a cookie is sent for a session that is gone')
+          t.notOk(sendsCookie(response), 'no cookie is sent for a session that is gone')
         })
       }
     }
@@ -282,7 +277,7 @@ async function testVisits (t: Test, promises: Promises, makeSubject: MakeSubject
       await max.get('/renew')
       gate.open()
       await slow
-      t.equal((await max.get('/whoami')).body, what === 'read' && promises.touches && !promises.tellsGone ? 'nobody' : 'max')
+      t.equal((await max.get('/whoami')).body, 'max')
     })
   }
 
@@ -353,7 +348,12 @@ async function testVisits (t: Test, promises: Promises, makeSubject: MakeSubject
       await max.get('/nothing')
       const written = calls.filter(method => method === 'set' || method === 'update')
       t.same(written, isFree ? [] : ['set', 'set'])
-      t.equal(calls.filter(method => method === 'touch').length, rolling && promises.touches ? 2 : 0)
+      if (!rolling) {
+        t.equal(calls.length, 2, 'one call each')
+        return
+      }
+      findings.note(t, 'touches', written.length === 0)
+      findings.note(t, 'oneCall', calls.length === 2)
     })
   }
 
@@ -371,7 +371,8 @@ async function testVisits (t: Test, promises: Promises, makeSubject: MakeSubject
     t.same(calls, ['set'])
     calls.length = 0
     await max.get('/set/a/1')
-    t.same(calls, promises.updates ? ['get', 'update'] : ['get', 'get', 'set'])
+    findings.note(t, 'updates', calls.includes('update'))
+    t.same(calls, [promises.oneCall ? 'getAndTouch' : 'get', ...promises.updates ? ['update'] : ['get', 'set']])
   })
 
   t.test('changes deep within a value are saved', async t => {
@@ -436,8 +437,8 @@ async function testVisits (t: Test, promises: Promises, makeSubject: MakeSubject
     t.equal((await revisit(oldMax, '/whoami')).body, 'nobody')
   })
 
-  t.test('a slow request does not bring back a session that expired meanwhile', async t => {
-    for (const what of ['read', 'write']) {
+  for (const what of ['read', 'write']) {
+    t.test(`a slow request (${what}) does not bring back a session that expired meanwhile`, async t => {
       const { max, gate, pass, revisit } = await open(t, { cookie: { maxAge: MINUTE } })
       await max.get('/login/max')
       const old = max.cookieHeader()
@@ -447,7 +448,19 @@ async function testVisits (t: Test, promises: Promises, makeSubject: MakeSubject
       gate.open()
       t.equal((await slow).body, 'done')
       t.equal((await revisit(old, '/whoami')).body, 'nobody')
+    })
+  }
+
+  t.test('a session with a fixed end is over then, however often it is used', async t => {
+    const { max, pass, revisit } = await open(t, { cookie: { expires: new Date(Date.now() + MINUTE) } })
+    await max.get('/login/max')
+    const old = max.cookieHeader()
+    for (let i = 0; i < 2; i++) {
+      await pass(20_000)
+      t.equal((await revisit(old, '/whoami')).body, 'max')
     }
+    await pass(25_000)
+    t.equal((await revisit(old, '/whoami')).body, 'nobody')
   })
 
   t.test(`a visitor's Date is ${promises.dates ? 'a Date' : 'its ISO string'} with the next request`, async t => {
@@ -458,158 +471,114 @@ async function testVisits (t: Test, promises: Promises, makeSubject: MakeSubject
   })
 }
 
-/** An app on the store, with its visitors. */
-class Site {
-  readonly max: Visitor
-  readonly eva: Visitor
-  readonly stranger: Visitor
-  readonly gate: Gate
-  readonly calls: string[]
-  readonly pass: (milliseconds: number) => Promise<void>
-  /** Whoever comes with a copy of a cookie, and keeps none. */
-  readonly revisit: (cookie: string, url: string) => ReturnType<Visitor['get']>
+// --- What visitors of two processes see
 
-  static async open (
-    t: Test,
-    store: SessionStore,
-    pass: Site['pass'],
-    options: SessionOptions
-  ): Promise<Site> {
-    const calls = recordCalls(store)
-    const gate = new Gate()
-    const app = await build({ store, ...options }, app => addRoutes(app, gate))
-    t.teardown(() => app.close())
-    return new Site(app, gate, calls, pass)
+async function testProcesses (t: Test, findings: Findings, makeSubject: MakeSubject): Promise<void> {
+  const promises = findings.declared
+
+  t.test(promises.shared ? 'both have the same sessions' : 'no other process has its sessions', async t => {
+    const { store, another } = await makeSubject(t)
+    await ask(store, 'set', 'a', live({ user: 'max' }))
+    const found = another === undefined ? undefined : await find(another(), 'a')
+    findings.note(t, 'shared', found != null && dataOf(found).user === 'max')
+  })
+
+  if (!promises.shared) return
+
+  async function open (t: Test): Promise<[here: Site, there: Site]> {
+    const { store, another } = await makeSubject(t) as Required<Subject>
+    const pass = async (): Promise<void> => {}
+    return [await Site.open(t, store, pass, {}), await Site.open(t, another(), pass, {})]
   }
 
-  constructor (app: FastifyInstance, gate: Gate, calls: string[], pass: Site['pass']) {
-    this.max = new Visitor(app)
-    this.eva = new Visitor(app)
-    this.stranger = new Visitor(app)
-    this.gate = gate
-    this.calls = calls
-    this.pass = pass
-    this.revisit = (cookie, url) => new Visitor(app).get(url, { headers: { cookie } })
-  }
-}
+  t.test('who logs in or out in one is logged in or out in the other', async t => {
+    const [{ max }, there] = await open(t)
+    await max.get('/login/max')
+    const old = max.cookieHeader()
+    t.equal((await there.revisit(old, '/whoami')).body, 'max')
+    await there.revisit(old, '/set/a/1')
+    t.same((await max.get('/all')).json(), { user: 'max', cart: [], a: '1' })
+    await there.revisit(old, '/logout')
+    t.equal((await max.get('/whoami')).body, 'nobody')
+  })
 
-function addRoutes (app: FastifyInstance, gate: Gate): void {
-  type Params = { name: string, value: string }
+  t.test(`writes at the same time ${promises.parallel ? 'lose nothing' : 'may lose one'}`, async t => {
+    const [here, there] = await open(t)
+    findings.note(t, 'parallel', await atEachCall(here, there, '/set/a/1', '/set/b/1', async old => {
+      const { a, b } = (await there.revisit(old, '/all')).json()
+      return a === '1' && b === '1'
+    }))
+  })
 
-  app.get('/login/:name', async request => {
-    const { name } = request.params as Params
-    const session = request.session as any
-    session.user = name
-    session.cart ??= []
-    return `hello ${name}`
-  })
-  app.get('/whoami', async request => (request.session as any).user ?? 'nobody')
-  app.get('/all', async request => (request.session as any).data())
-  app.get('/nothing', async () => 'nothing')
-  app.get('/logout', async request => {
-    await request.session.destroy()
-    return 'bye'
-  })
-  app.get('/renew', async request => {
-    await request.session.regenerate(['user'])
-    return 'renewed'
-  })
-  app.get('/set/:name/:value', async request => {
-    const { name, value } = request.params as Params
-    ;(request.session as any)[name] = value
-    return 'set'
-  })
-  app.get('/delete/:name', async request => {
-    delete (request.session as any)[(request.params as Params).name]
-    return 'deleted'
-  })
-  app.get('/push/:name', async request => {
-    const session = request.session as any
-    ;(session.cart ??= []).push((request.params as Params).name)
-    return 'pushed'
-  })
-  app.get('/date', async request => {
-    const session = request.session as any
-    if (session.date !== undefined) return `${session.date.constructor.name} ${new Date(session.date).toISOString()}`
-    session.date = new Date('2024-02-29T12:00:00Z')
-    return 'new'
-  })
-  app.get('/slow/:name', async request => {
-    const session = request.session as any
-    const { key = 'slow' } = request.query as { key?: string }
-    if (session.user === undefined) throw new Error('no session was loaded')
-    const what = (request.params as Params).name
-    if (what === 'unsaved') {
-      session.cart.push('apple')
-      session.note = 'new'
+  t.test(`a request under way ${promises.ended ? 'does not bring' : 'may bring'} back a session that ended`, async t => {
+    const [here, there] = await open(t)
+    const isOver = async (old: string): Promise<boolean> => {
+      const replies = await Promise.all([here, there].map(({ revisit }) => revisit(old, '/whoami')))
+      return replies.every(({ body }) => body === 'nobody')
     }
-    if (what === 'all') session.data()
-    await gate.pass()
-    if (what === 'write' || what === 'save') session[key] = 1
-    if (what === 'nest') session.cart.push('late')
-    if (what === 'touch') session.touch()
-    if (what === 'destroy') await session.destroy()
-    if (what === 'save') {
-      try {
-        await session.save()
-      } catch (error) {
-        return (error as { code: string }).code
+    let isKept = true
+    for (const end of ['/logout', '/renew']) {
+      t.ok(await atEachCall(here, there, '/whoami', end, isOver), `one that only reads, and ${end}`)
+      for (const slow of ['/set/a/1', '/push/apple', '/delete/cart']) {
+        isKept = await atEachCall(here, there, slow, end, isOver) && isKept
       }
     }
-    return 'done'
+    findings.note(t, 'ended', isKept)
   })
-}
 
-/** Holds whoever comes until it is opened. */
-export class Gate {
-  readonly #opened: Promise<void>
-  readonly #watchers: Array<{ count: number, resolve: () => void }> = []
-  #held = 0
-  /** Lets all go, and whoever comes after. */
-  open!: () => void
+  t.test(`a new id ${promises.renews ? 'takes nothing' : 'may take something'} along out of a session that ended`, async t => {
+    const [here, there] = await open(t)
+    const isNobody = async (_old: string, max: Visitor): Promise<boolean> => (await max.get('/whoami')).body === 'nobody'
+    findings.note(t, 'renews', await atEachCall(here, there, '/renew', '/logout', isNobody))
+  })
 
-  constructor () {
-    this.#opened = new Promise(resolve => { this.open = resolve })
-  }
-
-  async pass (): Promise<void> {
-    this.#held++
-    for (const { count, resolve } of this.#watchers) if (this.#held >= count) resolve()
-    await this.#opened
-  }
-
-  /** Resolves when that many are held. */
-  async holds (count: number): Promise<void> {
-    if (this.#held >= count) return
-    await new Promise<void>(resolve => this.#watchers.push({ count, resolve }))
+  for (const end of ['/logout', '/renew']) {
+    const sends = promises.noDeadCookie ? 'sends no' : 'sends a'
+    t.test(`a slow request that only reads ${sends} cookie for a session that ended (${end})`, async t => {
+      const [here, there] = await open(t)
+      await here.max.get('/login/max')
+      const old = here.max.cookieHeader()
+      const slow = here.revisit(old, '/slow/read')
+      await here.gate.holds(1)
+      await there.revisit(old, end)
+      here.gate.open()
+      const response = await slow
+      t.equal(response.statusCode, 200)
+      findings.note(t, 'noDeadCookie', !sendsCookie(response))
+    })
   }
 }
 
-/** Moves Date.now() without waiting for it. */
-export function clock (t: Test): { advance: (milliseconds: number) => void } {
-  const { now } = Date
-  let passed = 0
-  Date.now = () => now() + passed
-  t.teardown(() => { Date.now = now })
-  return { advance: milliseconds => { passed += milliseconds } }
+/**
+ * A visitor makes a request, and before each of its calls to the store in turn the other process serves one with the same
+ * cookie. Says whether all was well each time.
+ */
+async function atEachCall (
+  here: Site,
+  there: Site,
+  slow: string,
+  fast: string,
+  isWell: (old: string, max: Visitor) => Promise<boolean>
+): Promise<boolean> {
+  const { max } = here
+  let wasWell = true
+  for (let i = 0; i < MOST_CALLS; i++) {
+    max.cookies.clear()
+    await max.get('/login/max')
+    const old = max.cookieHeader()
+    let wasInTime = false
+    const wasMade = here.interruptAt(i, async () => {
+      wasInTime = (await there.revisit(old, '/whoami')).body === 'max'
+      await there.revisit(old, fast)
+    })
+    await max.get(slow)
+    if (!wasMade()) return wasWell
+    if (wasInTime) wasWell = await isWell(old, max) && wasWell
+  }
+  throw new Error(`${slow} made more than ${MOST_CALLS} calls to the store`)
 }
 
-/** Writes down the names of the store's methods as they are called. */
-export function recordCalls (store: SessionStore): string[] {
-  const calls: string[] = []
-  const methods = store as unknown as AnyStore
-  for (const name of ['get', 'set', 'destroy', 'touch', 'update']) {
-    const method = methods[name]
-    if (method === undefined) continue
-    const recording = function (this: unknown, ...args: unknown[]): unknown {
-      calls.push(name)
-      return method.apply(this, args)
-    }
-    // Whether a promise counts is told by the number of parameters.
-    methods[name] = Object.defineProperty(recording, 'length', { value: method.length })
-  }
-  return calls
-}
+// --- How it asks
 
 /** Calls a method of a store in whichever way it answers. */
 export function ask (store: SessionStore, method: string, ...args: unknown[]): Promise<unknown> {
@@ -621,18 +590,48 @@ export function ask (store: SessionStore, method: string, ...args: unknown[]): P
   })
 }
 
+/** What a store has of a session. A file store may say by an error that there is none. */
+async function find (store: SessionStore, sessionId: string): Promise<unknown> {
+  return await ask(store, 'get', sessionId).catch(orNothing)
+}
+
+async function touch (store: SessionStore, sessionId: string, session: unknown): Promise<unknown> {
+  return await ask(store, 'touch', sessionId, session).catch(orNothing)
+}
+
+function orNothing (error: NodeJS.ErrnoException): undefined {
+  if (error.code !== 'ENOENT') throw error
+}
+
+/** Whether all, length and clear do what they say. */
+async function lists (store: SessionStore): Promise<boolean> {
+  await ask(store, 'clear')
+  if (await ask(store, 'length') !== 0) return false
+  await ask(store, 'set', 'a', live({ user: 'max' }))
+  await ask(store, 'set', 'b', live({ user: 'eva' }))
+  if (await ask(store, 'length') !== 2) return false
+  const all = Object.values(await ask(store, 'all') as object) as Array<{ user: string }>
+  if (all.map(({ user }) => user).sort().join() !== 'eva,max') return false
+  await ask(store, 'clear')
+  return await ask(store, 'length') === 0 && await find(store, 'a') == null
+}
+
 /** A session as the library gives it to a store. */
+function live (data: object, maxAge: number | null = HOUR): SessionRecord & { cookie: SessionCookie } {
+  return { ...data, cookie: new SessionCookie({ maxAge: maxAge ?? undefined, secure: false }, false) }
+}
+
+/** A record as a store keeps it. */
 export function record (data: object, maxAge = HOUR): SessionRecord {
   const cookie = { expires: new Date(Date.now() + maxAge), originalMaxAge: maxAge, path: '/', httpOnly: true, secure: false }
   return { ...data, cookie }
 }
 
-function dataOf (record: unknown): Record<string, unknown> {
-  const { cookie, ...data } = record as SessionRecord
-  return data
+function sendsCookie (response: Parameters<typeof setCookies>[0]): boolean {
+  return setCookies(response).some(header => !header.startsWith('sessionId=;'))
 }
 
-async function timed (t: Test, makeSubject: MakeSubject): Promise<Required<Subject>> {
+async function timed (t: Test, makeSubject: MakeSubject): Promise<Subject & Required<Pick<Subject, 'pass'>>> {
   const { advance } = clock(t)
   const { store, pass } = await makeSubject(t)
   return {

@@ -1,19 +1,13 @@
 /** One suite, on every kind of store. What a store can't promise is declared beside it. */
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
-import { RedisStore } from 'connect-redis'
-import { MemoryStore as ExpressMemoryStore } from 'express-session'
-import { createClient } from 'redis'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { MemoryStore } from '../src/index'
+import { RedisStore } from '../src/stores/redis'
 import type { SessionChanges, SessionRecord, SessionStore } from '../src/stores/store'
+import { connectTo, others, ours } from './all-stores/subjects'
 import { build, Visitor } from './helpers'
-import { ask, record, testStore } from './store-suite'
+import { startRedis } from './servers'
+import { testStore, type Promises } from './store-suite'
 
 type Answer = (error?: any, value?: any) => void
 
@@ -73,6 +67,61 @@ class LateStore {
   }
 }
 
+/**
+ * As session-file-store: an error says that there is no session, the session lives for its maxAge after the last write, and
+ * a touch reads and writes in two steps.
+ */
+class FileStore {
+  readonly #files: Map<string, string>
+
+  constructor (files: Map<string, string>) {
+    this.#files = files
+  }
+
+  get (sessionId: string, callback: Answer): void {
+    this.#read(sessionId, callback)
+  }
+
+  set (sessionId: string, session: object, callback: Answer): void {
+    this.#write(sessionId, session, callback)
+  }
+
+  destroy (sessionId: string, callback: Answer): void {
+    setImmediate(() => {
+      this.#files.delete(sessionId)
+      callback(null)
+    })
+  }
+
+  touch (sessionId: string, { cookie }: any, callback: Answer): void {
+    this.#read(sessionId, (error, record) => {
+      if (error) callback(error)
+      else this.#write(sessionId, { ...record, cookie }, callback)
+    })
+  }
+
+  #read (sessionId: string, callback: Answer): void {
+    setImmediate(() => {
+      const json = this.#files.get(sessionId)
+      if (json === undefined) {
+        callback(Object.assign(new Error('no such file'), { code: 'ENOENT' }))
+        return
+      }
+      const record = JSON.parse(json)
+      const isOver = record.__lastAccess + (record.cookie.originalMaxAge ?? Infinity) < Date.now()
+      callback(null, isOver ? null : record)
+    })
+  }
+
+  #write (sessionId: string, session: object, callback: Answer): void {
+    const json = JSON.stringify({ ...session, __lastAccess: Date.now() })
+    setImmediate(() => {
+      this.#files.set(sessionId, json)
+      callback(null)
+    })
+  }
+}
+
 /** Declares no callbacks: its promises are its answers. */
 class PromiseStore {
   readonly #records = new Map<string, SessionRecord>()
@@ -117,44 +166,6 @@ class PromiseStore {
   }
 }
 
-/** A redis-server of our own, and a client of it. */
-async function startRedis (t: Test): Promise<ReturnType<typeof createClient>> {
-  const dir = await mkdtemp(join(tmpdir(), 'session-redis-'))
-  t.teardown(() => rm(dir, { recursive: true, force: true }))
-  const port = await freePort()
-  const args = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', dir]
-  const server = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'inherit'] })
-  let output = ''
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', error => reject(new Error('redis-server is needed to run this test', { cause: error })))
-    server.once('exit', code => reject(new Error(`redis-server ended with ${code}: ${output}`)))
-    server.stdout.on('data', chunk => {
-      output += chunk
-      if (output.includes('Ready to accept connections')) resolve()
-    })
-  })
-  t.teardown(async () => {
-    server.removeAllListeners('exit')
-    const ended = once(server, 'exit')
-    server.kill()
-    await ended
-  })
-  const client = createClient({ url: `redis://127.0.0.1:${port}` })
-  client.on('error', () => {})
-  await client.connect()
-  t.teardown(() => client.destroy())
-  return client
-}
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
-
 function expiryOf ({ cookie }: any): number {
   return cookie.expires === null ? Infinity : new Date(cookie.expires).getTime()
 }
@@ -163,72 +174,73 @@ function plain ({ cookie, ...data }: SessionRecord): SessionRecord {
   return { ...structuredClone(data), cookie: JSON.parse(JSON.stringify(cookie)) }
 }
 
-t.test('MemoryStore', t => testStore(t, {
-  dates: true, expires: true, touches: true, updates: true, lists: true, tellsGone: true
-}, () => ({ store: new MemoryStore() })))
-
-t.test('MemoryStore with a max', t => testStore(t, {
-  dates: true, expires: true, touches: true, updates: true, lists: true, tellsGone: true
-}, () => ({ store: new MemoryStore(new Map(), { max: 100 }) })))
+// What can be said of most of them.
+const promises: Promises = {
+  shared: false,
+  parallel: false,
+  ended: false,
+  renews: false,
+  noDeadCookie: false,
+  touches: true,
+  oneCall: false,
+  expires: true,
+  waits: true,
+  dates: true,
+  onlyYours: true,
+  lists: false,
+  stops: true,
+  updates: false,
+  tellsGone: true
+}
 
 t.test('a store with three methods', t => testStore(t, {
-  dates: false, expires: false, touches: false, updates: false, lists: false, tellsGone: true
+  ...promises, dates: false, expires: false, touches: false
 }, () => ({ store: new ThreeMethodStore() })))
 
 t.test('a store that answers later', t => testStore(t, {
-  dates: false, expires: true, touches: true, updates: false, lists: false, tellsGone: true
+  ...promises, dates: false
 }, () => ({ store: new LateStore() })))
 
+t.test('a store of files', t => testStore(t, {
+  ...promises, shared: true, noDeadCookie: true, dates: false, onlyYours: false, tellsGone: false
+}, () => {
+  const files = new Map<string, string>()
+  const another = (): SessionStore => new FileStore(files)
+  return { store: another(), another }
+}))
+
 t.test('a store of promises', t => testStore(t, {
-  dates: true, expires: true, touches: true, updates: true, lists: false, tellsGone: true
+  ...promises, updates: true
 }, () => ({ store: new PromiseStore() as unknown as SessionStore })))
 
-t.test("express-session's MemoryStore", t => testStore(t, {
-  dates: false, expires: true, touches: true, updates: false, lists: true, tellsGone: false
-}, () => ({ store: new ExpressMemoryStore() as unknown as SessionStore })))
+t.test('MemoryStore with a max', t => testStore(t, {
+  ...promises, lists: true, updates: true
+}, () => ({ store: new MemoryStore(new Map(), { max: 100 }) })))
 
-t.test('connect-redis', async t => {
-  const client = await startRedis(t)
+// The other ones have a run of their own: `npm run test:stores`.
+const usual = others.filter(({ packages }) => ['connect-redis', 'express-session'].includes(packages[0] as string))
+for (const { name, promises, prepare } of [...ours, ...usual]) {
+  t.test(name, async t => { await testStore(t, promises, await prepare(t)) })
+}
 
-  async function makeSubject (): Promise<{ store: SessionStore, pass: (milliseconds: number) => Promise<void> }> {
-    await client.flushAll()
-    // Redis has a clock of its own, so time goes by through shorter lives.
-    async function pass (milliseconds: number): Promise<void> {
-      for (const key of await client.keys('*')) await client.pExpire(key, await client.pTTL(key) - milliseconds)
-    }
-    return { store: new RedisStore({ client }) as unknown as SessionStore, pass }
+t.test('Redis itself ends a session, and rolling keeps it', async t => {
+  const client = await connectTo(t, await startRedis(t))
+  const app = await build({ store: new RedisStore({ client }), cookie: { maxAge: 1000 } }, app => {
+    app.get('/login', async request => { (request.session as any).user = 'max' })
+    app.get('/whoami', async request => (request.session as any).user ?? 'nobody')
+  })
+  t.teardown(() => app.close())
+  const visitor = new Visitor(app)
+  await visitor.get('/login')
+  const headers = { cookie: visitor.cookieHeader() }
+  const whoami = async (): Promise<string> => (await new Visitor(app).get('/whoami', { headers })).body
+
+  const begun = Date.now()
+  while (Date.now() - begun < 1300) {
+    if (await whoami() !== 'max') t.fail('ended too early')
+    await setTimeout(50)
   }
-
-  await testStore(t, {
-    dates: false, expires: true, touches: true, updates: false, lists: true, tellsGone: false
-  }, makeSubject)
-
-  await t.test('Redis itself ends a session, and rolling keeps it', async t => {
-    const { store } = await makeSubject()
-    const app = await build({ store, cookie: { maxAge: 1000 } }, app => {
-      app.get('/login', async request => { (request.session as any).user = 'max' })
-      app.get('/whoami', async request => (request.session as any).user ?? 'nobody')
-    })
-    t.teardown(() => app.close())
-    const visitor = new Visitor(app)
-    await visitor.get('/login')
-    const headers = { cookie: visitor.cookieHeader() }
-    const whoami = async (): Promise<string> => (await new Visitor(app).get('/whoami', { headers })).body
-
-    const begun = Date.now()
-    while (Date.now() - begun < 1300) {
-      if (await whoami() !== 'max') t.fail('ended too early')
-      await setTimeout(50)
-    }
-    t.equal(await whoami(), 'max', 'longer than its maxAge')
-    while (await client.dbSize() > 0) await setTimeout(50)
-    t.equal(await whoami(), 'nobody')
-  })
-
-  await t.test('a session that Redis lost is no session', async t => {
-    const { store } = await makeSubject()
-    await ask(store, 'set', 'a', record({ user: 'max' }))
-    await client.flushAll()
-    t.notOk(await ask(store, 'get', 'a'))
-  })
+  t.equal(await whoami(), 'max', 'longer than its maxAge')
+  while (await client.dbSize() > 0) await setTimeout(50)
+  t.equal(await whoami(), 'nobody')
 })

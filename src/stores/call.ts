@@ -1,4 +1,3 @@
-import { isNativeError } from 'node:util/types'
 import { StoreError, StoreTimeoutError } from '../errors'
 import type { SessionStore } from './store'
 
@@ -41,18 +40,16 @@ export function callStore<T> (
     }
   }
 
-  let result: unknown
-  let promiseCounts = false
   try {
     const fn = store[method] as (...args: unknown[]) => unknown
-    promiseCounts = fn.length <= args.length
-    result = fn.call(store, ...args, settle)
+    const promiseCounts = fn.length <= args.length
+    const result = fn.call(store, ...args, settle)
+    if (isPromise(result)) {
+      // A rejection always counts, and must be handled even after the answer.
+      result.then(promiseCounts ? value => settle(null, value as T) : undefined, error => settle(error || 'unknown error'))
+    }
   } catch (thrown) {
     settle(thrown || 'unknown error')
-  }
-  if (isPromise(result)) {
-    // A rejection always counts, and must be handled even after the answer.
-    result.then(promiseCounts ? value => settle(null, value as T) : undefined, error => settle(error || 'unknown error'))
   }
   returned = true
   if (early !== undefined) answer(...early)
@@ -64,7 +61,12 @@ function isPromise (value: unknown): value is PromiseLike<unknown> {
 }
 
 function toError (failure: unknown, method: Method): Error {
-  if (failure instanceof Error || isNativeError(failure)) return failure
-  const text = typeof failure === 'object' ? (failure as Error).message : String(failure)
-  return new StoreError(method, text, { cause: failure })
+  try {
+    // Not of another realm: Fastify would not know it for an error.
+    if (failure instanceof Error) return failure
+    const text = typeof failure === 'object' ? (failure as Error).message : failure
+    return new StoreError(method, String(text), { cause: failure })
+  } catch {
+    return new StoreError(method, 'with something that throws when it is looked at', { cause: undefined })
+  }
 }

@@ -43,8 +43,8 @@ export class Script {
   }
 }
 
-export function isClient (client: Partial<AnyClient> | undefined): client is RedisClient {
-  return client !== undefined && (typeof client.evalSha === 'function' || typeof client.evalsha === 'function')
+export function isClient (client: Partial<AnyClient> | undefined | null): client is RedisClient {
+  return client != null && (typeof client.evalSha === 'function' || typeof client.evalsha === 'function')
 }
 
 /** Keeps a connection that breaks from ending the process where nobody listens: each call says what is wrong anyway. */

@@ -18,7 +18,8 @@ export interface RedisStoreOptions {
    */
   prefix?: string
   /**
-   * How long a session without an expiry of its own is kept after it was used last, in milliseconds.
+   * How long a session without an expiry of its own is kept after its last use (with `rolling: false`, its last write), in
+   * milliseconds.
    *
    * @default 86400000, one day
    */
@@ -41,14 +42,14 @@ const GET_AND_TOUCH = new Script(`${READ}
   if type(record) ~= 'table' then return record end
   local isCookie, cookie = pcall(cjson.decode, redis.call('HGET', KEYS[1], 'cookie') or '{}')
   if not isCookie or type(cookie) ~= 'table' then cookie = {} end
-  local ttl, maxAge = tonumber(ARGV[1]), tonumber(cookie.originalMaxAge)
-  if maxAge and maxAge > 0 and maxAge < 1e15 then ttl = maxAge
+  local ttl, maxAge = tonumber(ARGV[1]), cookie.originalMaxAge
+  if type(maxAge) == 'number' and maxAge > 0 and maxAge < 1e15 then ttl = maxAge
   elseif cookie.expires and cookie.expires ~= cjson.null then return record
   end
-  local createdAt, absoluteTimeout = tonumber(cookie.createdAt), tonumber(cookie.absoluteTimeout)
-  if createdAt and absoluteTimeout then
+  local createdAt, absoluteTimeout = cookie.createdAt, cookie.absoluteTimeout
+  if type(createdAt) == 'number' and type(absoluteTimeout) == 'number' then
     local now = redis.call('TIME')
-    ttl = math.min(ttl, createdAt + absoluteTimeout - now[1] * 1000 - now[2] / 1000)
+    ttl = math.max(0, math.min(ttl, createdAt + absoluteTimeout - now[1] * 1000 - now[2] / 1000))
   end
   redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.ceil(ttl)))
   return record
@@ -107,14 +108,16 @@ export class RedisStore implements SessionStore {
   readonly #ttl: number
 
   /** @throws FST_ERR_SESSION_OPTION */
-  constructor ({ client, prefix = 'sess:', ttl = ONE_DAY }: RedisStoreOptions) {
+  constructor ({ client, prefix = 'sess:', ttl = ONE_DAY }: RedisStoreOptions = {} as RedisStoreOptions) {
     if (!isClient(client)) throw new OptionError('store is wrong: RedisStore needs a client of node-redis or ioredis')
     if (typeof prefix !== 'string') throw new OptionError('store is wrong: the prefix of a RedisStore must be a string')
-    if (!(ttl > 0)) throw new OptionError('store is wrong: the ttl of a RedisStore must be a positive number of milliseconds')
+    if (!(ttl > 0 && ttl <= Number.MAX_SAFE_INTEGER)) {
+      throw new OptionError('store is wrong: the ttl of a RedisStore must be a positive number of milliseconds')
+    }
     hearErrors(client)
     this.#client = client
     this.#prefix = prefix
-    this.#ttl = ttl
+    this.#ttl = Math.ceil(ttl)
   }
 
   get (sessionId: string, callback?: CallbackSession): Promise<SessionRecord | undefined> {
@@ -130,7 +133,7 @@ export class RedisStore implements SessionStore {
   }
 
   destroy (sessionId: string, callback?: FoundCallback): Promise<SessionRecord | false> {
-    return answered(this.#run(DESTROY, sessionId).then(reply => recordOf(reply) ?? false), callback)
+    return answered(this.#destroy(sessionId), callback)
   }
 
   touch (sessionId: string, session: Fastify.Session, callback?: FoundCallback): Promise<boolean> {
@@ -161,13 +164,27 @@ export class RedisStore implements SessionStore {
   async #getAndTouch (sessionId: string): Promise<SessionRecord | undefined> {
     const reply = await this.#run(GET_AND_TOUCH, sessionId, [String(this.#ttl)])
     const record = recordOf(reply)
-    // The script can't tell the lifetime of connect-redis's.
-    if (record !== undefined && !Array.isArray(reply)) await this.#touch(sessionId, record)
+    // The script doesn't look into what connect-redis wrote, whose touch leaves the record's expiry old.
+    if (record !== undefined && !Array.isArray(reply)) {
+      const { originalMaxAge } = (record.cookie ?? {}) as { originalMaxAge?: unknown }
+      const isRolling = typeof originalMaxAge === 'number' && originalMaxAge > 0
+      await this.#touch(sessionId, isRolling ? { cookie: { expires: Date.now() + originalMaxAge } } : record)
+    }
     return record
   }
 
   async #set (sessionId: string, session: object): Promise<void> {
     await this.#run(SET, sessionId, [this.#ttlOf(session), ...[...fieldsOf(session)].flat()])
+  }
+
+  async #destroy (sessionId: string): Promise<SessionRecord | false> {
+    const reply = await this.#run(DESTROY, sessionId)
+    try {
+      return recordOf(reply) ?? false
+    } catch {
+      // It was broken, and is gone all the same.
+      return {}
+    }
   }
 
   async #touch (sessionId: string, session: object): Promise<boolean> {
@@ -228,7 +245,7 @@ export class RedisStore implements SessionStore {
 
 function recordOf (reply: unknown): SessionRecord | undefined {
   if (reply === null) return undefined
-  if (!Array.isArray(reply)) return parse(reply, 'session') as SessionRecord
+  if (!Array.isArray(reply)) return parse(reply, 'session') as SessionRecord ?? undefined
   const entries: Array<[string, unknown]> = []
   for (let i = 0; i < reply.length; i += 2) entries.push([String(reply[i]), parse(reply[i + 1], `field '${reply[i]}'`)])
   return Object.fromEntries(entries)

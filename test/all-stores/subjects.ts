@@ -1,0 +1,217 @@
+/** The stores that the suite is run on, and what each is declared to promise. */
+import { join } from 'node:path'
+import Database from 'better-sqlite3'
+import connectSqlite from 'better-sqlite3-session-store'
+import connectPg from 'connect-pg-simple'
+import { RedisStore as ConnectRedis9 } from 'connect-redis'
+import { RedisStore as ConnectRedis8 } from 'connect-redis-8'
+import { MemoryStore as ExpressMemoryStore } from 'express-session'
+import IoRedis from 'ioredis'
+import connectMemory from 'memorystore'
+import pg from 'pg'
+import { createClient } from 'redis'
+import connectFile from 'session-file-store'
+import type { Test } from 'tap'
+import fastifySession, { MemoryStore, type SessionStore } from '../../src/index'
+import { RedisStore } from '../../src/stores/redis'
+import type { Promises } from '../promises'
+import { startPostgres, startRedis, temporaryFolder, type Server } from '../servers'
+import { recordIntervals } from '../site'
+import type { MakeSubject, Subject } from '../store-suite'
+
+export interface Contestant {
+  name: string
+  /** The packages that it is made of, for their versions. */
+  packages: string[]
+  promises: Promises
+  /** In how many orders of racing requests a promise is broken: docs/stores.md says which and why. */
+  brokenRaces?: number
+  /** Starts what the store needs, for all of its tests. */
+  prepare (t: Test): MakeSubject | Promise<MakeSubject>
+}
+
+type NodeRedis = ReturnType<typeof newClient>
+
+// As a Fastify application hands it over.
+const connectable = fastifySession as any
+
+// What can be said of most of them.
+const base: Promises = {
+  shared: true,
+  parallel: false,
+  ended: false,
+  renews: false,
+  noDeadCookie: false,
+  touches: true,
+  oneCall: false,
+  expires: true,
+  waits: false,
+  dates: false,
+  onlyYours: true,
+  lists: true,
+  stops: true,
+  updates: false,
+  tellsGone: false
+}
+const memory: Promises = { ...base, shared: false }
+const redis: Promises = {
+  ...base, parallel: true, ended: true, renews: true, oneCall: true, updates: true, tellsGone: true
+}
+
+/** Those of this package. */
+export const ours: Contestant[] = [
+  {
+    name: 'MemoryStore',
+    packages: [],
+    promises: { ...memory, waits: true, dates: true, updates: true, tellsGone: true },
+    prepare: () => () => ({ store: new MemoryStore() })
+  },
+  {
+    name: 'RedisStore with node-redis',
+    packages: ['redis'],
+    promises: redis,
+    prepare: t => withNodeRedis(t, client => new RedisStore({ client }))
+  },
+  {
+    name: 'RedisStore with ioredis',
+    packages: ['ioredis'],
+    promises: redis,
+    prepare: t => withIoRedis(t, client => new RedisStore({ client }))
+  }
+]
+
+/** Those of other packages. */
+export const others: Contestant[] = [
+  {
+    name: 'connect-redis 9 with node-redis',
+    packages: ['connect-redis', 'redis'],
+    promises: base,
+    prepare: t => withNodeRedis(t, client => new ConnectRedis9({ client: client as any }))
+  },
+  {
+    name: 'connect-redis 8 with node-redis',
+    packages: ['connect-redis-8', 'redis'],
+    promises: { ...base, lists: false },
+    prepare: t => withNodeRedis(t, client => new ConnectRedis8({ client }))
+  },
+  {
+    name: 'connect-redis 8 with ioredis',
+    packages: ['connect-redis-8', 'ioredis'],
+    promises: base,
+    prepare: t => withIoRedis(t, client => new ConnectRedis8({ client }))
+  },
+  {
+    name: 'connect-pg-simple',
+    packages: ['connect-pg-simple'],
+    promises: { ...base, lists: false },
+    async prepare (t) {
+      const { url } = await startPostgres(t)
+      const pool = new pg.Pool({ connectionString: url })
+      t.teardown(() => pool.end())
+      const PgStore = connectPg(connectable)
+      return async t => {
+        const open = (): SessionStore => {
+          const store = new PgStore({ pool, createTableIfMissing: true })
+          t.teardown(() => store.close())
+          return store
+        }
+        await pool.query('DROP TABLE IF EXISTS session')
+        return { store: open(), another: open }
+      }
+    }
+  },
+  {
+    name: 'better-sqlite3-session-store',
+    packages: ['better-sqlite3-session-store'],
+    promises: { ...base, lists: false, stops: false },
+    prepare () {
+      const SqliteStore = connectSqlite(connectable)
+      return async t => {
+        const path = await temporaryFolder(t)
+        // Nobody can stop the one that it sets.
+        recordIntervals(t)
+        const open = (): SessionStore => {
+          const client = new Database(join(path, 'sessions.db'))
+          t.teardown(() => client.close())
+          client.pragma('journal_mode = WAL')
+          client.pragma('synchronous = OFF')
+          // SQLite has a clock of its own.
+          client.function('datetime', { deterministic: false }, datetime)
+          return new SqliteStore({ client })
+        }
+        return { store: open(), another: open }
+      }
+    }
+  },
+  {
+    name: 'session-file-store',
+    packages: ['session-file-store'],
+    promises: { ...base, noDeadCookie: true, onlyYours: false, lists: false },
+    brokenRaces: 5,
+    prepare () {
+      const FileStore = connectFile(connectable)
+      return async t => {
+        const path = await temporaryFolder(t)
+        const open = (): SessionStore => new FileStore({ path, retries: 0, logFn () {} })
+        return { store: open(), another: open }
+      }
+    }
+  },
+  {
+    name: 'memorystore',
+    packages: ['memorystore'],
+    promises: memory,
+    prepare () {
+      const Store = connectMemory(connectable)
+      return () => ({ store: new Store({}) as unknown as SessionStore })
+    }
+  },
+  {
+    name: "express-session's MemoryStore",
+    packages: ['express-session'],
+    promises: { ...memory, waits: true },
+    prepare: () => () => ({ store: new ExpressMemoryStore() as unknown as SessionStore })
+  }
+]
+
+function datetime (text: string): string {
+  return new Date(text === 'now' ? Date.now() : text).toISOString().slice(0, 19).replace('T', ' ')
+}
+
+async function withNodeRedis (t: Test, open: (client: NodeRedis) => unknown): Promise<MakeSubject> {
+  const client = await connectTo(t, await startRedis(t))
+  return () => redisSubject(client, () => open(client) as SessionStore)
+}
+
+async function withIoRedis (t: Test, open: (client: IoRedis) => unknown): Promise<MakeSubject> {
+  const server = await startRedis(t)
+  const admin = await connectTo(t, server)
+  const client = new IoRedis(server.url)
+  t.teardown(() => client.disconnect())
+  return () => redisSubject(admin, () => open(client) as SessionStore)
+}
+
+async function redisSubject (admin: NodeRedis, open: () => SessionStore): Promise<Subject> {
+  await admin.flushAll()
+  return {
+    store: open(),
+    another: open,
+    // Redis has a clock of its own, so time goes by through shorter lives.
+    async pass (milliseconds) {
+      for (const key of await admin.keys('*')) await admin.pExpire(key, await admin.pTTL(key) - milliseconds)
+    }
+  }
+}
+
+/** A client that ends with the test. */
+export async function connectTo (t: Test, { url }: Server): Promise<NodeRedis> {
+  const client = newClient(url)
+  await client.connect()
+  t.teardown(() => client.destroy())
+  return client
+}
+
+function newClient (url: string) {
+  // A client that nobody listens to throws its errors.
+  return createClient({ url }).on('error', () => {})
+}

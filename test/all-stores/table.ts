@@ -1,0 +1,61 @@
+/** The part of docs/stores.md that is measured. */
+import { PROMISES, type Findings, type PromiseName } from '../promises'
+import type { RaceResult } from '../race-kit'
+
+export interface Row {
+  /** The store, with its version and its client's. */
+  name: string
+  findings: Findings
+  races: Pick<RaceResult, 'schedules' | 'violated'>
+}
+
+const BEGIN = '<!-- begin: measured by `npm run test:stores` -->'
+const END = '<!-- end -->'
+
+const columns = Object.entries(PROMISES).flatMap(([name, promised]) => {
+  return 'title' in promised ? [{ name: name as PromiseName, ...promised }] : []
+})
+
+export function tableOf (rows: readonly Row[]): string {
+  const broken = columns.filter(({ name }) => rows.some(({ findings }) => findings.kept(name) === false))
+  const cell = (kept: boolean | undefined, column: typeof columns[number]): string => {
+    if (kept === undefined) return '–'
+    return kept ? 'yes' : `no <sup>${broken.indexOf(column) + 1}</sup>`
+  }
+  const lines = [
+    ['Store', 'Races', ...columns.map(({ title }) => title)],
+    ['---', ...['', ...columns].map(() => ':-:')],
+    ...rows.map(({ name, findings, races }) => [
+      name, `${races.violated} / ${races.schedules}`, ...columns.map(column => cell(findings.kept(column.name), column))
+    ])
+  ]
+  return [
+    ...lines.map(cells => `| ${cells.join(' | ')} |`),
+    '',
+    'What the columns mean:',
+    '',
+    '- **Races**: of all orders in which the store calls of two or three racing requests can follow each other within one process, in how many a promise was broken.',
+    ...columns.map(({ title, kept }) => `- **${title}**: ${kept}`),
+    '',
+    'Where it says no:',
+    '',
+    ...broken.map(({ title, otherwise }, i) => `${i + 1}. **${title}**: ${otherwise}`)
+  ].join('\n')
+}
+
+/** What stands in the document. */
+export function measuredIn (text: string): string {
+  const [, measured] = parts(text)
+  return measured
+}
+
+export function withMeasured (text: string, measured: string): string {
+  const [before, , after] = parts(text)
+  return `${before}${BEGIN}\n\n${measured}\n\n${END}${after}`
+}
+
+function parts (text: string): [before: string, measured: string, after: string] {
+  const [begin, end] = [text.indexOf(BEGIN), text.indexOf(END)]
+  if (begin === -1 || end < begin) throw new Error(`the document has no ${BEGIN} … ${END}`)
+  return [text.slice(0, begin), text.slice(begin + BEGIN.length, end).trim(), text.slice(end + END.length)]
+}

@@ -1,0 +1,5 @@
+declare module 'better-sqlite3'
+declare module 'better-sqlite3-session-store'
+declare module 'connect-pg-simple'
+declare module 'pg'
+declare module 'session-file-store'

@@ -1,0 +1,808 @@
+/** What is Redis's own about RedisStore. As a store for visitors it is tested in stores.test.ts, like all others. */
+import fastifyCookie, { sign } from '@fastify/cookie'
+import { RedisStore as ConnectRedis } from 'connect-redis'
+import Fastify, { type FastifyInstance } from 'fastify'
+import { Redis } from 'ioredis'
+import { createClient } from 'redis'
+import t, { type Test } from 'tap'
+import upstream from 'upstream-session'
+import fastifySession from '../src/index'
+import { RedisStore, type RedisClient } from '../src/stores/redis'
+import type { SessionRecord } from '../src/stores/store'
+import { build, SECRET, setCookies, Visitor, type Routes, type SessionOptions } from './helpers'
+import { startAll, type Kind, type Kinds, type Redises } from './redis/clients'
+import { asJson, isAbout, open, testContract, text } from './redis/contract'
+import { Wire } from './redis/wire'
+import { record } from './store-suite'
+
+const MINUTE = 60_000
+const HOUR = 60 * MINUTE
+
+// Three kinds of servers and thirteen of clients: longer than other files, on a busy machine.
+t.setTimeout(180_000)
+
+t.test('RedisStore', async t => {
+  const all = await startAll(t)
+  for (const kind of all.kinds) await t.test(kind.name, async t => testContract(t, kind))
+  await t.test('the cost of a request', t => testCosts(t, all.single))
+  await t.test('scripts that Redis has forgotten', t => testForgottenScripts(t, all.single))
+  await t.test("connect-redis's sessions", t => testConnectRedis(t, all))
+  await t.test('when the expiry moves', t => testExpiry(t, all))
+  await t.test('what is stored is broken', t => testBrokenValues(t, all))
+  await t.test('a client that fails', t => testFailingClients(t, all))
+  // The last, because it takes the servers away.
+  await t.test('the server goes away', t => testOutage(t, all))
+})
+
+t.test('options that can not work are refused', async t => {
+  const client = createClient()
+  const refused = (options: any, why: string): void => {
+    const message = `The session option store is wrong: ${why}`
+    const shown = Object.entries(options ?? {}).slice(-1).join()
+    t.throws(() => new RedisStore(options), { code: 'FST_ERR_SESSION_OPTION', message }, shown)
+  }
+  for (const client of [undefined, null, {}, 'redis://127.0.0.1', 7, new Map(), { get () {}, set () {} }]) {
+    refused({ client }, 'RedisStore needs a client of node-redis or ioredis')
+  }
+  refused(undefined, 'RedisStore needs a client of node-redis or ioredis')
+  for (const prefix of [null, 7, {}, Buffer.from('sess:')]) {
+    refused({ client, prefix }, 'the prefix of a RedisStore must be a string')
+  }
+  // What Redis can't take as a number would leave a key for ever.
+  for (const ttl of [0, -1, NaN, null, 'a day', {}, Infinity, 1e21]) {
+    refused({ client, ttl }, 'the ttl of a RedisStore must be a positive number of milliseconds')
+  }
+  for (const options of [{}, { prefix: '' }, { prefix: 'app:' }, { ttl: 1 }, { ttl: undefined, prefix: undefined }]) {
+    t.ok(new RedisStore({ client, ...options }))
+  }
+})
+
+// --- The cost of a request
+
+interface Library {
+  name: string
+  plugin: typeof fastifySession
+  makeStore: (client: any) => object
+}
+
+const OURS: Library = { name: 'RedisStore', plugin: fastifySession, makeStore: client => new RedisStore({ client }) }
+const THEIRS: Library = {
+  name: '11.1.3, connect-redis 9', plugin: upstream as any, makeStore: client => new ConnectRedis({ client })
+}
+
+/** Per request. */
+interface Cost {
+  commands: number
+  roundTrips: number
+  bytes: number
+  /** What the server counts: the commands within scripts, too. */
+  counted: Record<string, number>
+  /** All that was sent. */
+  sent: string[][]
+}
+
+const REQUESTS = 10
+
+async function testCosts (t: Test, single: Redises): Promise<void> {
+  async function costOf (library: Library, size: number, url: string, options: SessionOptions = {}): Promise<Cost> {
+    const wire = await Wire.to(t, single.servers[0]?.port as number)
+    const client = createClient({ url: wire.url })
+    await client.connect()
+    t.teardown(() => client.destroy())
+    const store = library.makeStore(client) as any
+    const cookie = { secure: false, maxAge: HOUR, ...options.cookie }
+    const app = Fastify() as unknown as FastifyInstance
+    await app.register(fastifyCookie)
+    await app.register(library.plugin, { secret: SECRET, store, ...options, cookie })
+    sizedSessions(app)
+    t.teardown(() => app.close())
+    const visitor = new Visitor(app)
+    await visitor.get(`/fill/${size}`)
+    // Redis knows the scripts from then on.
+    await visitor.get(url)
+
+    wire.reset()
+    await single.sendAll('CONFIG', 'RESETSTAT')
+    for (let i = 0; i < REQUESTS; i++) t.equal((await visitor.get(url)).statusCode, 200)
+    return {
+      commands: wire.commands.length / REQUESTS,
+      roundTrips: wire.roundTrips / REQUESTS,
+      bytes: Math.round(wire.bytes / REQUESTS),
+      counted: await commandStats(single),
+      sent: [...wire.commands]
+    }
+  }
+
+  const row = (...cells: unknown[]): void => {
+    t.comment(`| ${cells.map((cell, i) => i === 0 ? String(cell).padEnd(47) : String(cell).padStart(11)).join(' | ')} |`)
+  }
+  const bytes: Record<string, number> = {}
+  row('per request', 'commands', 'round trips', 'bytes out')
+  for (const library of [OURS, THEIRS]) {
+    for (const [url, what, commands] of [['/read', 'read', 1], ['/change', 'one key changed', 2]] as const) {
+      for (const size of [2000, 20_000]) {
+        const cost = await costOf(library, size, url)
+        row(`${library.name}, ${size / 1000} KB, ${what}`, cost.commands, cost.roundTrips, cost.bytes)
+        bytes[`${library.name} ${what} ${size}`] = cost.bytes
+        if (library !== OURS) continue
+        t.same([cost.commands, cost.roundTrips], [commands, commands], `${what}, ${size} bytes`)
+        t.ok(cost.sent.every(([name]) => name === 'EVALSHA'), 'EVALSHA only')
+        t.notOk(cost.sent.flat().some(argument => /filler/.test(argument)), 'no key that was not changed')
+        t.equal(cost.counted.evalsha, commands * REQUESTS)
+        // Redis counts what its scripts do, too: that costs neither a round trip nor a byte on the wire.
+        const within = commands === 1 ? ['hgetall', 'hget', 'pexpire'] : ['hgetall', 'hget', 'pexpire', 'type', 'hset']
+        const { evalsha: _, ...rest } = cost.counted
+        t.same(Object.keys(rest).sort(), within.sort())
+      }
+    }
+  }
+  for (const what of ['read', 'one key changed']) {
+    const [small, big] = [2000, 20_000].map(size => bytes[`RedisStore ${what} ${size}`]) as [number, number]
+    t.ok(Math.abs(big - small) <= 2, `${what}: the bytes do not grow with the session (${small}, ${big})`)
+  }
+  t.ok(bytes[`${THEIRS.name} read 20000`] as number > 18_000, 'where they do, it shows')
+
+  for (const [name, options] of Object.entries<SessionOptions>({
+    'rolling: false': { rolling: false },
+    'no maxAge': { cookie: { maxAge: undefined } },
+    'rolling: false, no maxAge': { rolling: false, cookie: { maxAge: undefined } }
+  })) {
+    const [read, change] = [await costOf(OURS, 2000, '/read', options), await costOf(OURS, 2000, '/change', options)]
+    t.same([read.commands, read.roundTrips], [1, 1], `${name}: read`)
+    t.same([change.commands, change.roundTrips], [2, 2], `${name}: changed`)
+  }
+  t.equal((await costOf(OURS, 2000, '/nothing')).commands, 1, 'a request that does not look at its session')
+  t.equal((await costOf(OURS, 2000, '/save')).commands, 2, 'saved by hand')
+  t.equal((await costOf(OURS, 2000, '/renew')).commands, 3, 'regenerate: load, destroy, set')
+}
+
+const sizedSessions: Routes = app => {
+  app.get('/fill/:size', async request => {
+    const count = Number((request.params as { size: string }).size) / 100
+    for (let i = 0; i < count; i++) (request.session as any)[`filler${i}`] = 'x'.repeat(85)
+    return 'filled'
+  })
+  app.get('/read', async request => (request.session as any).filler0)
+  app.get('/nothing', async () => 'nothing')
+  app.get('/change', async request => {
+    const session = request.session as any
+    session.visits = (session.visits ?? 10) + 1
+    return 'changed'
+  })
+  app.get('/save', async request => {
+    const session = request.session as any
+    session.visits = (session.visits ?? 10) + 1
+    await session.save()
+    return 'saved'
+  })
+  app.get('/renew', async request => {
+    await request.session.regenerate(['filler0'])
+    return 'renewed'
+  })
+}
+
+/** How often each command was called, as Redis itself counts. */
+async function commandStats ({ sendAll }: Redises): Promise<Record<string, number>> {
+  const [info] = await sendAll('INFO', 'commandstats')
+  const stats = Array.from(String(info).matchAll(/cmdstat_([^:]+):calls=(\d+)/g), ([, name, calls]) => [name, Number(calls)])
+  const { 'config|resetstat': _, ...counted } = Object.fromEntries(stats)
+  return counted
+}
+
+// --- Scripts that Redis has forgotten
+
+async function testForgottenScripts (t: Test, single: Redises): Promise<void> {
+  for (const [name, { store, wire }] of Object.entries(await watchedStores(t, single, 'forgotten:'))) {
+    const session = record({ n: 1 })
+    const calls: Array<[method: string, ...args: unknown[]]> = [
+      ['set', 'a', session],
+      ['get', 'a'],
+      ['getAndTouch', 'a'],
+      ['touch', 'a', session],
+      ['update', 'a', { set: { n: 2 }, unset: [] }, session],
+      ['destroy', 'a']
+    ]
+    for (const [method, ...args] of calls) {
+      const answers: unknown[] = []
+      for (const expected of [['evalsha', 'eval'], ['evalsha']]) {
+        await store.set('a', session)
+        if (expected.length > 1) await single.sendAll('SCRIPT', 'FLUSH')
+        wire.reset()
+        answers.push(await store[method](...args))
+        t.same(namesOf(wire), expected, `${name}, ${method}`)
+        t.equal(wire.roundTrips, expected.length)
+      }
+      t.same(answers[0], answers[1])
+    }
+    await store.set('a', session)
+    await single.sendAll('SCRIPT', 'FLUSH')
+    const many = Array.from({ length: 20 }, (_, i) => store.update('a', { set: { [`key${i}`]: i }, unset: [] }, session))
+    t.ok((await Promise.all(many)).every(found => found === true), 'also for many at once')
+    t.equal(Object.keys(await store.get('a')).length, 22)
+    await single.sendAll('SCRIPT', 'FLUSH')
+    t.equal(Object.keys(await store.all()).length, 1)
+    await single.sendAll('SCRIPT', 'FLUSH')
+    await store.clear()
+    t.equal(await store.length(), 0)
+  }
+}
+
+interface Watched {
+  store: any
+  wire: Wire
+  ping: () => Promise<unknown>
+}
+
+/** A store of each library, on whose wire all is seen. */
+async function watchedStores (t: Test, single: Redises, prefix: string): Promise<Record<'node-redis' | 'ioredis', Watched>> {
+  const { port } = single.servers[0] as { port: number }
+  const [nodeWire, ioWire] = await Promise.all([Wire.to(t, port), Wire.to(t, port)])
+  const node = createClient({ url: nodeWire.url })
+  const io = new Redis(ioWire.url)
+  t.teardown(() => { node.destroy(); io.disconnect() })
+  await node.connect()
+  return {
+    'node-redis': { store: new RedisStore({ client: node, prefix }), wire: nodeWire, ping: () => node.ping() },
+    ioredis: { store: new RedisStore({ client: io, prefix }), wire: ioWire, ping: () => io.ping() }
+  }
+}
+
+function namesOf ({ commands }: Wire): string[] {
+  return commands.map(([name]) => String(name).toLowerCase())
+}
+
+// --- connect-redis's sessions
+
+/** What JSON can say and Lua's JSON can't, or says otherwise. */
+const EXACT = {
+  list: [],
+  object: {},
+  lists: [[], [[]], { list: [] }],
+  nulls: { a: null, b: [null, { c: null }] },
+  float: 0.1,
+  third: 1 / 3,
+  big: 1e21,
+  small: 5e-324,
+  max: Number.MAX_SAFE_INTEGER,
+  minusZero: -0,
+  text: 'ü日本👩‍👩‍👧\u0000\u2028\ud800 </script> \\ "',
+  '': 'no name',
+  no: false,
+  nothing: null,
+  sparse: { 1: 'a', 100000: 'b' },
+  nested: JSON.parse('{"__proto__":{"isAdmin":true}}'),
+  constructor: 'x'
+}
+const EXACT_JSON = JSON.stringify(EXACT).replace('{', '{"__proto__":{"isAdmin":true},')
+
+async function testConnectRedis (t: Test, { single, kinds }: Kinds): Promise<void> {
+  const nodeRedis = await kinds[0]?.connect() as { client: ReturnType<typeof createClient>, close: () => void }
+  t.teardown(nodeRedis.close)
+  const { client } = nodeRedis
+  const { send } = single
+
+  function subject (name: string, wrap: (client: RedisClient) => RedisClient = client => client): {
+    store: RedisStore & Record<string, any>
+    old: ConnectRedis
+    key: string
+    ttl: () => Promise<number>
+    type: () => Promise<string>
+  } {
+    const prefix = `old ${name}:`
+    const key = `${prefix}a`
+    return {
+      store: new RedisStore({ client: wrap(client), prefix }) as any,
+      old: new ConnectRedis({ client: client as any, prefix }),
+      key,
+      ttl: () => send(key, 'PTTL', key),
+      type: () => send(key, 'TYPE', key)
+    }
+  }
+
+  for (const kind of kinds) {
+    await t.test(`are read, touched, changed and removed: ${kind.name}`, async t => {
+      const { store, key, ttl, send } = await open(t, kind)
+      const anyStore = store as any
+      const type = (): Promise<string> => send(key('a'), 'TYPE', key('a'))
+      const session = asJson({ ...EXACT, ...record({}, 2 * HOUR) })
+      const write = (): Promise<unknown> => send(key('a'), 'SET', key('a'), JSON.stringify(session), 'PX', String(HOUR))
+      await write()
+      t.equal(text(await store.get('a')), text(session))
+      t.equal(text((await store.all()).a), text(session))
+      t.equal(await store.length(), 1)
+      t.ok(isAbout(await ttl('a'), HOUR), 'reading moves no expiry')
+      t.equal(await anyStore.touch('a', record({}, 3 * HOUR)), true)
+      t.ok(isAbout(await ttl('a'), 3 * HOUR))
+      t.equal(text(await store.getAndTouch('a')), text(session))
+      t.ok(isAbout(await ttl('a'), 2 * HOUR))
+      t.equal(await type(), 'string', 'none of which rewrites it')
+
+      t.equal(await anyStore.update('a', { set: { n: 1 }, unset: ['list'] }, record({}, 3 * HOUR)), true)
+      const { list: _, ...rest } = session
+      const { cookie, ...changed } = await store.get('a') as SessionRecord
+      t.equal(text({ ...changed, cookie: session.cookie }), text({ ...rest, n: 1 }))
+      t.equal((cookie as any).originalMaxAge, 3 * HOUR)
+      t.equal(await type(), 'hash')
+      t.ok(isAbout(await ttl('a'), 3 * HOUR))
+
+      await write()
+      t.equal(text(await store.destroy('a')), text(session), 'destroy answers what was there')
+      t.equal(await store.destroy('a'), false)
+      await write()
+      await anyStore.set('a', record({ n: 2 }))
+      t.equal((await store.get('a'))?.n, 2)
+    })
+  }
+
+  t.test('what connect-redis itself wrote', async t => {
+    const { store, old, ttl } = subject('itself')
+    await old.set('a', { user: 'max', list: [], ...record({}) } as any)
+    t.equal((await store.getAndTouch('a'))?.user, 'max')
+    t.ok(isAbout(await ttl(), HOUR))
+    await store.update('a', { set: { n: 1 }, unset: [] }, record({}) as any)
+    const { cookie: _, ...data } = await store.get('a') as SessionRecord
+    t.same(data, { user: 'max', list: [], n: 1 })
+    await old.destroy('a')
+    t.equal(await store.get('a'), undefined, 'an old process can log out')
+  })
+
+  // connect-redis's touch moves Redis's expiry, and leaves the record's own as it was when that was written.
+  t.test('whoever was kept by touches stays, by the maxAge in the record', async t => {
+    const { store, old, key, ttl } = subject('stale')
+    const stale = { user: 'max', cookie: { originalMaxAge: HOUR, expires: new Date(Date.now() - MINUTE).toISOString() } }
+    for (const method of ['getAndTouch', 'get']) {
+      await client.set(key, JSON.stringify(stale), { PX: HOUR })
+      await old.touch('a', record({}) as any)
+      t.same(await store[method]('a'), stale)
+      t.ok(isAbout(await ttl(), HOUR), method)
+    }
+    const visitor = await visitorOf(t, { store, cookie: { maxAge: HOUR } }, 'a')
+    await client.set(key, JSON.stringify(stale), { PX: HOUR })
+    t.equal((await visitor.get('/user')).body, 'max')
+    t.equal((await visitor.get('/user')).body, 'max')
+  })
+
+  t.test('the lives of strings', async t => {
+    const { store, key, ttl } = subject('lives')
+    for (const [name, cookie, expected] of [
+      ['maxAge', { originalMaxAge: 2 * HOUR, expires: new Date(Date.now() + MINUTE) }, 2 * HOUR],
+      ['a fixed end', { originalMaxAge: null, expires: new Date(Date.now() + HOUR) }, HOUR],
+      ['none', { originalMaxAge: null, expires: null }, 24 * HOUR],
+      ['no cookie', undefined, 24 * HOUR]
+    ] as const) {
+      await client.set(key, JSON.stringify({ user: 'max', cookie }), { PX: HOUR })
+      t.equal((await store.getAndTouch('a'))?.user, 'max')
+      t.ok(isAbout(await ttl(), expected), `${name}: ${await ttl()}`)
+    }
+  })
+
+  t.test('every value survives the change exactly', async t => {
+    const { store, key, type } = subject('exact')
+    await client.set(key, EXACT_JSON)
+    t.equal(await store.update('a', { set: { n: 1 }, unset: [] }, record({}) as any), true)
+    t.equal(await type(), 'hash')
+    const { cookie: _, n, ...rest } = await store.get('a') as SessionRecord
+    t.equal(n, 1)
+    t.equal(text(rest), text(JSON.parse(EXACT_JSON)))
+    t.equal(Object.getPrototypeOf(rest), Object.prototype)
+    t.ok(Object.hasOwn(rest, '__proto__'))
+  })
+
+  t.test('changes at the moment of the change all count', async t => {
+    const { store, key, type } = subject('parallel')
+    await client.set(key, JSON.stringify({ user: 'max', list: [], ...record({}) }))
+    const numbers = Array.from({ length: 20 }, (_, i) => i)
+    const updates = numbers.map(n => store.update('a', { set: { [`key${n}`]: n }, unset: [] }, record({}) as any))
+    const found = await Promise.all(updates)
+    t.ok(found.every(found => found === true))
+    const { cookie: _, ...data } = await store.get('a') as SessionRecord
+    t.same(data, { user: 'max', list: [], ...Object.fromEntries(numbers.map(n => [`key${n}`, n])) })
+    t.equal(await type(), 'hash')
+  })
+
+  type Meddle = (key: string, store: any) => Promise<unknown>
+  const MEDDLERS: Array<[what: string, meddle: Meddle, expected: object | undefined]> = [
+    [
+      'another string that an old process writes',
+      key => nodeRedis.client.set(key, JSON.stringify({ user: 'eva', theirs: 1 })),
+      { user: 'eva', theirs: 1, ours: 1 }
+    ],
+    [
+      'the change of a new process',
+      (_key, store) => store.update('a', { set: { theirs: 1 }, unset: [] }, record({})),
+      { user: 'max', theirs: 1, ours: 1 }
+    ],
+    ['a logout', key => nodeRedis.client.del(key), undefined]
+  ]
+  for (const [what, meddle, expected] of MEDDLERS) {
+    t.test(`between its reading and its writing, ${what} counts`, async t => {
+      let readings = 0
+      const { store, key } = subject(what, client => afterReading(client, async () => {
+        if (++readings === 1) await meddle(key, store)
+      }))
+      await client.set(key, JSON.stringify({ user: 'max' }))
+      const found = await store.update('a', { set: { ours: 1 }, unset: [] }, record({}) as any)
+      t.equal(found, expected !== undefined)
+      const { cookie: _, ...data } = await store.get('a') ?? { cookie: undefined, none: true }
+      t.same(data, expected ?? { none: true })
+    })
+  }
+
+  t.test('a string that is replaced again and again is an error, and not for ever', async t => {
+    let writings = 0
+    const { store, key } = subject('busy', client => afterReading(client, async () => {
+      await nodeRedis.client.set(key, JSON.stringify({ writings: ++writings }))
+    }))
+    await client.set(key, '{}')
+    await t.rejects(store.update('a', { set: { ours: 1 }, unset: [] }, record({}) as any), {
+      code: 'FST_ERR_SESSION_STORE', message: "The session store's update failed: other writers keep replacing the session"
+    })
+    t.ok(writings > 1 && writings < 100)
+    t.same(await store.get('a'), { writings }, 'what they wrote is there')
+  })
+}
+
+/** A client that lets others have their say after each string that it was answered. */
+function afterReading (client: RedisClient, meddle: () => Promise<void>): RedisClient {
+  const nodeRedis = client as ReturnType<typeof createClient>
+  const watched = async (answer: Promise<unknown>): Promise<unknown> => {
+    const reply = await answer
+    if (Array.isArray(reply) && reply.length === 1) await meddle()
+    return reply
+  }
+  return {
+    evalSha: (...args: Parameters<typeof nodeRedis.evalSha>) => watched(nodeRedis.evalSha(...args)),
+    eval: (...args: Parameters<typeof nodeRedis.eval>) => watched(nodeRedis.eval(...args))
+  }
+}
+
+// --- When the expiry moves
+
+async function testExpiry (t: Test, { single, kinds }: Kinds): Promise<void> {
+  const kind = kinds[0] as Kind
+
+  /** A session that has half an hour of its hour left, by Redis's word. */
+  async function halfTime (t: Test, options: SessionOptions, left = HOUR / 2, cookie = record({}).cookie): Promise<{
+    visitor: Visitor, ttl: () => Promise<number>, cookie: () => Promise<any>
+  }> {
+    const { store, ttl, key, send } = await open(t, kind)
+    await (store as any).set('a', { user: 'max', cookie })
+    await send(key('a'), 'PEXPIRE', key('a'), String(left))
+    return {
+      visitor: await visitorOf(t, { store, ...options, cookie: { maxAge: HOUR, ...options.cookie } }, 'a'),
+      ttl: () => ttl('a'),
+      cookie: async () => JSON.parse(await send(key('a'), 'HGET', key('a'), 'cookie'))
+    }
+  }
+
+  const MOVES = [HOUR, true] as const
+  const STAYS = [HOUR / 2, false] as const
+  type Expected = readonly [ttl: number, isSent: boolean]
+  const CASES: Array<[name: string, options: SessionOptions, url: string, expected: Expected]> = [
+    ['rolling, a request that reads', {}, '/user', MOVES],
+    ['rolling, a request that does not look', {}, '/nothing', MOVES],
+    ['rolling, a request that writes', {}, '/write', MOVES],
+    ['a secure cookie over http, a request that reads', { cookie: { secure: true } }, '/user', STAYS],
+    ['a secure cookie over http, a request that writes', { cookie: { secure: true } }, '/write', STAYS],
+    ['a secure cookie over http that is made insecure', { cookie: { secure: true } }, '/insecure', MOVES],
+    ['rolling: false, a request that reads', { rolling: false }, '/user', STAYS],
+    ['rolling: false, a request that does not look', { rolling: false }, '/nothing', STAYS],
+    ['rolling: false, touch()', { rolling: false }, '/touch', MOVES],
+    ['rolling: false, a request that writes', { rolling: false }, '/write', MOVES]
+  ]
+  for (const [name, options, url, [expected, isSent]] of CASES) {
+    t.test(`${name}: it ${expected === HOUR ? 'moves' : 'stays'}`, async t => {
+      const { visitor, ttl } = await halfTime(t, options)
+      const response = await visitor.get(url)
+      t.equal(response.statusCode, 200)
+      t.ok(isAbout(await ttl(), expected), `${await ttl()} ms`)
+      t.equal(setCookies(response).length > 0, isSent)
+    })
+  }
+
+  t.test('over http, a secure cookie is read for by plain get', async t => {
+    const { visitor } = await halfTime(t, { cookie: { secure: true } })
+    await visitor.get('/user')
+    await single.sendAll('CONFIG', 'RESETSTAT')
+    await visitor.get('/user')
+    t.same(await commandStats(single), { evalsha: 1, hgetall: 1 })
+  })
+
+  t.test('a record that is half as old as it may get is written anew', async t => {
+    const young = { originalMaxAge: HOUR, expires: new Date(Date.now() + HOUR - 10 * MINUTE) }
+    const old = { originalMaxAge: HOUR, expires: new Date(Date.now() + HOUR / 2 - MINUTE) }
+    const expired = { originalMaxAge: HOUR, expires: new Date(Date.now() - MINUTE) }
+    for (const [name, cookie, isWritten] of [['young', young, false], ['half-expired', old, true]] as const) {
+      const { visitor, ttl, cookie: stored } = await halfTime(t, {}, HOUR / 2, cookie)
+      t.equal((await visitor.get('/user')).body, 'max')
+      t.ok(isAbout(await ttl(), HOUR), name)
+      const { expires } = await stored()
+      if (isWritten) t.ok(isAbout(new Date(expires).getTime() - Date.now(), HOUR), `${name}: ${expires}`)
+      else t.equal(expires, cookie.expires.toISOString(), name)
+    }
+    // Touched by processes that didn't write it.
+    const { store, key, send } = await open(t, kind)
+    await (store as any).set('a', record({ user: 'max' }))
+    await send(key('a'), 'HSET', key('a'), 'cookie', JSON.stringify(expired))
+    const visitor = await visitorOf(t, { store, cookie: { maxAge: HOUR } }, 'a')
+    t.equal((await visitor.get('/user')).body, 'max')
+    const { expires } = JSON.parse(await send(key('a'), 'HGET', key('a'), 'cookie'))
+    t.ok(isAbout(new Date(expires).getTime() - Date.now(), HOUR), `expired: ${expires}`)
+  })
+
+  t.test('a maxAge that was configured later counts for sessions without one', async t => {
+    const { visitor, ttl } = await halfTime(t, {}, 24 * HOUR, { originalMaxAge: null, expires: null })
+    await visitor.get('/user')
+    t.ok(isAbout(await ttl(), HOUR), `${await ttl()} ms`)
+  })
+
+  t.test('a session that is gone gets no cookie, and no key', async t => {
+    const { store, key, send } = await open(t, kind)
+    const visitor = await visitorOf(t, { store, saveUninitialized: false }, 'nobody')
+    const response = await visitor.get('/user')
+    t.equal(response.body, 'nobody')
+    t.match(setCookies(response), [/^sessionId=;/])
+    t.equal(await send(key('nobody'), 'EXISTS', key('nobody')), 0)
+  })
+}
+
+// --- What is stored is broken
+
+const HIDDEN = 'hidden data'
+
+async function testBrokenValues (t: Test, { kinds }: Kinds): Promise<void> {
+  const NO_JSON = {
+    statusCode: 500, code: 'FST_ERR_SESSION_STORE', message: /^The session store's get failed: a stored .* is no JSON$/
+  }
+  const WRONG_TYPE = { statusCode: 500, message: /^WRONGTYPE / }
+  const whole = JSON.stringify(record({}).cookie)
+  const hash = (fields: Record<string, string>): string[] => ['HSET', ...Object.entries(fields).flat()]
+
+  /** The command without its key, and the answer: an error, or a user's name. */
+  const CASES: Record<string, [command: string[], answer: object | string]> = {
+    'a string that is no JSON': [['SET', `{"user":"${HIDDEN}`], NO_JSON],
+    'a string that is half a session': [['SET', `{"user":"max","note":"${HIDDEN}"`], NO_JSON],
+    'a field that is no JSON': [hash({ user: '"max"', note: `"${HIDDEN}`, cookie: whole }), NO_JSON],
+    'an empty field': [hash({ user: '', note: HIDDEN, cookie: whole }), NO_JSON],
+    'a cookie that is no JSON': [hash({ user: '"max"', cookie: `{"path":"${HIDDEN}` }), NO_JSON],
+    'a list': [['RPUSH', HIDDEN], WRONG_TYPE],
+    'a set': [['SADD', HIDDEN], WRONG_TYPE],
+    'a sorted set': [['ZADD', '1', HIDDEN], WRONG_TYPE],
+    'a stream': [['XADD', '*', 'user', HIDDEN], WRONG_TYPE],
+    'an empty string': [['SET', ''], 'nobody'],
+    'the string null': [['SET', 'null'], 'nobody'],
+    'a number': [['SET', '7'], 'nobody'],
+    'the JSON of a string': [['SET', `"${HIDDEN}"`], 'nobody'],
+    'the JSON of an array': [['SET', `["${HIDDEN}"]`], 'nobody'],
+    'a string with cookie null': [['SET', '{"user":"max","cookie":null}'], 'max'],
+    'a string with a cookie that is no object': [['SET', '{"user":"max","cookie":7}'], 'max'],
+    'no cookie': [hash({ user: '"max"' }), 'max'],
+    'a cookie of lists in lists': [hash({ user: '"max"', cookie: '['.repeat(2000) + ']'.repeat(2000) }), 'max']
+  }
+  const COOKIES = ['null', '7', '"text"', '[]', 'true', '{}', '{"expires":"garbage"}', '{"expires":{}}', '{"expires":false}']
+  const MAX_AGES = ['"abc"', '"5"', '"0x5"', '{}', '[]', 'true', '0', '1e300', '1e15', '-1e300']
+  for (const cookie of [...COOKIES, ...MAX_AGES.map(maxAge => `{"originalMaxAge":${maxAge}}`)]) {
+    CASES[`the cookie ${cookie}`] = [hash({ user: '"max"', cookie }), 'max']
+  }
+
+  for (const kind of kinds.filter(({ name }) => name === 'node-redis' || name === 'ioredis')) {
+    for (const rolling of [true, false]) {
+      await t.test(`${kind.name}, rolling: ${rolling}`, async t => {
+        const { store, key, send, ttl } = await open(t, kind)
+        const log: string[] = []
+        const app = await loggedApp(t, { store, rolling, saveUninitialized: false }, log)
+        for (const [name, [[command, ...args], answer]] of Object.entries(CASES)) {
+          const sessionId = `an id that nobody knows, ${name}`
+          await send(key(sessionId), command as string, key(sessionId), ...args)
+          await send(key(sessionId), 'PEXPIRE', key(sessionId), String(HOUR))
+          log.length = 0
+          const response = await visitorWith(app, sessionId).get('/user')
+          if (typeof answer === 'string') t.equal(response.body, answer, name)
+          else t.match({ ...response.json(), statusCode: response.statusCode }, answer, name)
+          const said = `${response.body} ${log.join(' ')}`
+          if (said.includes(HIDDEN)) t.fail(`${name}: a part of the data is shown`)
+          if (said.includes('an id that nobody knows')) t.fail(`${name}: the session id is shown`)
+          const left = await ttl(sessionId)
+          if (!(left > MINUTE)) t.fail(`${name}: ${left} ms left`)
+        }
+      })
+    }
+  }
+
+  t.test('a value of another type is left as it is by all but set', async t => {
+    const { store, key, send, ttl } = await open(t, kinds[0] as Kind)
+    const anyStore = store as any
+    await send(key('a'), 'RPUSH', key('a'), 'x')
+    await send(key('a'), 'PEXPIRE', key('a'), String(HOUR))
+    await t.rejects(anyStore.update('a', { set: { n: 1 }, unset: ['m'] }, record({})), { message: /^WRONGTYPE/ })
+    await t.rejects(anyStore.update('a', { set: {}, unset: [] }, record({}, 2 * HOUR)), { message: /^WRONGTYPE/ })
+    await t.rejects(store.destroy('a'), { message: /^WRONGTYPE/ })
+    t.equal(await send(key('a'), 'LLEN', key('a')), 1)
+    t.ok(isAbout(await ttl('a'), HOUR))
+    await anyStore.set('a', record({ n: 1 }))
+    t.equal((await store.get('a'))?.n, 1)
+  })
+
+  t.test('what can not be read can be removed', async t => {
+    const { store, key, send } = await open(t, kinds[0] as Kind)
+    await send(key('a'), 'HSET', key('a'), 'user', HIDDEN)
+    await t.rejects(store.get('a'), { code: 'FST_ERR_SESSION_STORE' })
+    await store.clear()
+    t.equal(await store.get('a'), undefined)
+  })
+}
+
+// --- A client that fails
+
+async function testFailingClients (t: Test, { kinds }: Kinds): Promise<void> {
+  const session = record({}) as any
+  const CALLS: Array<[method: keyof RedisStore, ...args: any[]]> = [
+    ['get', 'a'], ['getAndTouch', 'a'], ['set', 'a', session], ['destroy', 'a'], ['touch', 'a', session],
+    ['update', 'a', { set: {}, unset: [] }, session]
+  ]
+
+  t.test('each method rejects, or calls back with the error', async t => {
+    const away = (): never => { throw new Error('away') }
+    const forgotten = (): never => { throw new Error('NOSCRIPT No matching script.') }
+    const clients: Record<string, RedisClient> = {
+      'node-redis rejects': { evalSha: async () => away(), eval: async () => away() },
+      'node-redis throws': { evalSha: away, eval: away },
+      'ioredis rejects': { evalsha: async () => away(), eval: async () => away() },
+      'ioredis throws': { evalsha: away, eval: away },
+      'no script is known, and the next call fails': { evalSha: async () => forgotten(), eval: async () => away() }
+    }
+    for (const [name, client] of Object.entries(clients)) {
+      const store = new RedisStore({ client }) as any
+      for (const [method, ...args] of CALLS) {
+        await t.rejects(store[method](...args), new Error('away'), `${name}: ${method}`)
+        const error = await new Promise(resolve => store[method](...args, resolve))
+        t.match(error, new Error('away'))
+      }
+    }
+  })
+
+  t.test('all, length and clear fail with the scan', async t => {
+    const client = { evalSha: async () => null, eval: async () => null, scan: async () => { throw new Error('away') } }
+    const store = new RedisStore({ client }) as any
+    for (const method of ['all', 'length', 'clear']) {
+      await t.rejects(store[method](), new Error('away'))
+      t.match(await new Promise(resolve => store[method](resolve)), new Error('away'))
+    }
+  })
+
+  for (const kind of kinds.filter(({ isVariant }) => !isVariant)) {
+    await t.test(`closed: ${kind.name}`, async t => {
+      const { client, close } = await kind.connect()
+      const store = new RedisStore({ client }) as any
+      await store.get('a')
+      const visitor = await visitorOf(t, { store }, 'a')
+      await close()
+      for (const [method, ...args] of CALLS) await t.rejects(store[method](...args), Error, method)
+      const response = await visitor.get('/user')
+      t.equal(response.statusCode, 500)
+      t.ok(response.json().message.length > 10, `it says why: ${response.json().message}`)
+    })
+  }
+
+  t.test("ioredis's errors carry no arguments, which would show the session id in a log", async t => {
+    const kind = kinds.find(({ name }) => name === 'ioredis') as Kind
+    const sessionId = 'an id that nobody knows'
+    const { store, key, send } = await open(t, kind)
+    await send(key(sessionId), 'RPUSH', key(sessionId), 'x')
+    await send(key(sessionId), 'PEXPIRE', key(sessionId), String(HOUR))
+    const { client, close } = await kind.connect()
+    t.teardown(close)
+    const error = await (client as Redis).hgetall(key(sessionId)).catch(error => error)
+    t.match(error.command, { args: [key(sessionId)] }, 'as they come, they do')
+    const ours: any = await store.get(sessionId).catch(error => error)
+    t.match(ours.message, /^WRONGTYPE/)
+    t.equal(ours.command, undefined)
+    const log: string[] = []
+    const visitor = await visitorOf(t, { store }, sessionId, log)
+    t.equal((await visitor.get('/user')).statusCode, 500)
+    t.ok(log.some(line => line.includes('WRONGTYPE')), 'it is logged')
+    t.notOk(log.some(line => line.includes(sessionId)))
+  })
+}
+
+// --- The server goes away
+
+async function testOutage (t: Test, { single, kinds }: Kinds): Promise<void> {
+  const sites = await Promise.all(kinds.filter(({ isVariant }) => !isVariant).map(async kind => {
+    // Nobody listens for 'error': an uncaught one would end the process, and fails this test.
+    const { store, key } = await open(t, kind)
+    await store.length()
+    const log: string[] = []
+    const visitor = new Visitor(await loggedApp(t, { store, storeTimeout: 1000 }, log))
+    await logIn(visitor)
+    const sessionId = decodeURIComponent(visitor.cookieHeader()).replace(/^sessionId=|\.[^.]*$/g, '')
+    t.equal(await kind.redis.send(key(sessionId), 'EXISTS', key(sessionId)), 1, 'the id is known to the test')
+    return { kind, visitor, log, sessionId }
+  }))
+  const watched = await watchedStores(t, single, 'outage:')
+  await Promise.all(Object.values(watched).map(({ ping }) => ping()))
+  const servers = new Set(kinds.flatMap(({ redis }) => redis.servers))
+  await Promise.all([...servers].map(server => server.stop()))
+
+  await Promise.all(sites.map(async ({ kind, visitor, log, sessionId }) => {
+    const response = await visitor.get('/user')
+    t.ok([500, 503].includes(response.statusCode), `${kind.name}: ${response.body}`)
+    t.ok(response.json().message.length > 10, 'it says why')
+    t.same(setCookies(response), [])
+    t.notOk(log.some(line => line.includes(sessionId)), 'no session id in the log')
+  }))
+
+  await single.servers[0]?.restart()
+  // A script each that nobody else needs here: Redis has forgotten it until then.
+  const ask = { 'node-redis': (store: any) => store.get('a'), ioredis: (store: any) => store.touch('a', record({})) }
+  for (const [name, { store, wire, ping }] of Object.entries(watched)) {
+    await untilAnswered(ping)
+    for (const expected of [['evalsha', 'eval'], ['evalsha']]) {
+      wire.reset()
+      await ask[name as keyof typeof ask](store)
+      t.same(namesOf(wire), expected, `${name}: one more round trip, once`)
+    }
+  }
+  for (const { kind, visitor } of sites.filter(({ kind }) => kind.redis === single)) {
+    await logIn(visitor)
+    t.equal((await visitor.get('/user')).body, 'max', `${kind.name} goes on`)
+  }
+}
+
+async function untilAnswered (ask: () => Promise<unknown>): Promise<void> {
+  for (let tries = 0; tries < 60; tries++) {
+    try {
+      await ask()
+      return
+    } catch {}
+  }
+  throw new Error('waited in vain for the server')
+}
+
+/** Clients take their time to find a server, and to find it again. */
+async function logIn (visitor: Visitor): Promise<void> {
+  for (let tries = 0; tries < 60; tries++) if ((await visitor.get('/login')).statusCode === 200) return
+  throw new Error('waited in vain for the server')
+}
+
+// --- Visitors
+
+const routes: Routes = app => {
+  app.get('/login', async request => {
+    (request.session as any).user = 'max'
+    return 'welcome'
+  })
+  app.get('/user', async request => (request.session as any).user ?? 'nobody')
+  app.get('/nothing', async () => 'nothing')
+  app.get('/write', async request => {
+    const session = request.session as any
+    session.n = (session.n ?? 0) + 1
+    return 'written'
+  })
+  app.get('/touch', async request => {
+    request.session.touch()
+    return 'touched'
+  })
+  app.get('/insecure', async request => {
+    request.session.options({ secure: false })
+    return 'insecure'
+  })
+}
+
+async function loggedApp (t: Test, options: SessionOptions, log: string[]): Promise<FastifyInstance> {
+  const stream = { write: (line: string): void => { log.push(line) } }
+  const app = await build(options, routes, { logger: { level: 'trace', stream } })
+  t.teardown(() => app.close())
+  return app
+}
+
+/** Who comes with the cookie of a session. */
+async function visitorOf (t: Test, options: SessionOptions, sessionId: string, log: string[] = []): Promise<Visitor> {
+  return visitorWith(await loggedApp(t, options, log), sessionId)
+}
+
+function visitorWith (app: FastifyInstance, sessionId: string): Visitor {
+  const visitor = new Visitor(app)
+  visitor.cookies.set('sessionId', sign(sessionId, SECRET))
+  return visitor
+}

@@ -1,0 +1,374 @@
+/** What RedisStore does for its caller and in Redis, whatever client it was given. */
+import type { Test } from 'tap'
+import { RedisStore, type RedisClient, type RedisStoreOptions } from '../../src/stores/redis'
+import type { SessionRecord } from '../../src/stores/store'
+import { record } from '../store-suite'
+import type { ClientOptions, Kind } from './clients'
+
+const SECOND = 1000
+const HOUR = 3_600_000
+const DAY = 24 * HOUR
+
+/** A store for one test, among keys of its own. */
+export interface Subject {
+  store: RedisStore
+  client: RedisClient
+  prefix: string
+  /** Answers the key of a session, as Redis knows it. */
+  key: (sessionId: string) => string
+  /** Milliseconds that Redis will keep the session; -1 for ever, -2 when it hasn't got it. */
+  ttl: (sessionId: string) => Promise<number>
+  send: Kind['redis']['send']
+}
+
+let subjects = 0
+
+export async function open (
+  t: Test, kind: Kind, { keyPrefix, ...options }: Partial<RedisStoreOptions> & ClientOptions = {}
+): Promise<Subject> {
+  const { client, close } = await kind.connect(keyPrefix === undefined ? {} : { keyPrefix })
+  t.teardown(close)
+  const prefix = options.prefix ?? `test ${++subjects}:`
+  const { send } = kind.redis
+  const key = (sessionId: string): string => (keyPrefix ?? '') + prefix + sessionId
+  return {
+    store: new RedisStore({ client, ...options, prefix }),
+    client,
+    prefix,
+    key,
+    ttl: async sessionId => Number(await send(key(sessionId), 'PTTL', key(sessionId))),
+    send
+  }
+}
+
+/** Calls a method in one of its two forms. */
+type Ask = (store: RedisStore, method: keyof RedisStore, ...args: unknown[]) => Promise<any>
+
+const FORMS: ReadonlyArray<readonly [name: string, ask: Ask]> = [
+  ['by callbacks', (store, method, ...args) => new Promise((resolve, reject) => {
+    const answer = (error: unknown, value: unknown): void => { if (error === null) resolve(value); else reject(error) }
+    methodOf(store, method)(...args, answer)
+  })],
+  ['by promises', async (store, method, ...args) => await methodOf(store, method)(...args)]
+]
+
+function methodOf (store: RedisStore, method: keyof RedisStore): (...args: unknown[]) => Promise<unknown> {
+  return (store[method] as any).bind(store)
+}
+
+export function testContract (t: Test, kind: Kind): void {
+  for (const [form, ask] of FORMS) t.test(`every method, ${form}`, t => testMethods(t, kind, ask))
+  t.test('odd ids, keys and values come back as they were', t => testOddNames(t, kind))
+  t.test('parallel updates all count, each once', t => testParallel(t, kind))
+  if (kind.isVariant) return
+
+  t.test('each life ends when it should, and no key is for ever', t => testLives(t, kind))
+
+  for (const keyPrefix of [undefined, 'app*[1]?:']) {
+    const whose = keyPrefix === undefined ? '' : ', with a keyPrefix of the client'
+    t.test(`all, length and clear see their own sessions only${whose}`, t => testPrefixes(t, kind, keyPrefix))
+  }
+
+  t.test('values that JSON lacks', t => testValues(t, kind))
+  t.test('sessions of 20 MB and of 10,000 keys', t => testBig(t, kind))
+}
+
+async function testMethods (t: Test, kind: Kind, ask: Ask): Promise<void> {
+  const { store, key, send, ttl } = await open(t, kind)
+  const get = (): Promise<any> => ask(store, 'get', 'a')
+
+  t.equal(await get(), undefined)
+  t.equal(await ask(store, 'getAndTouch', 'a'), undefined)
+  t.equal(await ask(store, 'destroy', 'a'), false)
+  t.equal(await ask(store, 'touch', 'a', record({})), false)
+  t.equal(await ask(store, 'update', 'a', { set: { n: 1 }, unset: ['m'] }, record({})), false)
+  t.equal(await ttl('a'), -2, 'nothing was created')
+
+  const first = record({ user: { name: 'max' }, n: 1, cart: [] })
+  t.equal(await ask(store, 'set', 'a', first), undefined)
+  t.same(await get(), asJson(first))
+  t.same(await ask(store, 'getAndTouch', 'a'), asJson(first))
+  t.same(await hash(send, key('a')), {
+    user: '{"name":"max"}', n: '1', cart: '[]', cookie: JSON.stringify(first.cookie)
+  }, 'one field per key')
+
+  const second = record({ other: true })
+  await ask(store, 'set', 'a', second)
+  t.same(await get(), asJson(second), 'set replaces all')
+
+  const third = record({ ignored: true }, 2 * HOUR)
+  t.equal(await ask(store, 'update', 'a', { set: { n: 2, list: [1] }, unset: ['other', 'never there'] }, third), true)
+  t.same(await get(), asJson({ n: 2, list: [1], cookie: third.cookie }))
+  t.equal(await ask(store, 'update', 'a', { set: {}, unset: [] }, third), true)
+  t.equal(await ask(store, 'touch', 'a', second), true)
+  t.same(await get(), asJson({ n: 2, list: [1], cookie: third.cookie }), 'a touch changes no data')
+
+  t.equal(await ask(store, 'length'), 1)
+  await ask(store, 'set', 'b', second)
+  t.equal(await ask(store, 'length'), 2)
+  const all = await ask(store, 'all')
+  t.same({ ...all }, { a: asJson({ n: 2, list: [1], cookie: third.cookie }), b: asJson(second) })
+  t.equal(all.constructor, undefined, 'no names but the ids')
+
+  const removed = await ask(store, 'destroy', 'a')
+  t.same(removed, asJson({ n: 2, list: [1], cookie: third.cookie }), 'destroy answers what was there')
+  t.equal(await ask(store, 'destroy', 'a'), false)
+  t.equal(await get(), undefined)
+  t.equal(await ask(store, 'length'), 1)
+  t.equal(await ask(store, 'clear'), undefined)
+  t.equal(await ask(store, 'length'), 0)
+  t.same({ ...await ask(store, 'all') }, {})
+  t.equal(await ttl('b'), -2)
+}
+
+interface Life {
+  name: string
+  cookie: object
+  /** After set, update and touch; undefined when that ends the session. */
+  ttl: number | undefined
+  /** After getAndTouch, where a minute was left. */
+  ttlTouched: number
+}
+
+const in2Hours = (): Date => new Date(Date.now() + 2 * HOUR)
+const ONE_MINUTE = 60 * SECOND
+// Redis takes whole milliseconds only.
+const TTL = 3 * HOUR + 0.5
+
+const lives = (): Life[] => [
+  { name: 'maxAge', cookie: { originalMaxAge: 2 * HOUR, expires: in2Hours() }, ttl: 2 * HOUR, ttlTouched: 2 * HOUR },
+  { name: 'a fixed end', cookie: { originalMaxAge: null, expires: in2Hours() }, ttl: 2 * HOUR, ttlTouched: ONE_MINUTE },
+  { name: 'a fixed end as a string', cookie: { expires: in2Hours().toISOString() }, ttl: 2 * HOUR, ttlTouched: ONE_MINUTE },
+  { name: 'none', cookie: { originalMaxAge: null, expires: null }, ttl: TTL, ttlTouched: TTL },
+  { name: 'an empty cookie', cookie: {}, ttl: TTL, ttlTouched: TTL },
+  {
+    name: 'a maxAge with fractions',
+    cookie: { originalMaxAge: 2 * HOUR + 0.5, expires: in2Hours() },
+    ttl: 2 * HOUR,
+    ttlTouched: 2 * HOUR + 1
+  },
+  {
+    name: 'a maxAge of a thousand years',
+    cookie: { originalMaxAge: 365_000 * DAY, expires: new Date(Date.now() + 365_000 * DAY) },
+    ttl: 365_000 * DAY,
+    ttlTouched: 365_000 * DAY
+  },
+  {
+    name: 'the furthest end there is',
+    cookie: { originalMaxAge: null, expires: new Date(8.64e15) },
+    ttl: 8.64e15 - Date.now(),
+    ttlTouched: ONE_MINUTE
+  },
+  {
+    name: 'the furthest maxAge there is',
+    cookie: { originalMaxAge: 8.6e15, expires: new Date(8.64e15) },
+    ttl: 8.64e15 - Date.now(),
+    ttlTouched: ONE_MINUTE
+  },
+  {
+    name: 'an end that has passed',
+    cookie: { originalMaxAge: null, expires: new Date(0) },
+    ttl: undefined,
+    ttlTouched: ONE_MINUTE
+  },
+  { name: 'an end long ago', cookie: { expires: new Date(-8.64e15) }, ttl: undefined, ttlTouched: ONE_MINUTE },
+  {
+    name: 'a maxAge that has passed',
+    cookie: { originalMaxAge: -1, expires: new Date(0) },
+    ttl: undefined,
+    ttlTouched: ONE_MINUTE
+  }
+]
+
+async function testLives (t: Test, kind: Kind): Promise<void> {
+  const { store, ttl, key, send } = await open(t, kind, { ttl: TTL })
+  const anyStore = store as any
+
+  async function expect (expected: number | undefined, what: string): Promise<void> {
+    const left = await ttl('a')
+    if (expected === undefined) t.equal(left, -2, `${what}: gone`)
+    else t.ok(isAbout(left, expected), `${what}: ${left} ms for ${expected}`)
+  }
+
+  for (const life of lives()) {
+    const session = { n: 1, cookie: life.cookie }
+    await anyStore.set('a', session)
+    await expect(life.ttl, `set, ${life.name}`)
+
+    await anyStore.set('a', record({}))
+    await anyStore.update('a', { set: { n: 1 }, unset: [] }, session)
+    await expect(life.ttl, `update, ${life.name}`)
+
+    await anyStore.set('a', record({}))
+    await anyStore.touch('a', session)
+    await expect(life.ttl, `touch, ${life.name}`)
+
+    await anyStore.set('a', record({}))
+    await send(key('a'), 'HSET', key('a'), 'cookie', JSON.stringify(life.cookie))
+    await send(key('a'), 'PEXPIRE', key('a'), String(ONE_MINUTE))
+    await anyStore.get('a')
+    await expect(ONE_MINUTE, `get, ${life.name}`)
+    await anyStore.getAndTouch('a')
+    await expect(life.ttlTouched, `getAndTouch, ${life.name}`)
+  }
+
+  const { store: byDefault, ttl: ttlOf } = await open(t, kind)
+  await (byDefault as any).set('a', { n: 1, cookie: { expires: null } })
+  const left = await ttlOf('a')
+  t.ok(left > DAY - HOUR && left <= DAY, 'one day where nothing says otherwise')
+
+  const keys = await kind.redis.sendAll('KEYS', '*')
+  t.ok(keys.flat().length > 0)
+  for (const key of keys.flat()) if (Number(await send(key, 'PTTL', key)) < 0) t.fail(`${key} is for ever`)
+}
+
+async function testPrefixes (t: Test, kind: Kind, keyPrefix: string | undefined): Promise<void> {
+  const prefix = `${++subjects} a*[b]?\\^-]:`
+  const { store, client, key, send } = await open(t, kind, { prefix, keyPrefix })
+  // What it would match if its letters meant anything, what begins with less of it, and what another client calls the same.
+  const others = [`${subjects} a*b?\\^-]:`, `${subjects} axb^-]:`, `${subjects} a*[b]x\\^-]:`, `${subjects} a`]
+    .map(prefix => new RedisStore({ client, prefix }))
+  const elsewhere = await open(t, kind, { prefix, keyPrefix: keyPrefix === undefined ? 'other:' : undefined })
+  others.push(elsewhere.store)
+  for (const other of others) await other.set('a', record({ user: 'eva' }) as any)
+
+  // More than one batch, and on every node.
+  const ids = Array.from({ length: keyPrefix === undefined ? 1100 : 100 }, (_, i) => `id ${i}`)
+  await Promise.all(ids.map((id, i) => store.set(id, record({ i }) as any)))
+  t.equal(await store.length(), ids.length)
+  const all = await store.all()
+  t.same(Object.keys(all).sort(), [...ids].sort())
+  t.ok(ids.every((id, i) => all[id]?.i === i), 'each with its own data')
+  t.equal(await send(key('id 0'), 'TYPE', key('id 0')), 'hash', 'under the key that was expected')
+  await store.clear()
+  t.equal(await store.length(), 0)
+  t.equal(await send(key('id 0'), 'EXISTS', key('id 0')), 0)
+  for (const other of others) {
+    t.equal((await other.get('a'))?.user, 'eva', 'others stay')
+    await other.destroy('a')
+  }
+}
+
+const NAMES = [
+  '', ' ', '__proto__', 'constructor', 'hasOwnProperty', 'toString', 'ä', '日本', '👩‍👩‍👧', 'a:b', '{a}', 'a{b}c', '*', '[?]', '\\', '\0',
+  '\r\n', '"', '-1', '0', 'nil', 'err', 'ok', 'KEYS[1]', 'x'.repeat(1000)
+]
+
+async function testOddNames (t: Test, kind: Kind): Promise<void> {
+  const { store, key, send } = await open(t, kind)
+  const anyStore = store as any
+  for (const id of NAMES) await anyStore.set(id, record({ id }))
+  const all = await store.all()
+  t.same(Object.keys(all).sort(), [...NAMES].sort())
+  for (const id of NAMES) {
+    t.equal((await store.get(id))?.id, id)
+    t.equal(all[id]?.id, id)
+  }
+  await store.clear()
+
+  const data = Object.fromEntries(NAMES.map((name, i) => [name, { [name]: [name, i, null, '', [], {}, -0.5, 1e21, true] }]))
+  const first = record(data)
+  await anyStore.set('a', first)
+  t.equal(text(await store.get('a')), text(asJson(first)))
+  t.equal(text(await store.getAndTouch('a')), text(asJson(first)))
+  const set = Object.fromEntries(NAMES.map(name => [name, `${name} new`]))
+  t.equal(await anyStore.update('a', { set, unset: [] }, first), true)
+  t.equal(text(await store.get('a')), text(asJson({ ...first, ...set })))
+  t.equal(await anyStore.update('a', { set: {}, unset: NAMES }, first), true)
+  t.same(await store.get('a'), asJson({ cookie: first.cookie }))
+  t.equal(({} as any).isAdmin, undefined)
+
+  // The cookie isn't data, whatever is asked for.
+  await anyStore.update('a', { set: { cookie: 'rubbish', n: 1 }, unset: [] }, first)
+  t.same(await store.get('a'), asJson({ cookie: first.cookie, n: 1 }))
+  await anyStore.update('a', { set: {}, unset: ['cookie', 'n'] }, first)
+  t.same(await store.get('a'), asJson({ cookie: first.cookie }))
+  t.equal(await send(key('a'), 'HLEN', key('a')), 1)
+}
+
+async function testValues (t: Test, kind: Kind): Promise<void> {
+  const { store } = await open(t, kind)
+  const anyStore = store as any
+  const date = new Date('2024-02-29T12:00:00.123Z')
+  const lacking = { none: undefined, call: () => 1, sign: Symbol('x') }
+  const odd = { ...lacking, date, nan: NaN, far: -Infinity, list: [undefined], map: new Map([[1, 2]]) }
+  const kept = { date: date.toISOString(), nan: null, far: null, list: [null], map: {} }
+  const { cookie } = record({})
+  const written = asJson({ ...kept, cookie })
+
+  await anyStore.set('a', { ...odd, cookie })
+  t.strictSame(await store.get('a'), written)
+  const before = Object.fromEntries(Object.keys(odd).map(key => [key, 'before']))
+  await anyStore.set('a', { ...before, cookie })
+  await anyStore.update('a', { set: odd, unset: [] }, { cookie })
+  t.strictSame(await store.get('a'), written, 'in place of what was there')
+
+  const circle: unknown[] = []
+  circle.push(circle)
+  for (const [value, message] of [[1n, /BigInt/], [circle, /circular/]] as const) {
+    await t.rejects(anyStore.set('a', { value, cookie }), { name: 'TypeError', message })
+    const changes = { set: { value, n: 1 }, unset: ['date'] }
+    await t.rejects(anyStore.update('a', changes, { cookie }), { name: 'TypeError', message })
+    await t.rejects(anyStore.set('new', { value, cookie }), { name: 'TypeError', message })
+  }
+  t.strictSame(await store.get('a'), written, 'nothing was written')
+  t.equal(await store.get('new'), undefined)
+}
+
+async function testParallel (t: Test, kind: Kind): Promise<void> {
+  const { store } = await open(t, kind)
+  const anyStore = store as any
+  const numbers = Array.from({ length: 50 }, (_, i) => i)
+  for (const id of ['a', 'b', 'c']) await anyStore.set(id, record({ old: 1 }))
+  const updates = ['a', 'b', 'c'].flatMap(id => numbers.map(n => {
+    return anyStore.update(id, { set: { [`key ${n}`]: id }, unset: ['old'] }, record({}))
+  }))
+  t.ok((await Promise.all(updates)).every(found => found === true))
+  for (const id of ['a', 'b', 'c']) {
+    const { cookie: _, ...data } = await store.get(id) as SessionRecord
+    t.same(data, Object.fromEntries(numbers.map(n => [`key ${n}`, id])))
+  }
+  const endings = await Promise.all(Array.from({ length: 10 }, () => store.destroy('a')))
+  t.equal(endings.filter(removed => removed !== false).length, 1, 'of parallel logouts one removes it')
+}
+
+async function testBig (t: Test, kind: Kind): Promise<void> {
+  const { store } = await open(t, kind)
+  const anyStore = store as any
+  const note = 'ü'.repeat(10 * 2 ** 20)
+  await anyStore.set('a', record({ note, n: 1 }))
+  await anyStore.update('a', { set: { n: 2 }, unset: [] }, record({}))
+  const big = await store.getAndTouch('a')
+  t.ok(big?.note === note && big.n === 2, '20 MB')
+  await store.clear()
+
+  const keys = Array.from({ length: 10_000 }, (_, i) => `key ${i}`)
+  const dataWith = (value: number): Record<string, number> => Object.fromEntries(keys.map(key => [key, value]))
+  await anyStore.set('a', record(dataWith(1)))
+  t.equal(Object.keys(await store.get('a') ?? {}).length, keys.length + 1)
+  await anyStore.update('a', { set: dataWith(2), unset: [] }, record({}))
+  const { cookie: _, ...data } = await store.getAndTouch('a') as SessionRecord
+  t.ok(keys.every(key => data[key] === 2), '10,000 keys')
+  await anyStore.update('a', { set: {}, unset: keys }, record({}))
+  t.same(Object.keys(await store.destroy('a')), ['cookie'])
+}
+
+/** Whether that much is left. Time goes by while the test runs. */
+export function isAbout (milliseconds: number, expected: number): boolean {
+  return milliseconds > expected - ONE_MINUTE / 2 && milliseconds <= expected + SECOND
+}
+
+/** A record as it is when it comes back from JSON. */
+export function asJson (session: object): any {
+  return JSON.parse(JSON.stringify(session))
+}
+
+/** For comparison, own `__proto__` included. Redis keeps no order. */
+export function text (session: unknown): string {
+  return JSON.stringify(Object.entries(session as object).sort(([a], [b]) => a < b ? -1 : 1))
+}
+
+async function hash (send: Subject['send'], key: string): Promise<Record<string, string>> {
+  const fields: string[] = await send(key, 'HKEYS', key)
+  return Object.fromEntries(await Promise.all(fields.map(async field => [field, await send(key, 'HGET', key, field)])))
+}

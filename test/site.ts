@@ -1,0 +1,219 @@
+/** An app on a store, its visitors, and what holds them up, moves the clock and listens in. */
+import type { FastifyInstance } from 'fastify'
+import type { Test } from 'tap'
+import type { SessionStore } from '../src/stores/store'
+import { MemoryStore } from '../src/stores/memory'
+import { build, Visitor, type SessionOptions } from './helpers'
+
+type AnyStore = Record<string, ((...args: any[]) => any) | undefined>
+
+/** An app on the store, with its visitors. */
+export class Site {
+  readonly max: Visitor
+  readonly eva: Visitor
+  readonly stranger: Visitor
+  readonly gate: Gate
+  readonly calls: string[]
+  readonly interruptAt: ReturnType<typeof interruptible>
+  readonly pass: (milliseconds: number) => Promise<void>
+  /** Whoever comes with a copy of a cookie, and keeps none. */
+  readonly revisit: (cookie: string, url: string) => ReturnType<Visitor['get']>
+
+  static async open (
+    t: Test,
+    store: SessionStore,
+    pass: Site['pass'],
+    options: SessionOptions
+  ): Promise<Site> {
+    const calls = recordCalls(store)
+    const interruptAt = interruptible(store)
+    const gate = new Gate()
+    const app = await build({ store, ...options }, app => addRoutes(app, gate))
+    t.teardown(() => app.close())
+    return new Site(app, gate, calls, interruptAt, pass)
+  }
+
+  constructor (
+    app: FastifyInstance, gate: Gate, calls: string[], interruptAt: Site['interruptAt'], pass: Site['pass']
+  ) {
+    this.max = new Visitor(app)
+    this.eva = new Visitor(app)
+    this.stranger = new Visitor(app)
+    this.gate = gate
+    this.calls = calls
+    this.interruptAt = interruptAt
+    this.pass = pass
+    this.revisit = (cookie, url) => new Visitor(app).get(url, { headers: { cookie } })
+  }
+}
+
+function addRoutes (app: FastifyInstance, gate: Gate): void {
+  type Params = { name: string, value: string }
+
+  app.get('/login/:name', async request => {
+    const { name } = request.params as Params
+    const session = request.session as any
+    session.user = name
+    session.cart ??= []
+    return `hello ${name}`
+  })
+  app.get('/whoami', async request => (request.session as any).user ?? 'nobody')
+  app.get('/all', async request => dataOf((request.session as any).data()))
+  app.get('/nothing', async () => 'nothing')
+  app.get('/logout', async request => {
+    await request.session.destroy()
+    return 'bye'
+  })
+  app.get('/renew', async request => {
+    await request.session.regenerate(['user'])
+    return 'renewed'
+  })
+  app.get('/set/:name/:value', async request => {
+    const { name, value } = request.params as Params
+    ;(request.session as any)[name] = value
+    return 'set'
+  })
+  app.get('/delete/:name', async request => {
+    delete (request.session as any)[(request.params as Params).name]
+    return 'deleted'
+  })
+  app.get('/push/:name', async request => {
+    const session = request.session as any
+    ;(session.cart ??= []).push((request.params as Params).name)
+    return 'pushed'
+  })
+  app.get('/date', async request => {
+    const session = request.session as any
+    if (session.date !== undefined) return `${session.date.constructor.name} ${new Date(session.date).toISOString()}`
+    session.date = new Date('2024-02-29T12:00:00Z')
+    return 'new'
+  })
+  app.get('/slow/:name', async request => {
+    const session = request.session as any
+    const { key = 'slow' } = request.query as { key?: string }
+    if (session.user === undefined) throw new Error('no session was loaded')
+    const what = (request.params as Params).name
+    if (what === 'unsaved') {
+      session.cart.push('apple')
+      session.note = 'new'
+    }
+    if (what === 'all') session.data()
+    await gate.pass()
+    if (what === 'write' || what === 'save') session[key] = 1
+    if (what === 'nest') session.cart.push('late')
+    if (what === 'touch') session.touch()
+    if (what === 'destroy') await session.destroy()
+    if (what === 'save') {
+      try {
+        await session.save()
+      } catch (error) {
+        return (error as { code: string }).code
+      }
+    }
+    return 'done'
+  })
+}
+
+/** Holds whoever comes until it is opened. */
+export class Gate {
+  readonly #opened: Promise<void>
+  readonly #watchers: Array<{ count: number, resolve: () => void }> = []
+  #held = 0
+  /** Lets all go, and whoever comes after. */
+  open!: () => void
+
+  constructor () {
+    this.#opened = new Promise(resolve => { this.open = resolve })
+  }
+
+  async pass (): Promise<void> {
+    this.#held++
+    for (const { count, resolve } of this.#watchers) if (this.#held >= count) resolve()
+    await this.#opened
+  }
+
+  /** Resolves when that many are held. */
+  async holds (count: number): Promise<void> {
+    if (this.#held >= count) return
+    await new Promise<void>(resolve => this.#watchers.push({ count, resolve }))
+  }
+}
+
+/** Moves Date.now() and new Date() without waiting for it. */
+export function clock (t: Test): { advance: (milliseconds: number) => void } {
+  const { Date } = globalThis
+  const { now } = Date
+  let passed = 0
+  Date.now = () => now() + passed
+  globalThis.Date = new Proxy(Date, {
+    construct: (target, args, newTarget) => Reflect.construct(target, args.length === 0 ? [Date.now()] : args, newTarget)
+  })
+  t.teardown(() => {
+    Date.now = now
+    globalThis.Date = Date
+  })
+  return { advance: milliseconds => { passed += milliseconds } }
+}
+
+/** The intervals that are set from now on. They end with the test, because some stores keep no hold of theirs. */
+export function recordIntervals (t: Test): NodeJS.Timeout[] {
+  const { setInterval } = globalThis
+  const intervals: NodeJS.Timeout[] = []
+  globalThis.setInterval = ((...args: Parameters<typeof setInterval>) => {
+    const interval = setInterval(...args)
+    intervals.push(interval)
+    return interval
+  }) as typeof setInterval
+  t.teardown(() => {
+    globalThis.setInterval = setInterval
+    for (const interval of intervals) clearInterval(interval)
+  })
+  return intervals
+}
+
+/** Writes down the names of the store's methods as they are called. */
+export function recordCalls (store: SessionStore): string[] {
+  const calls: string[] = []
+  intercept(store, (name, call) => {
+    calls.push(name)
+    return call()
+  })
+  return calls
+}
+
+/**
+ * Lets something else happen before one of the calls to come, the first of which is 0. Gives a function that says whether
+ * there was such a call.
+ */
+function interruptible (store: SessionStore): (index: number, act: () => Promise<void>) => () => boolean {
+  let left = -1
+  let act: () => Promise<void>
+  intercept(store, (_name, call) => left-- === 0 ? act().then(call) : call())
+  return (index, action) => {
+    left = index
+    act = action
+    return () => left < 0
+  }
+}
+
+/** Goes between the library and the methods of a store. */
+function intercept (store: SessionStore, around: (name: string, call: () => unknown) => unknown): void {
+  const methods = store as unknown as AnyStore
+  const inherited = methods.set === MemoryStore.prototype.set ? {} : MemoryStore.prototype as unknown as AnyStore
+  for (const name of ['get', 'getAndTouch', 'set', 'destroy', 'touch', 'update']) {
+    const method = methods[name]
+    // Stores of packages inherit ours, and the library knows by the function which methods can't work there.
+    if (method === undefined || method === inherited[name]) continue
+    const between = function (this: unknown, ...args: unknown[]): unknown {
+      return around(name, () => method.apply(this, args))
+    }
+    // Whether a promise counts is told by the number of parameters.
+    methods[name] = Object.defineProperty(between, 'length', { value: method.length })
+  }
+}
+
+/** A session's data, without the keys that a store adds for itself. */
+export function dataOf (record: unknown): Record<string, unknown> {
+  const { cookie, ...data } = record as Record<string, unknown>
+  return Object.fromEntries(Object.entries(data).filter(([key]) => !key.startsWith('__')))
+}
