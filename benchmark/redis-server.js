@@ -12,6 +12,8 @@ async function startRedis () {
   const server = spawn('redis-server', ['--port', port, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'])
   const stop = () => server.kill('SIGKILL')
   process.on('exit', stop)
+  // A signal alone would leave it behind.
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1))
   await isReady(server)
   return {
     port,

@@ -1,6 +1,6 @@
 'use strict'
 
-// What a session costs: npm run benchmark (an hour and a half; -- --quick for a glance of one minute)
+// What a session costs: npm run benchmark (long; -- --quick for a glance)
 //
 //   --part hooks,inject,http,growth,footprint   --store memory,redis   --size "100 B,2 KB,20 KB,100 KB"
 //   --scenario read,changed-rolling (see scenarios.js)   --rounds 7

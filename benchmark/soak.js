@@ -1,6 +1,6 @@
 'use strict'
 
-// What a long life does to a server: npm run soak (about eight minutes; -- --quick for a tenth of the load)
+// What a long life does to a server: npm run soak (minutes; -- --quick for a tenth of the load)
 //
 // A million requests of visitors who log in, read, write, log out, stay away and come back, on the MemoryStore and on
 // Redis: heap and store must be flat at the end. And a million live sessions in memory that expire while requests come:

@@ -202,6 +202,8 @@ async function redisUsage () {
   }
 }
 
-process.on('message', async ({ action, ...what }) => process.send(await actions[action](what) ?? {}))
+// Where nobody listens any more there is nothing left to do.
+const answer = message => process.send(message, error => { if (error) process.exit() })
+process.on('message', async ({ action, ...what }) => answer(await actions[action](what) ?? {}))
 process.on('disconnect', () => process.exit())
-main().then(() => process.send({ isReady: true }))
+main().then(() => answer({ isReady: true }))
