@@ -176,7 +176,7 @@ export class SessionState {
 
   /** Whether another request of this process has ended the session since this one loaded it. */
   get hasEnded (): boolean {
-    return this.#context.repository.hasEnded(this.sessionId, this.#since)
+    return this.#sessionId !== undefined && this.#context.repository.hasEnded(this.#sessionId, this.#since)
   }
 
   isModified (): boolean {

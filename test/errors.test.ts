@@ -1,3 +1,4 @@
+import { sign } from '@fastify/cookie'
 import type { FastifyRequest } from 'fastify'
 import t from 'tap'
 import { build, SECRET, setCookies, Visitor } from './helpers'
@@ -137,4 +138,28 @@ t.test('the time that a session has left is said, where it has an end', async t 
     })
   })
   t.same((await app.inject('/')).json(), [null, true, null])
+})
+
+t.test('a record that throws when it is looked at fails the reply or regenerate(keys), and not the process', async t => {
+  const broken = (): never => { throw new Error('broken') }
+  const store = {
+    record: {} as object,
+    get (_sessionId: string, callback: any) { callback(null, this.record) },
+    set (_sessionId: string, _session: unknown, callback: any) { callback() },
+    touch (_sessionId: string, _session: unknown, callback: any) { callback() },
+    update (_sessionId: string, _changes: unknown, _session: unknown, callback: any) { callback() },
+    destroy (_sessionId: string, callback: any) {
+      callback(null, { user: { get name () { return broken() } }, cookie: {} })
+    }
+  }
+  const app = await build({ store }, app => {
+    app.get('/', async () => 'ok')
+    app.get('/renew', async request => { await request.session.regenerate(['user'] as any) })
+  })
+  const cookie = `sessionId=${encodeURIComponent(sign('a', SECRET))}`
+  store.record = { user: 'max', cookie: { originalMaxAge: 1000, get expires () { return broken() } } }
+  t.equal((await app.inject({ url: '/', headers: { cookie } })).json().message, 'broken')
+  store.record = { user: 'max', cookie: {} }
+  t.equal((await app.inject({ url: '/renew', headers: { cookie } })).json().message, 'broken')
+  t.equal((await app.inject({ url: '/', headers: { cookie } })).statusCode, 200)
 })

@@ -806,3 +806,8 @@ function visitorWith (app: FastifyInstance, sessionId: string): Visitor {
   visitor.cookies.set('sessionId', sign(sessionId, SECRET))
   return visitor
 }
+
+t.test('destroy of a session that is no JSON ends it all the same', async t => {
+  const answer = async (): Promise<string> => 'no JSON'
+  t.same(await new RedisStore({ client: { evalSha: answer, eval: answer } }).destroy('a'), {})
+})

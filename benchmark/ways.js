@@ -1,0 +1,88 @@
+'use strict'
+
+// How a group of contestants is measured: in rounds in which each has its turn, so that all see the same machine. Answers
+// the figures of each, round by round.
+
+const autocannon = require('autocannon')
+const { quantile } = require('./statistics')
+
+const CONNECTIONS = 32
+
+/** CPU per request, in microseconds. */
+async function measureCpu (workers, { rounds, ms, longest }) {
+  const counts = new Map()
+  for (const worker of workers) counts.set(worker, (await worker.ask('warm', { ms, longest })).count)
+  return inRounds(workers, rounds, async worker => {
+    const count = counts.get(worker)
+    const { cpu } = await worker.ask('run', { count })
+    return { cpu: cpu / count }
+  })
+}
+
+/** Requests per second, latency in milliseconds, and CPU per request; the load comes from this process. */
+async function measureHttp (workers, { rounds, ms }) {
+  const targets = new Map()
+  for (const worker of workers) {
+    targets.set(worker, await worker.ask('target'))
+    await load(targets.get(worker), ms)
+  }
+  return inRounds(workers, rounds, async worker => {
+    await worker.ask('clear')
+    const before = await worker.ask('cpu')
+    const { count, seconds, latencies } = await load(targets.get(worker), ms)
+    const after = await worker.ask('cpu')
+    return {
+      cpu: (after.cpu - before.cpu) / count,
+      perSecond: count / seconds,
+      p50: quantile(latencies, 0.5),
+      p99: quantile(latencies, 0.99)
+    }
+  })
+}
+
+async function load ({ port, url, cookies }, ms) {
+  const requests = cookies.map(cookie => ({ path: url, ...(cookie && { headers: { cookie } }) }))
+  let clients = 0
+  const instance = autocannon({
+    url: `http://127.0.0.1:${port}`,
+    requests,
+    connections: CONNECTIONS,
+    duration: ms / 1000,
+    sampleInt: 100,
+    // Each connection is another visitor.
+    setupClient (client) {
+      const first = clients++ * Math.ceil(requests.length / CONNECTIONS) % requests.length
+      client.setRequests([...requests.slice(first), ...requests.slice(0, first)])
+    }
+  })
+  // Its own latencies are whole milliseconds.
+  const latencies = []
+  const begun = performance.now()
+  let last = begun
+  instance.on('response', (_client, _status, _bytes, latency) => {
+    latencies.push(latency)
+    last = performance.now()
+  })
+  const { non2xx, errors, timeouts } = await instance
+  if (non2xx + errors + timeouts > 0) throw new Error(`${non2xx} bad answers, ${errors} errors, ${timeouts} timeouts`)
+  return { count: latencies.length, seconds: (last - begun) / 1000, latencies }
+}
+
+async function inRounds (workers, rounds, measure) {
+  const figures = new Map(workers.map(({ name }) => [name, []]))
+  for (let round = 0; round < rounds; round++) {
+    for (let i = 0; i < workers.length; i++) {
+      const worker = workers[(round + i) % workers.length]
+      figures.get(worker.name).push(await measure(worker))
+    }
+  }
+  return figures
+}
+
+const ways = {
+  hooks: { title: 'The hooks alone', measure: measureCpu },
+  inject: { title: '`inject`', measure: measureCpu },
+  http: { title: 'Over HTTP', measure: measureHttp }
+}
+
+module.exports = { ways, measureCpu }
