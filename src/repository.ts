@@ -143,6 +143,11 @@ export class Repository {
     })
   }
 
+  /** Says that somebody wanted to take along what is gone. */
+  warnGone (sessionId: string): void {
+    this.#signals.warn('gone', sessionId, this.#signals.now())
+  }
+
   /** Remembers for a while that the session ended, and whether a new one took its place. */
   markEnded (sessionId: string, isReplaced: boolean): void {
     this.#endings.delete(sessionId)

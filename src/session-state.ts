@@ -266,6 +266,7 @@ export class SessionState {
       const wasThere = removed !== false && (removed !== undefined || !this.hasEnded)
       // Whoever was logged out meanwhile would be logged in again by what is taken along.
       if (error === null && takesData && !wasThere) {
+        this.#context.repository.warnGone(this.sessionId)
         this.status = 'gone'
         error = new GoneError()
       }

@@ -152,11 +152,20 @@ t.test('absolute-timeout: a session that has lived for long enough', async t => 
   t.equal(heard.length, 1)
 })
 
-t.test('gone: a change, or a touch, of a session that another request has ended', async t => {
-  for (const [url, store] of [['/slow-visit', new MemoryStore()], ['/slow', new MemoryStore()], ['/slow-visit', new ThreeMethodStore()]] as const) {
+t.test('gone: a change or a touch of a session that another request has ended, and a login that wants to take it along', async t => {
+  const cases = [
+    ['/slow-visit', new MemoryStore()], ['/slow', new MemoryStore()], ['/slow-renew', new MemoryStore()],
+    ['/slow-visit', new ThreeMethodStore()], ['/slow-renew', new ThreeMethodStore()]
+  ] as const
+  for (const [url, store] of cases) {
     const gate = new Gate()
     const visitor = await open(t, { store, cookie: { maxAge: MINUTE } }, app => {
       app.get('/slow', async () => { await gate.pass() })
+      app.get('/slow-renew', async request => {
+        session(request).user.toString()
+        await gate.pass()
+        await session(request).regenerate(['user'])
+      })
       app.get('/slow-visit', async request => {
         session(request).visits = 1
         await gate.pass()
