@@ -112,20 +112,19 @@ export function sessionPlugin (
       return
     }
     const { state, sentValue } = slot
+    state.isSealed = true
     let outcome: Outcome
-    // The reply says already that it could not be written. A handler that made do with that has it tried once more.
     try {
+      // The reply says already that it could not be written. A handler that made do with that has it tried once more.
       outcome = state.hasFailed && reply.statusCode >= 500 ? 'nothing' : outcomeOf(slot, state, settings)
       if (sends(outcome) && isRefused(state.cookie, request)) {
         warnInsecure()
         outcome = state.isStored && state.sessionId === slot.sentId ? 'nothing' : 'clear'
       }
     } catch (error) {
-      state.isSealed = true
       done(error as Error)
       return
     }
-    state.isSealed = true
     slot.isCommitting = true
     if (outcome === 'create' || outcome === 'update') state.save(finish)
     else if (outcome === 'touch') state.touch(finish)
@@ -200,7 +199,8 @@ export function sessionPlugin (
           if (lookUps + 1 < MOST_LOOK_UPS) findSession(values, touch, answer, i + 1, lookUps + 1)
           else answer(null)
         } else if (record === undefined) answer(error)
-        else answer(null, { ...proof, record, isTouched: touch, loadedAt })
+        // Named, here and in newState: with a spread, a request costs 1 to 3 us more.
+        else answer(null, { sessionId: proof.sessionId, signedId: proof.signedId, record, isTouched: touch, loadedAt })
       })
       return
     }
@@ -213,7 +213,8 @@ export function sessionPlugin (
     found?: Found,
     reply?: FastifyReply
   ): SessionState {
-    return new SessionState(context, { request, reply, cookieOptions, ...found })
+    const { sessionId, signedId, record, isTouched, loadedAt } = found ?? {} as Found
+    return new SessionState(context, { request, reply, cookieOptions, sessionId, signedId, record, isTouched, loadedAt })
   }
 
   /** All values that came under the cookie's name: browsers send several when domain or path were changed. */

@@ -88,23 +88,19 @@ export class Repository {
       this.update(sessionId, NO_CHANGES, session, answer)
       return
     }
-    const touch = (done: Answer<boolean>): void => {
+    // A store of files reads and writes to touch: not at the same time as another request's write or destroy.
+    this.#oneAtATime<boolean>(sessionId, answer, done => {
       this.#call('touch', [sessionId, session], (error, found) => {
         if (isNotFound(error)) done(null, false)
         else done(error, found !== false)
       })
-    }
-    // A store of files reads and writes to touch: not at the same time as another request's write or destroy.
-    if (this.#hasUpdate) touch(answer)
-    else this.#inTurn(sessionId, answer, touch)
+    })
   }
 
   /** Removes the session. Answers the record, or false where there was none, as far as the store tells. */
   destroy (sessionId: string, answer: Answer<SessionRecord | false>): void {
-    const destroy = (done: Answer<SessionRecord | false>): void => this.#destroy(sessionId, done)
     // Not between the re-read and the write of an update, which would bring the session back.
-    if (this.#hasUpdate) destroy(answer)
-    else this.#inTurn(sessionId, answer, destroy)
+    this.#oneAtATime<SessionRecord | false>(sessionId, answer, done => this.#destroy(sessionId, done))
   }
 
   /** Like destroy, but tells where a store with three methods doesn't: it is read first. */
@@ -168,6 +164,12 @@ export class Repository {
   // A store with touch keeps the expiry itself, and a touch leaves the one in the record old, unless it is a fixed one.
   #isOver (record: SessionRecord): boolean {
     return (!this.#hasTouch || !hasMaxAge(record)) && isExpired(record)
+  }
+
+  // A store with update does that itself.
+  #oneAtATime<T> (sessionId: string, answer: Answer<T>, task: (done: Answer<T>) => void): void {
+    if (this.#hasUpdate) task(answer)
+    else this.#inTurn(sessionId, answer, task)
   }
 
   #inTurn<T> (sessionId: string, answer: Answer<T>, task: (done: Answer<T>) => void): void {
