@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { Finder, Found } from './finder'
-import { SessionState, type Context } from './session-state'
+import type { Finder } from './finder'
+import { SessionState, type Context, type Found } from './session-state'
 import type { Answer } from './stores/call'
 import type { Callback, CookieOptions, CreatedSession, FastifySessionObject } from './types'
 
@@ -48,7 +48,7 @@ export function outsideOf (fastify: FastifyInstance, context: Context, finder: F
         callback(error)
         return
       }
-      const state = new SessionState(context, { request: request as FastifyRequest, cookieOptions: cookie, rolling, ...found })
+      const state = new SessionState(context, { request: request as FastifyRequest, cookieOptions: cookie, rolling }, found)
       keep(request, { state, sentValue: value, cookie })
       if (found === undefined && settings.idIsAsync) state.makeId(callback)
       else callback(error)
@@ -95,7 +95,7 @@ export function outsideOf (fastify: FastifyInstance, context: Context, finder: F
   }
 
   function newState (found?: Found): SessionState {
-    return new SessionState(context, { cookieOptions: settings.cookieFor(undefined), rolling, ...found })
+    return new SessionState(context, { cookieOptions: settings.cookieFor(undefined), rolling }, found)
   }
 }
 

@@ -109,7 +109,7 @@ export function sessionPlugin (
         done(error)
         return
       }
-      const state = new SessionState(context, { request, reply, cookieOptions: cookie, rolling, ...found })
+      const state = new SessionState(context, { request, reply, cookieOptions: cookie, rolling }, found)
       const show = (error: Error | null): void => {
         if (error === null) slotted[kSlot] = { sentValue: values[0], sentId: found?.sessionId, cookie, route, state }
         done(error ?? undefined)
@@ -136,20 +136,19 @@ export function sessionPlugin (
     }
     const { state, sentValue } = slot
     const { wasUsed } = state
+    state.isSealed = true
     let outcome: Outcome
-    // The reply says already that it could not be written. A handler that made do with that has it tried once more.
     try {
+      // The reply says already that it could not be written. A handler that made do with that has it tried once more.
       outcome = state.hasFailed && reply.statusCode >= 500 ? 'nothing' : outcomeOf(slot, state, settings, request)
       if (sends(outcome) && isRefused(state.cookie, request, slot.cookie)) {
         warnInsecure()
         outcome = state.isStored && state.sessionId === slot.sentId ? 'nothing' : 'clear'
       }
     } catch (error) {
-      state.isSealed = true
       done(error as Error)
       return
     }
-    state.isSealed = true
     slot.isCommitting = true
     if (outcome === 'create' || outcome === 'update') state.save(finish)
     else if (outcome === 'touch') state.touch(finish)

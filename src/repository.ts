@@ -105,25 +105,21 @@ export class Repository {
       return
     }
     this.#commit(sessionId, answer, answer => {
-      const touch = (done: Answer<boolean>): void => {
+      // A store of files reads and writes to touch: not at the same time as another request's write or destroy.
+      this.#oneAtATime<boolean>(sessionId, answer, done => {
         this.#call<boolean>('touch', [sessionId, session], (error, found) => {
           if (isNotFound(error)) done(null, false)
           else done(error, found)
         })
-      }
-      // A store of files reads and writes to touch: not at the same time as another request's write or destroy.
-      if (this.#hasUpdate) touch(answer)
-      else this.#inTurn(sessionId, answer, touch)
+      })
     })
   }
 
   /** Removes the session. Answers the record, or false where there was none, as far as the store tells. */
   destroy (sessionId: string, answer: Answer<SessionRecord | false>): void {
     this.#signals.trace('destroy', sessionId, answer, answer => {
-      const destroy = (done: Answer<SessionRecord | false>): void => this.#destroy(sessionId, done)
       // Not between the re-read and the write of an update, which would bring the session back.
-      if (this.#hasUpdate) destroy(answer)
-      else this.#inTurn(sessionId, answer, destroy)
+      this.#oneAtATime<SessionRecord | false>(sessionId, answer, done => this.#destroy(sessionId, done))
     })
   }
 
@@ -206,6 +202,12 @@ export class Repository {
     if (createdAtOf(record) + this.#absoluteTimeout <= Date.now()) return 'absolute-timeout'
     // A store with touch keeps the expiry itself, and a touch leaves the one in the record old, unless it is a fixed one.
     return (!this.#hasTouch || !hasMaxAge(record)) && isExpired(record) ? 'expired' : undefined
+  }
+
+  // A store with update does that itself.
+  #oneAtATime<T> (sessionId: string, answer: Answer<T>, task: (done: Answer<T>) => void): void {
+    if (this.#hasUpdate) task(answer)
+    else this.#inTurn(sessionId, answer, task)
   }
 
   #inTurn<T> (sessionId: string, answer: Answer<T>, task: (done: Answer<T>) => void): void {

@@ -16,8 +16,8 @@ export interface Context {
   readonly repository: Repository
 }
 
-/** Where a session came from. */
-export interface Origin {
+/** What a session is for. */
+export interface Visit {
   /** Unknown in a job or a test. */
   readonly request?: FastifyRequest
   /** Unknown outside the normal course of a request. */
@@ -25,6 +25,10 @@ export interface Origin {
   readonly cookieOptions: CookieOptions
   /** Whether this request starts the session's lifetime anew. */
   readonly rolling: boolean
+}
+
+/** Where a session came from: a session that the store has, the store's failure, or nothing. */
+export interface Found {
   /** Of a session that has an id already. */
   readonly sessionId?: string
   /** The signed id as it came in, when it may go out again as it is. */
@@ -59,7 +63,8 @@ export class SessionState {
 
   readonly draft: Draft
   readonly #context: Context
-  readonly #origin: Origin
+  readonly #visit: Visit
+  readonly #found: Found
   readonly #since: number
   readonly #createdAt: number
   #cookieOptions: CookieOptions
@@ -70,19 +75,20 @@ export class SessionState {
   #optionsWereSet = false
   #isWatched = false
 
-  constructor (context: Context, origin: Origin) {
+  constructor (context: Context, visit: Visit, found: Found = {}) {
     this.#context = context
-    this.#origin = origin
-    this.request = origin.request
-    this.#cookieOptions = origin.cookieOptions
-    this.#sessionId = origin.sessionId
-    this.#signedId = origin.signedId
-    this.isStored = origin.record !== undefined
-    this.isTouched = origin.isTouched === true
-    this.#since = origin.loadedAt ?? context.repository.now
+    this.#visit = visit
+    this.#found = found
+    this.request = visit.request
+    this.#cookieOptions = visit.cookieOptions
+    this.#sessionId = found.sessionId
+    this.#signedId = found.signedId
+    this.isStored = found.record !== undefined
+    this.isTouched = found.isTouched === true
+    this.#since = found.loadedAt ?? context.repository.now
     // Of a record that doesn't say, its first use.
-    this.#createdAt = (origin.record && createdAtOf(origin.record)) || Date.now()
-    this.draft = new Draft(origin.record ?? {})
+    this.#createdAt = (found.record && createdAtOf(found.record)) || Date.now()
+    this.draft = new Draft(found.record ?? {})
   }
 
   /** Made on first use: a visitor who gets no session costs no id. */
@@ -110,7 +116,7 @@ export class SessionState {
   get cookie (): SessionCookie {
     if (this.#cookie === undefined) {
       this.#cookie = this.#newCookie()
-      if (this.#origin.record !== undefined) this.#cookie.restore(this.#origin.record, this.#origin.rolling)
+      if (this.#found.record !== undefined) this.#cookie.restore(this.#found.record, this.#visit.rolling)
     }
     return this.#cookie
   }
@@ -126,7 +132,7 @@ export class SessionState {
 
   /** Whether the visitor's cookie can't be used as it came, because an older secret signed it. */
   get mustSignAnew (): boolean {
-    return this.isStored && this.#origin.signedId === undefined
+    return this.isStored && this.#found.signedId === undefined
   }
 
   /** Whether touch(), options() or the cookie's setters moved the session's lifetime since it was written. */
@@ -140,15 +146,15 @@ export class SessionState {
    */
   get recordIsAging (): boolean {
     const { originalMaxAge, maxAge } = this.cookie
-    if (originalMaxAge === null || maxAge === null || this.#origin.record === undefined) return false
+    if (originalMaxAge === null || maxAge === null || this.#found.record === undefined) return false
     // Not turned round: a record that says no expiry is to be written as well.
-    return !(expiryOf(this.#origin.record) - Date.now() >= maxAge / 2)
+    return !(expiryOf(this.#found.record) - Date.now() >= maxAge / 2)
   }
 
   /** Whether the record was written less than `refreshAfter` ago. */
   get isFresh (): boolean {
     const { refreshAfter } = this.#context.settings
-    const { record } = this.#origin
+    const { record } = this.#found
     if (refreshAfter === 0 || record === undefined) return false
     // A session whose own life is shorter would end before it is renewed.
     return (this.cookie.originalMaxAge ?? Infinity) > refreshAfter && Date.now() - touchedAtOf(record) < refreshAfter
@@ -156,12 +162,12 @@ export class SessionState {
 
   /** Whether the record must be written because it doesn't say by which absolute timeout, and from when, it ends. */
   get isUndated (): boolean {
-    const { record } = this.#origin
+    const { record } = this.#found
     return record !== undefined && !this.wasWritten && !knowsEnd(record, this.#context.settings.absoluteTimeout)
   }
 
   get isRolling (): boolean {
-    return this.#origin.rolling
+    return this.#visit.rolling
   }
 
   /** Whether the response may depend on the session, because somebody looked at it. */
@@ -171,7 +177,7 @@ export class SessionState {
 
   /** Whether it stands in for a session that could not be loaded. */
   get isAnonymous (): boolean {
-    return this.#origin.loadError !== undefined
+    return this.#found.loadError !== undefined
   }
 
   /** Whether another request of this process has ended the session since this one loaded it. */
@@ -197,8 +203,8 @@ export class SessionState {
 
   /** Writes what changed, or all of a new session. */
   save (answer: Answer<void>): void {
-    if (this.status !== 'live' || this.#origin.loadError !== undefined) {
-      answer(this.#origin.loadError ?? new GoneError())
+    if (this.status !== 'live' || this.#found.loadError !== undefined) {
+      answer(this.#found.loadError ?? new GoneError())
       return
     }
     const { repository } = this.#context
@@ -256,7 +262,7 @@ export class SessionState {
 
   /** A new session for the same visitor, with a new id, which takes the named data along. Writes it; ends this one. */
   regenerate (keys: readonly string[], answer: Answer<void>): void {
-    const next = this.#successor({})
+    const next = this.#successor()
     next.makeId(error => error === null ? this.#giveWayTo(next, keys, answer) : answer(error))
   }
 
@@ -300,8 +306,8 @@ export class SessionState {
         return
       }
       // A lifetime that was set and not saved is dropped, as data are.
-      const { maxAge, expires } = this.#origin.cookieOptions
-      const what = { sessionId: this.sessionId, signedId: this.#origin.signedId, record, isTouched, loadedAt }
+      const { maxAge, expires } = this.#visit.cookieOptions
+      const what = { sessionId: this.sessionId, signedId: this.#found.signedId, record, isTouched, loadedAt }
       const next = this.#successor(what, { maxAge, expires })
       next.wasWritten = this.wasWritten
       if (this.wasTouched) next.touchCookie()
@@ -333,7 +339,7 @@ export class SessionState {
   watch (): void {
     if (this.#isWatched) return
     this.#isWatched = true
-    this.#origin.reply?.raw.once('finish', () => {
+    this.#visit.reply?.raw.once('finish', () => {
       if (!this.isSealed && this.status === 'live' && this.isModified()) warnHijacked()
     })
   }
@@ -344,10 +350,9 @@ export class SessionState {
     else this.#context.repository[how](this.#sessionId, answer)
   }
 
-  #successor (what: Partial<Origin>, lifetime = this.#lifetime()): SessionState {
-    const { request, reply, rolling } = this.#origin
+  #successor (found?: Found, lifetime = this.#lifetime()): SessionState {
     const cookieOptions = { ...this.#cookieOptions, ...lifetime }
-    return new SessionState(this.#context, { request, reply, rolling, cookieOptions, ...what })
+    return new SessionState(this.#context, { ...this.#visit, cookieOptions }, found)
   }
 
   #newCookie (): SessionCookie {

@@ -5,6 +5,8 @@ import fastifySession from '../src/index'
 /** A secret that is long enough. */
 export const SECRET = 'a secret with minimum length of 32 characters'
 
+/** How a store answers. */
+export type Answer = (error?: any, value?: any) => void
 export type Routes = (app: FastifyInstance) => void
 export type SessionOptions = Partial<Parameters<typeof fastifySession>[1]>
 
@@ -55,4 +57,23 @@ export function setCookies (response: LightMyRequestResponse): string[] {
   const header = response.headers['set-cookie']
   if (header === undefined) return []
   return Array.isArray(header) ? header : [header]
+}
+
+/** get, set and destroy, all that express-session asks for. Knows nothing of expiry. */
+export class ThreeMethodStore {
+  readonly records = new Map<string, string>()
+
+  get (sessionId: string, callback: Answer): void {
+    callback(null, JSON.parse(this.records.get(sessionId) ?? 'null'))
+  }
+
+  set (sessionId: string, session: object, callback: Answer): void {
+    this.records.set(sessionId, JSON.stringify(session))
+    callback()
+  }
+
+  destroy (sessionId: string, callback: Answer): void {
+    this.records.delete(sessionId)
+    callback()
+  }
 }

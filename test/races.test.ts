@@ -7,6 +7,7 @@ import upstreamSession from 'upstream-session'
 import fastifySession, { MemoryStore } from '../src/index'
 import type { SessionRecord, SessionStore } from '../src/stores/store'
 import { RedisStore } from '../src/stores/redis'
+import { ThreeMethodStore, type Answer } from './helpers'
 import { explore, race, raceAll, RACES, type RaceEvent, type RaceOptions } from './race-kit'
 import {
   BASE, judge, MAX_AGE, PROMISES, type Call, type Observation, type PromiseName, type Reply, type RequestName
@@ -15,27 +16,6 @@ import { startRedis } from './servers'
 
 // All of it takes a minute, and more on a machine that has other work.
 t.setTimeout(600_000)
-
-type Answer = (error?: any, value?: any) => void
-
-/** All that express-session asks for. */
-class ThreeMethodStore {
-  readonly records = new Map<string, string>()
-
-  get (sessionId: string, callback: Answer): void {
-    callback(null, JSON.parse(this.records.get(sessionId) ?? 'null'))
-  }
-
-  set (sessionId: string, session: object, callback: Answer): void {
-    this.records.set(sessionId, JSON.stringify(session))
-    callback()
-  }
-
-  destroy (sessionId: string, callback: Answer): void {
-    this.records.delete(sessionId)
-    callback()
-  }
-}
 
 /** As most stores for express-session: with a touch, and without a word of what it found. */
 class SilentStore extends ThreeMethodStore {

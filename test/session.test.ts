@@ -866,7 +866,7 @@ t.test('a write waits for the logout before it, and writes nothing then', async 
 })
 
 t.test('an update that waits longer than storeTimeout for its turn is a 503, and the queue goes on', async t => {
-  const TIMEOUT = 400
+  const TIMEOUT = 1000
   const { store, gate, visitor } = await heldSite(TIMEOUT)
   const first = visitor.get('/set/a')
   const second = visitor.get('/set/b')
@@ -879,7 +879,7 @@ t.test('an update that waits longer than storeTimeout for its turn is a 503, and
   const late = await second
   t.equal(late.statusCode, 503)
   t.equal(late.json().code, 'FST_ERR_SESSION_STORE_TIMEOUT')
-  t.match(late.json().message, /did not answer within 400 ms/)
+  t.match(late.json().message, /did not answer within 1000 ms/)
   t.same(setCookies(late), [])
   store.holds = false
   await store.answer('set')

@@ -216,23 +216,6 @@ t.test('a session that is changed on a hijacked reply', async t => {
     })
   }
 
-  t.test('after its end', async t => {
-    const heard = await warned(async () => {
-      const app = await build({}, app => {
-        app.get('/hijack', (request, reply) => {
-          reply.hijack()
-          const own = session(request)
-          reply.raw.once('close', () => { own.late = true })
-          reply.raw.end('mine')
-        })
-      })
-      await new Visitor(app).get('/hijack')
-      await new Promise(resolve => setTimeout(resolve, 20))
-    })
-    t.equal(heard.length, 1)
-    t.match(heard[0]?.code, /^FST_SESSION_(HIJACKED|LATE_CHANGE)$/)
-  })
-
   t.test('is not warned about where it was saved, or only read', async t => {
     t.same(await warned(async () => {
       const app = await build({}, app => {

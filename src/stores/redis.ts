@@ -55,32 +55,37 @@ const GET_AND_TOUCH = new Script(`${READ}
   return record
 `)
 
-// ARGV: ttl, then fields and values in turn.
+// ARGV: ttl, and from an index on fields and values in turn.
 const WRITE = `
-  for i = 2, #ARGV - 1, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
-  redis.call('PEXPIRE', KEYS[1], ARGV[1])
-  return 1
+  local function write(first)
+    for i = first, #ARGV - 1, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+    redis.call('PEXPIRE', KEYS[1], ARGV[1])
+    return 1
+  end
 `
 
-const SET = new Script(`redis.call('DEL', KEYS[1]) ${WRITE}`)
+// ARGV: ttl, then fields and values in turn.
+const SET = new Script(`${WRITE}
+  redis.call('DEL', KEYS[1])
+  return write(2)
+`)
 
 // ARGV: ttl, the number of fields to remove, these, then fields and values in turn. A string, which connect-redis wrote, is
 // answered as it is.
-const UPDATE = new Script(`
+const UPDATE = new Script(`${WRITE}
   local kind = redis.call('TYPE', KEYS[1]).ok
   if kind == 'none' then return 0 end
   if kind == 'string' then return { redis.call('GET', KEYS[1]) } end
   local first = 3 + ARGV[2]
   for i = 3, first - 1 do redis.call('HDEL', KEYS[1], ARGV[i]) end
-  for i = first, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
-  redis.call('PEXPIRE', KEYS[1], ARGV[1])
-  return 1
+  return write(first)
 `)
 
 // ARGV: as for SET, and the string that must still be there as the last.
-const REPLACE = new Script(`
+const REPLACE = new Script(`${WRITE}
   if redis.pcall('GET', KEYS[1]) ~= ARGV[#ARGV] then return 0 end
-  redis.call('DEL', KEYS[1]) ${WRITE}
+  redis.call('DEL', KEYS[1])
+  return write(2)
 `)
 
 // ARGV: ttl.
@@ -174,7 +179,7 @@ export class RedisStore implements SessionStore {
   }
 
   async #set (sessionId: string, session: object): Promise<void> {
-    await this.#run(SET, sessionId, [this.#ttlOf(session), ...[...fieldsOf(session)].flat()])
+    await this.#run(SET, sessionId, this.#argsOf(session))
   }
 
   async #destroy (sessionId: string): Promise<SessionRecord | false> {
@@ -192,18 +197,17 @@ export class RedisStore implements SessionStore {
   }
 
   async #update (sessionId: string, { set, unset }: SessionChanges, { cookie }: Fastify.Session): Promise<boolean> {
-    const ttl = this.#ttlOf({ cookie })
     const changed = { ...set, cookie }
     const fields = fieldsOf(changed)
     // What can't be JSON, a function for instance, is no more.
     const removed = [...unset, ...Object.keys(set).filter(key => !fields.has(key))]
-    const args = [ttl, String(removed.length), ...removed, ...[...fields].flat()]
+    const args = [this.#ttlOf(changed), String(removed.length), ...removed, ...[...fields].flat()]
     for (let tries = 0; tries < MOST_TRIES; tries++) {
       const reply = await this.#run(UPDATE, sessionId, args)
       if (!Array.isArray(reply)) return isOne(reply)
       const [text] = reply
       const merged = applyChanges(recordOf(text) as SessionRecord, { set: changed, unset: removed })
-      const isReplaced = await this.#run(REPLACE, sessionId, [ttl, ...[...fieldsOf(merged)].flat(), String(text)])
+      const isReplaced = await this.#run(REPLACE, sessionId, [...this.#argsOf(merged), String(text)])
       if (isOne(isReplaced)) return true
     }
     throw new StoreError('update', 'other writers keep replacing the session', { cause: undefined })
@@ -234,6 +238,11 @@ export class RedisStore implements SessionStore {
 
   #run (script: Script, sessionId: string, args: string[] = []): Promise<unknown> {
     return script.run(this.#client, this.#prefix + sessionId, args)
+  }
+
+  /** A whole session, for the scripts that write one. */
+  #argsOf (session: object): string[] {
+    return [this.#ttlOf(session), ...[...fieldsOf(session)].flat()]
   }
 
   /** What is left of the session's life, in milliseconds, for Redis. */
