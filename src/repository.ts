@@ -87,7 +87,8 @@ export class Repository {
           }
           let merged: SessionRecord
           try {
-            merged = { ...applyChanges(record, changes), cookie: session.cookie }
+            merged = applyChanges(record, changes)
+            merged.cookie = session.cookie
           } catch (thrown) {
             done(thrown as Error)
             return

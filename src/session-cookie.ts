@@ -145,7 +145,7 @@ export class SessionCookie {
   toJSON (): CookieRecord {
     const { expires } = this
     const { createdAt, absoluteTimeout, refreshAfter } = this.#limits
-    return {
+    const record: CookieRecord = {
       expires: expires && new Date(expires),
       originalMaxAge: this.originalMaxAge,
       path: this.path,
@@ -153,10 +153,11 @@ export class SessionCookie {
       secure: this.secure,
       sameSite: this.sameSite,
       domain: this.domain,
-      partitioned: this.partitioned,
-      ...(absoluteTimeout !== undefined && { createdAt, absoluteTimeout }),
-      ...(refreshAfter > 0 && { touchedAt: Date.now() })
+      partitioned: this.partitioned
     }
+    if (absoluteTimeout !== undefined) Object.assign(record, { createdAt, absoluteTimeout })
+    if (refreshAfter > 0) record.touchedAt = Date.now()
+    return record
   }
 }
 
