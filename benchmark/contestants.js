@@ -4,6 +4,7 @@
 
 const { floor } = require('./floor')
 const { Request, Response } = require('./bare')
+const { fresh } = require('./scenarios')
 
 const SECRET = 'a secret with minimum length of 32 characters'
 const NAME = 'sessionId'
@@ -38,16 +39,15 @@ function takesPart (contestant, { store, scenario, size }) {
 
 function none () {}
 
-// Each of these adds the routes of a contestant to an app: /nothing, /read, /change, /create and /seed (which is /create with
-// data of its own). What it returns empties a store that this file doesn't know.
+// Each of these adds the routes of a contestant to an app: /nothing, /read, /change and /create. What it returns empties a store that this file doesn't know.
 
 function bare (app) {
-  for (const url of ['/nothing', '/read', '/change', '/create', '/seed']) app.get(url, (_request, reply) => { reply.send('ok') })
+  for (const url of ['/nothing', '/read', '/change', '/create']) app.get(url, (_request, reply) => { reply.send('ok') })
 }
 
 function oneCookie (app) {
   app.register(require('@fastify/cookie'))
-  for (const url of ['/nothing', '/read', '/change', '/create', '/seed']) {
+  for (const url of ['/nothing', '/read', '/change', '/create']) {
     app.get(url, (_request, reply) => {
       const expires = new Date(Date.now() + ONE_DAY)
       reply.setCookie(NAME, 'x'.repeat(76), { path: '/', httpOnly: true, sameSite: 'lax', expires })
@@ -90,11 +90,7 @@ function sessionRoutes (app, data) {
   app.get('/read', (request, reply) => { reply.send(request.session.user?.name ?? 'nobody') })
   app.get('/change', (request, reply) => { reply.send(String(++request.session.visits)) })
   app.get('/create', (request, reply) => {
-    Object.assign(request.session, data)
-    reply.send('ok')
-  })
-  app.get('/seed', (request, reply) => {
-    Object.assign(request.session, structuredClone(data))
+    Object.assign(request.session, fresh(data))
     reply.send('ok')
   })
 }
@@ -108,10 +104,6 @@ function secureSession (app, { rolling, data }) {
     expiry: ONE_DAY / 1000,
     cookie: { path: '/', httpOnly: true, sameSite: 'lax', maxAge: ONE_DAY / 1000 }
   })
-  const create = (request, reply) => {
-    for (const key in data) request.session.set(key, data[key])
-    reply.send('ok')
-  }
   app.get('/nothing', (request, reply) => {
     if (rolling && request.headers.cookie !== undefined) request.session.touch()
     reply.send('ok')
@@ -126,20 +118,17 @@ function secureSession (app, { rolling, data }) {
     request.session.set('visits', visits)
     reply.send(String(visits))
   })
-  app.get('/create', create)
-  app.get('/seed', create)
+  app.get('/create', (request, reply) => {
+    const created = fresh(data)
+    for (const key in created) request.session.set(key, created[key])
+    reply.send('ok')
+  })
 }
 
 function ironSession (app, { rolling, data }) {
   const { getIronSession } = require('iron-session')
   const options = { password: SECRET, cookieName: NAME, ttl: ONE_DAY / 1000, cookieOptions: { secure: false } }
   const load = (request, reply) => getIronSession(request.raw, reply.raw, options)
-  const create = async (request, reply) => {
-    const session = await load(request, reply)
-    Object.assign(session, data)
-    await session.save()
-    return 'ok'
-  }
   app.get('/nothing', async (request, reply) => {
     if (rolling && request.headers.cookie !== undefined) await (await load(request, reply)).save()
     return 'ok'
@@ -156,8 +145,12 @@ function ironSession (app, { rolling, data }) {
     await session.save()
     return String(session.visits)
   })
-  app.get('/create', create)
-  app.get('/seed', create)
+  app.get('/create', async (request, reply) => {
+    const session = await load(request, reply)
+    Object.assign(session, fresh(data))
+    await session.save()
+    return 'ok'
+  })
 }
 
 // What is built: the listener that Node's server calls for a request.

@@ -1,6 +1,7 @@
 'use strict'
 
 const { randomBytes } = require('node:crypto')
+const { fresh } = require('./scenarios')
 
 const ONE_DAY = 86_400_000
 const NAME = 'sessionId'
@@ -43,15 +44,14 @@ function floor (app, { rolling, data }, store) {
     })
   }
 
-  function create (reply, data) {
+  app.get('/create', (_request, reply) => {
     const sessionId = randomBytes(24).toString('base64url')
-    const record = { ...data, expires: Date.now() + ONE_DAY }
+    const record = { ...fresh(data), expires: Date.now() + ONE_DAY }
     write(sessionId, record, () => {
       setCookie(reply, app.signCookie(sessionId), record.expires)
       reply.send('ok')
     })
-  }
-
+  })
   app.get('/nothing', (request, reply) => loadRolling(request, reply, () => reply.send('ok')))
   app.get('/read', (request, reply) => loadRolling(request, reply, record => reply.send(record ? record.user.name : 'nobody')))
   app.get('/change', (request, reply) => load(request, reply, (record, sessionId, value) => {
@@ -61,8 +61,6 @@ function floor (app, { rolling, data }, store) {
       reply.send(String(changed.visits))
     })
   }))
-  app.get('/create', (_request, reply) => create(reply, data))
-  app.get('/seed', (_request, reply) => create(reply, structuredClone(data)))
   return () => sessions.clear()
 }
 

@@ -116,7 +116,7 @@ async function cookiesFor (kind) {
   if (contestant.isBare === true) return [`${COOKIE_NAME}=${'x'.repeat(76)}`]
   const all = []
   const every = Math.max(1, Math.floor(job.sessions / MOST_COOKIES))
-  await drive(job.sessions, (i, answer) => send('/seed', undefined, response => {
+  await drive(job.sessions, (i, answer) => send('/create', undefined, response => {
     if (i % every === 0) all.push(cookieOf(response))
     answer(response)
   }))

@@ -78,8 +78,9 @@ export class Draft {
   }
 
   isChanged (): boolean {
+    if (this.#removed !== undefined && this.#removed.size > 0) return true
     for (const key in this.#own) if (this.#differs(key)) return true
-    return this.#unset().length > 0
+    return false
   }
 
   /** The values are copies, so what the handler does to its own objects later reaches neither store nor comparison. */
@@ -119,7 +120,7 @@ export class Draft {
   // JSON has no undefined, so a key that was set to it is a key that was removed.
   #unset (): string[] {
     const unset = Object.keys(this.#own).filter(key => this.#own[key] === undefined && this.isStored(key))
-    for (const key of this.#removed ?? []) if (!Object.hasOwn(this.#own, key)) unset.push(key)
+    for (const key of this.#removed ?? []) if (!Object.hasOwn(this.#own, key) || this.#own[key] === undefined) unset.push(key)
     return unset
   }
 }

@@ -8,7 +8,7 @@ import { isAnyArrayBuffer, isRegExp } from 'node:util/types'
  * after an error within a copy (an object too deep, a getter that throws) its next copies can get parts of that one.
  */
 export function copy<T> (value: T): T {
-  return copied(value, new Map()) as T
+  return (typeof value === 'object' && value !== null ? copied(value, new Map()) : value) as T
 }
 
 function copied (value: unknown, seen: Map<object, object>): unknown {

@@ -33,8 +33,8 @@ export class Finder {
     const { cookieName } = this.#settings
     const first = (parsed ?? this.#fastify.parseCookie(header))[cookieName]
     if (first === undefined) return []
-    const isOnly = header.indexOf(cookieName) === header.lastIndexOf(cookieName)
-    const values = isOnly ? [first] : header.split(';').map(pair => this.#fastify.parseCookie(pair)[cookieName])
+    if (header.indexOf(cookieName) === header.lastIndexOf(cookieName)) return first === '' ? [] : [first]
+    const values = header.split(';').map(pair => this.#fastify.parseCookie(pair)[cookieName])
     return [...new Set(values)].filter((value): value is string => value !== undefined && value !== '')
   }
 

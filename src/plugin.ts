@@ -80,23 +80,20 @@ export function sessionPlugin (
   done()
 
   function openSession (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
-    const slotted = request as Slotted
-    // What an error handler finds, too. Each request its own: one visitor's write to it would show up in the next one's.
-    slotted[kSlot] = { other: { value: {} } }
     const route = routeOptionsOf(request, sessionName)
     if (route === false) {
-      done()
+      goWithout(request, done)
       return
     }
     let cookie: RequestCookie
     try {
       cookie = settings.cookieFor(request)
     } catch (error) {
-      done(error as Error)
+      goWithout(request, done, error as Error)
       return
     }
     if (!isWithin(request.raw.url as string, cookie.path || '/')) {
-      done()
+      goWithout(request, done)
       return
     }
     // Null where @fastify/cookie was told to parse in a later hook, or not at all.
@@ -106,17 +103,23 @@ export function sessionPlugin (
     const touch = repository.touchesOnLoad && rolling && settings.refreshAfter === 0 && !isRefused(cookie, request, cookie)
     finder.find(values, touch, (error, found) => {
       if (error !== null && settings.failsWithStore) {
-        done(error)
+        goWithout(request, done, error)
         return
       }
       const state = new SessionState(context, { request, reply, cookieOptions: cookie, rolling }, found)
-      const show = (error: Error | null): void => {
-        if (error === null) slotted[kSlot] = { sentValue: values[0], sentId: found?.sessionId, cookie, route, state }
-        done(error ?? undefined)
+      const show = (): void => {
+        (request as Slotted)[kSlot] = { sentValue: values[0], sentId: found?.sessionId, cookie, route, state }
+        done()
       }
-      if (found === undefined && settings.idIsAsync) state.makeId(show)
-      else show(null)
+      if (found === undefined && settings.idIsAsync) state.makeId(error => error === null ? show() : goWithout(request, done, error))
+      else show()
     })
+  }
+
+  // What an error handler finds, too. Each request its own: one visitor's write to it would show up in the next one's.
+  function goWithout (request: FastifyRequest, done: (error?: Error) => void, error?: Error): void {
+    (request as Slotted)[kSlot] = { other: { value: {} } }
+    done(error)
   }
 
   function commitSession (

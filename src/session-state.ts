@@ -66,7 +66,7 @@ export class SessionState {
   readonly #visit: Visit
   readonly #found: Found
   readonly #since: number
-  readonly #createdAt: number
+  #createdAt: number | undefined
   #cookieOptions: CookieOptions
   #sessionId: string | undefined
   #signedId: string | undefined
@@ -86,8 +86,6 @@ export class SessionState {
     this.isStored = found.record !== undefined
     this.isTouched = found.isTouched === true
     this.#since = found.loadedAt ?? context.repository.now
-    // Of a record that doesn't say, its first use.
-    this.#createdAt = (found.record && createdAtOf(found.record)) || Date.now()
     this.draft = new Draft(found.record ?? {})
   }
 
@@ -339,7 +337,7 @@ export class SessionState {
   watch (): void {
     if (this.#isWatched) return
     this.#isWatched = true
-    this.#visit.reply?.raw.once('finish', () => {
+    this.#visit.reply?.raw.on('finish', () => {
       if (!this.isSealed && this.status === 'live' && this.isModified()) warnHijacked()
     })
   }
@@ -357,6 +355,9 @@ export class SessionState {
 
   #newCookie (): SessionCookie {
     const { absoluteTimeout, refreshAfter } = this.#context.settings
+    const { record } = this.#found
+    // Of a record that doesn't say, its first use.
+    this.#createdAt ??= (record && createdAtOf(record)) || Date.now()
     return new SessionCookie(this.#cookieOptions, this.isOverHttps, { createdAt: this.#createdAt, absoluteTimeout, refreshAfter })
   }
 
