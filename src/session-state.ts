@@ -337,7 +337,7 @@ export class SessionState {
   watch (): void {
     if (this.#isWatched) return
     this.#isWatched = true
-    this.#visit.reply?.raw.on('finish', () => {
+    this.#visit.reply?.raw.once('finish', () => {
       if (!this.isSealed && this.status === 'live' && this.isModified()) warnHijacked()
     })
   }
