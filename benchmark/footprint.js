@@ -1,7 +1,7 @@
 'use strict'
 
 // What the library takes without a request: heap for a million sessions, against a Map of the same records; the event loop
-// while they expire; and the time that `require` takes.
+// while they expire; the time that `require` takes; and what diagnostics cost a store call when nobody listens.
 
 const { execFileSync } = require('node:child_process')
 const { runIn } = require('./processes')
@@ -9,6 +9,7 @@ const { median } = require('./statistics')
 
 const COUNT = 1_000_000
 const IMPORTS = 15
+const CALLS = 5_000_000
 
 async function measureFootprint () {
   const map = await runIn('heap-worker.js', { holder: 'map', count: COUNT })
@@ -21,7 +22,8 @@ async function measureFootprint () {
     storeBytes: store.bytes,
     longestPause: expiring.max,
     importTime: median(imports.map(({ ms }) => ms)),
-    importsRedis: imports.some(({ redis }) => redis)
+    importsRedis: imports.some(({ redis }) => redis),
+    signalTime: signalTime()
   }
   console.log(footprint)
   return footprint
@@ -38,6 +40,23 @@ const script = `
 
 function importOnce () {
   return JSON.parse(execFileSync(process.execPath, ['-e', script], { cwd: __dirname, encoding: 'utf8' }))
+}
+
+/** How much longer an operation takes because it can be traced, in nanoseconds. */
+function signalTime () {
+  const { Signals } = require('../dist/diagnostics')
+  const signals = new Signals('session', { constructor: { name: 'none' } })
+  const bare = (_operation, _sessionId, answer, run) => run(answer)
+  const traced = (...operation) => signals.trace(...operation)
+  const time = call => {
+    let found = 0
+    const begun = process.hrtime.bigint()
+    for (let i = 0; i < CALLS; i++) call('load', 'id', (_error, value) => { found += value }, answer => answer(null, 1))
+    if (found !== CALLS) throw new Error('not all were answered')
+    return Number(process.hrtime.bigint() - begun) / CALLS
+  }
+  const differences = Array.from({ length: 9 }, () => -time(bare) + time(traced))
+  return median(differences)
 }
 
 module.exports = { measureFootprint }

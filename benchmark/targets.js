@@ -32,7 +32,8 @@ const targets = [
   ofFootprint(1.3, 'heap of the MemoryStore, against a bare Map', footprint => footprint.storeBytes / footprint.mapBytes),
   ofFootprint(50, 'ms, the longest pause while a million sessions expire', footprint => footprint.longestPause),
   ofFootprint(5, 'ms, require of the package', footprint => footprint.importTime),
-  ofFootprint(0, 'modules of Redis loaded by it', footprint => Number(footprint.importsRedis))
+  ofFootprint(0, 'modules of Redis loaded by it', footprint => Number(footprint.importsRedis)),
+  ofFootprint(50, 'ns, diagnostics of one store call with no subscriber', footprint => footprint.signalTime)
 ]
 
 function atMost (limit, what, where, figure) {

@@ -22,8 +22,8 @@ export function secretsSigner (secrets: readonly string[], algorithm: string): S
       for (const secret of secrets) {
         // With an empty secret everybody can sign.
         if (!isUsable(secret)) continue
-        const result = unsign(value, secret, algorithm)
-        if (result.valid) return { ...result, renew }
+        const { valid, value: sessionId } = unsign(value, secret, algorithm)
+        if (valid) return { valid, renew, value: sessionId }
         renew = true
       }
       return { valid: false, renew: false, value: null }

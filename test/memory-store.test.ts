@@ -444,6 +444,14 @@ t.test('all, length and clear see what is alive', async t => {
   t.equal(store.store.size, 0)
 })
 
+t.test('data under __proto__ make no prototype', async t => {
+  const store = new MemoryStore()
+  now(store, 'set', 'a', Object.assign(JSON.parse('{"__proto__":{"isAdmin":true},"n":1}'), record({})))
+  const stored = now(store, 'get', 'a')
+  t.same(Object.keys(stored).sort(), ['cookie', 'n'])
+  t.equal(stored.isAdmin, undefined)
+})
+
 t.test('a session named __proto__ is listed', async t => {
   const store = new MemoryStore()
   now(store, 'set', '__proto__', record({ n: 1 }))

@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events'
 import { applyChanges } from '../changes'
 import { copy } from '../copy'
-import { isExpired, SessionCookie } from '../session-cookie'
+import { expiryOf, isExpired, SessionCookie } from '../session-cookie'
 import type { Callback, CallbackSession } from '../types'
 import type { FoundCallback, SessionChanges, SessionRecord, SessionStore } from './store'
 import type * as Fastify from 'fastify'
@@ -95,7 +95,7 @@ Object.assign(MemoryStore.prototype, {
   touch (this: Internals, sessionId: string, session: Fastify.Session, callback: Answer) {
     const record = find(this, sessionId)
     // The one part of a record that is changed in place. A request that holds the record sees a later expiry.
-    if (record !== undefined) moveExpiry(record, session.cookie)
+    if (record !== undefined) moveExpiry(record, session as unknown as SessionRecord)
     callback(null, record !== undefined)
   },
 
@@ -186,10 +186,13 @@ function dropExpired ({ store }: Internals, entries: Iterator<[string, SessionRe
 }
 
 // A new cookie for an old record is 0.6 us and work for the garbage collector, with each request; a date in place is 0.1.
-function moveExpiry (record: SessionRecord, cookie: { expires?: Date | null }): void {
+function moveExpiry (record: SessionRecord, session: SessionRecord): void {
+  const expires = expiryOf(session)
   const stored = (record.cookie as { expires?: unknown } | undefined)?.expires
-  if (stored instanceof Date && cookie.expires instanceof Date) stored.setTime(cookie.expires.getTime())
-  else record.cookie = cookieRecord(cookie)
+  // Not one that only inherits from Date.
+  const isMovable = stored instanceof Date && !Number.isNaN(expiryOf(record))
+  if (isMovable && !Number.isNaN(expires)) stored.setTime(expires)
+  else record.cookie = cookieRecord(session.cookie)
 }
 
 function cookieRecord (cookie: unknown): unknown {
