@@ -34,6 +34,19 @@ export const GoneError = createError(
   409
 )
 
+/** The `user` option gave something that is nobody's name. Nothing was written. */
+export const UserError = createError(
+  'FST_ERR_SESSION_USER',
+  'The session option user must give a number or a non-empty string, or undefined where nobody is logged in'
+)
+
+/** The user has `maxPerUser` sessions already. Nothing was written. */
+export const TooManyError = createError<[number]>(
+  'FST_ERR_SESSION_TOO_MANY',
+  'The user has %d sessions, which is as many as may be: one of them must be ended first',
+  403
+)
+
 /** The store did not answer within `storeTimeout`. */
 export const StoreTimeoutError = createError<[string, number]>(
   'FST_ERR_SESSION_STORE_TIMEOUT',

@@ -41,8 +41,11 @@ namespace fastifySession {
   export type SecurityMessage = diagnostics.SecurityMessage
   export type SecurityReason = diagnostics.SecurityReason
   export type SessionChanges = stores.SessionChanges
+  export type SessionPage = types.SessionPage
   export type SessionRecord = stores.SessionRecord
   export type SessionStore = stores.SessionStore
+  export type SessionView = types.SessionView
+  export type Sessions = types.Sessions
   export type Signer = types.Signer
   export type Store = memory.MemoryStore
   export type TraceMessage = diagnostics.TraceMessage

@@ -3,10 +3,12 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { sync as uid } from 'uid-safe'
 import { isUsable, namedSigner, secretsSigner } from './cookie-value'
 import { CookieError, OptionError, SecretError } from './errors'
+import { hasIndex } from './repository'
 import { checkLifetime, isLifetime } from './session-cookie'
 import { MemoryStore } from './stores/memory'
 import type { SessionStore } from './stores/store'
 import type { CookieOptions, FastifySessionOptions, Signer } from './types'
+import type { UserSettings } from './users'
 import { warnCookieRefused, warnMemoryStore, warnNoTouch, warnShortSecret } from './warnings'
 
 /** The options as the rest of the library sees them: whole, checked, and nobody else's. */
@@ -28,6 +30,7 @@ export interface Settings {
   readonly idIsAsync: boolean
   readonly cacheControl: boolean
   readonly failsWithStore: boolean
+  readonly userSettings: UserSettings | undefined
   /** Throws FST_ERR_SESSION_COOKIE where a cookie can't carry the attributes. */
   readonly checkCookie: (options: CookieOptions) => void
 }
@@ -67,6 +70,7 @@ export function resolveOptions (fastify: FastifyInstance, options: FastifySessio
     idIsAsync: isAsyncFunction(idGenerator),
     cacheControl: Boolean(options.cacheControl),
     failsWithStore: onStoreError === 'fail',
+    userSettings: userSettingsOf(options),
     checkCookie
   }
 
@@ -101,6 +105,7 @@ export function resolveOptions (fastify: FastifyInstance, options: FastifySessio
   check(absoluteTimeout === undefined || (isDuration(absoluteTimeout) && isLifetime(absoluteTimeout)), 'absoluteTimeout must be a positive number of milliseconds')
   check(refreshAfter === 0 || isDuration(refreshAfter), 'refreshAfter must be a number of milliseconds, or 0')
   check(!fixedCookie.maxAge || refreshAfter < fixedCookie.maxAge, 'refreshAfter must be shorter than cookie.maxAge')
+  check(options.user === undefined || hasIndex(settings.store), 'user needs a store with an index by user (claim, release and claimsOf), as MemoryStore and RedisStore have one')
   check(onStoreError === 'fail' || onStoreError === 'anonymous', "onStoreError must be 'fail' or 'anonymous'")
   try {
     checkCookie(fixedCookie)
@@ -110,6 +115,21 @@ export function resolveOptions (fastify: FastifyInstance, options: FastifySessio
   if (settings.rolling && settings.store.touch === undefined) warnNoTouch()
   if (typeof cookie !== 'function') warnOfRefusedCookies(settings.cookieName, fixedCookie)
   return settings
+}
+
+function userSettingsOf (options: FastifySessionOptions): UserSettings | undefined {
+  const { user, describe = () => ({}), maxPerUser = Infinity, onMaxPerUser = 'revoke-oldest' } = options
+  if (user === undefined) {
+    for (const name of ['describe', 'maxPerUser', 'onMaxPerUser'] as const) {
+      check(options[name] === undefined, `${name} needs the option user`)
+    }
+    return undefined
+  }
+  check(typeof user === 'function', 'user must be a function of the session')
+  check(typeof describe === 'function', 'describe must be a function of the session')
+  check(maxPerUser === Infinity || (Number.isSafeInteger(maxPerUser) && maxPerUser > 0), 'maxPerUser must be a positive whole number')
+  check(onMaxPerUser === 'revoke-oldest' || onMaxPerUser === 'refuse', "onMaxPerUser must be 'revoke-oldest' or 'refuse'")
+  return { user, describe, maxPerUser, refuses: onMaxPerUser === 'refuse' }
 }
 
 function withDefaults (cookie: CookieOptions): CookieOptions {

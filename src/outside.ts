@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Finder } from './finder'
 import { SessionState, type Context, type Found } from './session-state'
-import type { Answer } from './stores/call'
+import { promised, type Answer } from './stores/call'
 import type { Callback, CookieOptions, CreatedSession, FastifySessionObject } from './types'
 
 type Source = Parameters<FastifyInstance['loadSession']>[0]
@@ -97,8 +97,4 @@ export function outsideOf (fastify: FastifyInstance, context: Context, finder: F
   function newState (found?: Found): SessionState {
     return new SessionState(context, { cookieOptions: settings.cookieFor(undefined), rolling }, found)
   }
-}
-
-function promised<T> (run: (answer: Answer<T>) => void): Promise<T | undefined> {
-  return new Promise((resolve, reject) => run((error, value) => error === null ? resolve(value) : reject(error)))
 }

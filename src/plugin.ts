@@ -9,6 +9,7 @@ import { Repository } from './repository'
 import { stateOf } from './session'
 import { SessionState, type Context } from './session-state'
 import type { FastifySessionObject, FastifySessionOptions, RouteSessionOptions } from './types'
+import { sessionsOf, Users } from './users'
 import { warnInsecure } from './warnings'
 
 /** The session of one request. */
@@ -49,6 +50,7 @@ export function sessionPlugin (
   const signals = new Signals(sessionName, store)
   const repository = new Repository(store, settings.storeTimeout, signals, settings.absoluteTimeout)
   const context: Context = { settings, repository }
+  if (settings.userSettings !== undefined) context.users = new Users(settings.userSettings, context)
   const finder = new Finder(fastify, settings, repository, signals)
   const { decryptSession, loadSession, createSession } = outsideOf(fastify, context, finder, function keep (request, found) {
     const { state } = found
@@ -60,6 +62,7 @@ export function sessionPlugin (
   fastify.decorate(`decrypt${capital(sessionName)}`, decryptSession)
   fastify.decorate(`load${capital(sessionName)}`, loadSession)
   fastify.decorate(`create${capital(sessionName)}`, createSession)
+  if (context.users !== undefined) fastify.decorate(`${sessionName}s`, sessionsOf(context.users))
   fastify.decorateRequest(kSlot, null)
   fastify.decorateRequest(`${sessionName}Store`, { getter: () => store })
   fastify.decorateRequest(sessionName, {
@@ -199,7 +202,7 @@ function outcomeOf ({ other, route }: Slot, state: SessionState, settings: Setti
   if (state.lifetimeWasSet || state.isUndated || state.isModified()) return 'update'
   if (state.wasWritten) return 'send'
   if (state.wasTouched || (state.isRolling && !state.isFresh)) {
-    if (settings.refreshAfter > 0 || state.recordIsAging) return 'update'
+    if (settings.refreshAfter > 0 || state.recordIsAging || state.claimIsAging) return 'update'
     return state.isTouched ? 'send' : 'touch'
   }
   // Where it is this route only that does not roll, the record may not know how far a touch has moved the end. A cookie that
@@ -237,7 +240,7 @@ function slotOf (cookieName: string): symbol {
 }
 
 /** @throws FST_ERR_SESSION_NAME_TAKEN, FST_ERR_SESSION_OPTION */
-function checkNames (fastify: FastifyInstance, { sessionName, cookieName }: Settings): void {
+function checkNames (fastify: FastifyInstance, { sessionName, cookieName, userSettings }: Settings): void {
   for (const name of [sessionName, `${sessionName}Store`]) {
     if (fastify.hasRequestDecorator(name)) throw new NameTakenError(`request.${name}`)
   }
@@ -245,6 +248,7 @@ function checkNames (fastify: FastifyInstance, { sessionName, cookieName }: Sett
     const name = verb + capital(sessionName)
     if (fastify.hasDecorator(name)) throw new NameTakenError(`fastify.${name}`)
   }
+  if (userSettings !== undefined && fastify.hasDecorator(`${sessionName}s`)) throw new NameTakenError(`fastify.${sessionName}s`)
   if (fastify.hasRequestDecorator(slotOf(cookieName))) {
     throw new OptionError(`cookieName is taken: another session of this scope is in the cookie '${cookieName}'`)
   }

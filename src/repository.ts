@@ -140,6 +140,32 @@ export class Repository {
     })
   }
 
+  /** A session for a list: as the store has it now, and nobody is told. Answers undefined where none is alive. */
+  inspect (sessionId: string, answer: Answer<SessionRecord>): void {
+    this.#get(sessionId, (error, record, flaw) => answer(error, flaw === undefined ? record : undefined),
+      typeof this.#store.inspect === 'function' ? 'inspect' : 'get')
+  }
+
+  /** Enters the session as a user's. Answers whether there was room. */
+  claim (userKey: string, sessionId: string, session: FastifySession, max: number, answer: Answer<boolean>): void {
+    this.#call('claim', [userKey, sessionId, session, max], (error, claimed) => answer(error, claimed !== false))
+  }
+
+  /** Takes the session off a user's. */
+  release (userKey: string, sessionId: string, answer: Answer<void>): void {
+    this.#call('release', [userKey, sessionId], answer)
+  }
+
+  /** What was entered as a user's, the first first. */
+  claimsOf (userKey: string, answer: Answer<Array<[sessionId: string, claimedAt: number]>>): void {
+    this.#call('claimsOf', [userKey], answer)
+  }
+
+  /** How many sessions the store has. */
+  count (answer: Answer<number>): void {
+    this.#call('length', [], answer)
+  }
+
   /** Says that somebody wanted to take along what is gone. */
   warnGone (sessionId: string): void {
     this.#signals.warn('gone', sessionId, this.#signals.now())
@@ -164,7 +190,7 @@ export class Repository {
     return this.#endings.get(sessionId)?.isReplaced === true
   }
 
-  #get (sessionId: string, answer: GetAnswer, method: 'get' | 'getAndTouch' = 'get'): void {
+  #get (sessionId: string, answer: GetAnswer, method: 'get' | 'getAndTouch' | 'inspect' = 'get'): void {
     this.#call(method, [sessionId], (error, result) => {
       if (error !== null) {
         answer(isNotFound(error) ? null : error)
@@ -228,9 +254,14 @@ export class Repository {
   }
 }
 
+/** Whether the store has an index by user. */
+export function hasIndex (store: SessionStore): boolean {
+  return has(store, 'claim') && has(store, 'release') && has(store, 'claimsOf')
+}
+
 // A store that inherits from ours and brings its own `set` keeps its records elsewhere, or wants to see every write:
 // what it inherits besides would go past it.
-function has (store: SessionStore, method: 'touch' | 'update'): boolean {
+function has (store: SessionStore, method: 'touch' | 'update' | 'claim' | 'release' | 'claimsOf'): boolean {
   if (typeof store[method] !== 'function') return false
   return store[method] !== MemoryStore.prototype[method] || store.set === MemoryStore.prototype.set
 }

@@ -6,6 +6,8 @@ import type { CookieOptions } from './types'
 // The end of the year 9999, in milliseconds since the epoch: a cookie's date has four digits (RFC 6265, 5.1.1).
 const LAST_DATE = 253_402_300_799_999
 
+const ONE_HOUR = 3_600_000
+
 const NO_LIMITS: Limits = { createdAt: 0, absoluteTimeout: undefined, refreshAfter: 0 }
 
 /** What stores keep of a cookie: JSON in express-session's words. */
@@ -18,12 +20,23 @@ export interface CookieRecord {
   sameSite: SessionCookie['sameSite']
   domain: string | null
   partitioned: boolean | undefined
-  /** When the session was created, in milliseconds since the epoch. Only under `absoluteTimeout`, as the next. */
+  /** When the session was created, in milliseconds since the epoch. Only under `absoluteTimeout` or with a user. */
   createdAt?: number
   /** In milliseconds. */
   absoluteTimeout?: number
-  /** When the record was written, in milliseconds since the epoch. Only under `refreshAfter`. */
+  /** When the record was written, in milliseconds since the epoch. Only under `refreshAfter` or with a user. */
   touchedAt?: number
+  /** Whose session it is. */
+  userKey?: string
+  /** When the store's index by user heard of it last, in milliseconds since the epoch. */
+  claimedAt?: number
+}
+
+/** That a session is in the store's index as a user's. */
+export interface Claim {
+  readonly userKey: string
+  /** In milliseconds since the epoch. */
+  readonly claimedAt: number
 }
 
 /** What a session's lifetime depends on besides its cookie options. In milliseconds, the first since the epoch. */
@@ -31,6 +44,7 @@ export interface Limits {
   readonly createdAt: number
   readonly absoluteTimeout: number | undefined
   readonly refreshAfter: number
+  claim?: Claim | undefined
 }
 
 /** The attributes and the lifetime of one session's cookie. */
@@ -143,7 +157,7 @@ export class SessionCookie {
 
   toJSON (): CookieRecord {
     const { expires } = this
-    const { createdAt, absoluteTimeout, refreshAfter } = this.#limits
+    const { createdAt, absoluteTimeout, refreshAfter, claim } = this.#limits
     const record: CookieRecord = {
       expires: expires && new Date(expires),
       originalMaxAge: this.originalMaxAge,
@@ -156,6 +170,7 @@ export class SessionCookie {
     }
     if (absoluteTimeout !== undefined) Object.assign(record, { createdAt, absoluteTimeout })
     if (refreshAfter > 0) record.touchedAt = Date.now()
+    if (claim !== undefined) Object.assign(record, { createdAt, touchedAt: Date.now() }, claim)
     return record
   }
 }
@@ -197,6 +212,30 @@ export function createdAtOf (record: SessionRecord): number {
 /** When the record was written, in milliseconds since the epoch; NaN when it doesn't say. */
 export function touchedAtOf (record: SessionRecord): number {
   return timeOf(cookieOf(record).touchedAt)
+}
+
+/** Whose session the record is; undefined where it is nobody's. */
+export function claimOf (record: SessionRecord): Claim | undefined {
+  const { userKey, claimedAt } = cookieOf(record)
+  return typeof userKey === 'string' ? { userKey, claimedAt: timeOf(claimedAt) } : undefined
+}
+
+/**
+ * Whether the index by user must hear of the session again, which keeps a claim for twice the session's life and an hour.
+ *
+ * @param maxAge in milliseconds
+ */
+export function claimIsAging ({ claimedAt }: Claim, maxAge: number | null): boolean {
+  // Not turned round: a claim without a time is old.
+  return !(Date.now() - claimedAt < (maxAge === null ? ONE_HOUR : maxAge / 2))
+}
+
+/** When the session's lifetime was started anew last, as far as the record says, in milliseconds since the epoch. */
+export function lastSeenOf (record: SessionRecord): number {
+  const touchedAt = touchedAtOf(record)
+  const { originalMaxAge } = cookieOf(record)
+  const startedAt = originalMaxAge && isLifetime(originalMaxAge) ? expiryOf(record) - originalMaxAge : NaN
+  return startedAt > touchedAt || Number.isNaN(touchedAt) ? startedAt : touchedAt
 }
 
 function timeOf (value: unknown): number {

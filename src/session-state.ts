@@ -4,16 +4,21 @@ import { GoneError, SessionIdError } from './errors'
 import type { Settings } from './options'
 import type { Repository } from './repository'
 import { createSession } from './session'
-import { createdAtOf, expiryOf, knowsEnd, SessionCookie, touchedAtOf } from './session-cookie'
+import {
+  claimIsAging, claimOf, createdAtOf, expiryOf, knowsEnd, SessionCookie, touchedAtOf, type Claim, type Limits
+} from './session-cookie'
 import type { Answer } from './stores/call'
 import type { SessionChanges, SessionRecord } from './stores/store'
 import type { CookieOptions, FastifySessionObject } from './types'
+import type { Users } from './users'
 import { warnAnonymous, warnHijacked, warnLateChange, warnReplaced } from './warnings'
 
 /** What every session of one registration shares. */
 export interface Context {
   readonly settings: Settings
   readonly repository: Repository
+  /** Only with the option `user`. */
+  users?: Users
 }
 
 /** What a session is for. */
@@ -66,7 +71,7 @@ export class SessionState {
   readonly #visit: Visit
   readonly #found: Found
   readonly #since: number
-  #createdAt: number | undefined
+  #limits: Limits | undefined
   #cookieOptions: CookieOptions
   #sessionId: string | undefined
   #signedId: string | undefined
@@ -119,6 +124,20 @@ export class SessionState {
     return this.#cookie
   }
 
+  /** As whose session the store has it. */
+  get claim (): Claim | undefined {
+    return this.#itsLimits().claim
+  }
+
+  set claim (claim: Claim | undefined) {
+    this.#itsLimits().claim = claim
+  }
+
+  /** Whose list of sessions the handler may see. */
+  get users (): Users | undefined {
+    return this.#context.users
+  }
+
   /** The object in the handler's hand. */
   get session (): FastifySessionObject {
     return (this.#session ??= createSession(this))
@@ -147,6 +166,11 @@ export class SessionState {
     if (originalMaxAge === null || maxAge === null || this.#found.record === undefined) return false
     // Not turned round: a record that says no expiry is to be written as well.
     return !(expiryOf(this.#found.record) - Date.now() >= maxAge / 2)
+  }
+
+  /** Whether the store's index by user would forget the session, if it went on living and did not hear of it. */
+  get claimIsAging (): boolean {
+    return this.#context.users !== undefined && this.claim !== undefined && claimIsAging(this.claim, this.cookie.originalMaxAge)
   }
 
   /** Whether the record was written less than `refreshAfter` ago. */
@@ -205,7 +229,6 @@ export class SessionState {
       answer(this.#found.loadError ?? new GoneError())
       return
     }
-    const { repository } = this.#context
     let changes: SessionChanges
     let sessionId: string
     try {
@@ -216,11 +239,14 @@ export class SessionState {
       return
     }
     if (!this.cookie.lifetimeWasSet) this.cookie.touch()
-    const failed = (error: Error | null): void => {
-      this.hasFailed = true
-      answer(error)
-    }
-    const written = (): void => {
+    const { users } = this.#context
+    const written: Answer<boolean> = (error, found) => {
+      if (error !== null || found !== true) {
+        if (error === null) this.status = 'gone'
+        this.hasFailed = true
+        answer(error ?? new GoneError())
+        return
+      }
       this.hasFailed = false
       this.isStored = true
       this.wasWritten = true
@@ -229,19 +255,14 @@ export class SessionState {
       this.draft.rebase(changes)
       answer(null)
     }
-    if (!this.isStored) {
-      const session = { ...changes.set, cookie: this.cookie }
-      repository.create(sessionId, session, error => error === null ? written() : failed(error))
-      return
-    }
-    repository.update(sessionId, changes, this.session, (error, found) => {
-      if (error === null && found === true) {
-        written()
-        return
-      }
-      if (error === null) this.status = 'gone'
-      failed(error ?? new GoneError())
-    })
+    if (users === undefined) this.#write(sessionId, changes, written)
+    else users.write(this, written => this.#write(sessionId, changes, written), written)
+  }
+
+  #write (sessionId: string, changes: SessionChanges, answer: Answer<boolean>): void {
+    const { repository } = this.#context
+    if (this.isStored) repository.update(sessionId, changes, this.session, answer)
+    else repository.create(sessionId, { ...changes.set, cookie: this.cookie }, error => answer(error, true))
   }
 
   /** Starts the lifetime anew, in the store when the reply goes out. */
@@ -343,9 +364,18 @@ export class SessionState {
   }
 
   #end (how: 'destroy' | 'take', answer: Answer<SessionRecord | false>): void {
+    const sessionId = this.#sessionId
     // Without an id nobody can have stored it.
-    if (this.#sessionId === undefined) answer(null)
-    else this.#context.repository[how](this.#sessionId, answer)
+    if (sessionId === undefined) {
+      answer(null)
+      return
+    }
+    const { repository, users } = this.#context
+    repository[how](sessionId, (error, removed) => {
+      if (error !== null || users === undefined || this.claim === undefined) answer(error, removed)
+      // What fails to be released is dropped when it is listed.
+      else repository.release(this.claim.userKey, sessionId, () => answer(null, removed))
+    })
   }
 
   #successor (found?: Found, lifetime = this.#lifetime()): SessionState {
@@ -354,11 +384,16 @@ export class SessionState {
   }
 
   #newCookie (): SessionCookie {
+    return new SessionCookie(this.#cookieOptions, this.isOverHttps, this.#itsLimits())
+  }
+
+  #itsLimits (): Limits {
+    if (this.#limits !== undefined) return this.#limits
     const { absoluteTimeout, refreshAfter } = this.#context.settings
     const { record } = this.#found
     // Of a record that doesn't say, its first use.
-    this.#createdAt ??= (record && createdAtOf(record)) || Date.now()
-    return new SessionCookie(this.#cookieOptions, this.isOverHttps, { createdAt: this.#createdAt, absoluteTimeout, refreshAfter })
+    const createdAt = (record && createdAtOf(record)) || Date.now()
+    return (this.#limits = { createdAt, absoluteTimeout, refreshAfter, claim: record && claimOf(record) })
   }
 
   #lifetime (): CookieOptions {

@@ -1,7 +1,8 @@
 import { inspect } from 'node:util'
 import type { SessionState } from './session-state'
 import type { Answer } from './stores/call'
-import type { Callback, CookieOptions, FastifySessionObject } from './types'
+import type { Callback, CookieOptions, FastifySessionObject, SessionPage, SessionView } from './types'
+import type { Users } from './users'
 
 const kState = Symbol('session state')
 
@@ -80,8 +81,24 @@ class Session {
   }
 }
 
-// One visitor's write to it would show up in every session.
+/** With the option `user`. Without it there are no such methods: applications may ask for data of these names. */
+class UserSession extends Session {
+  list (page?: SessionPage): Promise<SessionView[]> {
+    return usersOf(this).list(this[kState], page)
+  }
+
+  revoke (handle: string): Promise<boolean> {
+    return usersOf(this).revokeFor(this[kState], handle)
+  }
+
+  revokeOthers (): Promise<number> {
+    return usersOf(this).revokeOthers(this[kState])
+  }
+}
+
+// One visitor's write to them would show up in every session.
 Object.freeze(Session.prototype)
+Object.freeze(UserSession.prototype)
 
 // Own properties are the cookie and the data; everything else is the API. The target itself has neither.
 const traps: ProxyHandler<Session> = {
@@ -131,12 +148,16 @@ const traps: ProxyHandler<Session> = {
 
 /** The object that a handler holds. The traps give the class the type's data properties, which the compiler can't see. */
 export function createSession (state: SessionState): FastifySessionObject {
-  return new Proxy(new Session(state), traps) as unknown as FastifySessionObject
+  return new Proxy(state.users === undefined ? new Session(state) : new UserSession(state), traps) as unknown as FastifySessionObject
 }
 
 /** The state behind a session object; undefined for any other value. */
 export function stateOf (value: unknown): SessionState | undefined {
   return value instanceof Session ? value[kState] : undefined
+}
+
+function usersOf (session: Session): Users {
+  return session[kState].users as Users
 }
 
 function read (state: SessionState, key: string): unknown {

@@ -44,6 +44,11 @@ declare module 'fastify' {
     createSession(data?: Partial<Session>): Promise<CreatedSession>
   }
 
+  interface FastifyInstance {
+    /** The sessions by user, for operators. Only with the option `user`. */
+    sessions: Sessions
+  }
+
   interface FastifyContextConfig {
     /** How this route uses the session. `false`: not at all, so no store is called and no cookie sent. */
     session?: false | RouteSessionOptions
@@ -229,9 +234,104 @@ export interface FastifySessionOptions {
    * @default 'fail'
    */
   onStoreError?: 'fail' | 'anonymous'
+  /**
+   * Whose session it is, asked whenever a session is saved: `session => session.userId`. What it gives is kept as a hash.
+   * The number 1 and the string '1' are the same user. With this option there are `request.session.list()`, `revoke()` and
+   * `revokeOthers()`, and `fastify.sessions`. The store must have an index by user, as MemoryStore and RedisStore have.
+   *
+   * @default undefined, sessions are nobody's
+   */
+  user?: (session: FastifySessionObject) => string | number | null | undefined
+  /**
+   * What lists say of a session besides, from its data: the device, for instance.
+   *
+   * @default undefined, nothing
+   */
+  describe?: (session: FastifySessionObject) => object
+  /**
+   * How many sessions a user may have at the same time.
+   *
+   * @default Infinity
+   */
+  maxPerUser?: number
+  /**
+   * What becomes of a login too many. `'revoke-oldest'`: the session that was logged in longest ago ends. `'refuse'`: it is
+   * not saved, and `save()` or the reply fails with `FST_ERR_SESSION_TOO_MANY` (403).
+   *
+   * @default 'revoke-oldest'
+   */
+  onMaxPerUser?: 'revoke-oldest' | 'refuse'
 }
 
-export interface FastifySessionObject extends Fastify.Session {
+/** Which part of a list is wanted. */
+export interface SessionPage {
+  /**
+   * How many are left out.
+   *
+   * @default 0
+   */
+  offset?: number
+  /**
+   * How many there may be. Fewer come where some have ended, also before the end of the list.
+   *
+   * @default 100
+   */
+  limit?: number
+}
+
+/** One session in a list, with what the option `describe` says of it. */
+export interface SessionView extends Record<string, any> {
+  /**
+   * The session's name for lists, logs and `revoke()`. Always the same, and nobody can get from it to the id or the cookie:
+   * a truncated SHA-256 of the user, a dot, and one of the id, which is the `fingerprint` that diagnostics tell.
+   */
+  handle: string
+  /** Whether it is the session of this request. */
+  current: boolean
+  createdAt: Date
+  /** When its lifetime was started anew last: with `rolling` by its last request, otherwise by its last change. */
+  lastSeenAt: Date
+  /** When it ends if nobody comes; null where the store decides. */
+  expiresAt: Date | null
+}
+
+/** `fastify.sessions`. All of it rejects with the store's error, if there is one. */
+export interface Sessions {
+  /**
+   * The sessions of a user, the newest login first.
+   *
+   * @throws FST_ERR_SESSION_USER for what is nobody's name, an empty string for instance
+   */
+  forUser(user: string | number, page?: SessionPage): Promise<SessionView[]>
+  /** Ends one session. Says whether there was one. */
+  revoke(handle: string): Promise<boolean>
+  /**
+   * Ends all sessions of a user, after a change of the password for instance. Says how many there were.
+   *
+   * @throws FST_ERR_SESSION_USER for what is nobody's name, an empty string for instance
+   */
+  revokeUser(user: string | number): Promise<number>
+  /** How many sessions the store has. In Redis it walks through all keys. */
+  count(): Promise<number>
+}
+
+/** What a session can do with the sessions of its user. */
+interface UserSessions {
+  /** The sessions of this session's user, the newest login first; none where nobody is logged in. Only with the option `user`. */
+  list(page?: SessionPage): Promise<SessionView[]>
+
+  /**
+   * Ends a session of the same user. `request.session` is null afterwards, if that was this one. Says whether there was
+   * such a session. Only with the option `user`.
+   */
+  revoke(handle: string): Promise<boolean>
+
+  /** Ends all other sessions of the same user. Says how many there were. Only with the option `user`. */
+  revokeOthers(): Promise<number>
+}
+
+// The application's own data have the name, where they are called so.
+export interface FastifySessionObject extends Fastify.Session, Omit<UserSessions, keyof Fastify.Session> {
   /** The session's id. Whoever has it and the secret has the session: don't log it. */
   sessionId: string
 

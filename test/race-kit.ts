@@ -11,12 +11,15 @@ import { randomBytes } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
 import fastifyCookie, { unsign } from '@fastify/cookie'
 import Fastify, { type FastifyInstance, type FastifyPluginCallback, type LightMyRequestResponse } from 'fastify'
-import fastifySession from '../src/index'
+import { fingerprint } from '../src/diagnostics'
+import fastifySession, { type FastifySessionOptions } from '../src/index'
 import { isExpired } from '../src/session-cookie'
 import { callStore, type Method } from '../src/stores/call'
 import { MemoryStore } from '../src/stores/memory'
 import type { SessionRecord, SessionStore } from '../src/stores/store'
-import { BASE, judge, MAX_AGE, REQUESTS, type Breach, type Call, type Observation, type Reply, type RequestName } from './race-ops'
+import {
+  BASE, judge, MAX_AGE, NEEDS_USERS, REQUESTS, type Breach, type Call, type Observation, type Reply, type RequestName
+} from './race-ops'
 
 /** What takes part in a race: a request, or `expire`, by which the lives of all sessions pass. */
 export type RaceEvent = RequestName | 'expire'
@@ -46,6 +49,8 @@ export interface RaceOptions {
    * @default false
    */
   splitCalls?: boolean
+  /** Enters the sessions in the store's index by user, with these limits. */
+  users?: Pick<FastifySessionOptions, 'maxPerUser' | 'onMaxPerUser'>
   /** Another plugin of the same interface. */
   plugin?: FastifyPluginCallback<any>
 }
@@ -68,13 +73,19 @@ export interface RaceResult {
   violations: Violation[]
 }
 
-const EVENTS: readonly RaceEvent[] = [...Object.keys(REQUESTS) as RequestName[], 'expire']
+const EVENTS: readonly RaceEvent[] = [
+  ...(Object.keys(REQUESTS) as RequestName[]).filter(request => !NEEDS_USERS.includes(request)), 'expire'
+]
 
 /** All pairs of events, and all triples of the simplest requests. */
 export const RACES: ReadonlyArray<readonly RaceEvent[]> = [
   ...combinations(2, EVENTS),
   ...combinations(3, ['read', 'write a', 'write b', 'log out'])
 ]
+
+/** All pairs of a request that ends sessions by the index by user, and another one. */
+export const USER_RACES: ReadonlyArray<readonly RaceEvent[]> = NEEDS_USERS.flatMap(revoke =>
+  (Object.keys(REQUESTS) as RequestName[]).map(request => [revoke, request]))
 
 /** Runs several races, one after the other. `Date.now()` is the kit's meanwhile. */
 export async function raceAll (options: RaceOptions, races = RACES): Promise<RaceResult> {
@@ -148,7 +159,12 @@ interface Step {
   readonly take: () => Promise<void>
 }
 
-const METHODS: readonly Method[] = ['get', 'getAndTouch', 'set', 'destroy', 'touch', 'update']
+const METHODS: readonly Method[] = [
+  'get', 'getAndTouch', 'set', 'destroy', 'touch', 'update', 'inspect', 'claim', 'release', 'claimsOf'
+]
+// What their first argument is not the session's id.
+const BY_USER: readonly Method[] = ['claim', 'release', 'claimsOf']
+const USERS = [BASE.user as string, 'eva']
 const CALL_TIMEOUT = 10_000
 
 type Answer = (error: Error | null, value?: unknown) => void
@@ -195,7 +211,7 @@ class Gate {
   }
 
   #receive (method: Method, args: unknown[], answer: Answer): void {
-    const sessionId = args[0] as string
+    const sessionId = args[BY_USER.includes(method) ? 1 : 0] as string ?? ''
     if (method === 'set') this.written.add(sessionId)
     if (this.isOpen) {
       this.#call(method, args, answer)
@@ -261,6 +277,7 @@ class Track {
   readonly #app: FastifyInstance
   readonly #gate: Gate
   readonly #rolling: boolean
+  readonly #users: RaceOptions['users']
   readonly #expire: RaceOptions['expire']
   /** Short names of the run's sessions, the same in each run. */
   readonly #names = new Map<string, string>()
@@ -276,8 +293,9 @@ class Track {
   }
 
   private constructor (options: RaceOptions) {
-    const { store, rolling = true, saveUninitialized = true, splitCalls = false, plugin = fastifySession } = options
+    const { store, rolling = true, saveUninitialized = true, splitCalls = false, users, plugin = fastifySession } = options
     this.#rolling = rolling
+    this.#users = users
     this.#expire = options.expire
     this.#gate = new Gate(store, splitCalls, sessionId => this.#names.get(sessionId) ?? 'another')
     const prefix = `race${randomBytes(6).toString('hex')}`
@@ -290,7 +308,10 @@ class Track {
     const cookie = { secure: false, maxAge: MAX_AGE }
     const app = Fastify() as unknown as FastifyInstance
     app.register(fastifyCookie)
-    app.register(plugin, { secret: SECRET, store: this.#gate.store, rolling, saveUninitialized, cookie, idGenerator })
+    const user = (session: any): string | undefined => session.user
+    app.register(plugin, {
+      secret: SECRET, store: this.#gate.store, rolling, saveUninitialized, cookie, idGenerator, ...(users && { user, ...users })
+    })
     app.get('/begin', async ({ session }) => { Object.assign(session, BASE) })
     app.get('/look', async ({ session }) => ({ ...session, cookie: undefined }))
     app.get('/race/:index', async request => {
@@ -330,6 +351,7 @@ class Track {
       replies,
       calls,
       expiredAt,
+      index: this.#users && { listed: await this.#listed(), max: this.#users.maxPerUser ?? Infinity },
       records: await this.#recordsLeft(),
       visits: await this.#visitsWith(run.cookies)
     }
@@ -377,7 +399,8 @@ class Track {
     let seen = calls.length + answered.length
     for (let idle = 0; idle < (steps.length > 0 ? PATIENCE : PATIENCE_BEFORE_HANGING); idle++) {
       const waiting = calls.filter(({ answeredAt }) => answeredAt === undefined).length
-      if (waiting + answered.length === requests) return
+      // With an index by user, a request may wait for several calls.
+      if (this.#users === undefined && waiting + answered.length === requests) return
       await setImmediate()
       if (calls.length + answered.length !== seen) idle = 0
       seen = calls.length + answered.length
@@ -391,6 +414,11 @@ class Track {
       if (record !== undefined) records.set(sessionId, record)
     }
     return records
+  }
+
+  async #listed (): Promise<Set<string>> {
+    const claims = await Promise.all(USERS.map(user => this.#gate.ask('claimsOf', fingerprint(user))))
+    return new Set((claims as Array<Array<[string, number]>>).flat().map(([sessionId]) => sessionId))
   }
 
   async #visitsWith (cookies: Map<string, string>): Promise<Map<string, SessionRecord>> {
@@ -407,7 +435,11 @@ class Track {
   }
 
   async #cleanUp (): Promise<void> {
-    for (const sessionId of this.#gate.written) await this.#gate.ask('destroy', sessionId)
+    for (const sessionId of this.#gate.written) {
+      await this.#gate.ask('destroy', sessionId)
+      if (this.#users === undefined) continue
+      for (const user of USERS) await this.#gate.ask('release', fingerprint(user), sessionId)
+    }
     this.#gate.written.clear()
     this.#names.clear()
     this.#passed = 0

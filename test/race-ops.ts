@@ -1,13 +1,14 @@
 /** What racing requests do, and what must hold when all of them are done, whatever came first. */
 import { isDeepStrictEqual } from 'node:util'
 import type { FastifyRequest } from 'fastify'
+import { fingerprint } from '../src/diagnostics'
 import type { SessionRecord } from '../src/stores/store'
 
 /** What the session that all requests come with holds. */
 export const BASE: SessionRecord = { user: 'max', cart: ['apple'], d: 1 }
 export const MAX_AGE = 5 * 60_000
 
-type Request = Pick<FastifyRequest, 'session'> & { session: any }
+type Request = Pick<FastifyRequest, 'session' | 'server'> & { session: any }
 
 /** What requests do with their session. Each writes a value of its own, so that it can be told whose is in the store. */
 export const REQUESTS = {
@@ -29,8 +30,18 @@ export const REQUESTS = {
   },
   async 'log out' ({ session }: Request) {
     await session.destroy()
+  },
+  /** An operator's. With an index by user, as the next. */
+  async revoke ({ server, session }: Request) {
+    await server.sessions.revoke(`${fingerprint('max')}.${fingerprint(session.sessionId)}`)
+  },
+  async 'revoke others' ({ session }: Request) {
+    await session.revokeOthers()
   }
 }
+
+/** What nobody can do without an index by user. */
+export const NEEDS_USERS: readonly RequestName[] = ['revoke', 'revoke others']
 
 export type RequestName = keyof typeof REQUESTS
 
@@ -43,6 +54,8 @@ export const PROMISES = {
   saved: 'what a reply called saved is in the store',
   free: 'a request that only reads writes no data',
   reachable: 'no session is stored that no reply gave a cookie for',
+  listed: 'each session of a user is in the list of the user',
+  limited: 'no user has more sessions than may be',
   told: 'no reply carries the cookie of a session that has ended'
 }
 
@@ -92,6 +105,8 @@ export interface Observation {
   calls: readonly Call[]
   /** When the lives of all sessions passed. */
   expiredAt?: number
+  /** Where there is an index by user: the sessions in it in the end, and how many a user may have. */
+  index?: { listed: ReadonlySet<string>, max: number }
   /** What is alive in the store in the end, by session id. */
   records: ReadonlyMap<string, SessionRecord>
   /** The data that visitors find who come with the cookies of these sessions in the end. */
@@ -106,12 +121,14 @@ export function judge (observation: Observation): Breach[] {
 }
 
 const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
-  * answered ({ replies, endedAt }) {
-    for (const { request, wasLoaded, statusCode, code, at } of replies) {
-      const mayBeRefused = wasLoaded && (request === 'save' || request === 'renew') && endedAt <= at
-      const isRefused = statusCode === 409 && code === 'FST_ERR_SESSION_GONE'
+  * answered ({ replies, endedAt, index, mayBeRevoked }) {
+    for (const reply of replies) {
+      const { request, wasLoaded, statusCode, code, at } = reply
+      const mayBeRefused = (wasLoaded && (request === 'save' || request === 'renew') && endedAt <= at) || mayBeRevoked(reply)
+      const isTooMany = code === 'FST_ERR_SESSION_TOO_MANY' && index?.max === 1 && isLogin(request)
+      const isRefused = (statusCode === 409 && code === 'FST_ERR_SESSION_GONE') || (statusCode === 403 && isTooMany)
       if (statusCode === undefined) yield `'${request}' got no reply`
-      else if (statusCode !== 200 && !(isRefused && mayBeRefused)) yield `'${request}' got ${statusCode} ${code ?? ''}`
+      else if (statusCode !== 200 && !(isRefused && (mayBeRefused || isTooMany))) yield `'${request}' got ${statusCode} ${code ?? ''}`
     }
   },
 
@@ -121,11 +138,12 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
     if (hasEnded && !isSame(visits.get(first), {})) yield 'the cookie of the session that has ended works'
     for (const sessionId of records.keys()) {
       if (sessionId !== first && facts.hasExpired(sessionId)) yield 'a new session has outlived its time'
+      if (sessionId !== first && facts.isRevoked(sessionId)) yield 'a new session that was ended is there'
     }
     for (const { request, wasLoaded, sessionId } of replies) {
       if (request !== 'renew' || !wasLoaded || sessionId === undefined) continue
       // Only whoever ended the session can carry its data on. For others they are what was logged out.
-      const wasFirst = end !== undefined && facts.begunAt(sessionId) === end.answeredAt
+      const wasFirst = end !== undefined && facts.begunAt(sessionId) === facts.endHeardAt
       if (!wasFirst || facts.wasOverBefore(end)) yield 'the data of the session that has ended live on in a new one'
     }
   },
@@ -148,10 +166,10 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
       const isRenewed = request === 'renew' && wasLoaded
       if (sessionId === undefined) {
         // Where time has passed, it may have begun and ended with that.
-        if ((isRenewed || request === 'log in') && expiredAt === undefined) yield `'${request}' got no new session`
+        if ((isRenewed || request === 'log in') && expiredAt === undefined && !facts.mayBeRevoked(reply)) yield `'${request}' got no new session`
         continue
       }
-      if (facts.hasExpired(sessionId)) continue
+      if (facts.hasExpired(sessionId) || facts.isRevoked(sessionId)) continue
       const record = records.get(sessionId)
       let flaw: string | undefined
       if (isRenewed) flaw = flawOf(record, BASE, facts.saved, facts.perhapsSaved)
@@ -185,10 +203,27 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
     if (written.length > changes.length) yield `there were ${written.length} writes for ${changes.length} changes`
   },
 
-  * reachable ({ first, replies, records }) {
+  * reachable ({ first, replies, records, index }) {
+    // A login that is refused after its regenerate() leaves an empty session behind.
+    if (index !== undefined && replies.some(({ statusCode }) => statusCode === 403)) return
     for (const sessionId of records.keys()) {
       const isGiven = sessionId === first || replies.some(reply => reply.sessionId === sessionId)
       if (!isGiven) yield 'a session is stored that nobody has the cookie of'
+    }
+  },
+
+  * listed ({ records, index }) {
+    for (const [sessionId, { cookie }] of records) {
+      const isSomebodys = (cookie as SessionRecord | undefined)?.userKey !== undefined
+      if (index !== undefined && isSomebodys && !index.listed.has(sessionId)) yield 'a session is not in the list'
+    }
+  },
+
+  * limited ({ records, index = { max: Infinity } }) {
+    const users = [...records.values()].map(({ cookie }) => (cookie as SessionRecord | undefined)?.userKey)
+    for (const user of new Set(users)) {
+      const count = users.filter(other => other === user).length
+      if (user !== undefined && count > index.max) yield `a user has ${count} sessions`
     }
   },
 
@@ -204,21 +239,28 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
 }
 
 const CHANGED_KEY: Partial<Record<RequestName, string>> = { 'write a': 'a', 'write b': 'b', 'delete d': 'd', save: 's' }
-const ENDING: readonly RequestName[] = ['log in', 'renew', 'log out']
+const ENDING: readonly RequestName[] = ['log in', 'renew', 'log out', 'revoke']
 
 type Facts = ReturnType<typeof factsOf>
 
 /** An observation, and what follows from it. */
 function factsOf (seen: Observation) {
-  const { first, calls, replies, expiredAt, hasUpdate } = seen
+  const { first, calls, replies, expiredAt, hasUpdate, index } = seen
   const [end] = calls
     .filter(call => call.method === 'destroy' && call.sessionId === first && call.doneAt !== undefined)
     .sort((a, b) => Number(a.doneAt) - Number(b.doneAt))
   const changes = replies.filter(({ request, wasLoaded }) => wasLoaded && CHANGED_KEY[request] !== undefined)
 
-  /** When the new session was written. */
+  // An index by user is told right after.
+  const release = calls.find(call => call.method === 'release' && call.sessionId === first && call.askedAt === end?.answeredAt)
+
+  /** When the new session was written, or entered in the index to be written. */
   function begunAt (sessionId: string): number | undefined {
-    return calls.find(call => call.method === 'set' && call.sessionId === sessionId)?.askedAt
+    return calls.find(({ method, ...call }) => (method === 'set' || method === 'claim') && call.sessionId === sessionId)?.askedAt
+  }
+
+  function isRevoked (sessionId: string): boolean {
+    return calls.some(({ method, doneAt, ...call }) => method === 'destroy' && call.sessionId === sessionId && doneAt !== undefined)
   }
 
   return {
@@ -234,6 +276,12 @@ function factsOf (seen: Observation) {
     /** A reply without the cookie promises nothing, so its change may be there. One that was refused has changed nothing. */
     perhapsSaved: changes.filter(({ statusCode, sessionId }) => statusCode === 200 && sessionId === undefined),
     begunAt,
+    isRevoked,
+    /** When whoever ended the first session goes on. */
+    endHeardAt: release?.answeredAt ?? end?.answeredAt,
+    /** Whether the new session of this request may have been ended by another one, before its reply. */
+    mayBeRevoked: ({ request }: Reply): boolean => isLogin(request) && index !== undefined &&
+      (index.max === 1 || replies.some(({ request }) => NEEDS_USERS.includes(request))),
     /** Whether the new session was begun before the time of all sessions passed. */
     hasExpired: (sessionId: string) => expiredAt !== undefined && (begunAt(sessionId) ?? 0) < expiredAt,
     /** Whether the session's time had passed when it was last seen before it was destroyed. */
@@ -243,6 +291,10 @@ function factsOf (seen: Observation) {
       return expiredAt !== undefined && expiredAt < (seenAt as number)
     }
   }
+}
+
+function isLogin (request: RequestName): boolean {
+  return request === 'renew' || request === 'log in'
 }
 
 /** What is wrong with a record that should hold the base and the changes, and may hold further ones. */

@@ -8,7 +8,7 @@ import fastifySession, { MemoryStore } from '../src/index'
 import type { SessionRecord, SessionStore } from '../src/stores/store'
 import { RedisStore } from '../src/stores/redis'
 import { ThreeMethodStore, type Answer } from './helpers'
-import { explore, race, raceAll, RACES, type RaceEvent, type RaceOptions } from './race-kit'
+import { explore, race, raceAll, RACES, USER_RACES, type RaceEvent, type RaceOptions } from './race-kit'
 import {
   BASE, judge, MAX_AGE, PROMISES, type Call, type Observation, type PromiseName, type Reply, type RequestName
 } from './race-ops'
@@ -83,6 +83,26 @@ t.test('nor does it matter when the library hears of what a call did', async t =
   for (const [name, store] of Object.entries(stores)) {
     await t.test(name, t => keepsAll(t, { store, splitCalls: true }, SHORT_PAIRS))
   }
+})
+
+// --- With an index by user
+
+t.test('sessions that are ended by user keep every promise in every order', async t => {
+  const { url } = await startRedis(t)
+  const client = createClient({ url })
+  await client.connect()
+  t.teardown(() => client.destroy())
+  for (const store of [new MemoryStore(), new RedisStore({ client })]) {
+    await t.test(store.constructor.name, async t => {
+      await keepsAll(t, { store, users: {} }, USER_RACES)
+      const logins: RaceEvent[][] = [['log in', 'log in'], ['renew', 'log in'], ['renew', 'renew'], ['log in', 'log out']]
+      for (const onMaxPerUser of ['revoke-oldest', 'refuse'] as const) {
+        await t.test(`two logins at the limit, ${onMaxPerUser}`, t =>
+          keepsAll(t, { store, users: { maxPerUser: 1, onMaxPerUser } }, logins))
+      }
+    })
+  }
+  t.equal(await client.dbSize(), 0, 'the kit removes what it made')
 })
 
 // --- That the kit finds what is wrong

@@ -1,113 +1,296 @@
 'use strict'
 
-// A small server with sessions on the embedded store: log in, count, log out, and see what the session is meanwhile.
-// `npm start` runs it. From the environment: HOST, PORT, SESSION_SECRET.
+// The library at work: log in, see this session, fill a cart from two tabs at once, end your other devices, log out.
+// `npm start` runs it. From the environment:
 //
-// With curl:  curl -c jar -b jar -H 'accept: application/json' -d name=Ada http://127.0.0.1:3000/login
+//   HOST, PORT                      where it listens: 127.0.0.1, 3000
+//   SESSION_SECRET                  32 characters or more; without it a random one
+//   REDIS_URL                       keeps the sessions in Redis: redis://127.0.0.1:6379
+//   HTTPS_KEY, HTTPS_CERT           files in PEM form, to serve https
+//   COOKIE_NAME                     sessionId; __Host-sessionId over https
+//   IDLE_SECONDS, ABSOLUTE_SECONDS  how long a session lives unused, and at most: 600, 28800
+//
+// With curl, which needs the form's token as well:
+//
+//   demo () { curl -s -c jar -b jar -H 'accept: application/json' "$@"; echo; }
+//   token () { demo http://127.0.0.1:3000/ | sed -E 's/.*"csrf":"([^"]+)".*/\1/'; }
+//   demo -d name=Ada -d "_csrf=$(token)" http://127.0.0.1:3000/login
+//   demo -d good=apple -d "_csrf=$(token)" http://127.0.0.1:3000/cart
 
 const { randomBytes } = require('node:crypto')
+const { readFileSync } = require('node:fs')
+const { join } = require('node:path')
+const { setTimeout: sleep } = require('node:timers/promises')
 const fastify = require('fastify')
 const fastifyCookie = require('@fastify/cookie')
+const fastifyCsrfProtection = require('@fastify/csrf-protection')
 const fastifyFormbody = require('@fastify/formbody')
 const fastifySession = require('@fastify/session')
-const { contentSecurityPolicy, page } = require('./page')
+const { RedisStore } = require('@fastify/session/redis')
+const { createClient } = require('redis')
+const { contentSecurityPolicy, page, problemPage } = require('./page')
+
+const { HOST, PORT, SESSION_SECRET, REDIS_URL, HTTPS_KEY, HTTPS_CERT, COOKIE_NAME, IDLE_SECONDS, ABSOLUTE_SECONDS } = process.env
+const cookieName = COOKIE_NAME || 'sessionId'
+const idleTimeout = Number(IDLE_SECONDS || 10 * 60) * 1000
+const absoluteTimeout = Number(ABSOLUTE_SECONDS || 8 * 60 * 60) * 1000
 
 const NAME_LENGTH = 40
+const CART_SIZE = 200
+const GOODS = new Map([['apple', 'Apple'], ['bread', 'Bread'], ['cheese', 'Cheese']])
 
-const app = fastify({ logger: { level: 'warn' } })
+// What the page says after the redirect that follows a form.
+const OUTCOMES = new Map([
+  ['logged-in', 'You are logged in.'],
+  ['added', 'It is in the cart.'],
+  ['emptied', 'The cart is empty.'],
+  ['ended', 'That session has ended: its next click finds itself logged out.'],
+  ['others-ended', 'All your other sessions have ended.'],
+  ['logged-out', 'You are logged out.']
+])
 
-app.register(fastifyFormbody)
-app.register(fastifyCookie)
-app.register(fastifySession, {
-  // A random secret ends all sessions with the process. In production it comes from the environment.
-  secret: process.env.SESSION_SECRET || randomBytes(32).toString('hex'),
-  // Who has only looked gets no cookie.
-  saveUninitialized: false,
-  cookie: {
-    // Over https only where there is https, so that the demo runs on a laptop. Behind a proxy, set `trustProxy` too.
-    secure: 'auto',
-    // Other sites' forms come without the cookie, so they can't log anybody in or out (CSRF).
-    sameSite: 'lax',
-    maxAge: 30 * 60 * 1000
-  }
-})
+const script = readFileSync(join(__dirname, 'countdown.js'), 'utf8')
 
-app.get('/', (request, reply) => show(request, reply))
+function build (client) {
+  const app = fastify({
+    logger: { level: 'warn' },
+    https: HTTPS_KEY || HTTPS_CERT ? { key: readFileSync(HTTPS_KEY), cert: readFileSync(HTTPS_CERT) } : null
+  })
 
-app.post('/login', async (request, reply) => {
-  const name = typeof request.body?.name === 'string' ? request.body.name.trim() : ''
-  if (name === '' || name.length > NAME_LENGTH) {
-    reply.code(400)
-    return show(request, reply, `Please give a name of 1 to ${NAME_LENGTH} characters.`)
-  }
-  // A new id for a visitor who gains rights: whoever knew the old one must not be logged in with them (session
-  // fixation). The counter comes along, everything else is left behind.
-  await request.session.regenerate(['count'])
-  request.session.user = { name }
-  request.session.since = new Date().toISOString()
-  return done(request, reply)
-})
+  app.register(fastifyFormbody)
+  app.register(fastifyCookie)
+  app.register(fastifySession, {
+    // A random secret ends all sessions with the process. In production it comes from the environment.
+    secret: SESSION_SECRET || randomBytes(32).toString('hex'),
+    cookieName,
+    // Whoever looks at the page has a session, for the token in its forms. The bound keeps robots from filling the memory.
+    store: client === undefined ? new fastifySession.MemoryStore(undefined, { max: 10_000 }) : new RedisStore({ client }),
+    // When Redis doesn't answer, visitors are told so soon.
+    storeTimeout: 2000,
+    // What is no page starts no session.
+    saveUninitialized: false,
+    absoluteTimeout,
+    cookie: {
+      // Over https only where there is https, so that the demo runs on a laptop. Behind a proxy, set `trustProxy` too.
+      secure: 'auto',
+      sameSite: 'lax',
+      maxAge: idleTimeout
+    },
+    // Whose sessions are listed together, and what the list says of each.
+    user: session => session.user?.name,
+    describe: session => ({ device: session.device }),
+    // The eleventh login ends the oldest session.
+    maxPerUser: 10
+  })
+  app.register(fastifyCsrfProtection, { sessionPlugin: '@fastify/session', getToken: request => request.body?._csrf })
 
-app.post('/count', (request, reply) => {
-  request.session.count = (request.session.count ?? 0) + 1
-  request.session.since ??= new Date().toISOString()
-  return done(request, reply)
-})
+  app.addHook('onRequest', async (request, reply) => {
+    reply.headers({
+      'cache-control': 'no-store',
+      'content-security-policy': contentSecurityPolicy,
+      'referrer-policy': 'same-origin',
+      'x-content-type-options': 'nosniff'
+    })
+  })
 
-app.post('/logout', async (request, reply) => {
-  await request.session.destroy()
-  return done(request, reply)
-})
+  // Every form, so that none is forgotten. After the body was read, because the token is in it.
+  app.addHook('preHandler', (request, reply, done) => {
+    if (request.method === 'POST') app.csrfProtection(request, reply, done)
+    else done()
+  })
 
-// Browsers are sent back to the page, so that reloading it doesn't send the form again.
-function done (request, reply) {
-  return wantsJson(request) ? show(request, reply) : reply.redirect('/', 303)
+  app.get('/', (request, reply) => show(request, reply, { outcome: OUTCOMES.get(request.query.done) }))
+
+  // The same for everybody: no session, no store call, no cookie.
+  app.get('/demo.js', { config: { session: false } }, (request, reply) => {
+    reply.type('text/javascript; charset=utf-8').send(script)
+  })
+
+  app.post('/login', async (request, reply) => {
+    const name = typeof request.body.name === 'string' ? request.body.name.trim() : ''
+    if (name === '' || name.length > NAME_LENGTH) {
+      return show(request, reply.code(400), { problem: `Please give a name of 1 to ${NAME_LENGTH} characters.`, invalid: 'name' })
+    }
+    // A new id for a visitor who gains rights: whoever knew the old one must not be logged in with them (session
+    // fixation). The cart comes along, everything else is left behind: the token, too.
+    await request.session.regenerate(cartKeys(request.session))
+    request.session.user = { name }
+    request.session.device = deviceOf(request.headers['user-agent'])
+    // Now, and not when the reply goes out, so that the list in the reply has it.
+    await request.session.save()
+    return done(request, reply, 'logged-in')
+  })
+
+  app.post('/cart', async (request, reply) => {
+    const { good, slow } = request.body
+    if (!GOODS.has(good)) return show(request, reply.code(400), { problem: 'There is no such thing in this shop.' })
+    if (cartKeys(request.session).length >= CART_SIZE) return show(request, reply.code(400), { problem: 'The cart is full.' })
+    // Long enough to add something in another tab meanwhile.
+    if (slow !== undefined) await sleep(2000)
+    // What goes to the store are the keys that this request changed, and no others. A key for each piece: so two tabs that
+    // add at the same time both do, be it the same thing. A list or a counter in one key would be that of who comes last.
+    request.session[`cart:${good}:${randomBytes(6).toString('base64url')}`] = true
+    // Fails where the session has ended meanwhile, and then nobody is told that it is in the cart.
+    await request.session.save()
+    return done(request, reply, 'added')
+  })
+
+  app.post('/cart/empty', async (request, reply) => {
+    for (const key of cartKeys(request.session)) delete request.session[key]
+    await request.session.save()
+    return done(request, reply, 'emptied')
+  })
+
+  app.post('/end', { preHandler: loggedIn }, async (request, reply) => {
+    // Of the same user only, whatever handle is sent.
+    if (!await request.session.revoke(request.body.handle)) {
+      return show(request, reply.code(404), { problem: 'There is no such session of yours: it has ended already.' })
+    }
+    return done(request, reply, request.session === null ? 'logged-out' : 'ended')
+  })
+
+  app.post('/end-others', { preHandler: loggedIn }, async (request, reply) => {
+    await request.session.revokeOthers()
+    return done(request, reply, 'others-ended')
+  })
+
+  app.post('/logout', async (request, reply) => {
+    await request.session.destroy()
+    return done(request, reply, 'logged-out')
+  })
+
+  app.setErrorHandler((error, request, reply) => {
+    if (error.code === 'FST_CSRF_MISSING_SECRET' || error.code === 'FST_CSRF_INVALID_TOKEN') {
+      if (hasEnded(request)) return show(request, reply.code(401))
+      const problem = error.code === 'FST_CSRF_INVALID_TOKEN'
+        ? 'That form was too old, or not from this page. Please try again.'
+        : 'You are logged out: your session ran out, or your browser sent no cookie. Please try again.'
+      return show(request, reply.code(403), { problem })
+    }
+    const status = error.statusCode >= 400 ? error.statusCode : 500
+    if (status >= 500) request.log.error(error)
+    const problem = error.code === 'FST_ERR_SESSION_GONE'
+      ? 'Your session has ended while this was under way: nothing was saved.'
+      : status < 500 ? error.message : 'Something went wrong here. Please try again in a while.'
+    return showProblem(request, reply.code(status), problem)
+  })
+
+  app.setNotFoundHandler((request, reply) => showProblem(request, reply.code(404), 'There is nothing here.'))
+
+  // The requests under way need Redis, so it goes after them.
+  app.addHook('onClose', () => client?.isReady ? client.close() : client?.destroy())
+  return app
 }
 
-function show (request, reply, problem) {
-  const view = { ...viewOf(request.session), problem }
-  reply.header('cache-control', 'no-store')
+async function loggedIn (request, reply) {
+  if (request.session.user === undefined) return show(request, reply.code(401), { problem: 'Please log in first.' })
+}
+
+/** Whether the visitor came with a session that is no more: it ran out, or was ended elsewhere. */
+function hasEnded ({ cookies, session }) {
+  return cookies[cookieName] !== undefined && session !== null && !session.isSaved() && !session.isModified()
+}
+
+// Browsers are sent back to the page, so that reloading it doesn't send the form again.
+function done (request, reply, outcome) {
+  return wantsJson(request) ? show(request, reply, { outcome: OUTCOMES.get(outcome) }) : reply.redirect(`/?done=${outcome}`, 303)
+}
+
+/** The page, or JSON. */
+async function show (request, reply, said = {}) {
+  if (hasEnded(request)) said = { problem: 'You are logged out: your session ran out, or was ended on another device.' }
+  const view = { ...await viewOf(request.session, reply), ...said }
   if (wantsJson(request)) return reply.send(view)
-  return reply
-    .type('text/html; charset=utf-8')
-    .header('content-security-policy', contentSecurityPolicy)
-    .send(page(view, NAME_LENGTH))
+  return reply.type('text/html; charset=utf-8').send(page(view, { goods: GOODS, nameLength: NAME_LENGTH }))
+}
+
+/** Where there may be no session to show. */
+function showProblem (request, reply, problem) {
+  return wantsJson(request) ? reply.send({ problem }) : reply.type('text/html; charset=utf-8').send(problemPage(problem))
 }
 
 /** What a visitor is shown. After destroy() the session is null. */
-function viewOf (session) {
-  if (session?.since === undefined) return { user: null, count: 0, session: null, cookie: null }
+async function viewOf (session, reply) {
+  const cart = cartOf(session ?? {})
+  if (session === null) return { user: null, csrf: null, cart, session: null, cookie: null, devices: [] }
+  const csrf = reply.generateCsrf()
+  const devices = await session.list()
+  const current = devices.find(({ current }) => current)
   const { httpOnly, secure, sameSite, path, expires } = session.cookie
+  const now = Date.now()
   return {
     user: session.user?.name ?? null,
-    count: session.count ?? 0,
-    session: {
-      // Enough to see that it changes at login. The whole id belongs in the cookie, where no script can read it.
-      id: `${session.sessionId.slice(0, 6)}…`,
-      ageInSeconds: Math.floor((Date.now() - Date.parse(session.since)) / 1000),
-      data: session.data()
-    },
-    cookie: { name: 'sessionId', httpOnly, secure, sameSite, path, expires }
+    csrf,
+    cart,
+    session: current === undefined
+      ? null
+      : {
+          // The session's name where others may see it. The id belongs in the cookie, where no script can read it.
+          handle: current.handle,
+          device: current.device,
+          age: seconds(now - current.createdAt),
+          // This request has started the idle time anew.
+          idleLeft: seconds(idleTimeout),
+          absoluteLeft: seconds(current.createdAt.getTime() + absoluteTimeout - now)
+        },
+    cookie: { name: cookieName, httpOnly, secure, sameSite, path, expires },
+    devices: devices.map(({ createdAt, lastSeenAt, ...device }) => ({
+      ...device, createdAt, lastSeenAt, age: seconds(now - createdAt), unseen: device.current ? 0 : seconds(now - lastSeenAt)
+    }))
   }
+}
+
+function seconds (milliseconds) {
+  return Math.max(0, Math.floor(milliseconds / 1000))
+}
+
+function cartKeys (session) {
+  return Object.keys(session).filter(key => key.startsWith('cart:'))
+}
+
+/** How many there are of each. */
+function cartOf (session) {
+  const keys = cartKeys(session)
+  return Object.fromEntries([...GOODS.keys()].map(good => [good, keys.filter(key => key.startsWith(`cart:${good}:`)).length]))
+}
+
+/** 'Firefox, Linux'. In words of ours only: anybody can call their browser anything. */
+function deviceOf (userAgent = '') {
+  const named = names => names.find(([, pattern]) => pattern.test(userAgent))?.[0]
+  const browser = named([
+    ['Edge', /Edg/], ['Opera', /OPR\//], ['Firefox', /Firefox|FxiOS/], ['Chrome', /Chrome|CriOS/], ['Safari', /Safari/], ['curl', /^curl/]
+  ])
+  const system = named([
+    ['Android', /Android/], ['iPhone', /iPhone/], ['iPad', /iPad/], ['Windows', /Windows/], ['macOS', /Mac OS X/],
+    ['ChromeOS', /CrOS/], ['Linux', /Linux/]
+  ])
+  return [browser ?? 'Unknown browser', system].filter(Boolean).join(', ')
 }
 
 function wantsJson (request) {
   return request.headers.accept?.includes('application/json') === true
 }
 
-// Ctrl-C, or the SIGTERM of a service manager: requests under way are answered, then the process ends by itself.
-for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => app.close())
-
 async function start () {
+  let client
   try {
-    const address = await app.listen({ host: process.env.HOST || '127.0.0.1', port: Number(process.env.PORT || 3000) })
-    if (!process.env.SESSION_SECRET) {
-      console.log('SESSION_SECRET is not set: the secret is random, and all sessions end with this process.')
+    if (REDIS_URL) {
+      // At the start a Redis that isn't there is a mistake. Later it is a pity, and the client comes back by itself.
+      const reconnectStrategy = retries => app.server.listening && Math.min(retries * 100, 1000)
+      client = createClient({ url: REDIS_URL, socket: { reconnectStrategy } })
+      client.on('error', error => app.log.error(error, 'Redis'))
     }
+    const app = build(client)
+    await client?.connect()
+    const address = await app.listen({ host: HOST || '127.0.0.1', port: Number(PORT || 3000) })
+    // Ctrl-C, or the SIGTERM of a service manager: requests under way are answered, then the process ends by itself.
+    for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => app.close())
+    if (!SESSION_SECRET) console.log('SESSION_SECRET is not set: the secret is random, and no session outlives this process.')
     console.log(`The demo is at ${address} (Ctrl-C ends it)`)
   } catch (error) {
-    console.error(error.message)
+    console.error(error.message || error.code)
     process.exitCode = 1
+    client?.destroy()
   }
 }
 

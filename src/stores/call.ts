@@ -2,7 +2,8 @@ import { StoreError, StoreTimeoutError } from '../errors'
 import type { SessionStore } from './store'
 
 export type Answer<T> = (error: Error | null, value?: T) => void
-export type Method = 'get' | 'getAndTouch' | 'set' | 'destroy' | 'touch' | 'update'
+export type Method =
+  'get' | 'getAndTouch' | 'inspect' | 'set' | 'destroy' | 'touch' | 'update' | 'claim' | 'release' | 'claimsOf' | 'length'
 
 /**
  * One call to any store, answered exactly once: by its callback, by its promise or by the time limit, whichever comes
@@ -54,6 +55,11 @@ export function callStore<T> (
   returned = true
   if (early !== undefined) answer(...early)
   else timer = setTimeout(() => settle(new StoreTimeoutError(method, timeout)), timeout)
+}
+
+/** Runs what answers by a callback. */
+export function promised<T> (run: (answer: Answer<T>) => void): Promise<T | undefined> {
+  return new Promise((resolve, reject) => run((error, value) => error === null ? resolve(value) : reject(error)))
 }
 
 function isPromise (value: unknown): value is PromiseLike<unknown> {

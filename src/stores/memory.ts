@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events'
 import { applyChanges } from '../changes'
 import { copy } from '../copy'
-import { expiryOf, isExpired, SessionCookie } from '../session-cookie'
+import { claimOf, expiryOf, isExpired, SessionCookie } from '../session-cookie'
 import type { Callback, CallbackSession } from '../types'
 import type { FoundCallback, SessionChanges, SessionRecord, SessionStore } from './store'
 import type * as Fastify from 'fastify'
@@ -21,6 +21,9 @@ export interface MemoryStore extends EventEmitter, SessionStore {
   destroy(sessionId: string, callback: FoundCallback): void
   touch(sessionId: string, session: Fastify.Session, callback: FoundCallback): void
   update(sessionId: string, changes: SessionChanges, session: Fastify.Session, callback: FoundCallback): void
+  claim(userKey: string, sessionId: string, session: Fastify.Session, max: number, callback: FoundCallback): void
+  release(userKey: string, sessionId: string, callback: Callback): void
+  claimsOf(userKey: string, callback: (error: any, claims?: Array<[sessionId: string, claimedAt: number]>) => void): void
   all(callback: (error: any, sessions?: any) => void): void
   length(callback: (error: any, length?: any) => void): void
   clear(callback?: Callback): void
@@ -37,11 +40,14 @@ interface Internals {
   [kMax]: number
   [kSweep]: Iterator<[string, SessionRecord]> | undefined
   [kOldest]: Iterator<string> | undefined
+  /** When its sessions were claimed first, in that order, by user. */
+  [kClaims]: Map<string, Map<string, number>>
 }
 
 const kMax = Symbol('max')
 const kSweep = Symbol('sweep')
 const kOldest = Symbol('oldest')
+const kClaims = Symbol('claims')
 
 // Enough to see every session before as many have come again, and too few to be felt.
 const SWEPT_PER_WRITE = 8
@@ -60,6 +66,7 @@ export const MemoryStore = function (this: EventEmitter & Internals, map = new M
   this.store = map
   this[kMax] = max
   this[kSweep] = this[kOldest] = undefined
+  this[kClaims] = new Map()
 } as unknown as MemoryStoreConstructor
 
 // What diagnostics call it by.
@@ -88,7 +95,7 @@ Object.assign(MemoryStore.prototype, {
 
   destroy (this: Internals, sessionId: string, callback: Answer) {
     const record = find(this, sessionId)
-    this.store.delete(sessionId)
+    if (record !== undefined) drop(this, sessionId, record)
     callback(null, record ?? false)
   },
 
@@ -107,6 +114,22 @@ Object.assign(MemoryStore.prototype, {
       write(this, sessionId, changed)
     }
     callback(null, record !== undefined)
+  },
+
+  claim (this: Internals, userKey: string, sessionId: string, _session: unknown, max: number, callback: Answer) {
+    const claims = this[kClaims].get(userKey) ?? new Map<string, number>()
+    const isClaimed = claims.has(sessionId) || claims.size < max
+    if (isClaimed && !claims.has(sessionId)) this[kClaims].set(userKey, claims.set(sessionId, Date.now()))
+    callback(null, isClaimed)
+  },
+
+  release (this: Internals, userKey: string, sessionId: string, callback: Answer) {
+    release(this, userKey, sessionId)
+    callback(null)
+  },
+
+  claimsOf (this: Internals, userKey: string, callback: Answer) {
+    callback(null, [...this[kClaims].get(userKey) ?? []])
   },
 
   all (this: Internals, callback: Answer) {
@@ -132,6 +155,7 @@ Object.assign(MemoryStore.prototype, {
     this.store.clear()
     // They would hold what was cleared.
     this[kSweep] = this[kOldest] = undefined
+    this[kClaims].clear()
     callback?.()
   }
 })
@@ -142,7 +166,7 @@ function find (store: Internals, sessionId: string): SessionRecord | undefined {
   const record = store.store.get(sessionId)
   if (record === undefined) return undefined
   if (isExpired(record)) {
-    store.store.delete(sessionId)
+    drop(store, sessionId, record)
     return undefined
   }
   // To the end of the line: the first key of the map is the one that was used longest ago.
@@ -166,7 +190,19 @@ function write (store: Internals, sessionId: string, record: SessionRecord): voi
 function dropOldest (store: Internals): void {
   const { done, value } = (store[kOldest] ??= store.store.keys()).next()
   if (done) store[kOldest] = undefined
-  else store.store.delete(value)
+  else drop(store, value, store.store.get(value) as SessionRecord)
+}
+
+function drop (store: Internals, sessionId: string, record: SessionRecord): void {
+  store.store.delete(sessionId)
+  const claim = claimOf(record)
+  if (claim !== undefined) release(store, claim.userKey, sessionId)
+}
+
+function release ({ [kClaims]: claims }: Internals, userKey: string, sessionId: string): void {
+  const ofUser = claims.get(userKey)
+  ofUser?.delete(sessionId)
+  if (ofUser?.size === 0) claims.delete(userKey)
 }
 
 // Goes round the map. A Map's iterator lives with its map, so nothing is copied for it.
@@ -176,11 +212,11 @@ function sweep (store: Internals): void {
 }
 
 /** Looks at the next entries and drops those that have expired. Says whether that was the end of them. */
-function dropExpired ({ store }: Internals, entries: Iterator<[string, SessionRecord]>, count: number): boolean {
+function dropExpired (store: Internals, entries: Iterator<[string, SessionRecord]>, count: number): boolean {
   for (let i = 0; i < count; i++) {
     const { done, value } = entries.next()
     if (done) return true
-    if (isExpired(value[1])) store.delete(value[0])
+    if (isExpired(value[1])) drop(store, value[0], value[1])
   }
   return false
 }

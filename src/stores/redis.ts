@@ -1,7 +1,7 @@
 import type * as Fastify from 'fastify'
 import { applyChanges } from '../changes'
 import { OptionError, StoreError } from '../errors'
-import { expiryOf } from '../session-cookie'
+import { expiryOf, hasMaxAge } from '../session-cookie'
 import type { Callback, CallbackSession } from '../types'
 import { hearErrors, isClient, scan, Script, type RedisClient } from './redis-client'
 import type { FoundCallback, SessionChanges, SessionRecord, SessionStore } from './store'
@@ -93,7 +93,29 @@ const TOUCH = new Script("return redis.call('PEXPIRE', KEYS[1], ARGV[1])")
 
 const DESTROY = new Script(`${READ} redis.call('UNLINK', KEYS[1]) return record`)
 
+const INSPECT = new Script(`${READ} return { record, redis.call('PTTL', KEYS[1]) }`)
+
+// The rest is on a sorted set for each user: the ids of the sessions, by the time of their first claim in microseconds.
+
+// ARGV: id, max or 0, ttl. The key lives as long as the latest of its sessions may.
+const CLAIM = new Script(`
+  if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
+    local max = tonumber(ARGV[2])
+    if max > 0 and redis.call('ZCARD', KEYS[1]) >= max then return 0 end
+    local now = redis.call('TIME')
+    redis.call('ZADD', KEYS[1], string.format('%.0f', now[1] * 1e6 + now[2]), ARGV[1])
+  end
+  if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
+  return 1
+`)
+
+const RELEASE = new Script("return redis.call('ZREM', KEYS[1], ARGV[1])")
+
+const CLAIMS_OF = new Script("return redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')")
+
 const UNLINK = new Script("return redis.call('UNLINK', KEYS[1])")
+
+const ONE_HOUR = 3_600_000
 
 // How often a session is read again because another writer keeps replacing it by a string.
 const MOST_TRIES = 10
@@ -105,11 +127,15 @@ const MOST_TRIES = 10
  *
  * Sessions that connect-redis wrote under the same prefix are read, and become hashes when they are next written.
  *
+ * Whose sessions are whose is kept in keys of its own, `users:` before the prefix: a sorted set for each user, which
+ * expires after the last of them.
+ *
  * Methods answer through their callback, or by a promise where they are called without one.
  */
 export class RedisStore implements SessionStore {
   readonly #client: RedisClient
   readonly #prefix: string
+  readonly #userPrefix: string
   readonly #ttl: number
 
   /** @throws FST_ERR_SESSION_OPTION */
@@ -122,6 +148,7 @@ export class RedisStore implements SessionStore {
     hearErrors(client)
     this.#client = client
     this.#prefix = prefix
+    this.#userPrefix = `users:${prefix}`
     this.#ttl = Math.ceil(ttl)
   }
 
@@ -131,6 +158,10 @@ export class RedisStore implements SessionStore {
 
   getAndTouch (sessionId: string, callback?: CallbackSession): Promise<SessionRecord | undefined> {
     return answered(this.#getAndTouch(sessionId), callback)
+  }
+
+  inspect (sessionId: string, callback?: CallbackSession): Promise<SessionRecord | undefined> {
+    return answered(this.#inspect(sessionId), callback)
   }
 
   set (sessionId: string, session: Fastify.Session, callback?: Callback): Promise<void> {
@@ -149,6 +180,22 @@ export class RedisStore implements SessionStore {
     sessionId: string, changes: SessionChanges, session: Fastify.Session, callback?: FoundCallback
   ): Promise<boolean> {
     return answered(this.#update(sessionId, changes, session), callback)
+  }
+
+  claim (
+    userKey: string, sessionId: string, session: Fastify.Session, max: number, callback?: FoundCallback
+  ): Promise<boolean> {
+    return answered(this.#claim(userKey, sessionId, session, max), callback)
+  }
+
+  release (userKey: string, sessionId: string, callback?: Callback): Promise<void> {
+    return answered(this.#runOfUser(RELEASE, userKey, [sessionId]).then(() => {}), callback)
+  }
+
+  claimsOf (
+    userKey: string, callback?: (error: any, claims?: Array<[sessionId: string, claimedAt: number]>) => void
+  ): Promise<Array<[sessionId: string, claimedAt: number]>> {
+    return answered(this.#runOfUser(CLAIMS_OF, userKey).then(claimsIn), callback)
   }
 
   /** All sessions, by their ids. Walks through all keys (SCAN): not for every request. */
@@ -176,6 +223,21 @@ export class RedisStore implements SessionStore {
       await this.#touch(sessionId, isRolling ? { cookie: { expires: Date.now() + originalMaxAge } } : record)
     }
     return record
+  }
+
+  async #inspect (sessionId: string): Promise<SessionRecord | undefined> {
+    const [reply, ttl] = await this.#run(INSPECT, sessionId) as unknown[]
+    const record = recordOf(reply)
+    // A touch moves Redis's expiry and not the one in the record.
+    if (record !== undefined && hasMaxAge(record)) {
+      record.cookie = { ...record.cookie as object, expires: new Date(Date.now() + Number(ttl)) }
+    }
+    return record
+  }
+
+  async #claim (userKey: string, sessionId: string, session: Fastify.Session, max: number): Promise<boolean> {
+    const ttl = 2 * Number(this.#ttlOf(session)) + ONE_HOUR
+    return isOne(await this.#runOfUser(CLAIM, userKey, [sessionId, String(max === Infinity ? 0 : max), String(ttl)]))
   }
 
   async #set (sessionId: string, session: object): Promise<void> {
@@ -215,7 +277,7 @@ export class RedisStore implements SessionStore {
 
   async #all (): Promise<Record<string, SessionRecord>> {
     const sessions: Record<string, SessionRecord> = Object.create(null)
-    for await (const keys of scan(this.#client, this.#prefix)) {
+    for await (const keys of this.#scan()) {
       const records = await Promise.all(keys.map(key => GET.run(this.#client, key, []).then(recordOf)))
       records.forEach((record, i) => {
         if (record !== undefined) sessions[(keys[i] as string).slice(this.#prefix.length)] = record
@@ -226,18 +288,31 @@ export class RedisStore implements SessionStore {
 
   async #length (): Promise<number> {
     const found = new Set<string>()
-    for await (const keys of scan(this.#client, this.#prefix)) for (const key of keys) found.add(key)
+    for await (const keys of this.#scan()) for (const key of keys) found.add(key)
     return found.size
   }
 
   async #clear (): Promise<void> {
+    for (const prefix of [this.#prefix, this.#userPrefix]) {
+      for await (const keys of scan(this.#client, prefix)) {
+        await Promise.all(keys.map(key => UNLINK.run(this.#client, key, [])))
+      }
+    }
+  }
+
+  /** The keys of the sessions. With an empty prefix those of the users begin as they do. */
+  async * #scan (): AsyncGenerator<string[]> {
     for await (const keys of scan(this.#client, this.#prefix)) {
-      await Promise.all(keys.map(key => UNLINK.run(this.#client, key, [])))
+      yield keys.filter(key => !key.startsWith(this.#userPrefix))
     }
   }
 
   #run (script: Script, sessionId: string, args: string[] = []): Promise<unknown> {
     return script.run(this.#client, this.#prefix + sessionId, args)
+  }
+
+  #runOfUser (script: Script, userKey: string, args: string[] = []): Promise<unknown> {
+    return script.run(this.#client, this.#userPrefix + userKey, args)
   }
 
   /** A whole session, for the scripts that write one. */
@@ -276,6 +351,14 @@ function fieldsOf (session: object): Map<string, string> {
     if (json !== undefined) fields.set(key, json)
   }
   return fields
+}
+
+// Ids and scores in turn.
+function claimsIn (reply: unknown): Array<[sessionId: string, claimedAt: number]> {
+  const claims: Array<[string, number]> = []
+  const all = reply as unknown[]
+  for (let i = 0; i < all.length; i += 2) claims.push([String(all[i]), Number(all[i + 1]) / 1000])
+  return claims
 }
 
 // ioredis can be told to answer numbers as strings.

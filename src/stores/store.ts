@@ -51,6 +51,29 @@ export interface SessionStore {
    */
   getAndTouch?(sessionId: string, callback: CallbackSession): void
 
+  /**
+   * `get`, with `cookie.expires` as far as touches have moved it. For lists; where it is missing, they use `get`.
+   */
+  inspect?(sessionId: string, callback: CallbackSession): void
+
+  /**
+   * Enters a session, which may not be stored yet, as a user's, with the time of the first claim. Answers `false`, and
+   * does nothing, where it is not entered yet and the user has `max` sessions: in one atomic step, so that of two
+   * logins only one can be the last. What it keeps may be dropped when twice the session's lifetime has passed, and an
+   * hour: a session that is used is claimed again before.
+   *
+   * The index by user is this method and the next two. Only the option `user` asks for it.
+   *
+   * @param max `Infinity` for no limit
+   */
+  claim?(userKey: string, sessionId: string, session: Fastify.Session, max: number, callback: FoundCallback): void
+
+  /** Takes a session off a user's. No error when it is not there. */
+  release?(userKey: string, sessionId: string, callback: Callback): void
+
+  /** Answers the ids that were claimed for a user, the first claimed first, and when, in milliseconds since the epoch. */
+  claimsOf?(userKey: string, callback: (error: any, claims?: Array<[sessionId: string, claimedAt: number]>) => void): void
+
   /** All sessions. */
   all?(callback: (error: any, sessions?: any) => void): void
 

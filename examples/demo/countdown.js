@@ -1,0 +1,62 @@
+'use strict'
+
+// Runs in the browser, as /demo.js, and makes the seconds go by. The page does without.
+
+/* global document, history */
+
+function inWords (seconds) {
+  const parts = [[Math.floor(seconds / 3600), 'h'], [Math.floor(seconds / 60) % 60, 'min'], [Math.floor(seconds) % 60, 's']]
+  const first = parts.findIndex(([count]) => count > 0)
+  return parts.slice(first).map(([count, unit]) => `${count} ${unit}`).join(' ')
+}
+
+function count () {
+  // By the time that has passed here: the visitor's clock may be wrong.
+  const openedAt = Date.now()
+  const notice = document.getElementById('notice')
+  const clocks = [...document.querySelectorAll('[data-seconds]')].map(element => {
+    const { seconds, counts } = element.dataset
+    return { element, start: Number(seconds), isDown: counts === 'down' }
+  })
+  const [next] = clocks.filter(({ isDown }) => isDown).sort((a, b) => a.start - b.start)
+  const end = next?.start ?? Infinity
+  const warnsAt = Math.min(60, end / 2)
+  let isWarned = false
+
+  const timer = setInterval(tick, 1000)
+  tick()
+  // Back and forward show an old page, and so does a phone that slept.
+  document.addEventListener('visibilitychange', tick)
+
+  // A reload shall not say again what the last form did, nor send it.
+  history.replaceState(null, '', '/')
+  // Screen readers read out what changes, and not what was there from the start.
+  setTimeout(() => notice.append(...notice.childNodes), 500)
+
+  function tick () {
+    const passed = (Date.now() - openedAt) / 1000
+    for (const { element, start, isDown } of clocks) {
+      element.textContent = inWords(isDown ? Math.max(0, start - passed) : start + passed)
+    }
+    const left = end - passed
+    if (left <= 0) {
+      clearInterval(timer)
+      document.removeEventListener('visibilitychange', tick)
+      say('The time is over: this session has ended, unless another tab kept it alive. ', 'Reload the page')
+    } else if (left <= warnsAt && !isWarned) {
+      isWarned = true
+      say(`This session ends in ${inWords(left)}. `, next.element.id === 'idle' ? 'Stay' : 'Reload the page')
+    }
+  }
+
+  function say (text, offer) {
+    const link = document.createElement('a')
+    link.href = '/'
+    link.textContent = offer
+    notice.replaceChildren(text, link)
+  }
+}
+
+// The page's first words are made on the server.
+if (typeof document === 'undefined') module.exports = { inWords }
+else count()

@@ -1,0 +1,244 @@
+import { fingerprint } from './diagnostics'
+import { TooManyError, UserError } from './errors'
+import type { Repository } from './repository'
+import { claimIsAging, claimOf, createdAtOf, expiryOf, lastSeenOf } from './session-cookie'
+import { SessionState, type Context } from './session-state'
+import { promised, type Answer } from './stores/call'
+import type { SessionRecord } from './stores/store'
+import type { FastifySessionObject, SessionPage, Sessions, SessionView } from './types'
+
+/** The options `user` and what goes with it. */
+export interface UserSettings {
+  readonly user: (session: FastifySessionObject) => string | number | null | undefined
+  readonly describe: (session: FastifySessionObject) => object
+  readonly maxPerUser: number
+  /** Whether a login at the limit is refused, and does not end the oldest session. */
+  readonly refuses: boolean
+}
+
+type Claims = Array<[sessionId: string, claimedAt: number]>
+
+// How long a claim is kept whose session is not there: it is claimed first, and then written.
+const GRACE = 60_000
+const PAGE = 100
+
+/** Whose sessions are whose: entered in the store's index by user as they are written, listed and ended. */
+export class Users {
+  readonly #settings: UserSettings
+  readonly #context: Context
+  readonly #repository: Repository
+
+  constructor (settings: UserSettings, context: Context) {
+    this.#settings = settings
+    this.#context = context
+    this.#repository = context.repository
+  }
+
+  /** Writes a session, and keeps the index right. */
+  write (state: SessionState, write: (answer: Answer<boolean>) => void, answer: Answer<boolean>): void {
+    let userKey: string | undefined
+    try {
+      userKey = this.#keyOf(state.session)
+    } catch (error) {
+      answer(error as Error)
+      return
+    }
+    const { claim } = state
+    const isEntered = userKey === claim?.userKey && (claim === undefined || !claimIsAging(claim, state.cookie.originalMaxAge))
+    if (isEntered) write(answer)
+    else this.#enter(userKey, state, write).then(found => answer(null, found), answer)
+  }
+
+  /**
+   * The claim comes first: whoever ends all sessions of the user before the new one is written takes its claim away, and
+   * the new one finds that out.
+   */
+  async #enter (userKey: string | undefined, state: SessionState, write: (answer: Answer<boolean>) => void): Promise<boolean> {
+    const { claim: before, sessionId } = state
+    const isNew = userKey !== before?.userKey
+    if (userKey !== undefined) await this.#claim(userKey, state)
+    state.claim = userKey === undefined ? undefined : { userKey, claimedAt: Date.now() }
+    let isWritten = false
+    try {
+      isWritten = await promised(write) === true
+    } finally {
+      // After an error nobody knows what was written. A claim too many drops out by itself.
+      if (!isWritten) state.claim = before
+    }
+    if (!isNew) return isWritten
+    const untrue = isWritten ? before?.userKey : userKey
+    if (untrue !== undefined) await this.#release(untrue, sessionId).catch(() => {})
+    return isWritten && userKey !== undefined ? await this.#confirm(userKey, sessionId) : isWritten
+  }
+
+  /** The sessions of the session's user. */
+  async list (state: SessionState, page?: SessionPage): Promise<SessionView[]> {
+    const userKey = this.#keyOf(state.session)
+    return userKey === undefined ? [] : await this.#views(userKey, page, state.isStored ? state.sessionId : undefined)
+  }
+
+  /** Ends a session of the session's user. */
+  async revokeFor (state: SessionState, handle: string): Promise<boolean> {
+    const userKey = this.#keyOf(state.session)
+    if (userKey === undefined || userKeyIn(handle) !== userKey) return false
+    if (!state.isStored || handleOf(userKey, state.sessionId) !== handle) return await this.revoke(handle)
+    await promised<void>(answer => state.destroy(answer))
+    return true
+  }
+
+  /** Ends all sessions of the session's user but this one. */
+  async revokeOthers (state: SessionState): Promise<number> {
+    const userKey = this.#keyOf(state.session)
+    return userKey === undefined ? 0 : await this.#revokeAll(userKey, state.sessionId)
+  }
+
+  async forUser (user: string | number, page?: SessionPage): Promise<SessionView[]> {
+    return await this.#views(this.#keyFor(user), page)
+  }
+
+  async revoke (handle: string): Promise<boolean> {
+    const userKey = userKeyIn(handle)
+    if (userKey === undefined) return false
+    const claim = (await this.#claimsOf(userKey)).find(([sessionId]) => handleOf(userKey, sessionId) === handle)
+    return claim !== undefined && await this.#end(userKey, claim[0])
+  }
+
+  async revokeUser (user: string | number): Promise<number> {
+    return await this.#revokeAll(this.#keyFor(user))
+  }
+
+  async count (): Promise<number> {
+    return await promised<number>(answer => this.#repository.count(answer)) as number
+  }
+
+  #keyOf (session: FastifySessionObject): string | undefined {
+    const user = this.#settings.user(session)
+    return user === undefined || user === null ? undefined : this.#keyFor(user)
+  }
+
+  /** @throws FST_ERR_SESSION_USER */
+  #keyFor (user: string | number): string {
+    if (!(typeof user === 'string' && user !== '') && !Number.isFinite(user)) throw new UserError()
+    const { sessionName } = this.#context.settings
+    // Of two sessions on one store, visitor 1 is not administrator 1.
+    return fingerprint(sessionName === 'session' ? String(user) : `${sessionName}.${user}`)
+  }
+
+  async #claim (userKey: string, { sessionId, session }: SessionState): Promise<void> {
+    const { maxPerUser, refuses } = this.#settings
+    const max = refuses ? maxPerUser : Infinity
+    const claim = async (): Promise<boolean | undefined> => await promised(answer => {
+      this.#repository.claim(userKey, sessionId, session, max, answer)
+    })
+    if (await claim() === true) return
+    // Some of those may have ended, and nobody has looked since.
+    await this.#living(userKey)
+    if (await claim() !== true) throw new TooManyError(maxPerUser)
+  }
+
+  /** After a login. Answers whether the new session is still there; where the user has too many, the oldest go. */
+  async #confirm (userKey: string, sessionId: string): Promise<boolean> {
+    const { maxPerUser, refuses } = this.#settings
+    const claims = await this.#claimsOf(userKey)
+    if (!claims.some(([claimed]) => claimed === sessionId)) {
+      await this.#destroy(userKey, sessionId)
+      return false
+    }
+    if (refuses || claims.length <= maxPerUser) return true
+    // All see the same order, so two logins at the same time end the same ones.
+    const tooMany = (await this.#living(userKey)).slice(0, -maxPerUser)
+    await Promise.all(tooMany.map(sessionId => this.#end(userKey, sessionId)))
+    return !tooMany.includes(sessionId)
+  }
+
+  async #views (userKey: string, { offset = 0, limit = PAGE }: SessionPage = {}, current?: string): Promise<SessionView[]> {
+    const claims = (await this.#claimsOf(userKey)).reverse().slice(offset, offset + limit)
+    const views: SessionView[] = []
+    for (const [sessionId, record] of await this.#look(userKey, claims)) {
+      if (record !== undefined) views.push(this.#view(userKey, sessionId, record, current))
+    }
+    return views
+  }
+
+  #view (userKey: string, sessionId: string, record: SessionRecord, current: string | undefined): SessionView {
+    const { cookieFor, rolling } = this.#context.settings
+    const { session } = new SessionState(this.#context, { cookieOptions: cookieFor(undefined), rolling }, { sessionId, record })
+    const expires = expiryOf(record)
+    return {
+      ...this.#settings.describe(session),
+      handle: handleOf(userKey, sessionId),
+      current: sessionId === current,
+      createdAt: new Date(createdAtOf(record)),
+      lastSeenAt: new Date(lastSeenOf(record)),
+      expiresAt: Number.isNaN(expires) ? null : new Date(expires)
+    }
+  }
+
+  async #living (userKey: string): Promise<string[]> {
+    return (await this.#look(userKey, await this.#claimsOf(userKey))).map(([sessionId]) => sessionId)
+  }
+
+  /** The records behind claims; undefined for those that are being written at the moment. What has ended is released. */
+  async #look (userKey: string, claims: Claims): Promise<Array<[sessionId: string, record: SessionRecord | undefined]>> {
+    const seen = await Promise.all(claims.map(async ([sessionId, claimedAt]) => {
+      const record = await this.#record(userKey, sessionId)
+      if (record !== undefined || Date.now() - claimedAt < GRACE) return [[sessionId, record]] as Array<[string, typeof record]>
+      await this.#release(userKey, sessionId)
+      return []
+    }))
+    return seen.flat()
+  }
+
+  async #revokeAll (userKey: string, except?: string): Promise<number> {
+    const ids = (await this.#claimsOf(userKey)).map(([sessionId]) => sessionId).filter(sessionId => sessionId !== except)
+    const ended = await Promise.all(ids.map(sessionId => this.#end(userKey, sessionId)))
+    return ended.filter(Boolean).length
+  }
+
+  async #end (userKey: string, sessionId: string): Promise<boolean> {
+    const wasThere = await this.#destroy(userKey, sessionId)
+    await this.#release(userKey, sessionId)
+    // What was not written before may be by now. What is written later finds its claim gone.
+    return wasThere || await this.#destroy(userKey, sessionId)
+  }
+
+  async #destroy (userKey: string, sessionId: string): Promise<boolean> {
+    if (await this.#record(userKey, sessionId) === undefined) return false
+    const removed = await promised(answer => this.#repository.destroy(sessionId, answer))
+    this.#repository.markEnded(sessionId, false)
+    return removed !== false
+  }
+
+  /** The record of a session, if it is the user's. */
+  async #record (userKey: string, sessionId: string): Promise<SessionRecord | undefined> {
+    const record = await promised<SessionRecord>(answer => this.#repository.inspect(sessionId, answer))
+    return record !== undefined && claimOf(record)?.userKey === userKey ? record : undefined
+  }
+
+  async #release (userKey: string, sessionId: string): Promise<void> {
+    await promised<void>(answer => this.#repository.release(userKey, sessionId, answer))
+  }
+
+  async #claimsOf (userKey: string): Promise<Claims> {
+    return await promised<Claims>(answer => this.#repository.claimsOf(userKey, answer)) ?? []
+  }
+}
+
+/** What an operator sees of it, as `fastify.sessions`. */
+export function sessionsOf (users: Users): Sessions {
+  return {
+    forUser: (user, page) => users.forUser(user, page),
+    revoke: handle => users.revoke(handle),
+    revokeUser: user => users.revokeUser(user),
+    count: () => users.count()
+  }
+}
+
+// The first half finds the user's sessions, so that there need be no index by handle.
+function handleOf (userKey: string, sessionId: string): string {
+  return `${userKey}.${fingerprint(sessionId)}`
+}
+
+function userKeyIn (handle: unknown): string | undefined {
+  return typeof handle === 'string' && /^[\w-]{16}\.[\w-]{16}$/.test(handle) ? handle.slice(0, 16) : undefined
+}

@@ -1,0 +1,514 @@
+import { execFile, spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { request } from 'node:https'
+import { join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import { runInNewContext } from 'node:vm'
+import t, { type Test } from 'tap'
+import { freePort, startRedis } from './servers'
+
+// The demo as `npm start` runs it, over real HTTP. It requires the built package: `npm run build` first.
+
+const ROOT = resolve(__dirname, '..')
+const DEMO = 'examples/demo/server.js'
+const START = 20_000
+
+// A plain Node.js: tap puts its loader into the NODE_OPTIONS of every child, whatever `env` says.
+const NODE = ['-u', 'NODE_OPTIONS', process.execPath]
+const { PATH } = process.env
+
+const FIREFOX = 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0'
+const IPHONE = 'Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1'
+const EDGE = 'Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/138.0.0.0 Safari/537.36 Edg/138.0.0.0'
+
+interface Ended {
+  code: number | null
+  stdout: string
+  stderr: string
+}
+
+interface Demo {
+  /** As soon as it says so. */
+  readonly address: Promise<string>
+  /** The end, after a signal or by itself. */
+  end (signal?: NodeJS.Signals): Promise<Ended>
+}
+
+/** Starts the demo with nothing in its environment but a free port and what the test gives it. */
+function start (t: Test, env: NodeJS.ProcessEnv = {}): Demo {
+  const child = spawn('env', [...NODE, DEMO], { cwd: ROOT, env: { PATH, PORT: '0', ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  let [stdout, stderr] = ['', '']
+  child.stdout.on('data', chunk => { stdout += chunk })
+  child.stderr.on('data', chunk => { stderr += chunk })
+  const ended = once(child, 'close').then(([code]) => ({ code, stdout, stderr }))
+  const end = async (signal?: NodeJS.Signals): Promise<Ended> => {
+    if (signal !== undefined && child.exitCode === null) child.kill(signal)
+    return await ended
+  }
+  t.teardown(() => end('SIGKILL'))
+  const address = async (): Promise<string> => {
+    for (const deadline = Date.now() + START; Date.now() < deadline && child.exitCode === null; await sleep(20)) {
+      const said = /at (https?:\S+)/.exec(stdout)
+      if (said !== null) return said[1] as string
+    }
+    throw new Error(`the demo did not start: ${stdout}${stderr}`)
+  }
+  return { get address () { return address() }, end }
+}
+
+async function stop (t: Test, demo: Demo): Promise<void> {
+  const { code, stderr } = await demo.end('SIGTERM')
+  t.equal(code, 0)
+  t.equal(stderr, '', 'no warnings')
+}
+
+interface Reply {
+  status: number
+  headers: Headers
+  /** The page, or what JSON says. */
+  text: string
+  json: any
+}
+
+/** A browser with the page open. */
+class Visitor {
+  cookie = ''
+  /** The last Set-Cookie header, as it came. */
+  setCookie = ''
+
+  constructor (readonly address: string, readonly userAgent = FIREFOX) {}
+
+  async get (path = '/', init: RequestInit = {}): Promise<Reply> {
+    const response = await fetch(this.address + path, {
+      ...init,
+      redirect: 'manual',
+      headers: { 'user-agent': this.userAgent, ...(this.cookie !== '' && { cookie: this.cookie }), ...init.headers }
+    })
+    const [setCookie] = response.headers.getSetCookie()
+    if (setCookie !== undefined) {
+      this.setCookie = setCookie
+      this.cookie = setCookie.includes('Max-Age=0') ? '' : setCookie.split(';', 1)[0] as string
+    }
+    const text = await response.text()
+    const isJson = response.headers.get('content-type')?.includes('json')
+    return { status: response.status, headers: response.headers, text, json: isJson ? JSON.parse(text) : undefined }
+  }
+
+  async json (): Promise<any> {
+    return (await this.get('/', { headers: { accept: 'application/json' } })).json
+  }
+
+  async token (): Promise<string> {
+    return /name="_csrf" value="([^"]+)"/.exec((await this.get()).text)?.[1] ?? ''
+  }
+
+  /** Sends a form as it is. */
+  async send (path: string, fields: Record<string, string>, headers = {}): Promise<Reply> {
+    return await this.get(path, { method: 'POST', body: new URLSearchParams(fields), headers })
+  }
+
+  /** Sends a form from the page. */
+  async post (path: string, fields: Record<string, string> = {}, headers = {}): Promise<Reply> {
+    return await this.send(path, { ...fields, _csrf: await this.token() }, headers)
+  }
+
+  /** Sends a form, and looks at what the page says then. */
+  async does (path: string, fields: Record<string, string> = {}): Promise<string> {
+    const { status, headers, text } = await this.post(path, fields)
+    return status === 303 ? (await this.get(headers.get('location') as string)).text : text
+  }
+
+  /** Someone with a copy of this browser's cookie. */
+  copy (): Visitor {
+    const copy = new Visitor(this.address, this.userAgent)
+    copy.cookie = this.cookie
+    return copy
+  }
+}
+
+function alertOf (page: string): string {
+  return /role="alert">([^<]*)</.exec(page)?.[1] ?? ''
+}
+
+function noticeOf (page: string): string {
+  return /role="status" aria-live="polite">([^<]*)</.exec(page)?.[1] ?? ''
+}
+
+const LOGGED_OUT = /^You are logged out: /
+
+t.test('the page runs nothing but its own script', async t => {
+  const demo = start(t)
+  const address = await demo.address
+  t.match(address, /^http:\/\/127\.0\.0\.1:\d+$/, 'on this machine only, unless told otherwise')
+  const visitor = new Visitor(address)
+  const { headers, text } = await visitor.get()
+  t.equal(headers.get('content-type'), 'text/html; charset=utf-8')
+  t.equal(headers.get('cache-control'), 'no-store')
+
+  const policy = new Map(headers.get('content-security-policy')?.split('; ').map(rule => rule.split(' ', 2) as [string, string]))
+  t.equal(policy.get('default-src'), "'none'")
+  t.equal(policy.get('script-src'), "'self'")
+  t.equal(policy.get('form-action'), "'self'")
+  const style = /<style>([^]*)<\/style>/.exec(text)?.[1] as string
+  t.equal(policy.get('style-src'), `'sha256-${createHash('sha256').update(style).digest('base64')}'`)
+  t.strictSame(text.match(/<script.*/g), ['<script src="/demo.js" defer></script>'], 'one script, and none inline')
+  t.notMatch(text, /<[^>]+ (on\w+|style)=/, 'nothing inline that the policy would stop')
+  t.equal(text.match(/<form/g)?.length, text.match(/name="_csrf"/g)?.length, 'each form has its token')
+  for (const [, id] of text.matchAll(/(?:labelledby|describedby|for)="([^"]+)"/g)) t.match(text, `id="${id}"`, 'what is named is there')
+
+  const script = await new Visitor(address).get('/demo.js')
+  t.equal(script.headers.get('content-type'), 'text/javascript; charset=utf-8')
+  t.equal(script.headers.get('x-content-type-options'), 'nosniff')
+  t.equal(script.text, readFileSync(join(ROOT, 'examples/demo/countdown.js'), 'utf8'))
+  t.strictSame(script.headers.getSetCookie(), [], 'no session for what is the same for everybody')
+  await stop(t, demo)
+})
+
+t.test('a visitor logs in, sees the session, and logs out', async t => {
+  const demo = start(t)
+  const visitor = new Visitor(await demo.address)
+  t.match((await visitor.get()).text, /Hello, stranger[^]*It is nobody’s yet/)
+  t.match(visitor.setCookie, /^sessionId=\S+; Path=\/; Expires=.+ GMT; HttpOnly; SameSite=Lax$/)
+  await visitor.does('/cart', { good: 'bread' })
+
+  const stranger = visitor.copy()
+  t.equal((await visitor.post('/login', { name: ' <b onclick="x">Ada</b> & \'co\' ' })).status, 303)
+  t.not(visitor.cookie, stranger.cookie, 'login changes the session id')
+  const { text } = await visitor.get('/?done=logged-in')
+  t.equal(noticeOf(text), 'You are logged in.')
+  t.match(text, '<title>You are logged in. – ', 'what a screen reader says first')
+  t.match(text, '<h1>Hello, &lt;b onclick=&quot;x&quot;&gt;Ada&lt;/b&gt; &amp; &#39;co&#39;</h1>', 'what was typed stays text')
+  t.notMatch(text, '<b ', 'nowhere on the page')
+  t.match(text, 'Bread: <strong>1<', 'the cart came along')
+  t.match(text, /<dt>Age<\/dt><dd><span data-seconds="\d" data-counts="up">\d s</)
+  t.match(text, /<dt>Idle time left<\/dt><dd><span id="idle" data-seconds="600" data-counts="down">10 min 0 s</)
+  t.match(text, /<dt>Absolute time left<\/dt><dd><span data-seconds="2879\d" data-counts="down">7 h 59 min \d+ s</)
+  t.match(text, /<dt>HttpOnly<\/dt><dd>yes[^]*<dt>SameSite<\/dt><dd>lax<[^]*<dt>Expires<\/dt><dd><time/)
+  t.match(text, /<dt>Handle<\/dt><dd>[\w-]{16}\.[\w-]{16}</)
+  const sessionId = decodeURIComponent(visitor.cookie.slice('sessionId='.length)).split('.', 1)[0] as string
+  t.notOk(text.includes(sessionId), 'the id is not on the page')
+  t.equal(alertOf((await stranger.get()).text).match(LOGGED_OUT)?.length, 1, 'the id of before leads nowhere, in words')
+
+  const copy = visitor.copy()
+  const out = await visitor.does('/logout')
+  t.match(out, /Hello, stranger[^]*Bread: <strong>0</)
+  t.equal(noticeOf(out), 'You are logged out.')
+  t.match(alertOf((await copy.get()).text), LOGGED_OUT, 'a copied cookie is logged out too')
+  await stop(t, demo)
+})
+
+t.test('what can\'t be done is said on the page', async t => {
+  const demo = start(t, { NODE_ENV: 'development' })
+  const visitor = new Visitor(await demo.address)
+  for (const name of ['', ' ', 'x'.repeat(41)]) {
+    const { status, text } = await visitor.post('/login', { name })
+    t.equal(status, 400)
+    t.equal(alertOf(text), 'Please give a name of 1 to 40 characters.')
+    t.match(text, /<input id="name"[^>]* aria-describedby="problem hint" aria-invalid="true">/)
+    t.match(text, '<title>Problem: Please give a name')
+  }
+  const things: Array<[path: string, fields: Record<string, string>, status: number, problem: string]> = [
+    ['/cart', { good: 'toString' }, 400, 'There is no such thing in this shop.'],
+    ['/cart', {}, 400, 'There is no such thing in this shop.'],
+    ['/end', { handle: 'x' }, 401, 'Please log in first.'],
+    ['/end-others', {}, 401, 'Please log in first.'],
+    ['/nothing', {}, 404, 'There is nothing here.']
+  ]
+  for (const [path, fields, expected, problem] of things) {
+    const { status, text } = await visitor.post(path, fields)
+    t.equal(status, expected, path)
+    t.equal(alertOf(text), problem)
+  }
+  const broken = await visitor.get('/login', { method: 'POST', body: '{', headers: { 'content-type': 'application/json' } })
+  t.equal(broken.status, 400)
+  t.match(alertOf(broken.text), 'JSON')
+  t.notMatch(broken.text, /node_modules|\.js:\d/, 'no stack trace')
+  await stop(t, demo)
+})
+
+t.test('a form that is not from the page is refused', async t => {
+  const demo = start(t)
+  const address = await demo.address
+  const [visitor, other, stranger] = [new Visitor(address), new Visitor(address), new Visitor(address)]
+  const [old, foreign] = [await visitor.token(), await other.token()]
+
+  const refused = async (reply: Promise<Reply>, what: string): Promise<void> => {
+    const { status, text } = await reply
+    t.equal(status, 403, what)
+    t.match(alertOf(text), 'Please try again.')
+  }
+  await refused(visitor.send('/login', { name: 'Ada' }), 'without a token')
+  await refused(visitor.send('/login', { name: 'Ada', _csrf: 'x' }), 'with one that was made up')
+  await refused(visitor.send('/login', { name: 'Ada', _csrf: foreign }), 'with that of another visitor')
+  await refused(stranger.send('/login', { name: 'Ada', _csrf: foreign }), 'without a session')
+  t.match((await visitor.get()).text, 'Hello, stranger')
+
+  await visitor.post('/login', { name: 'Ada' })
+  for (const path of ['/login', '/cart', '/cart/empty', '/end', '/end-others', '/logout']) {
+    await refused(visitor.send(path, { name: 'Eve', good: 'apple', _csrf: old }), `${path}, with the token from before login`)
+  }
+  t.match((await visitor.get()).text, /Hello, Ada[^]*Apple: <strong>0</)
+  await stop(t, demo)
+})
+
+t.test('tabs that fill the cart at the same time lose nothing', async t => {
+  const demo = start(t)
+  const visitor = new Visitor(await demo.address)
+  const _csrf = await visitor.token()
+  // Each with the cookie of before, as tabs send it.
+  const add = async (good: string, more = {}): Promise<number> => (await visitor.copy().send('/cart', { good, _csrf, ...more })).status
+  const slow = add('cheese', { slow: 'on' })
+  const goods = Array.from({ length: 30 }, (_, i) => ['apple', 'bread', 'apple'][i % 3] as string)
+  t.strictSame(new Set(await Promise.all(goods.map(good => add(good)))), new Set([303]))
+  t.strictSame((await visitor.json()).cart, { apple: 20, bread: 10, cheese: 0 })
+  t.equal(await slow, 303)
+  t.strictSame((await visitor.json()).cart, { apple: 20, bread: 10, cheese: 1 }, 'and what took its time')
+
+  const page = await visitor.does('/cart/empty')
+  t.equal(noticeOf(page), 'The cart is empty.')
+  t.match(page, 'Apple: <strong>0<')
+
+  // As many as there may be; the session would grow for ever.
+  for (let i = 0; i < 20; i++) await Promise.all(Array.from({ length: 10 }, () => add('bread')))
+  t.equal(alertOf(await visitor.does('/cart', { good: 'bread' })), 'The cart is full.')
+  await stop(t, demo)
+})
+
+t.test('visitors see their devices, and end them', async t => {
+  const demo = start(t)
+  const address = await demo.address
+  const [laptop, phone, office] = [new Visitor(address), new Visitor(address, IPHONE), new Visitor(address, EDGE)]
+  const eve = new Visitor(address, 'curl/8.0')
+  for (const visitor of [laptop, phone, office]) await visitor.post('/login', { name: 'Ada' })
+  await eve.post('/login', { name: 'Eve' })
+
+  const page = (await laptop.get()).text
+  t.strictSame(page.match(/<li><div>[^<]+/g), ['Edge, Windows', 'Safari, iPhone', 'Firefox, Linux'].map(device => `<li><div>${device}`),
+    'the newest login first')
+  t.match(page, /Firefox, Linux <strong>\(this one\)<\/strong>\n<small>logged in \d s ago, last seen now</)
+  t.match(page, /aria-label="End the session on Safari, iPhone, logged in \d s ago">End</)
+  t.equal(page.match(/aria-label="End the session/g)?.length, 2, 'this one is ended by logging out')
+  t.match((await eve.get()).text, /<li><div>curl <strong>/)
+
+  const handles = new Map<string, string>((await laptop.json()).devices.map(({ device, handle }: any) => [device, handle]))
+  const handle = handles.get('Safari, iPhone') as string
+  t.match(handle, /^[\w-]{16}\.[\w-]{16}$/)
+  t.equal(alertOf(await eve.does('/end', { handle })), 'There is no such session of yours: it has ended already.', 'not by somebody else')
+  t.equal((await laptop.post('/end', { handle: 'made up' })).status, 404)
+  t.match((await phone.get()).text, 'Hello, Ada', 'still there')
+
+  const token = await phone.token()
+  t.match(noticeOf(await laptop.does('/end', { handle })), 'That session has ended')
+  t.equal((await laptop.post('/end', { handle })).status, 404, 'only once')
+  const form = await phone.copy().send('/cart', { good: 'apple', _csrf: token })
+  t.equal(form.status, 401)
+  t.match(alertOf(form.text), LOGGED_OUT, 'at the next form')
+  const click = await phone.get()
+  t.equal(click.status, 200)
+  t.match(alertOf(click.text), LOGGED_OUT, 'and at the next click')
+  t.match(click.text, 'Hello, stranger')
+  t.equal(alertOf((await phone.get()).text), '', 'once')
+
+  await phone.post('/login', { name: 'Ada' })
+  t.equal(noticeOf(await laptop.does('/end-others')), 'All your other sessions have ended.')
+  for (const visitor of [phone, office]) t.match(alertOf((await visitor.get()).text), LOGGED_OUT)
+  t.match((await laptop.get()).text, /Hello, Ada[^]*Log in with the same name in another browser/)
+  t.match((await eve.get()).text, 'Hello, Eve', 'others are none of it')
+
+  t.equal(noticeOf(await laptop.does('/end', { handle: handles.get('Firefox, Linux') as string })), 'You are logged out.', 'this one')
+  await stop(t, demo)
+})
+
+t.test('a login too many ends the oldest', async t => {
+  const demo = start(t)
+  const address = await demo.address
+  const visitors = Array.from({ length: 11 }, () => new Visitor(address))
+  for (const visitor of visitors) await visitor.post('/login', { name: 'Ada' })
+  t.match(alertOf((await (visitors[0] as Visitor).get()).text), LOGGED_OUT)
+  t.equal((await (visitors[10] as Visitor).json()).devices.length, 10)
+  await stop(t, demo)
+})
+
+t.test('what a session that ends meanwhile was to save is not said to be saved', async t => {
+  const demo = start(t)
+  const [laptop, phone] = [new Visitor(await demo.address), new Visitor(await demo.address)]
+  for (const visitor of [laptop, phone]) await visitor.post('/login', { name: 'Ada' })
+  const slow = phone.post('/cart', { good: 'apple', slow: 'on' })
+  await sleep(1000)
+  await laptop.post('/end-others')
+  const { status, text } = await slow
+  t.equal(status, 409)
+  t.equal(alertOf(text), 'Your session has ended while this was under way: nothing was saved.')
+  t.match((await phone.get()).text, 'Hello, stranger')
+  await stop(t, demo)
+})
+
+t.test('sessions end when nobody comes, and at the latest', async t => {
+  const demo = start(t, { IDLE_SECONDS: '2', ABSOLUTE_SECONDS: '4' })
+  const [busy, idle] = [new Visitor(await demo.address), new Visitor(await demo.address)]
+  for (const visitor of [busy, idle]) await visitor.post('/login', { name: 'Ada' })
+  for (let i = 0; i < 3; i++) {
+    await sleep(900)
+    t.match(await busy.json(), { user: 'Ada', session: { idleLeft: 2, absoluteLeft: Number } })
+  }
+  t.match(alertOf((await idle.get()).text), LOGGED_OUT, 'nobody came')
+  await sleep(1500)
+  t.match(alertOf((await busy.get()).text), LOGGED_OUT, 'the time was over')
+  await stop(t, demo)
+})
+
+t.test('for programs', async t => {
+  const demo = start(t, { SESSION_SECRET: 'x'.repeat(32) })
+  const visitor = new Visitor(await demo.address, 'curl/8.0')
+  const headers = { accept: 'application/json' }
+  const nobody = { user: null, cart: { apple: 0, bread: 0, cheese: 0 }, session: null, devices: [] }
+  const cookie = { name: 'sessionId', httpOnly: true, secure: false, sameSite: 'lax', path: '/', expires: String }
+
+  const { csrf: first, ...rest } = await visitor.json()
+  t.match(rest, { ...nobody, cookie })
+  const { status, json: { csrf, ...ada } } = await visitor.send('/login', { name: 'Ada', _csrf: first }, headers)
+  t.equal(status, 200)
+  t.match(ada, {
+    user: 'Ada',
+    session: { handle: String, device: 'curl', age: 0, idleLeft: 600 },
+    cookie,
+    devices: [{ handle: ada.session.handle, current: true, device: 'curl', age: 0, unseen: 0, createdAt: String, lastSeenAt: String, expiresAt: String }],
+    outcome: 'You are logged in.'
+  })
+  t.match((await visitor.send('/cart', { good: 'apple', _csrf: csrf }, headers)).json, { user: 'Ada', cart: { apple: 1 } })
+  t.match(await visitor.send('/cart', { good: 'apple' }, headers), { status: 403, json: { user: 'Ada', problem: /try again/, csrf: String } })
+  for (const name of [{}, '', 'x'.repeat(41)]) {
+    const reply = await visitor.get('/login', {
+      method: 'POST', body: JSON.stringify({ name, _csrf: csrf }), headers: { ...headers, 'content-type': 'application/json' }
+    })
+    t.match(reply, { status: 400, json: { user: 'Ada', problem: /Please give a name/, invalid: 'name' } })
+  }
+  t.match(await visitor.get('/nothing', { headers }), { status: 404, json: { problem: 'There is nothing here.' } })
+  t.strictSame((await visitor.send('/logout', { _csrf: csrf }, headers)).json,
+    { ...nobody, csrf: null, cookie: null, outcome: 'You are logged out.' })
+  const { stdout } = await demo.end('SIGINT')
+  t.notMatch(stdout, /SESSION_SECRET/, 'nothing to say about a secret of yours')
+})
+
+t.test('on Redis: over a restart, and while Redis is away', async t => {
+  const redis = await startRedis(t)
+  const env = { REDIS_URL: redis.url, SESSION_SECRET: 'x'.repeat(32) }
+  let demo = start(t, env)
+  const laptop = new Visitor(await demo.address)
+  const phone = new Visitor(laptop.address, IPHONE)
+  for (const visitor of [laptop, phone]) await visitor.post('/login', { name: 'Ada' })
+  const _csrf = await laptop.token()
+  await Promise.all(Array.from({ length: 20 }, () => laptop.copy().send('/cart', { good: 'apple', _csrf })))
+  await stop(t, demo)
+
+  demo = start(t, env)
+  const back = new Visitor(await demo.address)
+  back.cookie = laptop.cookie
+  const { cart, devices } = await back.json()
+  t.equal(cart.apple, 20, 'nothing was lost')
+  t.strictSame(devices.map(({ device }: any) => device), ['Safari, iPhone', 'Firefox, Linux'])
+  await back.does('/end', { handle: devices[0].handle })
+  const other = new Visitor(back.address)
+  other.cookie = phone.cookie
+  t.match(alertOf((await other.get()).text), LOGGED_OUT)
+
+  await redis.stop()
+  const { status, text } = await back.get()
+  t.ok(status >= 500)
+  t.equal(alertOf(text), 'Something went wrong here. Please try again in a while.')
+  t.notMatch(text, /redis|ECONNREFUSED|\.js:\d/i, 'nothing that is not for visitors')
+  await redis.restart()
+  for (let i = 0; i < 100 && (await back.get()).status >= 500; i++) await sleep(100)
+  t.equal((await back.get()).status, 200, 'it comes back by itself')
+  await stop(t, demo)
+})
+
+t.test('over https, with a cookie that only this host can set', async t => {
+  const folder = t.testdir()
+  const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
+  await promisify(execFile)('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes',
+    '-subj', '/CN=localhost', '-days', '2', '-keyout', key, '-out', cert])
+  const demo = start(t, { HTTPS_KEY: key, HTTPS_CERT: cert, COOKIE_NAME: '__Host-demo' })
+  const address = await demo.address
+  t.match(address, /^https:/)
+  const ask = async (method: string, path: string, cookie = '', body = ''): Promise<{ setCookie: string, text: string }> => {
+    const headers = { cookie, 'content-type': 'application/x-www-form-urlencoded' }
+    const asked = request(address + path, { method, headers, rejectUnauthorized: false, agent: false }).end(body)
+    const [response] = await once(asked, 'response')
+    const text = Buffer.concat(await response.toArray()).toString()
+    return { setCookie: String(response.headers['set-cookie']), text }
+  }
+  const { setCookie, text } = await ask('GET', '/')
+  t.match(setCookie, /^__Host-demo=\S+; Path=\/; Expires=.+ GMT; HttpOnly; Secure; SameSite=Lax$/)
+  const _csrf = /name="_csrf" value="([^"]+)"/.exec(text)?.[1] as string
+  const login = await ask('POST', '/login', setCookie.split(';', 1)[0], `name=Ada&_csrf=${_csrf}`)
+  t.match(login.setCookie, /^__Host-demo=/)
+  t.match((await ask('GET', '/', login.setCookie.split(';', 1)[0])).text, /Hello, Ada[^]*__Host-demo[^]*Secure<\/dt><dd>yes/)
+  await stop(t, demo)
+})
+
+t.test('it says what it can\'t start with', async t => {
+  const running = start(t)
+  const { port } = new URL(await running.address)
+  const redis = await startRedis(t)
+  const cases: Array<[env: NodeJS.ProcessEnv, message: RegExp]> = [
+    [{ SESSION_SECRET: 'short' }, /^the secret must have length 32 or greater\n$/],
+    [{ PORT: port }, /EADDRINUSE/],
+    [{ PORT: port, REDIS_URL: redis.url }, /EADDRINUSE/],
+    [{ REDIS_URL: `redis://127.0.0.1:${await freePort()}` }, /ECONNREFUSED/],
+    [{ HTTPS_KEY: '/nowhere', HTTPS_CERT: '/nowhere' }, /ENOENT/],
+    [{ IDLE_SECONDS: 'soon' }, /maxAge/]
+  ]
+  for (const [env, message] of cases) {
+    const { code, stderr } = await start(t, env).end()
+    t.equal(code, 1)
+    t.match(stderr, message)
+    t.notMatch(stderr, /\n {4}at /, 'a sentence and no stack trace')
+  }
+  await stop(t, running)
+})
+
+t.test('the script counts, warns, and says when the time is over', async t => {
+  const clock = (seconds: number, counts: string, id = ''): any => ({ id, dataset: { seconds: String(seconds), counts }, textContent: '' })
+  const [age, idle, absolute] = [clock(3, 'up'), clock(600, 'down', 'idle'), clock(28_000, 'down')]
+  let now = 1e12
+  let tick: (() => void) | undefined
+  const notice = {
+    childNodes: [],
+    said: [] as any[],
+    append () {},
+    replaceChildren (...said: any[]) { notice.said = said }
+  }
+  runInNewContext(readFileSync(join(ROOT, 'examples/demo/countdown.js'), 'utf8'), {
+    document: {
+      getElementById: () => notice,
+      querySelectorAll: () => [age, idle, absolute],
+      createElement: () => ({}),
+      addEventListener () {},
+      removeEventListener () {}
+    },
+    history: { replaceState () {} },
+    Date: { now: () => now },
+    setInterval (run: () => void) { tick = run },
+    clearInterval () { tick = undefined },
+    setTimeout () {}
+  })
+  const pass = (seconds: number): void => {
+    now += seconds * 1000
+    tick?.()
+  }
+  const texts = (): string[] => [age, idle, absolute].map(({ textContent }) => textContent)
+  t.strictSame(texts(), ['3 s', '10 min 0 s', '7 h 46 min 40 s'])
+  pass(61)
+  t.strictSame(texts(), ['1 min 4 s', '8 min 59 s', '7 h 45 min 39 s'])
+  t.strictSame(notice.said, [])
+  pass(480)
+  t.match(notice.said, ['This session ends in 59 s. ', { href: '/', textContent: 'Stay' }])
+  pass(60)
+  t.equal(idle.textContent, '0 s')
+  t.match(notice.said, [/^The time is over/, { textContent: 'Reload the page' }])
+  t.equal(tick, undefined, 'and stops')
+})

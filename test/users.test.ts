@@ -1,0 +1,628 @@
+/** Whose sessions are whose: listed and ended by the user, and by an operator. */
+import { createHash } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import fastifyCookie from '@fastify/cookie'
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import { createClient, type RedisClientType } from 'redis'
+import t, { type Test } from 'tap'
+import fastifySession, { MemoryStore, type FastifySessionObject, type Sessions, type SessionStore, type SessionView } from '../src/index'
+import { RedisStore } from '../src/stores/redis'
+import { build, SECRET, ThreeMethodStore, Visitor, type SessionOptions } from './helpers'
+import { startRedis } from './servers'
+import { clock } from './site'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    adminSessions: Sessions
+  }
+}
+
+const MINUTE = 60_000
+const HOUR = 60 * MINUTE
+
+let redis: RedisClientType
+
+t.before(async () => {
+  const { url } = await startRedis(t)
+  redis = createClient({ url })
+  await redis.connect()
+  t.teardown(() => redis.destroy())
+})
+
+const data = (request: FastifyRequest): any => request.session
+
+function routes (app: FastifyInstance): void {
+  app.get('/login/:user', async request => {
+    const { user } = request.params as { user: string }
+    await request.session.regenerate()
+    Object.assign(request.session, { userId: user, device: request.headers['user-agent'] })
+  })
+  app.get('/user', async request => data(request).userId ?? 'nobody')
+  app.get('/write', async request => { data(request).n = 1 })
+  app.get('/rename/:user', async request => { data(request).userId = (request.params as { user: string }).user })
+  app.get('/forget', async request => { delete data(request).userId })
+  app.get('/logout', async request => { await request.session.destroy() })
+  app.get('/id', async request => request.session.sessionId)
+  app.get('/list', async request => {
+    const { offset, limit } = request.query as Record<string, string>
+    return await request.session.list({ offset: Number(offset ?? 0), limit: Number(limit ?? 100) })
+  })
+  app.get('/revoke/:handle', async request => {
+    const wasThere = await request.session.revoke((request.params as { handle: string }).handle)
+    return { wasThere, isNull: request.session === null }
+  })
+  app.get('/revoke-others', async request => await request.session.revokeOthers())
+}
+
+interface Site {
+  app: FastifyInstance
+  store: SessionStore
+  login: (user: string, device?: string) => Promise<Visitor>
+}
+
+async function open (t: Test, store: SessionStore, options: SessionOptions = {}): Promise<Site> {
+  const app = await build({
+    store,
+    saveUninitialized: false,
+    user: session => (session as any).userId,
+    describe: session => ({ device: (session as any).device }),
+    ...options,
+    cookie: { maxAge: HOUR, ...options.cookie }
+  }, routes)
+  t.teardown(() => app.close())
+  return { app, store, login }
+
+  async function login (user: string, device = 'a browser'): Promise<Visitor> {
+    const visitor = new Visitor(app)
+    const { statusCode, body } = await visitor.get(`/login/${user}`, { headers: { 'user-agent': device } })
+    if (statusCode !== 200) throw new Error(body)
+    return visitor
+  }
+}
+
+const list = async (visitor: Visitor, query = ''): Promise<SessionView[]> => (await visitor.get(`/list${query}`)).json()
+const userOf = async (visitor: Visitor): Promise<string> => (await visitor.get('/user')).body
+const currentOf = async (visitor: Visitor): Promise<SessionView> =>
+  (await list(visitor)).find(({ current }) => current) as SessionView
+
+/** Runs a test on each store that has an index. */
+function onEach (title: string, run: (t: Test, makeStore: () => SessionStore) => Promise<void>): void {
+  t.test(title, async t => {
+    await t.test('MemoryStore', t => run(t, () => new MemoryStore()))
+    await t.test('RedisStore', async t => {
+      await redis.flushDb()
+      await run(t, () => new RedisStore({ client: redis }))
+    })
+  })
+}
+
+// --- The user's view
+
+onEach('a user sees the sessions of that user, newest login first', async (t, makeStore) => {
+  const { login } = await open(t, makeStore())
+  await login('eva')
+  const phone = await login('max', 'phone')
+  const before = Date.now()
+  const laptop = await login('max', 'laptop')
+  const sessions = await list(laptop)
+  t.match(sessions, [{ device: 'laptop', current: true }, { device: 'phone', current: false }])
+  t.equal(sessions.length, 2)
+  const { createdAt, lastSeenAt, expiresAt } = sessions[0] as SessionView
+  t.ok(Math.abs(Date.parse(String(createdAt)) - before) < MINUTE)
+  t.ok(Math.abs(Date.parse(String(lastSeenAt)) - before) < MINUTE)
+  t.ok(Math.abs(Date.parse(String(expiresAt)) - before - HOUR) < MINUTE)
+  t.match(await list(phone), [{ device: 'laptop', current: false }, { device: 'phone', current: true }])
+})
+
+onEach('who is nobody sees none, and ends none', async (t, makeStore) => {
+  const { app, login } = await open(t, makeStore())
+  const max = await login('max')
+  const { handle } = await currentOf(max)
+  const stranger = new Visitor(app)
+  t.same(await list(stranger), [])
+  t.match((await stranger.get(`/revoke/${handle}`)).json(), { wasThere: false })
+  t.equal((await stranger.get('/revoke-others')).body, '0')
+  t.equal(await userOf(max), 'max')
+})
+
+onEach('a list comes in pages', async (t, makeStore) => {
+  const { app, login } = await open(t, makeStore())
+  let last: Visitor | undefined
+  for (const device of ['a', 'b', 'c', 'd', 'e']) last = await login('max', device)
+  const devices = (sessions: SessionView[]): string => sessions.map(({ device }) => device).join('')
+  t.equal(devices(await list(last as Visitor)), 'edcba')
+  t.equal(devices(await list(last as Visitor, '?limit=2')), 'ed')
+  t.equal(devices(await list(last as Visitor, '?offset=3&limit=9')), 'ba')
+  t.equal(devices(await app.sessions.forUser('max', { offset: 1, limit: 1 })), 'd')
+})
+
+onEach('a handle is stable, and is neither id nor cookie', async (t, makeStore) => {
+  const { login } = await open(t, makeStore())
+  const visitor = await login('max')
+  const { handle } = await currentOf(visitor)
+  await visitor.get('/write')
+  t.equal((await currentOf(visitor)).handle, handle)
+  t.match(handle, /^[\w-]{16}\.[\w-]{16}$/)
+  const { body: sessionId } = await visitor.get('/id')
+  const hash = (text: string): string => createHash('sha256').update(text).digest('base64url').slice(0, 16)
+  t.equal(handle, `${hash('max')}.${hash(sessionId)}`, 'the second half is the fingerprint of diagnostics')
+})
+
+t.test('no id and no cookie is in a list', async t => {
+  const { app, login } = await open(t, new MemoryStore())
+  const visitor = await login('max')
+  const { body: sessionId } = await visitor.get('/id')
+  const shown = JSON.stringify([await list(visitor), await app.sessions.forUser('max')])
+  t.notMatch(shown, sessionId)
+  t.notMatch(shown, visitor.cookies.get('sessionId') as string)
+})
+
+onEach('what describe says does not hide what the library says', async (t, makeStore) => {
+  const { login } = await open(t, makeStore(), { describe: () => ({ handle: 'mine', current: 'mine', more: 1 }) })
+  const visitor = await login('max')
+  const [view] = await list(visitor)
+  t.match(view, { current: true, more: 1 })
+  t.not(view?.handle, 'mine')
+})
+
+onEach('a list tells when a session was seen last, and until when it is kept', async (t, makeStore) => {
+  // Rolling, and read only: only the store knows.
+  const { app, login } = await open(t, makeStore())
+  const visitor = await login('max')
+  const [before] = await app.sessions.forUser('max') as [SessionView]
+  await sleep(100)
+  await visitor.get('/user')
+  const [after] = await app.sessions.forUser('max') as [SessionView]
+  t.same(after.createdAt, before.createdAt)
+  const moved = Number(after.lastSeenAt) - Number(before.lastSeenAt)
+  t.ok(moved >= 90, `moved by ${moved} ms`)
+  t.ok(Number(after.expiresAt) - Number(before.expiresAt) >= 90)
+})
+
+t.test('a list without an end: a browser-session', async t => {
+  const { app, login } = await open(t, new MemoryStore(), { cookie: { maxAge: undefined } })
+  await login('max')
+  const [view] = await app.sessions.forUser('max')
+  t.equal(view?.expiresAt, null)
+  t.ok(Number(view?.lastSeenAt) > 0)
+})
+
+onEach('a user ends one session of that user, and none of another', async (t, makeStore) => {
+  const { login } = await open(t, makeStore())
+  const [phone, laptop, eva] = [await login('max'), await login('max'), await login('eva')]
+  const { handle } = await currentOf(phone)
+  t.match((await eva.get(`/revoke/${handle}`)).json(), { wasThere: false })
+  t.equal(await userOf(phone), 'max')
+  t.match((await laptop.get(`/revoke/${handle}`)).json(), { wasThere: true })
+  t.equal(await userOf(phone), 'nobody')
+  t.equal(await userOf(laptop), 'max')
+  t.equal((await list(laptop)).length, 1)
+  t.match((await laptop.get(`/revoke/${handle}`)).json(), { wasThere: false }, 'only once')
+})
+
+onEach('a user ends the own session by its handle, as by destroy()', async (t, makeStore) => {
+  const { login } = await open(t, makeStore())
+  const visitor = await login('max')
+  const { handle } = await currentOf(visitor)
+  t.same((await visitor.get(`/revoke/${handle}`)).json(), { wasThere: true, isNull: true })
+  t.equal(visitor.cookies.size, 0)
+})
+
+onEach('what is no handle ends nothing', async (t, makeStore) => {
+  const { app, login } = await open(t, makeStore())
+  const visitor = await login('max')
+  const { handle } = await currentOf(visitor)
+  const others = ['', 'x', handle.slice(1), `${handle}x`, `${handle.slice(0, 17)}${'A'.repeat(16)}`, `${'A'.repeat(16)}${handle.slice(16)}`]
+  for (const wrong of [...others, undefined, null, 42, {}]) {
+    t.equal(await app.sessions.revoke(wrong as string), false, String(wrong))
+  }
+  t.equal(await userOf(visitor), 'max')
+})
+
+onEach('a user ends all other sessions', async (t, makeStore) => {
+  const { login } = await open(t, makeStore())
+  const [phone, laptop, tablet, eva] = [await login('max'), await login('max'), await login('max'), await login('eva')]
+  t.equal((await laptop.get('/revoke-others')).body, '2')
+  t.same(await Promise.all([phone, laptop, tablet, eva].map(userOf)), ['nobody', 'max', 'nobody', 'eva'])
+})
+
+// --- The operator's view
+
+onEach('an operator sees the sessions of a user, and how many there are', async (t, makeStore) => {
+  const { app, login } = await open(t, makeStore())
+  await Promise.all([login('max', 'phone'), login('eva')])
+  t.match(await app.sessions.forUser('max'), [{ device: 'phone', current: false }])
+  t.same(await app.sessions.forUser('nobody'), [])
+  t.equal(await app.sessions.count(), 2)
+})
+
+onEach('an operator ends one session by its handle', async (t, makeStore) => {
+  const { app, login } = await open(t, makeStore())
+  const [phone, laptop] = [await login('max'), await login('max')]
+  t.equal(await app.sessions.revoke((await currentOf(phone)).handle), true)
+  t.same(await Promise.all([phone, laptop].map(userOf)), ['nobody', 'max'])
+})
+
+onEach('an operator ends all sessions of a user', async (t, makeStore) => {
+  const { app, login } = await open(t, makeStore())
+  const [phone, laptop, eva] = [await login('max'), await login('max'), await login('eva')]
+  t.equal(await app.sessions.revokeUser('max'), 2)
+  t.same(await Promise.all([phone, laptop, eva].map(userOf)), ['nobody', 'nobody', 'eva'])
+  t.equal(await app.sessions.revokeUser('max'), 0)
+})
+
+t.test('a user may be a number, and 1 is the same as "1"', async t => {
+  const { app, login } = await open(t, new MemoryStore(), { user: session => (session as any).userId && Number((session as any).userId) })
+  await login('1')
+  t.equal((await app.sessions.forUser(1)).length, 1)
+  t.equal((await app.sessions.forUser('1')).length, 1)
+})
+
+t.test('what is nobody\'s name is refused', async t => {
+  const { app } = await open(t, new MemoryStore(), { user: session => (session as any).userId === 'bad' ? '' : (session as any).userId })
+  const code = 'FST_ERR_SESSION_USER'
+  for (const wrong of ['', NaN, Infinity, {}, true, undefined, null]) {
+    await t.rejects(app.sessions.forUser(wrong as string), { code }, String(wrong))
+    await t.rejects(app.sessions.revokeUser(wrong as string), { code }, String(wrong))
+  }
+  const response = await new Visitor(app).get('/login/bad')
+  t.match(response.json(), { statusCode: 500, code })
+  t.equal(response.headers['set-cookie'], undefined)
+})
+
+t.test('an error of user() or describe() is the application\'s', async t => {
+  const { app } = await open(t, new MemoryStore(), { user: () => { throw new Error('no user today') } })
+  t.match((await new Visitor(app).get('/write')).json(), { statusCode: 500, message: 'no user today' })
+  const { login } = await open(t, new MemoryStore(), { describe: () => { throw new Error('no words') } })
+  const visitor = await login('max')
+  t.match((await visitor.get('/list')).json(), { statusCode: 500, message: 'no words' })
+})
+
+// --- The index
+
+onEach('the index follows the session', async (t, makeStore) => {
+  const { app, login } = await open(t, makeStore())
+  const count = async (user: string): Promise<number> => (await app.sessions.forUser(user)).length
+  const visitor = await login('max')
+  await visitor.get('/rename/eva')
+  t.same([await count('max'), await count('eva')], [0, 1], 'to another user')
+  await visitor.get('/forget')
+  t.same([await count('max'), await count('eva')], [0, 0], 'to nobody')
+  await visitor.get('/rename/max')
+  t.equal(await count('max'), 1, 'back')
+  await visitor.get('/logout')
+  t.equal(await count('max'), 0, 'to its end')
+})
+
+onEach('a logout leaves nothing in the index, nor does a renewal', async (t, makeStore) => {
+  const store = makeStore()
+  const { app, login } = await open(t, store)
+  const visitor = await login('max')
+  await visitor.get('/login/max')
+  const claims = async (): Promise<unknown[]> => await new Promise((resolve, reject) => {
+    const userKey = createHash('sha256').update('max').digest('base64url').slice(0, 16)
+    store.claimsOf?.(userKey, (error, claims = []) => error ? reject(error) : resolve(claims))
+  })
+  t.equal((await claims()).length, 1)
+  t.equal((await app.sessions.forUser('max')).length, 1)
+  await visitor.get('/logout')
+  t.equal((await claims()).length, 0)
+})
+
+onEach('an entry whose session is gone is dropped when it is seen', async (t, makeStore) => {
+  const store = makeStore()
+  const { app, login } = await open(t, store)
+  const { advance } = clock(t)
+  const visitor = await login('max')
+  const { body: sessionId } = await visitor.get('/id')
+  await new Promise(resolve => store.destroy(sessionId, resolve))
+  const userKey = createHash('sha256').update('max').digest('base64url').slice(0, 16)
+  // As after a crash between the entry and the session.
+  await new Promise(resolve => store.claim?.(userKey, sessionId, { cookie: { expires: null } } as any, Infinity, resolve))
+  const claims = async (): Promise<unknown[]> => await new Promise(resolve => store.claimsOf?.(userKey, (_error, claims = []) => resolve(claims)))
+  t.same(await app.sessions.forUser('max'), [])
+  t.equal((await claims()).length, 1, 'not while it may be on its way')
+  advance(2 * MINUTE)
+  t.same(await app.sessions.forUser('max'), [])
+  t.same(await claims(), [])
+})
+
+onEach('an entry of a session that is another user\'s by now shows and ends nothing', async (t, makeStore) => {
+  const store = makeStore()
+  const { app, login } = await open(t, store)
+  const visitor = await login('eva')
+  const { body: sessionId } = await visitor.get('/id')
+  const userKey = createHash('sha256').update('max').digest('base64url').slice(0, 16)
+  await new Promise(resolve => store.claim?.(userKey, sessionId, { cookie: { expires: null } } as any, Infinity, resolve))
+  t.same(await app.sessions.forUser('max'), [])
+  t.equal(await app.sessions.revokeUser('max'), 0)
+  t.equal(await userOf(visitor), 'eva')
+})
+
+t.test('MemoryStore: an entry goes with its session', async t => {
+  const { advance } = clock(t)
+  const store = new MemoryStore(undefined, { max: 3 })
+  const { app, login } = await open(t, store)
+  for (const user of ['a', 'b', 'c', 'd']) await login(user)
+  const left = async (): Promise<string[]> => {
+    const users: string[] = []
+    for (const user of ['a', 'b', 'c', 'd']) {
+      const userKey = createHash('sha256').update(user).digest('base64url').slice(0, 16)
+      store.claimsOf(userKey, (_error, claims = []) => { if (claims.length > 0) users.push(user) })
+    }
+    return users
+  }
+  t.same(await left(), ['b', 'c', 'd'], 'the oldest made room')
+  advance(2 * HOUR)
+  t.equal(await app.sessions.count(), 0)
+  t.same(await left(), [], 'expired')
+  await login('a')
+  store.clear()
+  t.same(await left(), [], 'cleared')
+})
+
+t.test('RedisStore: the index has keys of its own, which expire', async t => {
+  await redis.flushDb()
+  const { app, login } = await open(t, new RedisStore({ client: redis }))
+  await login('max')
+  const keys = await redis.keys('*')
+  t.equal(keys.length, 2)
+  const index = keys.find(key => key.startsWith('users:sess:')) as string
+  t.equal(await redis.type(index), 'zset')
+  const left = await redis.pTTL(index)
+  t.ok(left > HOUR && left <= 3 * HOUR, `${left} ms`)
+  t.equal(await app.sessions.count(), 1, 'it is no session')
+})
+
+t.test('RedisStore: all, length and clear know index and sessions apart, also without a prefix', async t => {
+  await redis.flushDb()
+  const store = new RedisStore({ client: redis, prefix: '' })
+  const { login } = await open(t, store)
+  await login('max')
+  t.equal(await store.length(), 1)
+  t.equal(Object.keys(await store.all()).length, 1)
+  await store.clear()
+  t.equal(await redis.dbSize(), 0)
+})
+
+onEach('a session that is only read stays in the index', async (t, makeStore) => {
+  const store = makeStore()
+  const claimed: number[] = []
+  const claim = store.claim as NonNullable<typeof store.claim>
+  store.claim = function (...args) {
+    claimed.push(Date.now())
+    Reflect.apply(claim, store, args)
+  }
+  // Declared as it is, for the library to know that it answers by its callback.
+  Object.defineProperty(store.claim, 'length', { value: 5 })
+  const { login } = await open(t, store)
+  const { advance } = clock(t)
+  const visitor = await login('max')
+  t.equal(claimed.length, 1)
+  await visitor.get('/user')
+  await visitor.get('/write')
+  t.equal(claimed.length, 1, 'not told each time')
+  advance(31 * MINUTE)
+  await visitor.get('/user')
+  t.equal(claimed.length, 2, 'told again when half its life has passed')
+  await visitor.get('/user')
+  t.equal(claimed.length, 2)
+})
+
+// --- Races
+
+onEach('a revoked session is gone for requests in flight', async (t, makeStore) => {
+  let reached: () => void = () => {}
+  let go: () => void = () => {}
+  const slow = await build({ store: makeStore(), user: session => (session as any).userId, cookie: { maxAge: HOUR } }, app => {
+    routes(app)
+    app.get('/slow', async request => {
+      data(request).n = 1
+      const gate = new Promise<void>(resolve => { go = resolve })
+      reached()
+      await gate
+    })
+  })
+  t.teardown(() => slow.close())
+  const visitor = new Visitor(slow)
+  await visitor.get('/login/max')
+  const isReached = new Promise<void>(resolve => { reached = resolve })
+  const answer = visitor.get('/slow')
+  await isReached
+  t.equal(await slow.sessions.revokeUser('max'), 1)
+  go()
+  t.equal((await answer).statusCode, 200)
+  t.equal(visitor.cookies.size, 0, 'the cookie is cleared')
+  t.equal(await slow.sessions.count(), 0)
+})
+
+onEach('a login that is revoked before it is written is refused', async (t, makeStore) => {
+  const store = makeStore()
+  const { app } = await open(t, store)
+  const set = store.set.bind(store)
+  // All is over between the claim and the write.
+  store.set = function (sessionId, session, callback) {
+    if ((session as any).userId === undefined) set(sessionId, session, callback)
+    else app.sessions.revokeUser('max').then(() => set(sessionId, session, callback), callback)
+  }
+  const { statusCode, code } = (await new Visitor(app).get('/rename/max')).json()
+  t.same([statusCode, code], [409, 'FST_ERR_SESSION_GONE'])
+  t.equal(await app.sessions.count(), 0)
+})
+
+// --- How many
+
+onEach('maxPerUser ends the oldest', async (t, makeStore) => {
+  const { app, login } = await open(t, makeStore(), { maxPerUser: 2 })
+  const visitors = [await login('max', '1'), await login('max', '2'), await login('eva'), await login('max', '3'), await login('max', '4')]
+  t.same(await Promise.all(visitors.map(userOf)), ['nobody', 'nobody', 'eva', 'max', 'max'])
+  t.equal((await app.sessions.forUser('max')).length, 2)
+})
+
+onEach('maxPerUser refuses', async (t, makeStore) => {
+  const { app, login } = await open(t, makeStore(), { maxPerUser: 1, onMaxPerUser: 'refuse' })
+  const first = await login('max')
+  const second = new Visitor(app)
+  const response = await second.get('/login/max')
+  t.match(response.json(), { statusCode: 403, code: 'FST_ERR_SESSION_TOO_MANY' })
+  t.equal(await userOf(second), 'nobody')
+  t.equal(await userOf(first), 'max')
+  await first.get('/write')
+  t.equal(await userOf(first), 'max', 'who is in may write')
+  await first.get('/logout')
+  await second.get('/login/max')
+  t.equal(await userOf(second), 'max', 'there is room again')
+})
+
+onEach('what has ended by itself takes no room', async (t, makeStore) => {
+  const store = makeStore()
+  const { login } = await open(t, store, { maxPerUser: 1, onMaxPerUser: 'refuse' })
+  const first = await login('max')
+  const { body: sessionId } = await first.get('/id')
+  const { advance } = clock(t)
+  // Nobody tells the index.
+  await new Promise(resolve => store.destroy(sessionId, resolve))
+  advance(2 * MINUTE)
+  t.equal(await userOf(await login('max')), 'max')
+})
+
+t.test('a refused login can be answered in words', async t => {
+  const app = await build({ user: session => (session as any).userId, maxPerUser: 1, onMaxPerUser: 'refuse' }, app => {
+    routes(app)
+    app.get('/polite-login', async request => {
+      data(request).userId = 'max'
+      try {
+        await request.session.save()
+      } catch (error) {
+        delete data(request).userId
+        return (error as { code: string }).code
+      }
+      return 'welcome'
+    })
+  })
+  t.teardown(() => app.close())
+  t.equal((await new Visitor(app).get('/polite-login')).body, 'welcome')
+  const second = new Visitor(app)
+  const response = await second.get('/polite-login')
+  t.same([response.statusCode, response.body], [200, 'FST_ERR_SESSION_TOO_MANY'])
+  t.equal(await userOf(second), 'nobody')
+})
+
+onEach('of two logins at the limit only one is the last', async (t, makeStore) => {
+  const { app, login } = await open(t, makeStore(), { maxPerUser: 2, onMaxPerUser: 'refuse' })
+  const logins = await Promise.allSettled(Array.from({ length: 12 }, () => login('max')))
+  t.equal(logins.filter(({ status }) => status === 'fulfilled').length, 2)
+  t.equal((await app.sessions.forUser('max')).length, 2)
+})
+
+onEach('of many logins at the same time the newest stay', async (t, makeStore) => {
+  const { app, login } = await open(t, makeStore(), { maxPerUser: 2 })
+  const logins = await Promise.allSettled(Array.from({ length: 12 }, () => login('max')))
+  const visitors = logins.flatMap(login => login.status === 'fulfilled' ? [login.value] : [])
+  const users = await Promise.all(visitors.map(userOf))
+  t.equal(users.filter(user => user === 'max').length, 2)
+  t.equal((await app.sessions.forUser('max')).length, 2)
+})
+
+// --- What is registered, and what is not
+
+t.test('without the option user nothing is there', async t => {
+  const app = await build({}, app => {
+    app.get('/', async request => {
+      const session = data(request)
+      session.list ??= []
+      session.list.push('milk')
+      return { list: session.list, revoke: typeof session.revoke, others: 'revokeOthers' in session }
+    })
+  })
+  t.teardown(() => app.close())
+  t.same((await new Visitor(app).get('/')).json(), { list: ['milk'], revoke: 'undefined', others: false })
+  t.notOk(app.hasDecorator('sessions'))
+})
+
+t.test('data of the same name win', async t => {
+  const app = await build({ user: session => (session as any).userId }, app => {
+    app.get('/', async request => {
+      data(request).list = ['milk']
+      return data(request).list
+    })
+  })
+  t.teardown(() => app.close())
+  t.same((await new Visitor(app).get('/')).json(), ['milk'])
+})
+
+t.test('a second session has users of its own, on one store too', async t => {
+  const store = new MemoryStore()
+  const user = (session: FastifySessionObject): string => (session as any).userId
+  const app = await build({ store, user }, app => {
+    app.register(fastifySession, {
+      secret: SECRET, sessionName: 'adminSession', cookieName: 'adminId', cookie: { secure: false }, store, user
+    })
+    app.get('/login', async request => { data(request).userId = 1 })
+    app.get('/admin/login', async request => { (request as unknown as { adminSession: any }).adminSession.userId = 1 })
+  })
+  t.teardown(() => app.close())
+  const visitor = new Visitor(app)
+  await visitor.get('/login')
+  await visitor.get('/admin/login')
+  const [own, admins] = [await app.sessions.forUser(1), await app.adminSessions.forUser(1)]
+  t.same([own.length, admins.length], [1, 1])
+  t.not(own[0]?.handle, admins[0]?.handle)
+  t.equal(await app.adminSessions.revokeUser(1), 1)
+  t.equal((await app.sessions.forUser(1)).length, 1)
+})
+
+t.test('options that can not work are refused by ready()', async t => {
+  const user = (session: FastifySessionObject): string => (session as any).userId
+  const wrong: Array<[options: object, message: RegExp]> = [
+    [{ user: 'userId' }, /user must be a function/],
+    [{ user, describe: {} }, /describe must be a function/],
+    ...[0, -1, 1.5, '2', NaN].map(maxPerUser => [{ user, maxPerUser }, /maxPerUser must be a positive whole number/] as [object, RegExp]),
+    [{ user, onMaxPerUser: 'ignore' }, /onMaxPerUser must be/],
+    [{ maxPerUser: 2 }, /maxPerUser needs the option user/],
+    [{ describe: () => ({}) }, /describe needs the option user/],
+    [{ onMaxPerUser: 'refuse' }, /onMaxPerUser needs the option user/],
+    [{ user, store: new ThreeMethodStore() }, /user needs a store with an index by user/]
+  ]
+  for (const [options, message] of wrong) {
+    await t.rejects(build(options as SessionOptions, () => {}), { code: 'FST_ERR_SESSION_OPTION', message }, JSON.stringify(options))
+  }
+})
+
+t.test('fastify.sessions that is there already is one clear error', async t => {
+  const app = Fastify()
+  await app.register(fastifyCookie)
+  app.decorate('sessions', {} as Sessions)
+  app.register(fastifySession, { secret: SECRET, user: session => (session as any).userId })
+  await t.rejects(app.ready(), { code: 'FST_ERR_SESSION_NAME_TAKEN', message: /fastify\.sessions/ })
+})
+
+t.test('a job sees the user\'s sessions as well', async t => {
+  const { app } = await open(t, new MemoryStore())
+  const { session, cookie } = await app.createSession({ userId: 'max' } as any)
+  t.equal((await session.list()).length, 1)
+  t.equal((await app.sessions.forUser('max')).length, 1)
+  t.equal(await session.revokeOthers(), 0)
+  t.equal((await app.inject({ url: '/user', headers: { cookie } })).body, 'max')
+})
+
+t.test('a store that fails is a clear error, and hides nothing', async t => {
+  const store = new MemoryStore()
+  const { app, login } = await open(t, store)
+  const visitor = await login('max')
+  const fail = (...args: unknown[]): void => { (args.at(-1) as (error: Error) => void)(new Error('away')) }
+  store.claimsOf = fail
+  t.match((await visitor.get('/list')).json(), { statusCode: 500, message: 'away' })
+  await t.rejects(app.sessions.revokeUser('max'), { message: 'away' })
+  store.claim = fail
+  t.match((await visitor.get('/login/max')).json(), { statusCode: 500, message: 'away' })
+})
+
+t.test('a logout does not fail because the index does', async t => {
+  const store = new MemoryStore()
+  const { login } = await open(t, store)
+  const visitor = await login('max')
+  store.release = (_userKey, _sessionId, callback) => callback(new Error('away'))
+  t.equal((await visitor.get('/logout')).statusCode, 200)
+  t.equal(await userOf(visitor), 'nobody')
+})

@@ -1,0 +1,63 @@
+import fastifySession, {
+  MemoryStore, type FastifySessionObject, type SessionPage, type Sessions, type SessionStore, type SessionView
+} from '@fastify/session'
+import { RedisStore } from '@fastify/session/redis'
+import fastify from 'fastify'
+import { createClient } from 'redis'
+import { expectAssignable, expectError, expectType } from 'tsd'
+
+const app = fastify()
+const secret = 'a secret with minimum length of 32 characters'
+
+app.register(fastifySession, {
+  secret,
+  user: session => session.get('user')?.id,
+  describe: session => ({ name: session.foo }),
+  maxPerUser: 3,
+  onMaxPerUser: 'refuse'
+})
+app.register(fastifySession, { secret, user: () => null, onMaxPerUser: 'revoke-oldest' })
+app.register(fastifySession, { secret, user: session => {
+  expectType<FastifySessionObject>(session)
+  return 'max'
+} })
+expectError(app.register(fastifySession, { secret, user: 'userId' }))
+expectError(app.register(fastifySession, { secret, user: async () => 'max' }))
+expectError(app.register(fastifySession, { secret, user: () => true }))
+expectError(app.register(fastifySession, { secret, describe: () => 'a browser' }))
+expectError(app.register(fastifySession, { secret, onMaxPerUser: 'ignore' }))
+
+app.get('/', async request => {
+  expectType<Promise<SessionView[]>>(request.session.list())
+  expectType<Promise<SessionView[]>>(request.session.list({ offset: 1 }))
+  expectType<Promise<boolean>>(request.session.revoke('handle'))
+  expectType<Promise<number>>(request.session.revokeOthers())
+  expectError(request.session.revoke())
+  expectError(request.session.list(1))
+})
+
+expectType<Sessions>(app.sessions)
+expectType<Promise<SessionView[]>>(app.sessions.forUser('max', { offset: 0, limit: 10 }))
+expectType<Promise<SessionView[]>>(app.sessions.forUser(1))
+expectType<Promise<boolean>>(app.sessions.revoke('handle'))
+expectType<Promise<number>>(app.sessions.revokeUser(1))
+expectType<Promise<number>>(app.sessions.count())
+expectError(app.sessions.forUser())
+expectError(app.sessions.revokeUser(true))
+expectAssignable<SessionPage>({})
+
+const view = {} as SessionView
+expectType<string>(view.handle)
+expectType<boolean>(view.current)
+expectType<Date>(view.createdAt)
+expectType<Date>(view.lastSeenAt)
+expectType<Date | null>(view.expiresAt)
+expectType<any>(view.device)
+
+// The index of a store
+
+expectAssignable<SessionStore>(new MemoryStore())
+const store = new RedisStore({ client: createClient() })
+expectType<Promise<boolean>>(store.claim('user', 'id', {} as FastifySessionObject, 1))
+expectType<Promise<void>>(store.release('user', 'id'))
+expectType<Promise<Array<[sessionId: string, claimedAt: number]>>>(store.claimsOf('user'))
