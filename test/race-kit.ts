@@ -49,6 +49,8 @@ export interface RaceOptions {
    * @default false
    */
   splitCalls?: boolean
+  /** Methods whose calls are not held, and so make no schedules. */
+  passing?: readonly Method[]
   /** Enters the sessions in the store's index by user, with these limits. */
   users?: Pick<FastifySessionOptions, 'maxPerUser' | 'onMaxPerUser'>
   /** Another plugin of the same interface. */
@@ -84,8 +86,8 @@ export const RACES: ReadonlyArray<readonly RaceEvent[]> = [
 ]
 
 /** All pairs of a request that ends sessions by the index by user, and another one. */
-export const USER_RACES: ReadonlyArray<readonly RaceEvent[]> = NEEDS_USERS.flatMap(revoke =>
-  (Object.keys(REQUESTS) as RequestName[]).map(request => [revoke, request]))
+export const USER_RACES: ReadonlyArray<readonly RaceEvent[]> = (['revoke', 'revoke others'] as const).flatMap(revoke =>
+  (Object.keys(REQUESTS) as RequestName[]).filter(request => request !== 'sign up').map(request => [revoke, request]))
 
 /** Runs several races, one after the other. `Date.now()` is the kit's meanwhile. */
 export async function raceAll (options: RaceOptions, races = RACES): Promise<RaceResult> {
@@ -186,10 +188,12 @@ class Gate {
 
   readonly #store: SessionStore
   readonly #splitCalls: boolean
+  readonly #passing: readonly Method[]
   readonly #nameOf: (sessionId: string) => string
 
-  constructor (store: SessionStore, splitCalls: boolean, nameOf: (sessionId: string) => string) {
+  constructor ({ store, splitCalls = false, passing = [] }: RaceOptions, nameOf: (sessionId: string) => string) {
     this.#store = store
+    this.#passing = passing
     this.#splitCalls = splitCalls
     this.#nameOf = nameOf
     this.store = Object.fromEntries(methodsOf(store).map(method => [
@@ -213,7 +217,7 @@ class Gate {
   #receive (method: Method, args: unknown[], answer: Answer): void {
     const sessionId = args[BY_USER.includes(method) ? 1 : 0] as string ?? ''
     if (method === 'set') this.written.add(sessionId)
-    if (this.isOpen) {
+    if (this.isOpen || this.#passing.includes(method)) {
       this.#call(method, args, answer)
       return
     }
@@ -293,11 +297,11 @@ class Track {
   }
 
   private constructor (options: RaceOptions) {
-    const { store, rolling = true, saveUninitialized = true, splitCalls = false, users, plugin = fastifySession } = options
+    const { rolling = true, saveUninitialized = true, users, plugin = fastifySession } = options
     this.#rolling = rolling
     this.#users = users
     this.#expire = options.expire
-    this.#gate = new Gate(store, splitCalls, sessionId => this.#names.get(sessionId) ?? 'another')
+    this.#gate = new Gate(options, sessionId => this.#names.get(sessionId) ?? 'another')
     const prefix = `race${randomBytes(6).toString('hex')}`
     let serial = 0
     const idGenerator = (): string => {
@@ -336,7 +340,7 @@ class Track {
     run.cookies.set(first, begun.header)
 
     this.#gate.close()
-    for (const index of run.replies.keys()) this.#send(run, index, begun.header)
+    for (const { request, value } of run.replies) this.#send(run, value, request === 'sign up' ? undefined : begun.header)
     for (const event of events) if (event === 'expire') this.#gate.hold(event, () => this.#letPass(run))
     while (await this.#next(run, choose));
     this.#gate.isOpen = true
@@ -360,7 +364,7 @@ class Track {
   }
 
   /** Sends a request, and notes what it is told. */
-  async #send ({ replies, answered, cookies }: Run, index: number, cookie: string): Promise<void> {
+  async #send ({ replies, answered, cookies }: Run, index: number, cookie: string | undefined): Promise<void> {
     const response = await this.#get(`/race/${index}`, cookie)
     const kept = keptCookie(response)
     if (kept !== undefined) cookies.set(kept.sessionId, kept.header)

@@ -436,7 +436,7 @@ onEach('a revoked session is gone for requests in flight', async (t, makeStore) 
   t.equal(await slow.sessions.count(), 0)
 })
 
-onEach('a login that is revoked before it is written is refused', async (t, makeStore) => {
+onEach('a login that is revoked before it is written comes to nothing', async (t, makeStore) => {
   const store = makeStore()
   const { app } = await open(t, store)
   const set = store.set.bind(store)
@@ -445,8 +445,8 @@ onEach('a login that is revoked before it is written is refused', async (t, make
     if ((session as any).userId === undefined) set(sessionId, session, callback)
     else app.sessions.revokeUser('max').then(() => set(sessionId, session, callback), callback)
   }
-  const { statusCode, code } = (await new Visitor(app).get('/rename/max')).json()
-  t.same([statusCode, code], [409, 'FST_ERR_SESSION_GONE'])
+  const response = await new Visitor(app).get('/rename/max')
+  t.equal(response.headers['set-cookie'], undefined)
   t.equal(await app.sessions.count(), 0)
 })
 
@@ -594,7 +594,7 @@ t.test('fastify.sessions that is there already is one clear error', async t => {
   await app.register(fastifyCookie)
   app.decorate('sessions', {} as Sessions)
   app.register(fastifySession, { secret: SECRET, user: session => (session as any).userId })
-  await t.rejects(app.ready(), { code: 'FST_ERR_SESSION_NAME_TAKEN', message: /fastify\.sessions/ })
+  await t.rejects(async () => await app.ready(), { code: 'FST_ERR_SESSION_NAME_TAKEN', message: /fastify\.sessions/ })
 })
 
 t.test('a job sees the user\'s sessions as well', async t => {

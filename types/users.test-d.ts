@@ -17,10 +17,13 @@ app.register(fastifySession, {
   onMaxPerUser: 'refuse'
 })
 app.register(fastifySession, { secret, user: () => null, onMaxPerUser: 'revoke-oldest' })
-app.register(fastifySession, { secret, user: session => {
-  expectType<FastifySessionObject>(session)
-  return 'max'
-} })
+app.register(fastifySession, {
+  secret,
+  user: session => {
+    expectType<FastifySessionObject>(session)
+    return 'max'
+  }
+})
 expectError(app.register(fastifySession, { secret, user: 'userId' }))
 expectError(app.register(fastifySession, { secret, user: async () => 'max' }))
 expectError(app.register(fastifySession, { secret, user: () => true }))

@@ -17,6 +17,7 @@ main { max-width: 36rem; margin: 0 auto }
 h1 { margin: .5rem 0; font-size: 1.5rem; line-height: 1.25 }
 h2 { margin: 0 0 .5rem; font-size: 1.1rem }
 p { margin: 0 0 .75rem }
+section > p:last-child { margin: 0 }
 section { margin: 1rem 0; padding: 1rem; border: 1px solid var(--line); border-radius: .5rem; background: var(--card) }
 label { display: block; margin-bottom: .25rem }
 a { color: var(--accent) }
