@@ -310,7 +310,7 @@ export class SessionState {
       }
       this.#replaceBy(next)
       if (this.#sessionId !== undefined) this.#context.repository.markEnded(this.#sessionId, true)
-      next.save(answer)
+      this.#release(() => next.save(answer))
     })
   }
 
@@ -342,7 +342,8 @@ export class SessionState {
         if (this.#sessionId !== undefined) this.#context.repository.markEnded(this.#sessionId, false)
       }
       this.#show(null)
-      answer(error)
+      if (error === null) this.#release(() => answer(null))
+      else answer(error)
     })
   }
 
@@ -364,18 +365,16 @@ export class SessionState {
   }
 
   #end (how: 'destroy' | 'take', answer: Answer<SessionRecord | false>): void {
-    const sessionId = this.#sessionId
     // Without an id nobody can have stored it.
-    if (sessionId === undefined) {
-      answer(null)
-      return
-    }
+    if (this.#sessionId === undefined) answer(null)
+    else this.#context.repository[how](this.#sessionId, answer)
+  }
+
+  // Off its user's. What fails to be released is dropped when it is listed.
+  #release (done: () => void): void {
     const { repository, users } = this.#context
-    repository[how](sessionId, (error, removed) => {
-      if (error !== null || users === undefined || this.claim === undefined) answer(error, removed)
-      // What fails to be released is dropped when it is listed.
-      else repository.release(this.claim.userKey, sessionId, () => answer(null, removed))
-    })
+    if (users === undefined || this.claim === undefined || this.#sessionId === undefined) done()
+    else repository.release(this.claim.userKey, this.#sessionId, done)
   }
 
   #successor (found?: Found, lifetime = this.#lifetime()): SessionState {

@@ -95,13 +95,18 @@ t.test('sessions that are ended by user keep every promise in every order', asyn
   for (const store of [new MemoryStore(), new RedisStore({ client })]) {
     await t.test(store.constructor.name, async t => {
       await keepsAll(t, { store, users: {} }, USER_RACES)
-      for (const onMaxPerUser of ['revoke-oldest', 'refuse'] as const) {
-        await t.test(`two logins at the limit, ${onMaxPerUser}`, t =>
-          keepsAll(t, { store, users: { maxPerUser: 1, onMaxPerUser }, passing: ['inspect', 'get'] }, [['sign up', 'sign up']]))
-      }
     })
   }
   t.equal(await client.dbSize(), 0, 'the kit removes what it made')
+})
+
+t.test('of two logins at the limit only one is the last, in every order', async t => {
+  for (const onMaxPerUser of ['revoke-oldest', 'refuse'] as const) {
+    await t.test(onMaxPerUser, t => {
+      const users = { maxPerUser: 1, onMaxPerUser }
+      return keepsAll(t, { store: new MemoryStore(), users, passing: ['get', 'inspect'] }, [['sign up', 'sign up']])
+    })
+  }
 })
 
 // --- That the kit finds what is wrong
