@@ -225,7 +225,7 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
       const count = users.filter(other => other === user).length
       if (user !== undefined && count > index.max) yield `a user has ${count} sessions`
     }
-    if (replies.some(({ request }) => request === 'sign up') && users.length < 2) yield 'nobody is signed up'
+    if (replies.some(({ request }) => request === 'sign up') && records.size < 2) yield 'nobody is signed up'
   },
 
   * told ({ first, end, expiredAt = Infinity, replies, calls }) {

@@ -287,6 +287,32 @@ const GOOD = {
   )
 }
 
+/** Of a user who may have one. */
+const OF_USER = () => ({
+  ...observation(
+    [reply('sign up', 2, 'S1', { user: 'eva' })],
+    [call('claim', 'S1', 0, 1), call('set', 'S1', 1, 2)],
+    { S0: { ...BASE, cookie }, S1: { user: 'eva', cookie: { ...cookie, userKey: 'a' } } },
+    { S0: BASE, S1: { user: 'eva' } }
+  ),
+  index: { listed: new Set(['S1']), max: 1 }
+})
+
+t.test('the judge has nothing to say of a user in the list', async t => t.same(judge(OF_USER()), []))
+
+t.test('the judge finds a user\'s session that is in no list', async t => {
+  t.match(judge({ ...OF_USER(), index: { listed: new Set(), max: 1 } }), [{ promise: 'listed' }])
+})
+
+t.test('the judge finds a session too many, and none at all', async t => {
+  const tooMany = OF_USER()
+  const record = { user: 'eva', cookie: { ...cookie, userKey: 'a' } }
+  const records = new Map([...tooMany.records, ['S2', record]])
+  t.match(judge({ ...tooMany, records, index: { listed: new Set(['S1', 'S2']), max: 1 } }), [{ promise: 'reachable' }, { promise: 'limited' }])
+  const none = new Map([['S0', { ...BASE, cookie }]])
+  t.ok(judge({ ...tooMany, records: none }).some(({ promise }) => promise === 'limited'))
+})
+
 for (const [what, make] of Object.entries(GOOD)) {
   t.test(`the judge has nothing to say of '${what}'`, async t => t.same(judge(make()), []))
 }
@@ -348,5 +374,6 @@ for (const [what, good, change, broken] of BAD) {
 }
 
 t.test('the judge finds each kind of breach in that evidence', async t => {
-  t.same(new Set(BAD.flatMap(([, , , broken]) => broken)), new Set(Object.keys(PROMISES)))
+  const ofUsers = ['listed', 'limited']
+  t.same(new Set([...BAD.flatMap(([, , , broken]) => broken), ...ofUsers]), new Set(Object.keys(PROMISES)))
 })

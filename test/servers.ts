@@ -2,7 +2,7 @@
 import { execFile, spawn, type ChildProcess, type SpawnOptions } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
-import { accessSync, constants, readdirSync } from 'node:fs'
+import { accessSync, constants, existsSync, readdirSync } from 'node:fs'
 import { chown, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -214,8 +214,9 @@ async function start (t: Test, { command, args, ready, endSignal = 'SIGTERM', op
   return end
 }
 
-export async function temporaryFolder (t: Test): Promise<string> {
-  const dir = await mkdtemp(join(tmpdir(), 'session-test-'))
+/** @param inMemory where the machine can: for what writes thousands of files, and waits for the disk with each */
+export async function temporaryFolder (t: Test, inMemory = false): Promise<string> {
+  const dir = await mkdtemp(join(inMemory && existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'session-test-'))
   t.teardown(() => rm(dir, { recursive: true, force: true }))
   return dir
 }

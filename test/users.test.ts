@@ -85,6 +85,14 @@ const userOf = async (visitor: Visitor): Promise<string> => (await visitor.get('
 const currentOf = async (visitor: Visitor): Promise<SessionView> =>
   (await list(visitor)).find(({ current }) => current) as SessionView
 
+const keyOf = (text: string): string => createHash('sha256').update(text).digest('base64url').slice(0, 16)
+
+function claimsOf (store: SessionStore, user: string): Promise<unknown[]> {
+  return new Promise((resolve, reject) => {
+    store.claimsOf?.(keyOf(user), (error, claims = []) => error ? reject(error) : resolve(claims))
+  })
+}
+
 /** Runs a test on each store that has an index. */
 function onEach (title: string, run: (t: Test, makeStore: () => SessionStore) => Promise<void>): void {
   t.test(title, async t => {
@@ -144,8 +152,7 @@ onEach('a handle is stable, and is neither id nor cookie', async (t, makeStore) 
   t.equal((await currentOf(visitor)).handle, handle)
   t.match(handle, /^[\w-]{16}\.[\w-]{16}$/)
   const { body: sessionId } = await visitor.get('/id')
-  const hash = (text: string): string => createHash('sha256').update(text).digest('base64url').slice(0, 16)
-  t.equal(handle, `${hash('max')}.${hash(sessionId)}`, 'the second half is the fingerprint of diagnostics')
+  t.equal(handle, `${keyOf('max')}.${keyOf(sessionId)}`, 'the second half is the fingerprint of diagnostics')
 })
 
 t.test('no id and no cookie is in a list', async t => {
@@ -177,6 +184,37 @@ onEach('a list tells when a session was seen last, and until when it is kept', a
   const moved = Number(after.lastSeenAt) - Number(before.lastSeenAt)
   t.ok(moved >= 90, `moved by ${moved} ms`)
   t.ok(Number(after.expiresAt) - Number(before.expiresAt) >= 90)
+})
+
+t.test('who has just logged in is in the list when that is saved', async t => {
+  const app = await build({ user: session => (session as any).userId }, app => {
+    app.get('/', async request => {
+      data(request).userId = 'max'
+      const before = await request.session.list()
+      await request.session.save()
+      return [before.length, (await request.session.list()).length]
+    })
+  })
+  t.teardown(() => app.close())
+  t.same((await new Visitor(app).get('/')).json(), [0, 1])
+})
+
+t.test('what is over by an absoluteTimeout that was lowered is in no list', async t => {
+  const { advance } = clock(t)
+  const store = new MemoryStore()
+  const { app, login } = await open(t, store, { absoluteTimeout: HOUR })
+  await login('max')
+  const { app: stricter } = await open(t, store, { absoluteTimeout: 5 * MINUTE })
+  advance(10 * MINUTE)
+  t.equal((await app.sessions.forUser('max')).length, 1)
+  t.same(await stricter.sessions.forUser('max'), [])
+})
+
+t.test('a store that knows no claims may answer nothing', async t => {
+  const store = new MemoryStore()
+  const { app } = await open(t, store)
+  store.claimsOf = (_userKey, callback) => callback(null)
+  t.same(await app.sessions.forUser('max'), [])
 })
 
 t.test('a list without an end: a browser-session', async t => {
@@ -299,14 +337,10 @@ onEach('a logout leaves nothing in the index, nor does a renewal', async (t, mak
   const { app, login } = await open(t, store)
   const visitor = await login('max')
   await visitor.get('/login/max')
-  const claims = async (): Promise<unknown[]> => await new Promise((resolve, reject) => {
-    const userKey = createHash('sha256').update('max').digest('base64url').slice(0, 16)
-    store.claimsOf?.(userKey, (error, claims = []) => error ? reject(error) : resolve(claims))
-  })
-  t.equal((await claims()).length, 1)
+  t.equal((await claimsOf(store, 'max')).length, 1)
   t.equal((await app.sessions.forUser('max')).length, 1)
   await visitor.get('/logout')
-  t.equal((await claims()).length, 0)
+  t.same(await claimsOf(store, 'max'), [])
 })
 
 onEach('an entry whose session is gone is dropped when it is seen', async (t, makeStore) => {
@@ -316,15 +350,13 @@ onEach('an entry whose session is gone is dropped when it is seen', async (t, ma
   const visitor = await login('max')
   const { body: sessionId } = await visitor.get('/id')
   await new Promise(resolve => store.destroy(sessionId, resolve))
-  const userKey = createHash('sha256').update('max').digest('base64url').slice(0, 16)
   // As after a crash between the entry and the session.
-  await new Promise(resolve => store.claim?.(userKey, sessionId, { cookie: { expires: null } } as any, Infinity, resolve))
-  const claims = async (): Promise<unknown[]> => await new Promise(resolve => store.claimsOf?.(userKey, (_error, claims = []) => resolve(claims)))
+  await new Promise(resolve => store.claim?.(keyOf('max'), sessionId, { cookie: { expires: null } } as any, Infinity, resolve))
   t.same(await app.sessions.forUser('max'), [])
-  t.equal((await claims()).length, 1, 'not while it may be on its way')
+  t.equal((await claimsOf(store, 'max')).length, 1, 'not while it may be on its way')
   advance(2 * MINUTE)
   t.same(await app.sessions.forUser('max'), [])
-  t.same(await claims(), [])
+  t.same(await claimsOf(store, 'max'), [])
 })
 
 onEach('an entry of a session that is another user\'s by now shows and ends nothing', async (t, makeStore) => {
@@ -332,8 +364,7 @@ onEach('an entry of a session that is another user\'s by now shows and ends noth
   const { app, login } = await open(t, store)
   const visitor = await login('eva')
   const { body: sessionId } = await visitor.get('/id')
-  const userKey = createHash('sha256').update('max').digest('base64url').slice(0, 16)
-  await new Promise(resolve => store.claim?.(userKey, sessionId, { cookie: { expires: null } } as any, Infinity, resolve))
+  await new Promise(resolve => store.claim?.(keyOf('max'), sessionId, { cookie: { expires: null } } as any, Infinity, resolve))
   t.same(await app.sessions.forUser('max'), [])
   t.equal(await app.sessions.revokeUser('max'), 0)
   t.equal(await userOf(visitor), 'eva')
@@ -346,10 +377,7 @@ t.test('MemoryStore: an entry goes with its session', async t => {
   for (const user of ['a', 'b', 'c', 'd']) await login(user)
   const left = async (): Promise<string[]> => {
     const users: string[] = []
-    for (const user of ['a', 'b', 'c', 'd']) {
-      const userKey = createHash('sha256').update(user).digest('base64url').slice(0, 16)
-      store.claimsOf(userKey, (_error, claims = []) => { if (claims.length > 0) users.push(user) })
-    }
+    for (const user of ['a', 'b', 'c', 'd']) if ((await claimsOf(store, user)).length > 0) users.push(user)
     return users
   }
   t.same(await left(), ['b', 'c', 'd'], 'the oldest made room')
@@ -448,6 +476,28 @@ onEach('a login that is revoked before it is written comes to nothing', async (t
   const response = await new Visitor(app).get('/rename/max')
   t.equal(response.headers['set-cookie'], undefined)
   t.equal(await app.sessions.count(), 0)
+})
+
+onEach('a login whose session is gone when it is written leaves nothing in the index', async (t, makeStore) => {
+  const store = makeStore()
+  const { app, login } = await open(t, store)
+  const visitor = await login('eva')
+  const { body: sessionId } = await visitor.get('/id')
+  const update = (store.update as NonNullable<typeof store.update>).bind(store)
+  store.update = (id, changes, session, callback) => {
+    store.destroy(sessionId, () => update(id, changes, session, callback))
+  }
+  await visitor.get('/rename/max')
+  t.equal(visitor.cookies.size, 0)
+  t.same(await app.sessions.forUser('max'), [])
+  t.same(await claimsOf(store, 'max'), [])
+})
+
+t.test('a login that can not be written is the store\'s error', async t => {
+  const store = new MemoryStore()
+  const { app } = await open(t, store)
+  store.set = (_sessionId, _session, callback) => callback(new Error('away'))
+  t.match((await new Visitor(app).get('/rename/max')).json(), { statusCode: 500, message: 'away' })
 })
 
 // --- How many

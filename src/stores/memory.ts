@@ -39,7 +39,7 @@ interface Internals {
   store: Map<string, SessionRecord>
   [kMax]: number
   [kSweep]: Iterator<[string, SessionRecord]> | undefined
-  [kOldest]: Iterator<string> | undefined
+  [kOldest]: Iterator<[string, SessionRecord]> | undefined
   /** When its sessions were claimed first, in that order, by user. */
   [kClaims]: Map<string, Map<string, number>>
 }
@@ -188,9 +188,9 @@ function write (store: Internals, sessionId: string, record: SessionRecord): voi
 
 // One iterator for all: a new one would begin at the front, and step over every place that was emptied there.
 function dropOldest (store: Internals): void {
-  const { done, value } = (store[kOldest] ??= store.store.keys()).next()
+  const { done, value } = (store[kOldest] ??= store.store.entries()).next()
   if (done) store[kOldest] = undefined
-  else drop(store, value, store.store.get(value) as SessionRecord)
+  else drop(store, value[0], value[1])
 }
 
 function drop (store: Internals, sessionId: string, record: SessionRecord): void {

@@ -151,7 +151,7 @@ export const others: Contestant[] = [
     prepare () {
       const FileStore = connectFile(connectable)
       return async t => {
-        const path = await temporaryFolder(t)
+        const path = await temporaryFolder(t, true)
         const open = (): SessionStore => new FileStore({ path, retries: 0, logFn () {} })
         return { store: open(), another: open }
       }

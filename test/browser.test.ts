@@ -1,0 +1,230 @@
+/** The demo in a real browser, over http and https: Chromium, as Debian has it. */
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import type { AddressInfo } from 'node:net'
+import { join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import fastifyCookie from '@fastify/cookie'
+import Fastify, { type FastifyInstance } from 'fastify'
+import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core'
+import t, { type Test } from 'tap'
+import fastifySession from '../src/index'
+import { SECRET } from './helpers'
+import { temporaryFolder } from './servers'
+
+const ROOT = resolve(__dirname, '..')
+const START = 20_000
+// Where Debian and others put it.
+const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(file => existsSync(file))
+
+// Browsers are slow where other tests have the processor.
+t.setTimeout(300_000)
+
+let browser: Browser
+
+t.before(async () => {
+  if (CHROMIUM === undefined) throw new Error('Chromium is needed to run this test: install it (Debian: chromium)')
+  // As root, as in most containers, Chromium runs without its sandbox only.
+  browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox', '--disable-dev-shm-usage'] })
+})
+t.teardown(() => browser.close())
+
+/** Starts the demo, and says where. */
+async function start (t: Test, env: NodeJS.ProcessEnv = {}): Promise<string> {
+  // A plain Node.js: tap puts its loader into the NODE_OPTIONS of every child.
+  const child = spawn('env', ['-u', 'NODE_OPTIONS', process.execPath, 'examples/demo/server.js'], {
+    cwd: ROOT, env: { PATH: process.env.PATH, PORT: '0', ...env }, stdio: ['ignore', 'pipe', 'inherit']
+  })
+  t.teardown(async () => {
+    child.kill('SIGTERM')
+    if (child.exitCode === null) await once(child, 'exit')
+  })
+  let said = ''
+  child.stdout.on('data', chunk => { said += chunk })
+  for (const deadline = Date.now() + START; Date.now() < deadline && child.exitCode === null; await sleep(20)) {
+    const address = /at (https?:\S+)/.exec(said)?.[1]
+    if (address !== undefined) return address
+  }
+  throw new Error(`the demo did not start: ${said}`)
+}
+
+/** Somebody's browser, with cookies of its own. */
+async function open (t: Test, address: string, options: Parameters<Browser['newContext']>[0] = {}): Promise<Page> {
+  const context = await browser.newContext({ baseURL: address, ignoreHTTPSErrors: true, ...options })
+  t.teardown(() => context.close())
+  const page = await context.newPage()
+  await page.goto('/')
+  return page
+}
+
+async function login (page: Page, name: string): Promise<void> {
+  await page.getByLabel('Your name').fill(name)
+  await page.getByRole('button', { name: 'Log in' }).click()
+  await page.getByRole('heading', { name: `Hello, ${name}` }).waitFor()
+}
+
+const heading = async (page: Page): Promise<string> => await page.getByRole('heading', { level: 1 }).innerText()
+const cookiesOf = async (page: Page): ReturnType<BrowserContext['cookies']> => await page.context().cookies()
+
+async function certificate (t: Test): Promise<{ HTTPS_KEY: string, HTTPS_CERT: string }> {
+  const folder = await temporaryFolder(t)
+  const [HTTPS_KEY, HTTPS_CERT] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
+  await promisify(execFile)('openssl', [
+    'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '1', '-subj', '/CN=localhost', '-keyout', HTTPS_KEY, '-out', HTTPS_CERT
+  ])
+  return { HTTPS_KEY, HTTPS_CERT }
+}
+
+t.test('who logs in is known, and who logs out is not, by the back button either', async t => {
+  const page = await open(t, await start(t))
+  t.equal(await heading(page), 'Hello, stranger')
+  await login(page, 'Ada')
+  await page.getByRole('button', { name: 'Log out' }).click()
+  await page.getByRole('heading', { name: 'Hello, stranger' }).waitFor()
+  await page.goBack()
+  t.equal(await heading(page), 'Hello, stranger')
+})
+
+t.test('two tabs that add at the same time lose nothing', async t => {
+  const page = await open(t, await start(t))
+  await login(page, 'Ada')
+  const other = await page.context().newPage()
+  await other.goto('/')
+  for (const tab of [page, other]) await tab.getByLabel('Take 2 seconds over it').check()
+  await Promise.all([
+    page.getByRole('button', { name: 'Add apple' }).click(),
+    other.getByRole('button', { name: 'Add apple' }).click()
+  ])
+  await page.reload()
+  t.match(await page.getByRole('listitem').filter({ hasText: 'Apple' }).innerText(), /Apple: 2/)
+})
+
+t.test('a session that is ended from another browser is logged out at its next click', async t => {
+  const address = await start(t)
+  const [laptop, phone] = [await open(t, address), await open(t, address)]
+  await login(phone, 'Ada')
+  await login(laptop, 'Ada')
+  await laptop.getByRole('button', { name: /^End the session on/ }).click()
+  await laptop.getByText('That session has ended').waitFor()
+  await phone.getByRole('button', { name: 'Add bread' }).click()
+  await phone.getByRole('heading', { name: 'Hello, stranger' }).waitFor()
+  t.match(await phone.getByRole('alert').innerText(), /logged out/)
+  await laptop.reload()
+  t.equal(await heading(laptop), 'Hello, Ada')
+})
+
+t.test('one browser ends all others', async t => {
+  const address = await start(t)
+  const pages = [await open(t, address), await open(t, address), await open(t, address)]
+  for (const page of pages) await login(page, 'Ada')
+  const [first, second, third] = pages as [Page, Page, Page]
+  await third.getByRole('button', { name: 'End all others' }).click()
+  await third.getByText('All your other sessions have ended').waitFor()
+  await Promise.all([first.reload(), second.reload()])
+  t.same(await Promise.all(pages.map(heading)), ['Hello, stranger', 'Hello, stranger', 'Hello, Ada'])
+})
+
+t.test('over http, the cookie is out of reach of scripts and of other sites\' forms', async t => {
+  const page = await open(t, await start(t))
+  t.match(await cookiesOf(page), [{ name: 'sessionId', httpOnly: true, secure: false, sameSite: 'Lax', path: '/' }])
+  t.equal(await page.evaluate('document.cookie'), '')
+})
+
+t.test('over https, a __Host- cookie is Secure, and cleared at logout', async t => {
+  const page = await open(t, await start(t, { ...await certificate(t), COOKIE_NAME: '__Host-sessionId' }))
+  await login(page, 'Ada')
+  t.match(await cookiesOf(page), [{ name: '__Host-sessionId', httpOnly: true, secure: true, sameSite: 'Lax', path: '/' }])
+  const [before] = await cookiesOf(page)
+  await page.getByRole('button', { name: 'Log out' }).click()
+  await page.getByRole('heading', { name: 'Hello, stranger' }).waitFor()
+  // The page that follows begins another session, for its forms.
+  for (const { value } of await cookiesOf(page)) t.not(value, before?.value)
+})
+
+t.test('the clock on the page counts down, and says when the time is over', async t => {
+  const page = await open(t, await start(t, { IDLE_SECONDS: '4' }))
+  await login(page, 'Ada')
+  const idle = page.locator('#idle')
+  const first = await idle.innerText()
+  // The page's own rules forbid the eval by which playwright would wait for it.
+  for (let i = 0; i < 100 && await idle.innerText() === first; i++) await sleep(50)
+  t.not(await idle.innerText(), first)
+  await page.getByText('The time is over').waitFor()
+  t.equal(await idle.innerText(), '0 s')
+  await page.reload()
+  t.equal(await heading(page), 'Hello, stranger')
+})
+
+t.test('keys alone are enough, and nothing is wider than a phone', async t => {
+  const page = await open(t, await start(t), { viewport: { width: 320, height: 640 } })
+  await page.keyboard.press('Tab')
+  await page.keyboard.type('Ada')
+  await page.keyboard.press('Enter')
+  await page.getByRole('heading', { name: 'Hello, Ada' }).waitFor()
+  t.ok(await page.evaluate('document.documentElement.scrollWidth <= 320'))
+})
+
+t.test('the page breaks none of its own rules (CSP), and no script of it fails', async t => {
+  const page = await open(t, await start(t))
+  const said: string[] = []
+  page.on('console', message => said.push(message.text()))
+  page.on('pageerror', error => said.push(error.message))
+  await page.reload()
+  await login(page, 'Ada')
+  t.same(said, [])
+})
+
+t.test('cookies are kept, and cleared, as browsers understand them', async t => {
+  const { HTTPS_KEY, HTTPS_CERT } = await certificate(t)
+  const https = { key: await readFile(HTTPS_KEY), cert: await readFile(HTTPS_CERT) }
+  const kinds = {
+    'for as long as the browser runs': {},
+    'for an hour': { maxAge: 3_600_000 },
+    'for one site that embeds it': { partitioned: true, sameSite: 'none' },
+    'for this host only': { cookieName: '__Host-id' }
+  } as const
+  for (const [kind, { cookieName = 'id', ...cookie }] of Object.entries(kinds) as Array<[string, any]>) {
+    await t.test(kind, async t => {
+      const app = Fastify({ https }) as unknown as FastifyInstance
+      t.teardown(() => app.close())
+      app.register(fastifyCookie)
+      app.register(fastifySession, { secret: SECRET, cookieName, cookie, saveUninitialized: false })
+      app.get('/', async () => 'hello')
+      app.get('/login', async ({ session }) => { (session as any).user = 'Ada' })
+      app.get('/logout', async ({ session }) => { await session.destroy() })
+      await app.listen({ host: '127.0.0.1', port: 0 })
+      const page = await open(t, `https://localhost:${(app.server.address() as AddressInfo).port}`)
+      await page.goto('/login')
+      const [kept] = await cookiesOf(page)
+      t.match(kept, { name: cookieName, secure: true, httpOnly: true })
+      if (cookie.maxAge === undefined) t.equal(kept?.expires, -1)
+      else t.ok(Math.abs((kept?.expires as number) - Date.now() / 1000 - 3600) < 60)
+      t.equal((kept as { partitionKey?: string }).partitionKey !== undefined, cookie.partitioned === true)
+      await page.goto('/logout')
+      t.same(await cookiesOf(page), [])
+    })
+  }
+})
+
+// SCREENSHOTS=docs npx tap run test/browser.test.ts makes the pictures of the README.
+t.test('the page is light or dark, as the visitor likes it', async t => {
+  const folder = process.env.SCREENSHOTS ?? await temporaryFolder(t)
+  const address = await start(t)
+  const colors: unknown[] = []
+  for (const colorScheme of ['light', 'dark'] as const) {
+    const options = { colorScheme, viewport: { width: 640, height: 900 } }
+    const userAgent = 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0'
+    await login(await open(t, address, { ...options, userAgent }), 'Ada')
+    const page = await open(t, address, options)
+    await login(page, 'Ada')
+    await page.getByRole('button', { name: 'Add apple' }).click()
+    await page.getByText('It is in the cart').waitFor()
+    colors.push(await page.evaluate('getComputedStyle(document.body).backgroundColor'))
+    await page.screenshot({ path: join(folder, `demo-${colorScheme}.png`), fullPage: true })
+    await page.getByRole('button', { name: 'End all others' }).click()
+  }
+  t.not(colors[0], colors[1])
+})
