@@ -58,6 +58,7 @@ function methodOf (store: RedisStore, method: keyof RedisStore): (...args: unkno
 
 export function testContract (t: Test, kind: Kind): void {
   for (const [form, ask] of FORMS) t.test(`every method, ${form}`, t => testMethods(t, kind, ask))
+  for (const [form, ask] of FORMS) t.test(`the index by user, ${form}`, t => testIndex(t, kind, ask))
   t.test('odd ids, keys and values come back as they were', t => testOddNames(t, kind))
   t.test('parallel updates all count, each once', t => testParallel(t, kind))
   if (kind.isVariant) return
@@ -354,6 +355,36 @@ async function testBig (t: Test, kind: Kind): Promise<void> {
 }
 
 /** Whether that much is left. Time goes by while the test runs. */
+async function testIndex (t: Test, kind: Kind, ask: Ask): Promise<void> {
+  const { store, prefix, send } = await open(t, kind)
+  const session = record({ n: 1 })
+  const ids = async (): Promise<string[]> => (await ask(store, 'claimsOf', 'eva')).map(([sessionId]: [string]) => sessionId)
+  const before = Date.now()
+  t.same(await ids(), [])
+  t.equal(await ask(store, 'claim', 'eva', 'a', session, Infinity), true)
+  t.equal(await ask(store, 'claim', 'eva', 'b', session, 2), true)
+  t.equal(await ask(store, 'claim', 'eva', 'c', session, 2), false, 'no room')
+  t.equal(await ask(store, 'claim', 'eva', 'a', session, 2), true, 'is in already, and stays the first')
+  t.same(await ids(), ['a', 'b'])
+  const [[, claimedAt]] = await ask(store, 'claimsOf', 'eva')
+  t.ok(isAbout(claimedAt, before))
+  t.same(await ask(store, 'claimsOf', 'max'), [])
+  const key = `users:${prefix}eva`
+  t.ok(isAbout(Number(await send(key, 'PTTL', key)), 2 * HOUR + HOUR))
+  await ask(store, 'release', 'eva', 'a')
+  await ask(store, 'release', 'eva', 'nobody')
+  t.same(await ids(), ['b'])
+
+  await ask(store, 'set', 'a', session)
+  await ask(store, 'touch', 'a', record({ n: 1 }, 2 * HOUR))
+  const { cookie, ...data } = await ask(store, 'inspect', 'a')
+  t.same(data, { n: 1 })
+  t.ok(isAbout(new Date(cookie.expires).getTime(), Date.now() + 2 * HOUR), 'as far as the touch moved it')
+  t.equal(await ask(store, 'inspect', 'nobody'), undefined)
+  await ask(store, 'clear')
+  t.same(await ids(), [])
+}
+
 export function isAbout (milliseconds: number, expected: number): boolean {
   return milliseconds > expected - ONE_MINUTE / 2 && milliseconds <= expected + SECOND
 }
