@@ -132,7 +132,7 @@ export class Users {
     })
     if (await claim() === true) return
     // Some of those may have ended, and nobody has looked since.
-    await this.#living(userKey)
+    await this.#living(userKey, await this.#claimsOf(userKey))
     if (await claim() !== true) throw new TooManyError(maxPerUser)
   }
 
@@ -146,7 +146,7 @@ export class Users {
     }
     if (refuses || claims.length <= maxPerUser) return true
     // All see the same order, so two logins at the same time end the same ones.
-    const tooMany = (await this.#living(userKey)).slice(0, -maxPerUser)
+    const tooMany = (await this.#living(userKey, claims)).slice(0, -maxPerUser)
     await Promise.all(tooMany.map(sessionId => this.#end(userKey, sessionId)))
     return !tooMany.includes(sessionId)
   }
@@ -174,8 +174,8 @@ export class Users {
     }
   }
 
-  async #living (userKey: string): Promise<string[]> {
-    return (await this.#look(userKey, await this.#claimsOf(userKey))).map(([sessionId]) => sessionId)
+  async #living (userKey: string, claims: Claims): Promise<string[]> {
+    return (await this.#look(userKey, claims)).map(([sessionId]) => sessionId)
   }
 
   /** The records behind claims; undefined for those that are being written at the moment. What has ended is released. */

@@ -164,7 +164,7 @@ interface Step {
 const METHODS: readonly Method[] = [
   'get', 'getAndTouch', 'set', 'destroy', 'touch', 'update', 'inspect', 'claim', 'release', 'claimsOf'
 ]
-// What their first argument is not the session's id.
+// Their first argument is the user, the second the session's id.
 const BY_USER: readonly Method[] = ['claim', 'release', 'claimsOf']
 const USERS = [BASE.user as string, 'eva']
 const CALL_TIMEOUT = 10_000

@@ -354,7 +354,6 @@ async function testBig (t: Test, kind: Kind): Promise<void> {
   t.same(Object.keys(await store.destroy('a')), ['cookie'])
 }
 
-/** Whether that much is left. Time goes by while the test runs. */
 async function testIndex (t: Test, kind: Kind, ask: Ask): Promise<void> {
   const { store, prefix, send } = await open(t, kind)
   const session = record({ n: 1 })
@@ -385,6 +384,7 @@ async function testIndex (t: Test, kind: Kind, ask: Ask): Promise<void> {
   t.same(await ids(), [])
 }
 
+/** Whether that much is left. Time goes by while the test runs. */
 export function isAbout (milliseconds: number, expected: number): boolean {
   return milliseconds > expected - ONE_MINUTE / 2 && milliseconds <= expected + SECOND
 }
