@@ -1,10 +1,9 @@
 /** The demo in a real browser, over http and https: Chromium, as Debian has it. */
-import { execFile, spawn } from 'node:child_process'
-import { once } from 'node:events'
+import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import fastifyCookie from '@fastify/cookie'
@@ -13,10 +12,9 @@ import { chromium, type Browser, type BrowserContext, type Page } from 'playwrig
 import t, { type Test } from 'tap'
 import fastifySession from '../src/index'
 import { SECRET } from './helpers'
+import { start } from './program'
 import { temporaryFolder } from './servers'
 
-const ROOT = resolve(__dirname, '..')
-const START = 20_000
 // Where Debian and others put it.
 const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(file => existsSync(file))
 
@@ -33,22 +31,8 @@ t.before(async () => {
 t.teardown(() => browser.close())
 
 /** Starts the demo, and says where. */
-async function start (t: Test, env: NodeJS.ProcessEnv = {}): Promise<string> {
-  // A plain Node.js: tap puts its loader into the NODE_OPTIONS of every child.
-  const child = spawn('env', ['-u', 'NODE_OPTIONS', process.execPath, 'examples/demo/server.js'], {
-    cwd: ROOT, env: { PATH: process.env.PATH, PORT: '0', ...env }, stdio: ['ignore', 'pipe', 'inherit']
-  })
-  t.teardown(async () => {
-    child.kill('SIGTERM')
-    if (child.exitCode === null) await once(child, 'exit')
-  })
-  let said = ''
-  child.stdout.on('data', chunk => { said += chunk })
-  for (const deadline = Date.now() + START; Date.now() < deadline && child.exitCode === null; await sleep(20)) {
-    const address = /at (https?:\S+)/.exec(said)?.[1]
-    if (address !== undefined) return address
-  }
-  throw new Error(`the demo did not start: ${said}`)
+async function startDemo (t: Test, env: NodeJS.ProcessEnv = {}): Promise<string> {
+  return (await start(t, 'examples/demo/server.js', env).says(/at https?:\S+/)).slice('at '.length)
 }
 
 /** Somebody's browser, with cookies of its own. */
@@ -79,7 +63,7 @@ async function certificate (t: Test): Promise<{ HTTPS_KEY: string, HTTPS_CERT: s
 }
 
 t.test('who logs in is known, and who logs out is not, by the back button either', async t => {
-  const page = await open(t, await start(t))
+  const page = await open(t, await startDemo(t))
   t.equal(await heading(page), 'Hello, stranger')
   await login(page, 'Ada')
   await page.getByRole('button', { name: 'Log out' }).click()
@@ -89,7 +73,7 @@ t.test('who logs in is known, and who logs out is not, by the back button either
 })
 
 t.test('two tabs that add at the same time lose nothing', async t => {
-  const page = await open(t, await start(t))
+  const page = await open(t, await startDemo(t))
   await login(page, 'Ada')
   const other = await page.context().newPage()
   await other.goto('/')
@@ -103,7 +87,7 @@ t.test('two tabs that add at the same time lose nothing', async t => {
 })
 
 t.test('a session that is ended from another browser is logged out at its next click', async t => {
-  const address = await start(t)
+  const address = await startDemo(t)
   const [laptop, phone] = [await open(t, address), await open(t, address)]
   await login(phone, 'Ada')
   await login(laptop, 'Ada')
@@ -117,7 +101,7 @@ t.test('a session that is ended from another browser is logged out at its next c
 })
 
 t.test('one browser ends all others', async t => {
-  const address = await start(t)
+  const address = await startDemo(t)
   const pages = [await open(t, address), await open(t, address), await open(t, address)]
   for (const page of pages) await login(page, 'Ada')
   const [first, second, third] = pages as [Page, Page, Page]
@@ -128,13 +112,13 @@ t.test('one browser ends all others', async t => {
 })
 
 t.test('over http, the cookie is out of reach of scripts and of other sites\' forms', async t => {
-  const page = await open(t, await start(t))
+  const page = await open(t, await startDemo(t))
   t.match(await cookiesOf(page), [{ name: 'sessionId', httpOnly: true, secure: false, sameSite: 'Lax', path: '/' }])
   t.equal(await page.evaluate('document.cookie'), '')
 })
 
 t.test('over https, a __Host- cookie is Secure, and cleared at logout', async t => {
-  const page = await open(t, await start(t, { ...await certificate(t), COOKIE_NAME: '__Host-sessionId' }))
+  const page = await open(t, await startDemo(t, { ...await certificate(t), COOKIE_NAME: '__Host-sessionId' }))
   await login(page, 'Ada')
   t.match(await cookiesOf(page), [{ name: '__Host-sessionId', httpOnly: true, secure: true, sameSite: 'Lax', path: '/' }])
   const [before] = await cookiesOf(page)
@@ -145,7 +129,7 @@ t.test('over https, a __Host- cookie is Secure, and cleared at logout', async t 
 })
 
 t.test('the clock on the page counts down, and says when the time is over', async t => {
-  const page = await open(t, await start(t, { IDLE_SECONDS: '4' }))
+  const page = await open(t, await startDemo(t, { IDLE_SECONDS: '4' }))
   await login(page, 'Ada')
   const idle = page.locator('#idle')
   const first = await idle.innerText()
@@ -159,7 +143,7 @@ t.test('the clock on the page counts down, and says when the time is over', asyn
 })
 
 t.test('keys alone are enough, and nothing is wider than a phone', async t => {
-  const page = await open(t, await start(t), { viewport: { width: 320, height: 640 } })
+  const page = await open(t, await startDemo(t), { viewport: { width: 320, height: 640 } })
   await page.keyboard.press('Tab')
   await page.keyboard.type('Ada')
   await page.keyboard.press('Enter')
@@ -168,7 +152,7 @@ t.test('keys alone are enough, and nothing is wider than a phone', async t => {
 })
 
 t.test('the page breaks none of its own rules (CSP), and no script of it fails', async t => {
-  const page = await open(t, await start(t))
+  const page = await open(t, await startDemo(t))
   const said: string[] = []
   page.on('console', message => said.push(message.text()))
   page.on('pageerror', error => said.push(error.message))
@@ -212,7 +196,7 @@ t.test('cookies are kept, and cleared, as browsers understand them', async t => 
 // SCREENSHOTS=docs npx tap run test/browser.test.ts makes the pictures of the README.
 t.test('the page is light or dark, as the visitor likes it', async t => {
   const folder = process.env.SCREENSHOTS ?? await temporaryFolder(t)
-  const address = await start(t)
+  const address = await startDemo(t)
   const colors: unknown[] = []
   for (const colorScheme of ['light', 'dark'] as const) {
     const options = { colorScheme, viewport: { width: 640, height: 900 } }

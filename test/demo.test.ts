@@ -1,68 +1,26 @@
-import { execFile, spawn } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { request } from 'node:https'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { runInNewContext } from 'node:vm'
-import t, { type Test } from 'tap'
+import t from 'tap'
+import { ROOT, start, stop, type Program } from './program'
 import { freePort, startRedis, temporaryFolder } from './servers'
 
 // The demo as `npm start` runs it, over real HTTP. It requires the built package: `npm run build` first.
 
-const ROOT = resolve(__dirname, '..')
 const DEMO = 'examples/demo/server.js'
-const START = 20_000
-
-// A plain Node.js: tap puts its loader into the NODE_OPTIONS of every child, whatever `env` says.
-const NODE = ['-u', 'NODE_OPTIONS', process.execPath]
-const { PATH } = process.env
 
 const FIREFOX = 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0'
 const IPHONE = 'Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1'
 const EDGE = 'Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/138.0.0.0 Safari/537.36 Edg/138.0.0.0'
 
-interface Ended {
-  code: number | null
-  stdout: string
-  stderr: string
-}
-
-interface Demo {
-  /** As soon as it says so. */
-  readonly address: Promise<string>
-  /** The end, after a signal or by itself. */
-  end (signal?: NodeJS.Signals): Promise<Ended>
-}
-
-/** Starts the demo with nothing in its environment but a free port and what the test gives it. */
-function start (t: Test, env: NodeJS.ProcessEnv = {}): Demo {
-  const child = spawn('env', [...NODE, DEMO], { cwd: ROOT, env: { PATH, PORT: '0', ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
-  let [stdout, stderr] = ['', '']
-  child.stdout.on('data', chunk => { stdout += chunk })
-  child.stderr.on('data', chunk => { stderr += chunk })
-  const ended = once(child, 'close').then(([code]) => ({ code, stdout, stderr }))
-  const end = async (signal?: NodeJS.Signals): Promise<Ended> => {
-    if (signal !== undefined && child.exitCode === null) child.kill(signal)
-    return await ended
-  }
-  t.teardown(() => end('SIGKILL'))
-  const address = async (): Promise<string> => {
-    for (const deadline = Date.now() + START; Date.now() < deadline && child.exitCode === null; await sleep(20)) {
-      const said = /at (https?:\S+)/.exec(stdout)
-      if (said !== null) return said[1] as string
-    }
-    throw new Error(`the demo did not start: ${stdout}${stderr}`)
-  }
-  return { get address () { return address() }, end }
-}
-
-async function stop (t: Test, demo: Demo): Promise<void> {
-  const { code, stderr } = await demo.end('SIGTERM')
-  t.equal(code, 0)
-  t.equal(stderr, '', 'no warnings')
+async function addressOf (demo: Program): Promise<string> {
+  return (await demo.says(/at https?:\S+/)).slice('at '.length)
 }
 
 interface Reply {
@@ -140,8 +98,8 @@ function noticeOf (page: string): string {
 const LOGGED_OUT = /^You are logged out: /
 
 t.test('the page runs nothing but its own script', async t => {
-  const demo = start(t)
-  const address = await demo.address
+  const demo = start(t, DEMO)
+  const address = await addressOf(demo)
   t.match(address, /^http:\/\/127\.0\.0\.1:\d+$/, 'on this machine only, unless told otherwise')
   const visitor = new Visitor(address)
   const { headers, text } = await visitor.get()
@@ -168,8 +126,8 @@ t.test('the page runs nothing but its own script', async t => {
 })
 
 t.test('a visitor logs in, sees the session, and logs out', async t => {
-  const demo = start(t)
-  const visitor = new Visitor(await demo.address)
+  const demo = start(t, DEMO)
+  const visitor = new Visitor(await addressOf(demo))
   t.match((await visitor.get()).text, /Hello, stranger[^]*It is nobody’s yet/)
   t.match(visitor.setCookie, /^sessionId=\S+; Path=\/; Expires=.+ GMT; HttpOnly; SameSite=Lax$/)
   await visitor.does('/cart', { good: 'bread' })
@@ -201,8 +159,8 @@ t.test('a visitor logs in, sees the session, and logs out', async t => {
 })
 
 t.test('what can\'t be done is said on the page', async t => {
-  const demo = start(t, { NODE_ENV: 'development' })
-  const visitor = new Visitor(await demo.address)
+  const demo = start(t, DEMO, { NODE_ENV: 'development' })
+  const visitor = new Visitor(await addressOf(demo))
   for (const name of ['', ' ', 'x'.repeat(41)]) {
     const { status, text } = await visitor.post('/login', { name })
     t.equal(status, 400)
@@ -230,8 +188,8 @@ t.test('what can\'t be done is said on the page', async t => {
 })
 
 t.test('a form that is not from the page is refused', async t => {
-  const demo = start(t)
-  const address = await demo.address
+  const demo = start(t, DEMO)
+  const address = await addressOf(demo)
   const [visitor, other, stranger] = [new Visitor(address), new Visitor(address), new Visitor(address)]
   const [old, foreign] = [await visitor.token(), await other.token()]
 
@@ -255,8 +213,8 @@ t.test('a form that is not from the page is refused', async t => {
 })
 
 t.test('tabs that fill the cart at the same time lose nothing', async t => {
-  const demo = start(t)
-  const visitor = new Visitor(await demo.address)
+  const demo = start(t, DEMO)
+  const visitor = new Visitor(await addressOf(demo))
   const _csrf = await visitor.token()
   // Each with the cookie of before, as tabs send it.
   const add = async (good: string, more = {}): Promise<number> => (await visitor.copy().send('/cart', { good, _csrf, ...more })).status
@@ -278,8 +236,8 @@ t.test('tabs that fill the cart at the same time lose nothing', async t => {
 })
 
 t.test('visitors see their devices, and end them', async t => {
-  const demo = start(t)
-  const address = await demo.address
+  const demo = start(t, DEMO)
+  const address = await addressOf(demo)
   const [laptop, phone, office] = [new Visitor(address), new Visitor(address, IPHONE), new Visitor(address, EDGE)]
   const eve = new Visitor(address, 'curl/8.0')
   for (const visitor of [laptop, phone, office]) await visitor.post('/login', { name: 'Ada' })
@@ -323,8 +281,8 @@ t.test('visitors see their devices, and end them', async t => {
 })
 
 t.test('a login too many ends the oldest', async t => {
-  const demo = start(t)
-  const address = await demo.address
+  const demo = start(t, DEMO)
+  const address = await addressOf(demo)
   const visitors = Array.from({ length: 11 }, () => new Visitor(address))
   for (const visitor of visitors) await visitor.post('/login', { name: 'Ada' })
   t.match(alertOf((await (visitors[0] as Visitor).get()).text), LOGGED_OUT)
@@ -333,8 +291,8 @@ t.test('a login too many ends the oldest', async t => {
 })
 
 t.test('what a session that ends meanwhile was to save is not said to be saved', async t => {
-  const demo = start(t)
-  const [laptop, phone] = [new Visitor(await demo.address), new Visitor(await demo.address)]
+  const demo = start(t, DEMO)
+  const [laptop, phone] = [new Visitor(await addressOf(demo)), new Visitor(await addressOf(demo))]
   for (const visitor of [laptop, phone]) await visitor.post('/login', { name: 'Ada' })
   const slow = phone.post('/cart', { good: 'apple', slow: 'on' })
   await sleep(1000)
@@ -347,8 +305,8 @@ t.test('what a session that ends meanwhile was to save is not said to be saved',
 })
 
 t.test('sessions end when nobody comes, and at the latest', async t => {
-  const demo = start(t, { IDLE_SECONDS: '3', ABSOLUTE_SECONDS: '5' })
-  const [busy, idle] = [new Visitor(await demo.address), new Visitor(await demo.address)]
+  const demo = start(t, DEMO, { IDLE_SECONDS: '3', ABSOLUTE_SECONDS: '5' })
+  const [busy, idle] = [new Visitor(await addressOf(demo)), new Visitor(await addressOf(demo))]
   for (const visitor of [busy, idle]) await visitor.post('/login', { name: 'Ada' })
   for (let i = 0; i < 3; i++) {
     await sleep(1200)
@@ -361,8 +319,8 @@ t.test('sessions end when nobody comes, and at the latest', async t => {
 })
 
 t.test('for programs', async t => {
-  const demo = start(t, { SESSION_SECRET: 'x'.repeat(32) })
-  const visitor = new Visitor(await demo.address, 'curl/8.0')
+  const demo = start(t, DEMO, { SESSION_SECRET: 'x'.repeat(32) })
+  const visitor = new Visitor(await addressOf(demo), 'curl/8.0')
   const headers = { accept: 'application/json' }
   const nobody = { user: null, cart: { apple: 0, bread: 0, cheese: 0 }, session: null, devices: [] }
   const cookie = { name: 'sessionId', httpOnly: true, secure: false, sameSite: 'lax', path: '/', expires: String }
@@ -396,16 +354,16 @@ t.test('for programs', async t => {
 t.test('on Redis: over a restart, and while Redis is away', async t => {
   const redis = await startRedis(t)
   const env = { REDIS_URL: redis.url, SESSION_SECRET: 'x'.repeat(32) }
-  let demo = start(t, env)
-  const laptop = new Visitor(await demo.address)
+  let demo = start(t, DEMO, env)
+  const laptop = new Visitor(await addressOf(demo))
   const phone = new Visitor(laptop.address, IPHONE)
   for (const visitor of [laptop, phone]) await visitor.post('/login', { name: 'Ada' })
   const _csrf = await laptop.token()
   await Promise.all(Array.from({ length: 20 }, () => laptop.copy().send('/cart', { good: 'apple', _csrf })))
   await stop(t, demo)
 
-  demo = start(t, env)
-  const back = new Visitor(await demo.address)
+  demo = start(t, DEMO, env)
+  const back = new Visitor(await addressOf(demo))
   back.cookie = laptop.cookie
   const { cart, devices } = await back.json()
   t.equal(cart.apple, 20, 'nothing was lost')
@@ -431,8 +389,8 @@ t.test('over https, with a cookie that only this host can set', async t => {
   const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
   await promisify(execFile)('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes',
     '-subj', '/CN=localhost', '-days', '2', '-keyout', key, '-out', cert])
-  const demo = start(t, { HTTPS_KEY: key, HTTPS_CERT: cert, COOKIE_NAME: '__Host-demo' })
-  const address = await demo.address
+  const demo = start(t, DEMO, { HTTPS_KEY: key, HTTPS_CERT: cert, COOKIE_NAME: '__Host-demo' })
+  const address = await addressOf(demo)
   t.match(address, /^https:/)
   const ask = async (method: string, path: string, cookie = '', body = ''): Promise<{ setCookie: string, text: string }> => {
     const headers = { cookie, 'content-type': 'application/x-www-form-urlencoded' }
@@ -451,8 +409,8 @@ t.test('over https, with a cookie that only this host can set', async t => {
 })
 
 t.test('it says what it can\'t start with', async t => {
-  const running = start(t)
-  const { port } = new URL(await running.address)
+  const running = start(t, DEMO)
+  const { port } = new URL(await addressOf(running))
   const redis = await startRedis(t)
   const cases: Array<[env: NodeJS.ProcessEnv, message: RegExp]> = [
     [{ SESSION_SECRET: 'short' }, /^the secret must have length 32 or greater\n$/],
@@ -463,7 +421,7 @@ t.test('it says what it can\'t start with', async t => {
     [{ IDLE_SECONDS: 'soon' }, /maxAge/]
   ]
   for (const [env, message] of cases) {
-    const { code, stderr } = await start(t, env).end()
+    const { code, stderr } = await start(t, DEMO, env).end()
     t.equal(code, 1)
     t.match(stderr, message)
     t.notMatch(stderr, /\n {4}at /, 'a sentence and no stack trace')
