@@ -4,7 +4,7 @@
 
 const assert = require('node:assert/strict')
 const { execSync } = require('node:child_process')
-const { builtinModules } = require('node:module')
+const { isBuiltin } = require('node:module')
 const { readFileSync } = require('node:fs')
 const { join } = require('node:path')
 const pkg = require('../package.json')
@@ -19,6 +19,7 @@ async function checkPackage () {
   checkImport(await import(pkg.name))
   checkThatRedisIsAside()
   checkRedis(require(`${pkg.name}/redis`), await import(`${pkg.name}/redis`))
+  checkTesting(require(`${pkg.name}/testing`), await import(`${pkg.name}/testing`))
   await checkServer(require(pkg.name))
   console.log(`The package is whole: ${files.length} files, require() and import give the same.`)
 }
@@ -36,10 +37,10 @@ function checkFiles (files) {
 }
 
 function checkDependencies (files) {
-  const declared = [pkg.name, ...Object.keys(pkg.dependencies), ...Object.keys(pkg.peerDependencies), ...builtinModules.map(name => `node:${name}`)]
+  const declared = [pkg.name, ...Object.keys(pkg.dependencies), ...Object.keys(pkg.peerDependencies)]
   for (const file of files.filter(file => file.startsWith('dist/'))) {
     for (const [, name] of readFileSync(join(root, file), 'utf8').matchAll(/(?:require\(|from |import\()["']([^."'][^"']*)["']/g)) {
-      assert.ok(declared.some(known => name === known || name.startsWith(`${known}/`)), `${file} needs ${name}, which package.json doesn't declare`)
+      assert.ok(isBuiltin(name) || declared.some(known => name === known || name.startsWith(`${known}/`)), `${file} needs ${name}, which package.json doesn't declare`)
     }
   }
 }
@@ -71,6 +72,11 @@ function checkRedis ({ RedisStore }, imported) {
   assert.throws(() => new RedisStore({}), { code: 'FST_ERR_SESSION_OPTION' })
   const loaded = Object.keys(require.cache).filter(file => /node_modules[\\/](@?redis|ioredis|connect-redis|express-session)[\\/]/.test(file))
   assert.deepEqual(loaded, [], 'RedisStore brings no client of its own')
+}
+
+function checkTesting (kit, imported) {
+  for (const name of ['testStore', 'testRaces', 'FaultyStore', 'FAULTS', 'PROMISES']) assert.equal(imported[name], kit[name], name)
+  assert.equal(typeof kit.testStore, 'function')
 }
 
 async function checkServer (plugin) {

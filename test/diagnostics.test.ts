@@ -8,7 +8,7 @@ import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
 import fastifySession, { MemoryStore, type SecurityMessage, type TraceMessage } from '../src/index'
 import { build, SECRET, Visitor, type Routes, type SessionOptions } from './helpers'
-import { Gate } from './store-suite'
+import { Gate } from '../src/testing/site'
 import { AWAY, WatchedStore } from './watched-store'
 
 type Answer = (error?: any, value?: any) => void

@@ -5,7 +5,7 @@ import t from 'tap'
 import {
   AWAY, BROKEN_ANSWERS, BROKEN_RECORDS, FAULTS, FaultyStore, nested, promising, revoked, throwing,
   type Fault, type How, type Method, type OptionalMethod
-} from './fault-kit'
+} from '../src/testing/faults'
 import { build, SECRET, setCookies, Visitor, type Routes, type SessionOptions } from './helpers'
 
 const MINUTE = 60_000

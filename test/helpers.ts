@@ -1,6 +1,8 @@
 import fastifyCookie from '@fastify/cookie'
-import Fastify, { type FastifyInstance, type FastifyServerOptions, type InjectOptions, type LightMyRequestResponse } from 'fastify'
-import fastifySession from '../src/index'
+import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import fastifySession, { type SessionRecord } from '../src/index'
+
+export { setCookies, Visitor } from '../src/testing/visitor'
 
 /** A secret that is long enough. */
 export const SECRET = 'a secret with minimum length of 32 characters'
@@ -28,35 +30,10 @@ export async function build (
   return app
 }
 
-/** A visitor: remembers the cookies that the server sets, and sends them with the next request. */
-export class Visitor {
-  readonly cookies = new Map<string, string>()
-
-  constructor (readonly app: FastifyInstance) {}
-
-  async get (url: string, more: InjectOptions = {}): Promise<LightMyRequestResponse> {
-    const response = await this.app.inject({
-      url,
-      ...more,
-      headers: { ...(this.cookies.size > 0 && { cookie: this.cookieHeader() }), ...more.headers }
-    })
-    for (const { name, value, expires } of response.cookies) {
-      if (expires !== undefined && expires.getTime() <= Date.now()) this.cookies.delete(name)
-      else this.cookies.set(name, value)
-    }
-    return response
-  }
-
-  cookieHeader (): string {
-    return Array.from(this.cookies, ([name, value]) => `${name}=${encodeURIComponent(value)}`).join('; ')
-  }
-}
-
-/** The Set-Cookie headers of a response, as they went out. */
-export function setCookies (response: LightMyRequestResponse): string[] {
-  const header = response.headers['set-cookie']
-  if (header === undefined) return []
-  return Array.isArray(header) ? header : [header]
+/** A record as a store keeps it. */
+export function record (data: object, maxAge = 60 * 60_000): SessionRecord {
+  const cookie = { expires: new Date(Date.now() + maxAge), originalMaxAge: maxAge, path: '/', httpOnly: true, secure: false }
+  return { ...data, cookie }
 }
 
 /** get, set and destroy, all that express-session asks for. Knows nothing of expiry. */

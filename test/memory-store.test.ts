@@ -7,8 +7,10 @@ import { runInNewContext } from 'node:vm'
 import type { FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
 import fastifySession, { MemoryStore, Store } from '../src/index'
-import { build, Visitor } from './helpers'
-import { ask, clock, record, recordCalls } from './store-suite'
+import { build, record, Visitor } from './helpers'
+import { clock } from '../src/testing/context'
+import { ask } from '../src/testing/contract'
+import { recordCalls } from '../src/testing/site'
 
 type Answer = (error?: any, value?: any) => void
 

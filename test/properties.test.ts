@@ -9,7 +9,7 @@ import t, { type Test } from 'tap'
 import { applyChanges, Draft } from '../src/changes'
 import { MemoryStore } from '../src/index'
 import type { SessionRecord } from '../src/stores/store'
-import { FaultyStore, type Answer } from './fault-kit'
+import { FaultyStore, type Answer } from '../src/testing/faults'
 import { build, SECRET, setCookies, Visitor } from './helpers'
 
 // The same in each run, so that what fails is what was changed. SEED=n tries others.

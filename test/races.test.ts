@@ -8,10 +8,10 @@ import fastifySession, { MemoryStore } from '../src/index'
 import type { SessionRecord, SessionStore } from '../src/stores/store'
 import { RedisStore } from '../src/stores/redis'
 import { ThreeMethodStore, type Answer } from './helpers'
-import { explore, race, raceAll, RACES, USER_RACES, type RaceEvent, type RaceOptions } from './race-kit'
+import { explore, race, raceAll, RACES, USER_RACES, type RaceEvent, type RaceOptions } from '../src/testing/races'
 import {
   BASE, judge, MAX_AGE, PROMISES, type Call, type Observation, type PromiseName, type Reply, type RequestName
-} from './race-ops'
+} from '../src/testing/race-ops'
 import { startRedis } from './servers'
 
 // All of it takes a minute, and more on a machine that has other work.

@@ -9,11 +9,10 @@ import upstream from 'upstream-session'
 import fastifySession from '../src/index'
 import { RedisStore, type RedisClient } from '../src/stores/redis'
 import type { SessionRecord } from '../src/stores/store'
-import { build, SECRET, setCookies, Visitor, type Routes, type SessionOptions } from './helpers'
+import { build, record, SECRET, setCookies, Visitor, type Routes, type SessionOptions } from './helpers'
 import { startAll, type Kind, type Kinds, type Redises } from './redis/clients'
 import { asJson, isAbout, open, testContract, text } from './redis/contract'
 import { Wire } from './redis/wire'
-import { record } from './store-suite'
 
 const MINUTE = 60_000
 const HOUR = 60 * MINUTE

@@ -11,6 +11,7 @@ import { setTimeout } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { createClient } from 'redis'
 import type { Test } from 'tap'
+import type { TestContext } from '../src/testing/context'
 
 export interface Server {
   readonly url: string
@@ -215,9 +216,9 @@ async function start (t: Test, { command, args, ready, endSignal = 'SIGTERM', op
 }
 
 /** @param inMemory where the machine can: for what writes thousands of files, and waits for the disk with each */
-export async function temporaryFolder (t: Test, inMemory = false): Promise<string> {
+export async function temporaryFolder (t: Pick<TestContext, 'after'>, inMemory = false): Promise<string> {
   const dir = await mkdtemp(join(inMemory && existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'session-test-'))
-  t.teardown(() => rm(dir, { recursive: true, force: true }))
+  t.after(() => rm(dir, { recursive: true, force: true }))
   return dir
 }
 

@@ -5,8 +5,9 @@ import fastifyCookie, { sign } from '@fastify/cookie'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import t from 'tap'
 import fastifySession, { MemoryStore } from '../src/index'
-import { build, SECRET, setCookies, Visitor, type SessionOptions } from './helpers'
-import { clock, Gate, record, recordCalls } from './store-suite'
+import { build, record, SECRET, setCookies, Visitor, type SessionOptions } from './helpers'
+import { clock } from '../src/testing/context'
+import { Gate, recordCalls } from '../src/testing/site'
 
 type Answer = (error?: any, value?: any) => void
 type Handler = (session: any, request: FastifyRequest) => unknown

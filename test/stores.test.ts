@@ -4,10 +4,10 @@ import t from 'tap'
 import { MemoryStore } from '../src/index'
 import { RedisStore } from '../src/stores/redis'
 import type { SessionChanges, SessionRecord, SessionStore } from '../src/stores/store'
+import { testStore, type Promises } from '../src/testing/index'
 import { connectTo, others, ours } from './all-stores/subjects'
 import { build, ThreeMethodStore, Visitor, type Answer } from './helpers'
 import { startRedis } from './servers'
-import { testStore, type Promises } from './store-suite'
 
 /** Answers later, and keeps the expiry beside the record, where a touch leaves the record as it is. */
 class LateStore {
@@ -172,34 +172,34 @@ const promises: Promises = {
   tellsGone: true
 }
 
-t.test('a store with three methods', t => testStore(t, {
-  ...promises, dates: false, expires: false, touches: false
-}, () => ({ store: new ThreeMethodStore() })))
+t.test('a store with three methods', t => testStore(() => new ThreeMethodStore(), {
+  promises: { ...promises, dates: false, expires: false, touches: false }, test: t.test
+}))
 
-t.test('a store that answers later', t => testStore(t, {
-  ...promises, dates: false
-}, () => ({ store: new LateStore() })))
+t.test('a store that answers later', t => testStore(() => new LateStore(), {
+  promises: { ...promises, dates: false }, test: t.test
+}))
 
-t.test('a store of files', t => testStore(t, {
-  ...promises, shared: true, noDeadCookie: true, dates: false, onlyYours: false, tellsGone: false
-}, () => {
+t.test('a store of files', t => testStore(() => {
   const files = new Map<string, string>()
   const another = (): SessionStore => new FileStore(files)
   return { store: another(), another }
+}, {
+  promises: { ...promises, shared: true, noDeadCookie: true, dates: false, onlyYours: false, tellsGone: false }, test: t.test
 }))
 
-t.test('a store of promises', t => testStore(t, {
-  ...promises, updates: true
-}, () => ({ store: new PromiseStore() as unknown as SessionStore })))
+t.test('a store of promises', t => testStore(() => new PromiseStore() as unknown as SessionStore, {
+  promises: { ...promises, updates: true }, test: t.test
+}))
 
-t.test('MemoryStore with a max', t => testStore(t, {
-  ...promises, lists: true, updates: true
-}, () => ({ store: new MemoryStore(new Map(), { max: 100 }) })))
+t.test('MemoryStore with a max', t => testStore(() => new MemoryStore(new Map(), { max: 100 }), {
+  promises: { ...promises, lists: true, updates: true }, test: t.test
+}))
 
 // The other ones have a run of their own: `npm run test:stores`.
 const usual = others.filter(({ packages }) => ['connect-redis', 'express-session'].includes(packages[0] as string))
 for (const { name, promises, prepare } of [...ours, ...usual]) {
-  t.test(name, async t => { await testStore(t, promises, await prepare(t)) })
+  t.test(name, async t => { await testStore(await prepare(t), { promises, test: t.test }) })
 }
 
 t.test('Redis itself ends a session, and rolling keeps it', async t => {

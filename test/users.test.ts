@@ -9,7 +9,7 @@ import fastifySession, { MemoryStore, type FastifySessionObject, type Sessions, 
 import { RedisStore } from '../src/stores/redis'
 import { build, SECRET, ThreeMethodStore, Visitor, type SessionOptions } from './helpers'
 import { startRedis } from './servers'
-import { clock } from './site'
+import { clock } from '../src/testing/context'
 
 declare module 'fastify' {
   interface FastifyInstance {

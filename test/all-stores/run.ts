@@ -5,10 +5,9 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import type { SessionStore } from '../../src/index'
-import { raceAll, type RaceResult } from '../race-kit'
-import { clock, dataOf } from '../site'
-import { testStore, type MakeSubject } from '../store-suite'
+import { raceAll, type RaceResult } from '../../src/testing/races'
+import { clock, opener, type CreateStore } from '../../src/testing/context'
+import { testStore } from '../../src/testing/suite'
 import { others, ours, type Contestant } from './subjects'
 import { measuredIn, tableOf, withMeasured, type Row } from './table'
 
@@ -21,9 +20,9 @@ const rows: Row[] = []
 
 for (const contestant of contestants) {
   t.test(contestant.name, async t => {
-    const makeSubject = await contestant.prepare(t)
-    const findings = await testStore(t, contestant.promises, makeSubject)
-    const races = await testRaces(t, makeSubject, contestant.brokenRaces)
+    const createStore = await contestant.prepare(t)
+    const findings = await testStore(createStore, { promises: contestant.promises, test: t.test })
+    const races = await testRaces(t, createStore, contestant.brokenRaces)
     rows.push({ name: await labelOf(contestant), findings, races })
   })
 }
@@ -36,29 +35,16 @@ t.test('docs/stores.md says what was found', async t => {
   else t.equal(measuredIn(text), measured)
 })
 
-async function testRaces (t: Test, makeSubject: MakeSubject, broken = 0): Promise<RaceResult> {
+async function testRaces (t: Test, createStore: CreateStore, broken = 0): Promise<RaceResult> {
   let result: RaceResult = { schedules: 0, violated: 0, violations: [] }
   await t.test(`races of requests break ${broken === 0 ? 'no' : 'a'} promise`, async t => {
     clock(t)
-    const { store, pass } = await makeSubject(t)
-    answerPlainly(store)
+    const { store, pass } = await opener(createStore)(t)
     result = await raceAll({ store, expire: async () => await pass?.(A_DAY) })
     t.equal(result.violated, broken, JSON.stringify(result.violations))
     t.ok(result.schedules > 1000, `${result.schedules} schedules`)
   })
   return result
-}
-
-/**
- * The races know neither a store that says by an error that it has no such session, nor one that adds keys of its own, as the
- * library and the suite do.
- */
-function answerPlainly (store: SessionStore): void {
-  const get = store.get.bind(store)
-  store.get = (sessionId, callback) => get(sessionId, (error, record) => {
-    if (error?.code === 'ENOENT' || record == null) callback(error?.code === 'ENOENT' ? null : error)
-    else callback(null, { ...dataOf(record), cookie: record.cookie })
-  })
 }
 
 async function labelOf ({ name, packages }: Contestant): Promise<string> {

@@ -14,10 +14,9 @@ import connectFile from 'session-file-store'
 import type { Test } from 'tap'
 import fastifySession, { MemoryStore, type SessionStore } from '../../src/index'
 import { RedisStore } from '../../src/stores/redis'
-import type { Promises } from '../promises'
+import { recordIntervals, type CreateStore, type StoreUnderTest } from '../../src/testing/context'
+import type { Promises } from '../../src/testing/promises'
 import { startPostgres, startRedis, temporaryFolder, type Server } from '../servers'
-import { recordIntervals } from '../site'
-import type { MakeSubject, Subject } from '../store-suite'
 
 export interface Contestant {
   name: string
@@ -27,7 +26,7 @@ export interface Contestant {
   /** In how many orders of racing requests a promise is broken: docs/stores.md says which and why. */
   brokenRaces?: number
   /** Starts what the store needs, for all of its tests. */
-  prepare (t: Test): MakeSubject | Promise<MakeSubject>
+  prepare (t: Test): CreateStore | Promise<CreateStore>
 }
 
 type NodeRedis = ReturnType<typeof newClient>
@@ -112,7 +111,7 @@ export const others: Contestant[] = [
       return async t => {
         const open = (): SessionStore => {
           const store = new PgStore({ pool, createTableIfMissing: true })
-          t.teardown(() => store.close())
+          t.after(() => store.close())
           return store
         }
         await pool.query('DROP TABLE IF EXISTS session')
@@ -132,7 +131,7 @@ export const others: Contestant[] = [
         recordIntervals(t)
         const open = (): SessionStore => {
           const client = new Database(join(path, 'sessions.db'))
-          t.teardown(() => client.close())
+          t.after(() => client.close())
           client.pragma('journal_mode = WAL')
           client.pragma('synchronous = OFF')
           // SQLite has a clock of its own.
@@ -178,20 +177,20 @@ function datetime (text: string): string {
   return new Date(text === 'now' ? Date.now() : text).toISOString().slice(0, 19).replace('T', ' ')
 }
 
-async function withNodeRedis (t: Test, open: (client: NodeRedis) => unknown): Promise<MakeSubject> {
+async function withNodeRedis (t: Test, open: (client: NodeRedis) => unknown): Promise<CreateStore> {
   const client = await connectTo(t, await startRedis(t))
-  return () => redisSubject(client, () => open(client) as SessionStore)
+  return () => redisStoreUnderTest(client, () => open(client) as SessionStore)
 }
 
-async function withIoRedis (t: Test, open: (client: IoRedis) => unknown): Promise<MakeSubject> {
+async function withIoRedis (t: Test, open: (client: IoRedis) => unknown): Promise<CreateStore> {
   const server = await startRedis(t)
   const admin = await connectTo(t, server)
   const client = new IoRedis(server.url)
   t.teardown(() => client.disconnect())
-  return () => redisSubject(admin, () => open(client) as SessionStore)
+  return () => redisStoreUnderTest(admin, () => open(client) as SessionStore)
 }
 
-async function redisSubject (admin: NodeRedis, open: () => SessionStore): Promise<Subject> {
+async function redisStoreUnderTest (admin: NodeRedis, open: () => SessionStore): Promise<StoreUnderTest> {
   await admin.flushAll()
   return {
     store: open(),

@@ -1,6 +1,6 @@
 /** The part of docs/stores.md that is measured. */
-import { PROMISES, type Findings, type PromiseName } from '../promises'
-import type { RaceResult } from '../race-kit'
+import { PROMISES, type Findings, type PromiseName } from '../../src/testing/promises'
+import type { RaceResult } from '../../src/testing/races'
 
 export interface Row {
   /** The store, with its version and its client's. */

@@ -2,7 +2,7 @@
 import type { Test } from 'tap'
 import { RedisStore, type RedisClient, type RedisStoreOptions } from '../../src/stores/redis'
 import type { SessionRecord } from '../../src/stores/store'
-import { record } from '../store-suite'
+import { record } from '../helpers'
 import type { ClientOptions, Kind } from './clients'
 
 const SECOND = 1000

@@ -1,7 +1,7 @@
 /** A session store that goes wrong on demand, and the ways in which stores go wrong. */
 import { runInNewContext } from 'node:vm'
-import type { CookieRecord } from '../src/session-cookie'
-import type { SessionChanges, SessionRecord } from '../src/stores/store'
+import type { CookieRecord } from '../session-cookie'
+import type { SessionChanges, SessionRecord } from '../stores/store'
 
 export type Answer = (error?: any, value?: any) => void
 export type OptionalMethod = 'touch' | 'update' | 'getAndTouch'

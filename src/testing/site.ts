@@ -1,9 +1,15 @@
-/** An app on a store, its visitors, and what holds them up, moves the clock and listens in. */
-import type { FastifyInstance } from 'fastify'
-import type { Test } from 'tap'
-import type { SessionStore } from '../src/stores/store'
-import { MemoryStore } from '../src/stores/memory'
-import { build, Visitor, type SessionOptions } from './helpers'
+/** An app on a store, its visitors, and what holds them up and listens in. */
+import fastifyCookie from '@fastify/cookie'
+import Fastify, { type FastifyInstance, type LightMyRequestResponse } from 'fastify'
+import fastifySession, { type CookieOptions, type FastifySessionOptions } from '../index'
+import { MemoryStore } from '../stores/memory'
+import type { SessionStore } from '../stores/store'
+import type { TestContext } from './context'
+import { setCookies, Visitor } from './visitor'
+
+const PATIENCE = 10_000
+
+export type SiteOptions = Pick<FastifySessionOptions, 'rolling'> & { cookie?: CookieOptions }
 
 type AnyStore = Record<string, ((...args: any[]) => any) | undefined>
 
@@ -20,16 +26,22 @@ export class Site {
   readonly revisit: (cookie: string, url: string) => ReturnType<Visitor['get']>
 
   static async open (
-    t: Test,
+    t: TestContext,
     store: SessionStore,
     pass: Site['pass'],
-    options: SessionOptions
+    options: SiteOptions
   ): Promise<Site> {
     const calls = recordCalls(store)
     const interruptAt = interruptible(store)
     const gate = new Gate()
-    const app = await build({ store, ...options }, app => addRoutes(app, gate))
-    t.teardown(() => app.close())
+    const app = Fastify() as unknown as FastifyInstance
+    app.register(fastifyCookie)
+    app.register(fastifySession, {
+      secret: 'the secret that signs the cookies of this site', store, ...options, cookie: { secure: false, ...options.cookie }
+    })
+    addRoutes(app, gate)
+    await app.ready()
+    t.after(() => app.close())
     return new Site(app, gate, calls, interruptAt, pass)
   }
 
@@ -91,14 +103,15 @@ function addRoutes (app: FastifyInstance, gate: Gate): void {
   app.get('/slow/:name', async request => {
     const session = request.session as any
     const { key = 'slow' } = request.query as { key?: string }
-    if (session.user === undefined) throw new Error('no session was loaded')
+    const wasLoaded = session.user !== undefined
     const what = (request.params as Params).name
-    if (what === 'unsaved') {
+    if (what === 'unsaved' && wasLoaded) {
       session.cart.push('apple')
       session.note = 'new'
     }
     if (what === 'all') session.data()
     await gate.pass()
+    if (!wasLoaded) throw new Error('no session was loaded')
     if (what === 'write' || what === 'save') session[key] = 1
     if (what === 'nest') session.cart.push('late')
     if (what === 'touch') session.touch()
@@ -132,43 +145,14 @@ export class Gate {
     await this.#opened
   }
 
-  /** Resolves when that many are held. */
+  /** Resolves when that many are held; rejects when they don't come. */
   async holds (count: number): Promise<void> {
     if (this.#held >= count) return
-    await new Promise<void>(resolve => this.#watchers.push({ count, resolve }))
+    await new Promise<void>((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`${this.#held} of ${count} requests came to the gate`)), PATIENCE)
+      this.#watchers.push({ count, resolve: () => { clearTimeout(timer); resolve() } })
+    })
   }
-}
-
-/** Moves Date.now() and new Date() without waiting for it. */
-export function clock (t: Test): { advance: (milliseconds: number) => void } {
-  const { Date } = globalThis
-  const { now } = Date
-  let passed = 0
-  Date.now = () => now() + passed
-  globalThis.Date = new Proxy(Date, {
-    construct: (target, args, newTarget) => Reflect.construct(target, args.length === 0 ? [Date.now()] : args, newTarget)
-  })
-  t.teardown(() => {
-    Date.now = now
-    globalThis.Date = Date
-  })
-  return { advance: milliseconds => { passed += milliseconds } }
-}
-
-/** The intervals that are set from now on. They end with the test, because some stores keep no hold of theirs. */
-export function recordIntervals (t: Test): NodeJS.Timeout[] {
-  const { setInterval } = globalThis
-  const intervals: NodeJS.Timeout[] = []
-  globalThis.setInterval = ((...args: Parameters<typeof setInterval>) => {
-    const interval = setInterval(...args)
-    intervals.push(interval)
-    return interval
-  }) as typeof setInterval
-  t.teardown(() => {
-    globalThis.setInterval = setInterval
-    for (const interval of intervals) clearInterval(interval)
-  })
-  return intervals
 }
 
 /** Writes down the names of the store's methods as they are called. */
@@ -216,4 +200,9 @@ function intercept (store: SessionStore, around: (name: string, call: () => unkn
 export function dataOf (record: unknown): Record<string, unknown> {
   const { cookie, ...data } = record as Record<string, unknown>
   return Object.fromEntries(Object.entries(data).filter(([key]) => !key.startsWith('__')))
+}
+
+/** Whether a response gives a session cookie, and does not clear it. */
+export function sendsCookie (response: LightMyRequestResponse): boolean {
+  return setCookies(response).some(header => !header.startsWith('sessionId=;'))
 }

@@ -1,8 +1,8 @@
 /** What racing requests do, and what must hold when all of them are done, whatever came first. */
 import { isDeepStrictEqual } from 'node:util'
 import type { FastifyRequest } from 'fastify'
-import { fingerprint } from '../src/diagnostics'
-import type { SessionRecord } from '../src/stores/store'
+import { fingerprint } from '../diagnostics'
+import type { SessionRecord } from '../stores/store'
 
 /** What the session that all requests come with holds. */
 export const BASE: SessionRecord = { user: 'max', cart: ['apple'], d: 1 }

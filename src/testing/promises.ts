@@ -1,5 +1,5 @@
-/** What a store can promise: each is measured by the store suite, and told in docs/stores.md. */
-import type { Test } from 'tap'
+/** What a store can promise: each is measured by the suite, and told of eleven stores in docs/stores.md. */
+import assert from 'node:assert/strict'
 
 interface Promised {
   /** Over the column of docs/stores.md. What has none is between store and library only. */
@@ -89,17 +89,18 @@ export type Promises = Readonly<Record<PromiseName, boolean>>
 
 /** What the suite found of a store, compared with what was declared for it. */
 export class Findings {
-  readonly declared: Promises
+  readonly declared: Partial<Promises>
   readonly #kept = new Map<PromiseName, boolean>()
 
-  constructor (declared: Promises) {
+  constructor (declared: Partial<Promises>) {
     this.declared = declared
   }
 
-  note (t: Test, promise: PromiseName, isKept: boolean): void {
+  note (promise: PromiseName, isKept: boolean): void {
     const { kept, otherwise } = PROMISES[promise]
-    t.equal(isKept, this.declared[promise], `declared is: ${this.declared[promise] ? kept : otherwise}`)
+    const isDeclared = this.declared[promise] === true
     this.#kept.set(promise, isKept && this.#kept.get(promise) !== false)
+    assert.equal(isKept, isDeclared, `promises.${promise} is declared as ${isDeclared}: ${isDeclared ? kept : otherwise}`)
   }
 
   /** Undefined where the question doesn't arise. */

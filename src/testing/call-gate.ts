@@ -1,0 +1,120 @@
+import { callStore, type Method } from '../stores/call'
+import { MemoryStore } from '../stores/memory'
+import type { SessionStore } from '../stores/store'
+import type { Call } from './race-ops'
+import type { RaceOptions } from './races'
+
+/** Something that can happen next. */
+export interface Step {
+  readonly name: string
+  readonly take: () => Promise<void>
+}
+
+const METHODS: readonly Method[] = [
+  'get', 'getAndTouch', 'set', 'destroy', 'touch', 'update', 'inspect', 'claim', 'release', 'claimsOf'
+]
+// Their first argument is the user, the second the session's id.
+const BY_USER: readonly Method[] = ['claim', 'release', 'claimsOf']
+const CALL_TIMEOUT = 10_000
+
+type Answer = (error: Error | null, value?: unknown) => void
+
+/** Holds the calls to a store until they are told to go on. They are real calls then, and their answers are handed on. */
+export class CallGate {
+  /** The store as the plugin gets it: with the same methods, which answer by their callback whatever the real ones do. */
+  readonly store: SessionStore
+  /** Lets all calls pass, and writes down none. */
+  isOpen = true
+  /** The number of steps taken. */
+  now = 0
+  /** What waits. */
+  readonly steps: Step[] = []
+  /** What came since the gate was closed. */
+  calls: Call[] = []
+  /** The sessions that were written. */
+  readonly written = new Set<string>()
+
+  readonly #store: SessionStore
+  readonly #splitCalls: boolean
+  readonly #passing: readonly Method[]
+  readonly #nameOf: (sessionId: string) => string
+
+  constructor ({ store, splitCalls = false, passing = [] }: Pick<RaceOptions, 'store' | 'splitCalls' | 'passing'>, nameOf: (sessionId: string) => string) {
+    this.#store = store
+    this.#passing = passing
+    this.#splitCalls = splitCalls
+    this.#nameOf = nameOf
+    this.store = Object.fromEntries(methodsOf(store).map(method => [
+      method, (...args: unknown[]) => this.#receive(method, args.slice(0, -1), args.at(-1) as Answer)
+    ])) as unknown as SessionStore
+  }
+
+  close (): void {
+    this.isOpen = false
+    this.now = 0
+    this.calls = []
+  }
+
+  /** Asks the store itself. */
+  ask (method: Method, ...args: unknown[]): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      this.#call(method, args, (error, value) => error === null ? resolve(value) : reject(error))
+    })
+  }
+
+  #receive (method: Method, args: unknown[], answer: Answer): void {
+    const sessionId = args[BY_USER.includes(method) ? 1 : 0] as string ?? ''
+    if (method === 'set') this.written.add(sessionId)
+    if (this.isOpen || this.#passing.includes(method)) {
+      this.#call(method, args, answer)
+      return
+    }
+    const call: Call = { method, sessionId, askedAt: this.now }
+    const name = `${method} ${this.#nameOf(sessionId)}${detailsOf(method, args[1])}`
+    this.calls.push(call)
+    this.hold(name, () => new Promise(resolve => {
+      this.#call(method, args, (error, value) => {
+        const hear = (): void => {
+          call.answeredAt = this.now
+          answer(error, value)
+        }
+        call.doneAt = this.now
+        if (this.#splitCalls) this.hold(`answer of ${name}`, async () => hear())
+        else hear()
+        resolve()
+      })
+    }))
+  }
+
+  /** Lets something wait until it is taken as a step. */
+  hold (name: string, go: () => Promise<void>): void {
+    const step = {
+      name,
+      take: () => {
+        this.steps.splice(this.steps.indexOf(step), 1)
+        this.now++
+        return go()
+      }
+    }
+    this.steps.push(step)
+  }
+
+  #call (method: Method, args: unknown[], answer: Answer): void {
+    callStore(this.#store, method, args, CALL_TIMEOUT, answer)
+  }
+}
+
+/** The methods that the library uses: of a store that inherits from ours and brings its own `set`, none that is inherited. */
+function methodsOf (store: SessionStore): Method[] {
+  const { prototype } = MemoryStore
+  return METHODS.filter(method => typeof store[method] === 'function' &&
+    (store[method] !== prototype[method] || store.set === prototype.set))
+}
+
+/** What a call writes. */
+function detailsOf (method: Method, what: any): string {
+  let keys: string[] = []
+  if (method === 'set') keys = Object.keys(what).filter(key => key !== 'cookie')
+  else if (method === 'update') keys = [...Object.keys(what.set), ...what.unset.map((key: string) => `-${key}`)]
+  return keys.length > 0 ? ` { ${keys.join(', ')} }` : ''
+}

@@ -1,0 +1,87 @@
+/** What the kit needs of a test runner and of whoever made the store, and how it lets time go by. */
+import type { SessionStore } from '../stores/store'
+
+export const MINUTE = 60_000
+export const HOUR = 60 * MINUTE
+
+/** What `node:test` and tap hand to a test. */
+export interface TestContext {
+  test (name: string, run: (t: TestContext) => Promise<void>): Promise<unknown>
+  /** Has something done when the test is over. */
+  after (end: () => unknown): void
+}
+
+/** `test` of `node:test`, or `t.test` of tap. */
+export type TestFunction = TestContext['test']
+
+/** A store, and what the kit has to know to judge it. */
+export interface StoreUnderTest {
+  store: SessionStore
+  /** What another process has: another object on the same sessions. Missing where no other process can have them. */
+  another?: () => SessionStore
+  /** Lets the store's own clock go on, in milliseconds, where it has one; the kit moves `Date` itself. */
+  pass?: (milliseconds: number) => Promise<void>
+}
+
+/** Gives an empty store for one test: the store itself, or what the kit should know besides. */
+export type CreateStore = (t: TestContext) => SessionStore | StoreUnderTest | Promise<SessionStore | StoreUnderTest>
+
+export type OpenStore = (t: TestContext) => Promise<StoreUnderTest>
+
+/** Whichever way a store was given, it is known with what belongs to it. */
+export function opener (createStore: CreateStore): OpenStore {
+  return async t => {
+    const created = await createStore(t)
+    return typeof (created as SessionStore).get === 'function' ? { store: created as SessionStore } : created as StoreUnderTest
+  }
+}
+
+/** `test` of Node's own runner, where no other was given. Loaded then and not before, because it begins to run by that. */
+export async function runnerOr (test: TestFunction | undefined): Promise<TestFunction> {
+  return test ?? (await import('node:test')).test as TestFunction
+}
+
+/** A store whose time goes by without waiting for it. */
+export async function timed (t: TestContext, open: OpenStore): Promise<Required<Pick<StoreUnderTest, 'store' | 'pass'>>> {
+  const { advance } = clock(t)
+  const { store, pass } = await open(t)
+  return {
+    store,
+    async pass (milliseconds) {
+      advance(milliseconds)
+      await pass?.(milliseconds)
+    }
+  }
+}
+
+/** Moves Date.now() and new Date() without waiting for it. */
+export function clock (t: Pick<TestContext, 'after'>): { advance: (milliseconds: number) => void } {
+  const { Date } = globalThis
+  const { now } = Date
+  let passed = 0
+  Date.now = () => now() + passed
+  globalThis.Date = new Proxy(Date, {
+    construct: (target, args, newTarget) => Reflect.construct(target, args.length === 0 ? [Date.now()] : args, newTarget)
+  })
+  t.after(() => {
+    Date.now = now
+    globalThis.Date = Date
+  })
+  return { advance: milliseconds => { passed += milliseconds } }
+}
+
+/** The intervals that are set from now on. They end with the test, because some stores keep no hold of theirs. */
+export function recordIntervals (t: Pick<TestContext, 'after'>): NodeJS.Timeout[] {
+  const { setInterval } = globalThis
+  const intervals: NodeJS.Timeout[] = []
+  globalThis.setInterval = ((...args: Parameters<typeof setInterval>) => {
+    const interval = setInterval(...args)
+    intervals.push(interval)
+    return interval
+  }) as typeof setInterval
+  t.after(() => {
+    globalThis.setInterval = setInterval
+    for (const interval of intervals) clearInterval(interval)
+  })
+  return intervals
+}

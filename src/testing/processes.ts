@@ -1,0 +1,115 @@
+/** What visitors see whose requests are served by two processes, in turn and at the same time. */
+import assert from 'node:assert/strict'
+import { ask, find, live } from './contract'
+import type { OpenStore, StoreUnderTest, TestContext } from './context'
+import type { Findings } from './promises'
+import { dataOf, sendsCookie, Site } from './site'
+import type { Visitor } from './visitor'
+
+// The calls of one request to the store, and some more.
+const MOST_CALLS = 10
+
+export async function testProcesses (t: TestContext, findings: Findings, openStore: OpenStore): Promise<void> {
+  const promises = findings.declared
+
+  await t.test(promises.shared ? 'both have the same sessions' : 'no other process has its sessions', async t => {
+    const { store, another } = await openStore(t)
+    await ask(store, 'set', 'a', live({ user: 'max' }))
+    const found = another === undefined ? undefined : await find(another(), 'a')
+    findings.note('shared', found != null && dataOf(found).user === 'max')
+  })
+
+  if (!promises.shared) return
+
+  async function open (t: TestContext): Promise<[here: Site, there: Site]> {
+    const { store, another } = await openStore(t) as Required<StoreUnderTest>
+    const pass = async (): Promise<void> => {}
+    return [await Site.open(t, store, pass, {}), await Site.open(t, another(), pass, {})]
+  }
+
+  await t.test('who logs in or out in one is logged in or out in the other', async t => {
+    const [{ max }, there] = await open(t)
+    await max.get('/login/max')
+    const old = max.cookieHeader()
+    assert.equal((await there.revisit(old, '/whoami')).body, 'max')
+    await there.revisit(old, '/set/a/1')
+    assert.deepEqual((await max.get('/all')).json(), { user: 'max', cart: [], a: '1' })
+    await there.revisit(old, '/logout')
+    assert.equal((await max.get('/whoami')).body, 'nobody')
+  })
+
+  await t.test(`writes at the same time ${promises.parallel ? 'lose nothing' : 'may lose one'}`, async t => {
+    const [here, there] = await open(t)
+    findings.note('parallel', await atEachCall(here, there, '/set/a/1', '/set/b/1', async old => {
+      const { a, b } = (await there.revisit(old, '/all')).json()
+      return a === '1' && b === '1'
+    }))
+  })
+
+  await t.test(`a request under way ${promises.ended ? 'does not bring' : 'may bring'} back a session that ended`, async t => {
+    const [here, there] = await open(t)
+    const isOver = async (old: string): Promise<boolean> => {
+      const replies = await Promise.all([here, there].map(({ revisit }) => revisit(old, '/whoami')))
+      return replies.every(({ body }) => body === 'nobody')
+    }
+    let isKept = true
+    for (const end of ['/logout', '/renew']) {
+      assert.ok(await atEachCall(here, there, '/whoami', end, isOver), `one that only reads, and ${end}`)
+      for (const slow of ['/set/a/1', '/push/apple', '/delete/cart']) {
+        isKept = await atEachCall(here, there, slow, end, isOver) && isKept
+      }
+    }
+    findings.note('ended', isKept)
+  })
+
+  await t.test(`a new id ${promises.renews ? 'takes nothing' : 'may take something'} along out of a session that ended`, async t => {
+    const [here, there] = await open(t)
+    const isNobody = async (_old: string, max: Visitor): Promise<boolean> => (await max.get('/whoami')).body === 'nobody'
+    findings.note('renews', await atEachCall(here, there, '/renew', '/logout', isNobody))
+  })
+
+  for (const end of ['/logout', '/renew']) {
+    const sends = promises.noDeadCookie ? 'sends no' : 'sends a'
+    await t.test(`a slow request that only reads ${sends} cookie for a session that ended (${end})`, async t => {
+      const [here, there] = await open(t)
+      await here.max.get('/login/max')
+      const old = here.max.cookieHeader()
+      const slow = here.revisit(old, '/slow/read')
+      await here.gate.holds(1)
+      await there.revisit(old, end)
+      here.gate.open()
+      const response = await slow
+      assert.equal(response.statusCode, 200)
+      findings.note('noDeadCookie', !sendsCookie(response))
+    })
+  }
+}
+
+/**
+ * A visitor makes a request, and before each of its calls to the store in turn the other process serves one with the same
+ * cookie. Says whether all was well each time.
+ */
+async function atEachCall (
+  here: Site,
+  there: Site,
+  slow: string,
+  fast: string,
+  isWell: (old: string, max: Visitor) => Promise<boolean>
+): Promise<boolean> {
+  const { max } = here
+  let wasWell = true
+  for (let i = 0; i < MOST_CALLS; i++) {
+    max.cookies.clear()
+    await max.get('/login/max')
+    const old = max.cookieHeader()
+    let wasInTime = false
+    const wasMade = here.interruptAt(i, async () => {
+      wasInTime = (await there.revisit(old, '/whoami')).body === 'max'
+      await there.revisit(old, fast)
+    })
+    await max.get(slow)
+    if (!wasMade()) return wasWell
+    if (wasInTime) wasWell = await isWell(old, max) && wasWell
+  }
+  throw new Error(`${slow} made more than ${MOST_CALLS} calls to the store`)
+}

@@ -1,0 +1,40 @@
+import { runnerOr, opener, type CreateStore, type TestFunction } from './context'
+import { testContract } from './contract'
+import { testProcesses } from './processes'
+import { Findings, type Promises } from './promises'
+import { testVisits } from './visits'
+
+export interface StoreTestOptions {
+  /**
+   * What the store promises; `PROMISES` says what each means. One that is kept and not declared fails the suite as one that
+   * is declared and not kept does, so the list stays true.
+   *
+   * @default {}, none of them
+   */
+  promises?: Partial<Promises>
+  /**
+   * `test` of `node:test`, or `t.test` of tap.
+   *
+   * @default that of `node:test`
+   */
+  test?: TestFunction
+}
+
+/**
+ * Asks a store all that the library needs of it: by itself, for visitors of an application that keeps its sessions there,
+ * and for those of two processes. Where the store doesn't promise something, the suite asserts what happens instead.
+ *
+ * @param createStore gives an empty store to each test
+ * @returns what was found, when all tests are done
+ */
+export async function testStore (
+  createStore: CreateStore, { promises = {}, test }: StoreTestOptions = {}
+): Promise<Findings> {
+  const findings = new Findings(promises)
+  const open = opener(createStore)
+  const run = await runnerOr(test)
+  await run('the store itself', t => testContract(t, findings, open))
+  await run('for visitors', t => testVisits(t, findings, open))
+  await run('for visitors of two processes', t => testProcesses(t, findings, open))
+  return findings
+}

@@ -1,0 +1,232 @@
+/** An app with the plugin that requests race through, one schedule after the other. */
+import { randomBytes } from 'node:crypto'
+import { setImmediate } from 'node:timers/promises'
+import fastifyCookie, { unsign } from '@fastify/cookie'
+import Fastify, { type FastifyInstance, type LightMyRequestResponse } from 'fastify'
+import { fingerprint } from '../diagnostics'
+import fastifySession from '../index'
+import { isExpired } from '../session-cookie'
+import type { SessionRecord } from '../stores/store'
+import { CallGate, type Step } from './call-gate'
+import { orNothing } from './contract'
+import { BASE, MAX_AGE, REQUESTS, type Observation, type Reply } from './race-ops'
+import type { Choose, RaceEvent, RaceOptions } from './races'
+import { dataOf } from './site'
+
+const USERS = [BASE.user as string, 'eva']
+const SECRET = 'the secret that signs the cookies of all races'
+const COOKIE_NAME = 'sessionId'
+// Turns of the event loop without anything new, after which nothing new will come. Where no call waits, a request hangs.
+const PATIENCE = 10
+const PATIENCE_BEFORE_HANGING = 1000
+
+/** One schedule under way. */
+interface Run {
+  /** What the requests were told so far. */
+  readonly replies: Reply[]
+  /** Those that have their reply, in that order. */
+  readonly answered: Reply[]
+  /** How many of them are in the schedule. */
+  noted: number
+  /** Cookie headers by session id. */
+  readonly cookies: Map<string, string>
+  readonly schedule: string[]
+  expiredAt?: number
+}
+
+/** An app with the plugin, on a store behind a gate. */
+export class Track {
+  readonly #app: FastifyInstance
+  readonly #gate: CallGate
+  readonly #rolling: boolean
+  readonly #users: RaceOptions['users']
+  readonly #expire: RaceOptions['expire']
+  /** Short names of the run's sessions, the same in each run. */
+  readonly #names = new Map<string, string>()
+  readonly #realNow = Date.now
+  #passed = 0
+  #run: Run = newRun([])
+
+  static async open (options: RaceOptions): Promise<Track> {
+    const track = new Track(options)
+    await track.#app.ready()
+    Date.now = () => track.#realNow() + track.#passed
+    return track
+  }
+
+  private constructor (options: RaceOptions) {
+    const { rolling = true, saveUninitialized = true, users, plugin = fastifySession } = options
+    this.#rolling = rolling
+    this.#users = users
+    this.#expire = options.expire
+    this.#gate = new CallGate(options, sessionId => this.#names.get(sessionId) ?? 'another')
+    const prefix = `race${randomBytes(6).toString('hex')}`
+    let serial = 0
+    const idGenerator = (): string => {
+      const sessionId = `${prefix}${serial++}`
+      this.#names.set(sessionId, `S${this.#names.size}`)
+      return sessionId
+    }
+    const cookie = { secure: false, maxAge: MAX_AGE }
+    const app = Fastify() as unknown as FastifyInstance
+    app.register(fastifyCookie)
+    const user = (session: any): string | undefined => session.user
+    app.register(plugin, {
+      secret: SECRET, store: this.#gate.store, rolling, saveUninitialized, cookie, idGenerator, ...(users && { user, ...users })
+    })
+    app.get('/begin', async ({ session }) => { Object.assign(session, BASE) })
+    app.get('/look', async ({ session }) => dataOf(session))
+    app.get('/race/:index', async request => {
+      const reply = this.#run.replies[Number((request.params as { index: string }).index)] as Reply
+      reply.wasLoaded = (request.session as any).user === BASE.user
+      await REQUESTS[reply.request](request, reply.value)
+    })
+    this.#app = app
+  }
+
+  async close (): Promise<void> {
+    Date.now = this.#realNow
+    await this.#app.close()
+  }
+
+  /** One schedule: from a new session to what is left of it. */
+  async run (events: readonly RaceEvent[], choose: Choose): Promise<{ observation: Observation, schedule: string[] }> {
+    const begun = keptCookie(await this.#get('/begin'))
+    if (begun === undefined) throw new Error('The plugin gave no session to begin with')
+    const first = begun.sessionId
+    const run = this.#run = newRun(events)
+    run.cookies.set(first, begun.header)
+
+    this.#gate.close()
+    for (const { request, value } of run.replies) this.#send(run, value, request === 'sign up' ? undefined : begun.header)
+    for (const event of events) if (event === 'expire') this.#gate.hold(event, () => this.#letPass(run))
+    while (await this.#next(run, choose));
+    this.#gate.isOpen = true
+
+    const { store, calls } = this.#gate
+    const { replies, schedule, expiredAt } = run
+    const observation: Observation = {
+      first,
+      rolling: this.#rolling,
+      hasTouch: store.touch !== undefined,
+      hasUpdate: store.update !== undefined,
+      replies,
+      calls,
+      expiredAt,
+      index: this.#users && { listed: await this.#listed(), max: this.#users.maxPerUser ?? Infinity },
+      records: await this.#recordsLeft(),
+      visits: await this.#visitsWith(run.cookies)
+    }
+    await this.#cleanUp()
+    return { observation, schedule }
+  }
+
+  /** Sends a request, and notes what it is told. */
+  async #send ({ replies, answered, cookies }: Run, index: number, cookie: string | undefined): Promise<void> {
+    const response = await this.#get(`/race/${index}`, cookie)
+    const kept = keptCookie(response)
+    if (kept !== undefined) cookies.set(kept.sessionId, kept.header)
+    const { statusCode } = response
+    const code: string | undefined = statusCode === 200 ? undefined : response.json().code
+    answered.push(Object.assign(replies[index] as Reply, { statusCode, code, at: this.#gate.now, sessionId: kept?.sessionId }))
+  }
+
+  async #letPass (run: Run): Promise<void> {
+    run.expiredAt ??= this.#gate.now
+    this.#passed += 2 * MAX_AGE
+    await this.#expire?.()
+  }
+
+  /** Takes the next step, if there is one. */
+  async #next (run: Run, choose: Choose): Promise<boolean> {
+    const { replies, answered, schedule } = run
+    const { steps } = this.#gate
+    await this.#settle(replies.length, answered)
+    while (run.noted < answered.length) {
+      const reply = answered[run.noted++] as Reply
+      const { request, statusCode, sessionId = '' } = reply
+      if (sessionId !== '') reply.stored = await this.#find(sessionId)
+      schedule.push(`'${request}' is answered ${statusCode}, ${this.#names.get(sessionId) ?? 'no cookie'}`)
+    }
+    if (steps.length === 0) return false
+    const step = steps[choose(steps.map(({ name }) => name))] as Step
+    schedule.push(step.name)
+    await step.take()
+    return true
+  }
+
+  /** Waits until each request has its reply, or a call at the gate, or a turn to wait for. */
+  async #settle (requests: number, answered: readonly Reply[]): Promise<void> {
+    const { calls, steps } = this.#gate
+    let seen = calls.length + answered.length
+    for (let idle = 0; idle < (steps.length > 0 ? PATIENCE : PATIENCE_BEFORE_HANGING); idle++) {
+      const waiting = calls.filter(({ answeredAt }) => answeredAt === undefined).length
+      // With an index by user, a request may wait for several calls.
+      if ((this.#users === undefined ? waiting : 0) + answered.length === requests) return
+      await setImmediate()
+      if (calls.length + answered.length !== seen) idle = 0
+      seen = calls.length + answered.length
+    }
+  }
+
+  async #recordsLeft (): Promise<Map<string, SessionRecord>> {
+    const records = new Map<string, SessionRecord>()
+    for (const sessionId of this.#gate.written) {
+      const record = await this.#find(sessionId)
+      if (record !== undefined) records.set(sessionId, record)
+    }
+    return records
+  }
+
+  async #listed (): Promise<Set<string>> {
+    const claims = await Promise.all(USERS.map(user => this.#gate.ask('claimsOf', fingerprint(user))))
+    return new Set((claims as Array<Array<[string, number]>>).flat().map(([sessionId]) => sessionId))
+  }
+
+  async #visitsWith (cookies: Map<string, string>): Promise<Map<string, SessionRecord>> {
+    const visits = new Map<string, SessionRecord>()
+    for (const [sessionId, cookie] of cookies) visits.set(sessionId, (await this.#get('/look', cookie)).json())
+    return visits
+  }
+
+  /** What the store has of a session, as far as its life has not passed. */
+  async #find (sessionId: string): Promise<SessionRecord | undefined> {
+    // A copy: stores may go on with the one that they hand out.
+    const record = JSON.parse(JSON.stringify(await this.#gate.ask('get', sessionId).catch(orNothing) ?? null)) as SessionRecord | null
+    return record === null || isExpired(record) ? undefined : { ...dataOf(record), cookie: record.cookie }
+  }
+
+  async #cleanUp (): Promise<void> {
+    for (const sessionId of this.#gate.written) {
+      await this.#gate.ask('destroy', sessionId)
+      if (this.#users === undefined) continue
+      for (const user of USERS) await this.#gate.ask('release', fingerprint(user), sessionId)
+    }
+    this.#gate.written.clear()
+    this.#names.clear()
+    this.#passed = 0
+  }
+
+  #get (url: string, cookie?: string): Promise<LightMyRequestResponse> {
+    return this.#app.inject({ url, headers: cookie === undefined ? {} : { cookie } })
+  }
+}
+
+function newRun (events: readonly RaceEvent[]): Run {
+  const requests = events.filter(event => event !== 'expire')
+  return {
+    replies: requests.map((request, value) => ({ request, value, wasLoaded: false, at: Infinity })),
+    answered: [],
+    noted: 0,
+    cookies: new Map(),
+    schedule: []
+  }
+}
+
+/** The session cookie of a response, if a browser would keep it. */
+function keptCookie ({ cookies }: LightMyRequestResponse): { sessionId: string, header: string } | undefined {
+  const cookie = cookies.findLast(({ name }) => name === COOKIE_NAME)
+  if (cookie === undefined || cookie.value === '' || (cookie.expires as Date) <= new Date(Date.now())) return undefined
+  const { value: sessionId } = unsign(cookie.value, SECRET)
+  return { sessionId: sessionId ?? 'not signed', header: `${COOKIE_NAME}=${encodeURIComponent(cookie.value)}` }
+}
