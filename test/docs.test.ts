@@ -1,0 +1,215 @@
+/**
+ * The code in README and docs: every block is compiled, and what is a whole program is run. They require the built package.
+ *
+ * - A block that begins with the name of a file is that file. One that stands in an example is run with it.
+ * - A fragment may use the names that are declared below, as a reader would take them for granted.
+ * - What a `text` block shows after a program was said by it. After a server, `sh` and `text` blocks are a conversation with it.
+ */
+import { execFile } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { promisify } from 'node:util'
+import t from 'tap'
+import ts from 'typescript'
+import { ROOT, start } from './program'
+import { freePort } from './servers'
+
+interface Block {
+  /** Where it is, for whoever must mend it. */
+  readonly place: string
+  readonly language: string
+  readonly code: string
+}
+
+const DOCUMENTS = ['README.md', 'CONTRIBUTING.md', 'benchmark/README.md', ...readdirSync(join(ROOT, 'docs'))
+  .filter(name => name.endsWith('.md')).map(name => `docs/${name}`)]
+
+const blocks = DOCUMENTS.flatMap(blocksOf)
+const inLanguage = (...languages: string[]): Block[] => blocks.filter(({ language }) => languages.includes(language))
+
+// What stands before a fragment in the reader's mind.
+const DECLARED = `
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify'
+
+declare module 'fastify' {
+  interface Session { [name: string]: any }
+}
+
+declare global {
+  const app: FastifyInstance
+  const fastify: typeof import('fastify').fastify
+  const fastifyCookie: typeof import('@fastify/cookie').fastifyCookie
+  const fastifySession: typeof import('@fastify/session')
+  const { MemoryStore }: typeof import('@fastify/session')
+  const { RedisStore }: typeof import('@fastify/session/redis')
+  const { createClient }: typeof import('redis')
+  const secret: string
+  const secrets: string[]
+  const adminSecret: string
+  const current: string
+  const next: string
+  const client: ReturnType<typeof createClient>
+  const request: Omit<FastifyRequest, 'body'> & { body: any }
+  const reply: FastifyReply
+  const handler: RouteHandlerMethod
+  const log: FastifyInstance['log']
+  const tenants: Map<string | undefined, { domain: string }>
+  const changePassword: (userId: string, body: unknown) => Promise<void>
+}
+`
+
+// An answer's body is \`unknown\` until a schema says more, and fragments stand within a function.
+const NOT_OF_FRAGMENTS = [18046, 1108, 1308, 1309]
+
+function blocksOf (document: string): Block[] {
+  const text = readFileSync(join(ROOT, document), 'utf8')
+  return Array.from(text.matchAll(/^```(\w*)\n([^]*?)^```$/gm), ({ 1: language = '', 2: code = '', index }) => {
+    return { place: `${document}:${text.slice(0, index).split('\n').length}`, language, code }
+  })
+}
+
+/** What a reader has after the change: the lines that stay and those that come. */
+function changed ({ language, code }: Block): string {
+  return language === 'diff' ? code.replace(/^-.*\n/gm, '').replace(/^[+ ]/gm, '') : code
+}
+
+const isProgram = ({ code }: Block): boolean => /require\('fastify'\)|from 'fastify'/.test(code) && /\.(listen|inject)\(/.test(code)
+const examples = readdirSync(join(ROOT, 'examples'), { recursive: true, encoding: 'utf8' })
+  .filter(name => /\.[cm]?[jt]s$/.test(name)).map(name => readFileSync(join(ROOT, 'examples', name), 'utf8'))
+const isInExample = ({ code }: Block): boolean => examples.some(example => example.includes(code))
+const isNamed = ({ code }: Block): string | undefined => /^\/\/ (\S+\/\S+\.\w+)\n/.exec(code)?.[1]
+
+t.test('every link to a file leads to one', async t => {
+  for (const document of DOCUMENTS) {
+    const text = readFileSync(join(ROOT, document), 'utf8')
+    for (const [, link = ''] of text.matchAll(/(?:\]\(|src="|srcset=")(\.{1,2}\/[^)"#]+|[\w-]+\.md)(?:#[^)"]*)?[)"]/g)) {
+      t.ok(existsSync(join(ROOT, dirname(document), link)), `${document}: ${link}`)
+    }
+  }
+})
+
+t.test('every link to a heading leads to one', async t => {
+  const headings = (document: string): string[] => {
+    return Array.from(readFileSync(join(ROOT, document), 'utf8').matchAll(/^#+ (.+)$/gm), ([, heading = '']) => {
+      return heading.toLowerCase().replace(/[^\p{L}\p{N}\s_-]/gu, '').replaceAll(' ', '-')
+    })
+  }
+  for (const document of DOCUMENTS) {
+    const text = readFileSync(join(ROOT, document), 'utf8')
+    for (const [, link = '', heading = ''] of text.matchAll(/\]\(([\w./-]+\.md)?#([^)]+)\)/g)) {
+      const target = link === '' ? document : join(dirname(document), link)
+      t.ok(headings(target).includes(heading), `${document}: ${link}#${heading}`)
+    }
+  }
+})
+
+t.test('every block says what language it is in', async t => {
+  const known = ['js', 'ts', 'sh', 'diff', 'text', 'nginx']
+  for (const { place, language } of blocks) t.ok(known.includes(language), `${place}: ${language}`)
+})
+
+t.test('a block with the name of a file is that file', async t => {
+  const named = blocks.filter(isNamed)
+  t.ok(named.length >= 2)
+  for (const block of named) {
+    t.equal(block.code, `// ${isNamed(block)}\n${readFileSync(join(ROOT, isNamed(block) as string), 'utf8')}`, block.place)
+  }
+})
+
+t.test('every block of JavaScript and TypeScript compiles', async t => {
+  const folder = t.testdir({ 'declared.d.ts': DECLARED })
+  const names = new Map<string, Block>()
+  for (const [i, block] of inLanguage('js', 'ts', 'diff').entries()) {
+    if (isNamed(block) !== undefined || isInExample(block)) continue
+    const name = join(folder, `${i}.${block.language === 'ts' ? 'ts' : 'js'}`)
+    names.set(name, block)
+    await writeFile(name, changed(block))
+  }
+  const program = ts.createProgram([join(folder, 'declared.d.ts'), ...names.keys()], {
+    allowJs: true,
+    checkJs: true,
+    noEmit: true,
+    strict: true,
+    noImplicitAny: false,
+    skipLibCheck: true,
+    target: ts.ScriptTarget.ES2022,
+    module: ts.ModuleKind.NodeNext,
+    moduleDetection: ts.ModuleDetectionKind.Force,
+    types: ['node']
+  })
+  for (const [name, block] of names) {
+    const source = program.getSourceFile(name)
+    const found = [...program.getSyntacticDiagnostics(source), ...program.getSemanticDiagnostics(source)]
+      .filter(({ code }) => !NOT_OF_FRAGMENTS.includes(code))
+      .map(({ code, messageText, start = 0 }) => {
+        const line = source?.getLineAndCharacterOfPosition(start).line ?? 0
+        return `${line + 1}: ${ts.flattenDiagnosticMessageText(messageText, '\n')} (${code})`
+      })
+    t.same(found, [], block.place)
+  }
+  t.same(program.getSemanticDiagnostics(program.getSourceFile(join(folder, 'declared.d.ts'))).map(({ messageText }) => messageText), [])
+})
+
+t.test('every command is one, and every script is there', async t => {
+  const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
+  for (const { place, code } of inLanguage('sh')) {
+    await promisify(execFile)('bash', ['-n', '-c', code]).catch(error => t.fail(`${place}: ${error.stderr}`))
+    for (const [, script = ''] of code.matchAll(/npm run ([\w:]+)/g)) t.ok(script in scripts, `${place}: ${script}`)
+    for (const [, file = ''] of code.matchAll(/\bnode (?:--test )?([\w./-]+)/g)) t.ok(existsSync(join(ROOT, file)), `${place}: ${file}`)
+  }
+})
+
+t.test('every whole program runs, and says what it is said to say', async t => {
+  const programs = inLanguage('js').filter(block => isProgram(block) && isNamed(block) === undefined)
+  t.ok(programs.length >= 2)
+  for (const program of programs) {
+    await t.test(program.place, async t => {
+      const port = await freePort()
+      // Below the repository, so that the package is found by its name.
+      const folder = t.testdir({ 'program.js': program.code.replace('port: 3000', `port: ${port}`) })
+      const running = start(t, join(folder, 'program.js'))
+      const talk = talkAfter(program)
+      if (!program.code.includes('.listen(')) {
+        const { code, stdout, stderr } = await running.end()
+        t.equal(code, 0, stderr)
+        for (const { code } of talk) t.ok(stdout.includes(code), code)
+        return
+      }
+      await listening(port)
+      const jar = join(folder, 'jar')
+      for (const [i, { language, code }] of talk.entries()) {
+        if (language !== 'sh') continue
+        const commands = code.replaceAll('localhost:3000', `localhost:${port}`).replaceAll(' jar', ` ${jar}`)
+        const { stdout } = await promisify(execFile)('bash', ['-c', commands])
+        t.equal(masked(stdout), masked(talk[i + 1]?.code ?? ''), code)
+      }
+      await running.end('SIGTERM')
+    })
+  }
+})
+
+/** The blocks between a program and the next heading or program. */
+function talkAfter (program: Block): Block[] {
+  const others = blocks.slice(blocks.indexOf(program) + 1)
+  const end = others.findIndex(({ language }) => language !== 'sh' && language !== 'text')
+  const document = program.place.split(':', 1)[0] as string
+  return others.slice(0, end === -1 ? undefined : end).filter(({ place }) => place.startsWith(`${document}:`))
+}
+
+/** What is never the same twice. */
+function masked (said: string): string {
+  return said.replaceAll('\r', '')
+    .replace(/sessionId=[^;\s]+/g, 'sessionId=…')
+    .replace(/^(date|expires|content-length|etag): .*\n/gim, '')
+    .replace(/\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT/g, '…')
+    .replace(/\s+$/gm, '\n')
+}
+
+async function listening (port: number): Promise<void> {
+  for (let i = 0; i < 400; i++) {
+    if (await fetch(`http://localhost:${port}`).then(() => true, () => false)) return
+    await new Promise(resolve => setTimeout(resolve, 50))
+  }
+  throw new Error('the program does not listen')
+}
