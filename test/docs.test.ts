@@ -189,10 +189,10 @@ t.test('every whole program runs, and says what it is said to say', async t => {
   }
 })
 
-/** The blocks between a program and the next heading or program. */
+/** What is said between a program and the next block that has nothing to do with it. */
 function talkAfter (program: Block): Block[] {
   const others = blocks.slice(blocks.indexOf(program) + 1)
-  const end = others.findIndex(({ language }) => language !== 'sh' && language !== 'text')
+  const end = others.findIndex(({ language, code }) => language !== 'text' && !(language === 'sh' && code.includes('localhost:3000')))
   const document = program.place.split(':', 1)[0] as string
   return others.slice(0, end === -1 ? undefined : end).filter(({ place }) => place.startsWith(`${document}:`))
 }

@@ -1,0 +1,249 @@
+/** The README's table of five libraries: each cell is what happens here, over real HTTP. */
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { createServer, type RequestListener } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import fastifyCookie from '@fastify/cookie'
+import secureSession from '@fastify/secure-session'
+import express from 'express'
+import expressSession from 'express-session'
+import Fastify from 'fastify'
+import { getIronSession } from 'iron-session'
+import t, { type Test } from 'tap'
+import upstreamSession from 'upstream-session'
+import fastifySession, { MemoryStore } from '../src/index'
+import { SECRET } from './helpers'
+import { ROOT } from './program'
+import { Gate, recordCalls } from '../src/testing/site'
+
+const NAME = 'sessionId'
+const A_DAY = 86_400_000
+const HANGS = 1000
+
+/** What the routes do with a session, whichever library it is of. */
+interface Use {
+  get (key: string): any
+  set (key: string, value: unknown): void
+  /** All sessions of its user; missing where nobody can. */
+  endOthers?: () => Promise<unknown>
+  end (): unknown
+  /** Keeps what was set, where the library doesn't do so by itself. */
+  keep? (): Promise<void>
+}
+
+interface Library {
+  /** The listener of an app on the store, with one route for everything. */
+  build (handle: (url: string, session: Use) => Promise<string>, store: any): Promise<RequestListener>
+  /** Missing where the data are in the cookie. */
+  store?: () => any
+}
+
+const properties = (session: any, end: () => unknown): Use => ({
+  get: key => session[key],
+  set: (key, value) => { session[key] = value },
+  end,
+  ...(session.revokeOthers !== undefined && { endOthers: () => session.revokeOthers() })
+})
+
+function withPlugin (plugin: any, more = {}): Library['build'] {
+  return async (handle, store) => {
+    const app = Fastify()
+    app.register(fastifyCookie)
+    app.register(plugin, {
+      secret: SECRET, cookieName: NAME, store, saveUninitialized: false, storeTimeout: HANGS / 4, cookie: { secure: false, maxAge: A_DAY }, ...more
+    })
+    app.get('/*', async request => await handle(request.url, properties(request.session, () => request.session.destroy())))
+    await app.ready()
+    return app.routing
+  }
+}
+
+const LIBRARIES: Record<string, Library> = {
+  'this library': { build: withPlugin(fastifySession, { user: (session: any) => session.user }), store: () => new MemoryStore() },
+  '@fastify/session 11': { build: withPlugin(upstreamSession), store: () => new (upstreamSession as any).Store() },
+  'express-session': {
+    store: () => new expressSession.MemoryStore(),
+    async build (handle, store) {
+      const app = express()
+      app.use(expressSession({
+        secret: SECRET, name: NAME, store, saveUninitialized: false, resave: false, rolling: true, cookie: { maxAge: A_DAY }
+      }))
+      app.use(async (request, response) => {
+        const end = (): Promise<unknown> => new Promise(resolve => request.session.destroy(resolve))
+        response.send(await handle(request.url, properties(request.session, end)))
+      })
+      return app
+    }
+  },
+  '@fastify/secure-session': {
+    async build (handle) {
+      const app = Fastify()
+      app.register(secureSession, { key: Buffer.alloc(32, 'k'), cookieName: NAME, cookie: { path: '/' } })
+      app.get('/*', async request => {
+        const session = request.session as any
+        return await handle(request.url, { get: key => session.get(key), set: (key, value) => session.set(key, value), end: () => session.delete() })
+      })
+      await app.ready()
+      return app.routing
+    }
+  },
+  'iron-session': {
+    async build (handle) {
+      const app = Fastify()
+      app.get('/*', async (request, reply) => {
+        const session = await getIronSession<any>(request.raw, reply.raw, { password: SECRET, cookieName: NAME, cookieOptions: { secure: false } })
+        return await handle(request.url, { ...properties(session, () => session.destroy()), keep: () => session.save() })
+      })
+      await app.ready()
+      return app.routing
+    }
+  }
+}
+
+/** A browser: takes each reply's cookie when the reply comes. */
+class Visitor {
+  constructor (readonly address: string, public cookie = '') {}
+
+  async get (path: string): Promise<{ status: number, text: string, setCookie?: string }> {
+    const response = await fetch(this.address + path, { headers: { cookie: this.cookie }, signal: AbortSignal.timeout(HANGS) })
+    const setCookie = response.headers.getSetCookie().at(-1)
+    if (setCookie !== undefined) this.cookie = /Max-Age=0|1970/.test(setCookie) ? '' : setCookie.split(';', 1)[0] as string
+    return { status: response.status, text: await response.text(), setCookie }
+  }
+}
+
+async function open (t: Test, { build, store }: Library): Promise<{ address: string, gate: Gate, store: any }> {
+  const gate = new Gate()
+  const kept = store?.()
+  const server = createServer(await build(async (url, session) => {
+    const [, what, value] = url.split('/')
+    if (what === 'login') session.set('user', value)
+    if (what === 'slow') {
+      await gate.pass()
+      if (session.get('user') !== undefined) session.set(value as string, 1)
+    }
+    if (what === 'fill') session.set('text', 'x'.repeat(100_000))
+    if (what === 'logout') await session.end()
+    else if (what === 'end-others') await session.endOthers?.()
+    if (['login', 'slow', 'fill'].includes(what as string)) await session.keep?.()
+    if (what === 'logout') return 'bye'
+    return `${session.get('user') ?? 'nobody'} ${session.get('a') ?? '-'} ${session.get('b') ?? '-'} ${session.get('text')?.length ?? '-'}`
+  }, kept))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => { server.closeAllConnections(); server.close() })
+  return { address: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, gate, store: kept }
+}
+
+const isKnown = async (visitor: Visitor): Promise<boolean> => (await visitor.get('/')).text.startsWith('max')
+
+/** A line of the table, and how it is seen. Undefined where the question doesn't arise. */
+const LINES: Record<string, (t: Test, library: Library) => Promise<boolean | undefined>> = {
+  async 'Logout ends the session, for a copied cookie too' (t, library) {
+    const { address } = await open(t, library)
+    const visitor = new Visitor(address)
+    await visitor.get('/login/max')
+    const copy = new Visitor(address, visitor.cookie)
+    await visitor.get('/logout')
+    return !await isKnown(copy)
+  },
+
+  async '… and for a slow request that began before it' (t, library) {
+    const { address, gate } = await open(t, library)
+    const visitor = new Visitor(address)
+    await visitor.get('/login/max')
+    const slow = new Visitor(address, visitor.cookie)
+    const copy = new Visitor(address, visitor.cookie)
+    const reply = slow.get('/slow/a')
+    await gate.holds(1)
+    await visitor.get('/logout')
+    gate.open()
+    await reply
+    return !await isKnown(copy) && !await isKnown(slow)
+  },
+
+  async 'Parallel requests keep each other\'s changes' (t, library) {
+    const { address, gate } = await open(t, library)
+    const visitor = new Visitor(address)
+    await visitor.get('/login/max')
+    const replies = [visitor.get('/slow/a'), visitor.get('/slow/b')]
+    await gate.holds(2)
+    gate.open()
+    await Promise.all(replies)
+    return (await visitor.get('/')).text.startsWith('max 1 1')
+  },
+
+  async 'A rolling request that only reads writes no data' (t, library) {
+    const { address, store } = await open(t, library)
+    if (store === undefined) return undefined
+    const visitor = new Visitor(address)
+    await visitor.get('/login/max')
+    const calls = recordCalls(store)
+    await visitor.get('/')
+    await sleep(20)
+    return !calls.includes('set') && !calls.includes('update')
+  },
+
+  async 'A store that never answers is an error in time' (t, library) {
+    const { address, store } = await open(t, library)
+    if (store === undefined) return undefined
+    const visitor = new Visitor(address)
+    await visitor.get('/login/max')
+    for (const method of ['get', 'getAndTouch']) if (method in store) store[method] = () => {}
+    return await visitor.get('/').then(({ status }) => status === 503, () => false)
+  },
+
+  async 'A session may have 100 KB' (t, library) {
+    const { address } = await open(t, library)
+    const visitor = new Visitor(address)
+    await visitor.get('/login/max')
+    // More than 4,096 bytes no browser keeps, and more than 16 KB of headers no client takes.
+    const setCookie = await visitor.get('/fill').then(({ setCookie = '' }) => setCookie, () => undefined)
+    return setCookie !== undefined && setCookie.length <= 4096 && (await visitor.get('/')).text === 'max - - 100000'
+  },
+
+  async 'All other sessions of a user can be ended' (t, library) {
+    const { address } = await open(t, library)
+    const [laptop, phone] = [new Visitor(address), new Visitor(address)]
+    await phone.get('/login/max')
+    await laptop.get('/login/max')
+    await laptop.get('/end-others')
+    return !await isKnown(phone) && await isKnown(laptop)
+  },
+
+  async 'Logout takes the cookie out of the browser' (t, library) {
+    const { address } = await open(t, library)
+    const visitor = new Visitor(address)
+    await visitor.get('/login/max')
+    await visitor.get('/logout')
+    return visitor.cookie === ''
+  }
+}
+
+const table = readFileSync(join(ROOT, 'README.md'), 'utf8').split('\n')
+  .filter(line => line.startsWith('| ')).map(line => line.split('|').slice(1, -1).map(cell => cell.trim()))
+const header = table.find(cells => cells.includes('iron-session')) ?? []
+
+const cellsOf = (line: string): string[] => (table.find(([first]) => first === line) ?? []).map(cell => cell.replaceAll('*', ''))
+
+for (const [line, see] of Object.entries(LINES)) {
+  t.test(line, async t => {
+    const cells = cellsOf(line)
+    for (const [name, library] of Object.entries(LIBRARIES)) {
+      const seen = await see(t, library)
+      const said = cells[header.findIndex(cell => cell.includes(name))]
+      t.equal(said, seen === undefined ? '–' : seen ? 'yes' : 'no', name)
+    }
+  })
+}
+
+t.test('the microseconds are those of the chart', async t => {
+  const chart = readFileSync(join(ROOT, 'benchmark/added.svg'), 'utf8').replace(/<[^>]+>/g, '\n').split('\n').filter(text => text.trim() !== '')
+  const bars = chart.slice(chart.indexOf('one key read'))
+  for (const [i, name] of ['this library', '@fastify/session 11.1.3', 'express-session', '@fastify/secure-session', 'iron-session'].entries()) {
+    const bar = bars[bars.indexOf(name) + 1]?.replace(/\D/g, '')
+    t.equal(cellsOf('A rolling read of 2 KB in memory adds, in µs')[i + 1], bar, name)
+  }
+})
