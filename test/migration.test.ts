@@ -1,5 +1,5 @@
 /** What docs/migrating.md says, with the real libraries that people come from. */
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
@@ -18,7 +18,6 @@ import { SECRET, type Routes, type SessionOptions } from './helpers'
 import { startRedis } from './servers'
 
 // Their types are those of other versions of Fastify, or none: nothing to gain from them here.
-/* eslint-disable @typescript-eslint/no-require-imports */
 const { besideVersion9, besideVersion11 } = require('../examples/migrating/beside-older-versions')
 const { expressApp, sessionOptions } = require('../examples/migrating/express')
 const moveSecureSessions = require('../examples/migrating/secure-session')
@@ -148,7 +147,7 @@ function redisStore (options: object = {}): { store: any, prefix: string, record
   }
 }
 
-async function listen (t: Test, app: FastifyInstance): Promise<string> {
+async function listen (app: FastifyInstance): Promise<string> {
   return await app.listen({ host: '127.0.0.1', port: 0 })
 }
 
@@ -278,7 +277,7 @@ t.test('beside version 9', async t => {
     await ada.post(ours, '/login')
     const [{ sessionId, encryptedSessionId, ...record }] = await records()
     t.strictSame(record.user, ADA.user)
-    t.equal(cookieOf(ada), encodeURIComponent(encryptedSessionId).replaceAll('%2F', '/'))
+    t.equal(decodeURIComponent(cookieOf(ada)), encryptedSessionId)
     t.ok(cookieOf(ada).startsWith(sessionId))
     await client.flushAll()
   })
@@ -342,7 +341,8 @@ t.test('what the older versions do not promise while they are still there', asyn
         return 'done'
       })
     })
-    const ours = await build(t, OURS, { store, cookie: { maxAge: MINUTE }, absoluteTimeout: 10 * MINUTE })
+    const ourStore = version.name === 9 ? besideVersion9(store, SECRET) : store
+    const ours = await build(t, OURS, { store: ourStore, cookie: { maxAge: MINUTE }, absoluteTimeout: 10 * MINUTE })
     const ada = new Browser()
     await ada.post(ours, '/login')
     t.ok((await records())[0].cookie.createdAt)
@@ -357,7 +357,7 @@ t.test('what the older versions do not promise while they are still there', asyn
     goOn.open()
     await slow
     t.equal((await records()).length, 1, `a request in flight in ${name} brings back what was logged out`)
-    t.strictSame(await copy.data(ours), version.name === 9 ? {} : ADA)
+    t.strictSame(await copy.data(ours), ADA)
   }
 })
 
@@ -380,7 +380,7 @@ t.test('one session for Express and Fastify', async t => {
       const { store, records } = redisStore()
       const all = { secret: SECRET, store, ...options, cookie: { secure: false, sameSite: 'lax', ...options.cookie } } as const
       const theirs = await serve(t, expressApp(all))
-      const ours = await listen(t, await build(t, OURS, sessionOptions(all)))
+      const ours = await listen(await build(t, OURS, sessionOptions(all)))
       for (const [first, second] of [[theirs, ours], [ours, theirs]] as const) {
         const ada = new Browser()
         t.strictSame(await ada.data(first), {})
@@ -416,14 +416,14 @@ t.test('rolling in Express and Fastify: who comes stays, and gets the cookie ane
   const { store, prefix } = redisStore()
   const all = { secret: SECRET, store, rolling: true, cookie: { secure: false, maxAge: MINUTE } }
   const theirs = await serve(t, expressApp(all))
-  const ours = await listen(t, await build(t, OURS, sessionOptions(all)))
+  const ours = await listen(await build(t, OURS, sessionOptions(all)))
   const ada = new Browser()
   await ada.post(theirs, '/login')
   const [key] = await client.keys(`${prefix}*`) as [string]
   for (const server of [theirs, ours, theirs, ours]) {
     await client.expire(key, 10)
     const { setCookies } = await ada.send(server, 'GET', '/data')
-    t.match(setCookies[0], /^connect\.sid=s%3A.+Expires=/i)
+    t.match(setCookies[0], /^connect\.sid=s(%3A|:).+Expires=/i)
     t.ok(await client.ttl(key) > 50)
   }
 })
@@ -431,7 +431,7 @@ t.test('rolling in Express and Fastify: who comes stays, and gets the cookie ane
 t.test('an Express request in flight writes the whole session, if it changed something', async t => {
   const { store, records } = redisStore()
   const all = { secret: SECRET, store, cookie: { secure: false, maxAge: MINUTE } }
-  const ours = await listen(t, await build(t, OURS, sessionOptions(all)))
+  const ours = await listen(await build(t, OURS, sessionOptions(all)))
 
   for (const [what, changes, isBack] of [['reads', false, false], ['changes', true, true]] as const) {
     const [reached, goOn] = [newGate(), newGate()]
@@ -583,8 +583,8 @@ t.test('how long a copied cookie of @fastify/secure-session is good', async t =>
     await visitor.data(after)
     await visitor.post(after, '/logout')
     t.strictSame(await stolen.copy().data(after), SECURE_DATA)
-    const expired = await movedApp(t, { expiry: 0.001 })
-    await sleep(2)
+    // As if it had passed.
+    const expired = await movedApp(t, { expiry: -1 })
     t.strictSame(await stolen.copy().data(expired), {})
   })
 
@@ -609,22 +609,24 @@ t.test('how long a copied cookie of @fastify/secure-session is good', async t =>
     await visitor.post(after, '/logout')
     t.strictSame(await stolen.copy().data(after), {})
   })
+})
 
-  await t.test('names that are a session\'s own get other ones', async t => {
-    const app = await build(t, OURS, {}, app => {
-      app.register(moveSecureSessions, { ...SECURE, convert: ({ cart, ...data }: any) => ({ ...data, basket: cart.items }) })
-    })
-    t.strictSame(await ada.copy().data(app), { userId: 7, basket: ['pen'] })
-  })
+t.test('data under a name of the session\'s own need another one', async t => {
+  const before = await secureApp(t) as any
+  const ada = new Browser()
+  ada.cookies.set('old', encodeURIComponent(before.encodeSecureSession(before.createSecureSession({ userId: 7, save: 'all' }))))
+  t.match(JSON.parse(await ada.get(await movedApp(t), '/data')), { code: 'FST_ERR_SESSION_RESERVED_KEY' })
+  const convert = ({ save, ...data }: any): any => ({ ...data, saved: save })
+  t.strictSame(await ada.data(await movedApp(t, { convert })), { userId: 7, saved: 'all' })
 })
 
 t.test('the old cookie is found by the name that it has: cookieName, sessionName, or session', async t => {
   for (const names of [{}, { sessionName: 'user' }, { sessionName: 'user', cookieName: 'crumb' }]) {
-    const options = { key: KEY, cookie: { path: '/' }, ...names }
+    const options: any = { key: KEY, cookie: { path: '/' }, ...names }
     const before = Fastify() as unknown as FastifyInstance
     await before.register(secureSession, options)
     before.get('/login', async (request: any) => {
-      request[names.sessionName ?? 'session'].userId = 7
+      request[options.sessionName ?? 'session'].userId = 7
       return 'welcome'
     })
     t.teardown(() => before.close())
@@ -713,7 +715,6 @@ t.test('there and back without a stop: StringsAndHashes reads both', async t => 
   t.equal(await client.type(key), 'string', 'and is a string when it is next written')
   t.strictSame(await ada.data(first), full, 'for connect-redis')
 
-  await client.disconnect
   const failed = new StringsAndHashes({ client: { get: async () => { throw new Error('down') } } as any, hashes })
   await new Promise<void>(resolve => failed.get('a', (error: Error) => {
     t.equal(error.message, 'down', 'other errors are as ever')
