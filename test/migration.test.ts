@@ -18,13 +18,14 @@ import { SECRET, type Routes, type SessionOptions } from './helpers'
 import { startRedis } from './servers'
 
 // Their types are those of other versions of Fastify, or none: nothing to gain from them here.
-const { besideVersion9, besideVersion11 } = require('../examples/migrating/beside-older-versions')
+const { besideVersion9, besideVersion11, signedTwice } = require('../examples/migrating/beside-older-versions')
 const { expressApp, sessionOptions } = require('../examples/migrating/express')
 const moveSecureSessions = require('../examples/migrating/secure-session')
 const { StringsAndHashes } = require('../examples/migrating/strings-and-hashes')
 const secureSession = require('@fastify/secure-session')
 
-type Options = SessionOptions & { trustProxy?: boolean }
+/** With those of Fastify and of @fastify/cookie. */
+type Options = SessionOptions & { trustProxy?: boolean, cookies?: object }
 
 interface Version {
   name: number
@@ -101,9 +102,9 @@ class Browser {
 }
 
 /** The same application on any version. */
-async function build (t: Test, version: Version, { trustProxy = false, ...options }: Options, more: Routes = () => {}): Promise<FastifyInstance> {
+async function build (t: Test, version: Version, { trustProxy = false, cookies = {}, ...options }: Options, more: Routes = () => {}): Promise<FastifyInstance> {
   const app = version.fastify({ trustProxy, forceCloseConnections: true })
-  await app.register(version.cookie)
+  await app.register(version.cookie, cookies)
   await app.register(version.session, { secret: SECRET, ...options, cookie: { secure: false, ...options.cookie } })
   app.post('/login', async (request: any) => {
     await request.session.regenerate()
@@ -315,6 +316,22 @@ t.test('beside version 9', async t => {
     await ada.get(broken, '/data')
     t.equal(ada.cookies.size, 0)
   })
+})
+
+t.test('cookies that version 9 took with unsignSignedCookie', async t => {
+  const { store } = redisStore()
+  const cookieSecret = 'what @fastify/cookie signs with'
+  const cookies = { secret: cookieSecret, parseOptions: { signed: true } }
+  const old = await build(t, VERSION_9, { store, cookies, unsignSignedCookie: true } as Options)
+  const ours = await build(t, OURS, { store: besideVersion9(store, SECRET), cookies, secret: signedTwice(SECRET, cookieSecret) })
+  const without = await build(t, OURS, { store, secret: signedTwice(SECRET, cookieSecret) })
+  const ada = new Browser()
+  await ada.post(old, '/login')
+  t.strictSame(await ada.copy().data(await build(t, OURS, { store })), {}, 'a signature too many')
+  for (const app of [ours, ours, old, ours, without, without]) t.strictSame(await ada.data(app), ADA)
+  const max = new Browser()
+  await max.post(ours, '/login')
+  for (const app of [old, ours, without]) t.strictSame(await max.data(app), ADA)
 })
 
 t.test('behind a proxy that ends TLS, version 12 needs trustProxy, and version 9 did not', async t => {
@@ -720,4 +737,95 @@ t.test('there and back without a stop: StringsAndHashes reads both', async t => 
     t.equal(error.message, 'down', 'other errors are as ever')
     resolve()
   }))
+})
+
+// --- The tables of the document
+
+const GUIDE = readFileSync(join(ROOT, 'docs/migrating.md'), 'utf8')
+
+/** What a type declares, as `prefix` and the name; with what its properties declare themselves. */
+function membersOf (file: string, typeName: string, prefix = ''): string[] {
+  const source = ts.createSourceFile(file, readFileSync(file, 'utf8'), ts.ScriptTarget.Latest, true)
+  const names: string[] = []
+  function find (node: ts.Node): void {
+    const isType = ts.isInterfaceDeclaration(node) || ts.isTypeAliasDeclaration(node) || ts.isClassDeclaration(node)
+    if (isType && node.name?.text === typeName) collect(node, prefix)
+    else ts.forEachChild(node, find)
+  }
+  function collect (node: ts.Node, prefix: string): void {
+    ts.forEachChild(node, child => {
+      const isMember = ts.isPropertySignature(child) || ts.isMethodSignature(child) || ts.isMethodDeclaration(child)
+      if (isMember) names.push(prefix + child.name.getText(source))
+      collect(child, isMember ? `${prefix}${child.name.getText(source)}.` : prefix)
+    })
+  }
+  find(source)
+  if (names.length === 0) throw new Error(`${file} has no type ${typeName}`)
+  return [...new Set(names)]
+}
+
+/** The rows of the table under a heading: the name in the first column, without arguments, and the second column. */
+function rowsUnder (heading: string): Array<[name: string, verdict: string]> {
+  const start = GUIDE.indexOf(`\n${heading}\n`)
+  if (start === -1) throw new Error(`the guide has no ${heading}`)
+  const end = GUIDE.indexOf('\n## ', start + 1)
+  const lines = GUIDE.slice(start, end === -1 ? undefined : end).split('\n').filter(line => line.startsWith('| `'))
+  return lines.map(line => {
+    const [, name, verdict] = line.split(/(?<!\\)\|/).map(cell => cell.trim()) as [string, string, string]
+    return [/^`([^`(]+)/.exec(name)?.[1] ?? name, verdict]
+  })
+}
+
+const UPSTREAM = 'upstream-session'
+const types = (name: string): string => join(ROOT, 'node_modules', name)
+
+t.test('the guide has a row for each name of version 11, and none that it does not have', async t => {
+  const file = types('upstream-session/types/index.d.ts')
+  const cookie = require.resolve('cookie', { paths: [types('@fastify/cookie')] }).replace(/\.js$/, '.d.ts')
+  const declared: Record<string, string> = {
+    FastifySessionOptions: '',
+    CookieOptions: 'cookie.',
+    Signer: 'secret.',
+    UnsignResult: 'secret.unsign.',
+    FastifyRequest: 'request.',
+    FastifyInstance: 'fastify.',
+    FastifySessionObject: 'session.',
+    ExpressSessionData: 'session.',
+    SessionStore: 'store.',
+    MemoryStore: 'MemoryStore.'
+  }
+  const theirs = Object.entries(declared).flatMap(([name, prefix]) => membersOf(file, name, prefix))
+  theirs.push(...membersOf(cookie, 'SerializeOptions', 'cookie.'))
+
+  const plugin = require(UPSTREAM)
+  const Session = require(`${UPSTREAM}/lib/session.js`)
+  theirs.push(...Object.keys(plugin).map(name => `fastifySession.${name}`))
+  theirs.push(...Object.getOwnPropertyNames(Session.prototype).filter(name => name !== 'constructor').map(name => `session.${name}`))
+  theirs.push(...Object.getOwnPropertyNames(plugin.Store.prototype).filter(name => name !== 'constructor').map(name => `MemoryStore.${name}`))
+  theirs.push(...Object.keys(new plugin.MemoryStore()).filter(name => !name.startsWith('_')).map(name => `MemoryStore.${name}`))
+  theirs.push('new MemoryStore')
+
+  // Each interface that the types declare is among those above, but what only names an import, a callback or the whole.
+  const interfaces = readFileSync(file, 'utf8').matchAll(/(?:interface|class) (\w+)/g)
+  t.strictSame([...interfaces].map(([, name]) => name).filter(name => !Object.hasOwn(declared, name as string)), ['Session'])
+
+  const rows = rowsUnder('## Version 11, name by name')
+  t.strictSame(rows.map(([name]) => name).sort(), [...new Set(theirs)].sort())
+  for (const [name, verdict] of rows) t.match(verdict, /^(same|better|different)$/, name)
+})
+
+t.test('the guide has a row for each option of express-session', async t => {
+  const file = types('@types/express-session/index.d.ts')
+  const names = membersOf(file, 'SessionOptions')
+  const rows = rowsUnder('## express-session, name by name').map(([name]) => name)
+  for (const name of names) t.ok(rows.includes(name), name)
+})
+
+t.test('the guide has a row for each name of @fastify/secure-session', async t => {
+  const file = types('@fastify/secure-session/types/index.d.ts')
+  const names = [
+    ...membersOf(file, 'SecureSessionPluginOptions'), ...membersOf(file, 'Session', 'session.'), ...membersOf(file, 'FastifyInstance', 'fastify.')
+  ]
+  const rows = rowsUnder('## @fastify/secure-session, name by name').map(([name]) => name)
+  for (const name of names) t.ok(rows.includes(name), name)
 })

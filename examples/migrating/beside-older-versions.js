@@ -3,7 +3,7 @@
 // For the days in which processes of an older version and of version 12 share a store: what version 12 is given as its
 // `store`. Afterwards give it the store itself.
 
-const { sign } = require('@fastify/cookie')
+const { sign, unsign } = require('@fastify/cookie')
 
 /**
  * Beside version 10 or 11. Of the store only the three methods that they use: each request writes the whole record then, and
@@ -30,4 +30,19 @@ function besideVersion9 (store, secret) {
   }
 }
 
-module.exports = { besideVersion9, besideVersion11 }
+/**
+ * The `secret` after version 9 with `unsignSignedCookie`: cookies were signed by the session and then by @fastify/cookie.
+ * Also for later, as long as its `parseOptions` say `signed: true`.
+ */
+function signedTwice (secret, cookieSecret) {
+  return {
+    sign: sessionId => sign(sessionId, secret),
+    unsign (value) {
+      const outer = unsign(value, cookieSecret)
+      // Signed anew each time, because @fastify/cookie will sign it again.
+      return outer.valid ? { ...unsign(outer.value, secret), renew: true } : unsign(value, secret)
+    }
+  }
+}
+
+module.exports = { besideVersion9, besideVersion11, signedTwice }
