@@ -445,7 +445,30 @@ t.test('rolling in Express and Fastify: who comes stays, and gets the cookie ane
   }
 })
 
-t.test('an Express request in flight writes the whole session, if it changed something', async t => {
+t.test('an Express request in flight that changes the session overwrites what Fastify changes', async t => {
+  const { store } = redisStore()
+  const all = { secret: SECRET, store, cookie: { secure: false } }
+  const ours = await listen(await build(t, OURS, sessionOptions(all)))
+  const [reached, goOn] = [newGate(), newGate()]
+  const app = expressApp(all)
+  app.get('/slow', async (request: any, response: any) => {
+    reached.open()
+    await goOn.opened
+    request.session.seen = true
+    response.send('done')
+  })
+  const theirs = await serve(t, app)
+  const ada = new Browser()
+  await ada.post(ours, '/login')
+  const slow = ada.copy().get(theirs, '/slow')
+  await reached.opened
+  await ada.post(ours, '/cart/pen')
+  goOn.open()
+  await slow
+  t.strictSame(await ada.data(ours), { ...ADA, seen: true })
+})
+
+t.test('an Express request in flight brings back what Fastify logged out, if it changed something', async t => {
   const { store, records } = redisStore()
   const all = { secret: SECRET, store, cookie: { secure: false, maxAge: MINUTE } }
   const ours = await listen(await build(t, OURS, sessionOptions(all)))
@@ -781,7 +804,7 @@ const types = (name: string): string => join(ROOT, 'node_modules', name)
 
 t.test('the guide has a row for each name of version 11, and none that it does not have', async t => {
   const file = types('upstream-session/types/index.d.ts')
-  const cookie = require.resolve('cookie', { paths: [types('@fastify/cookie')] }).replace(/\.js$/, '.d.ts')
+  const cookie = types('@fastify/cookie/types/index.d.ts')
   const declared: Record<string, string> = {
     FastifySessionOptions: '',
     CookieOptions: 'cookie.',
