@@ -17,6 +17,7 @@ const secureSession = require('@fastify/secure-session')
  * @param options.convert gets the data of an old cookie; gives what the new session gets, or null where it counts no more
  */
 async function moveSecureSessions (app, { until = Infinity, convert = data => data, ...options }) {
+  if (Number.isNaN(Number(until))) throw new Error('until must be a date')
   // Its cookie keeps the name that it has in the browsers; `request.session` is the new session.
   const cookieName = options.cookieName ?? options.sessionName ?? 'session'
   await app.register(secureSession, { ...options, cookieName, sessionName: 'secureSession' })
