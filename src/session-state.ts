@@ -5,7 +5,7 @@ import type { Settings } from './options'
 import type { Repository } from './repository'
 import { createSession } from './session'
 import {
-  claimIsAging, claimOf, createdAtOf, expiryOf, knowsEnd, SessionCookie, touchedAtOf, type Claim, type Limits
+  claimIsAging, claimOf, createdAtOf, expiryOf, hasMaxAge, knowsEnd, SessionCookie, touchedAtOf, type Claim, type Limits
 } from './session-cookie'
 import type { Answer } from './stores/call'
 import type { SessionChanges, SessionRecord } from './stores/store'
@@ -164,6 +164,8 @@ export class SessionState {
   get recordIsAging (): boolean {
     const { originalMaxAge, maxAge } = this.cookie
     if (originalMaxAge === null || maxAge === null || this.#found.record === undefined) return false
+    // One of version 9, which does not name it, would be judged by its own expiry.
+    if (!hasMaxAge(this.#found.record)) return true
     // Not turned round: a record that says no expiry is to be written as well.
     return !(expiryOf(this.#found.record) - Date.now() >= maxAge / 2)
   }

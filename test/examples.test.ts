@@ -12,7 +12,7 @@ t.test('each example is started here', async t => {
   const examples = readdirSync(join(ROOT, 'examples'), { withFileTypes: true })
     .filter(entry => entry.isDirectory() || /\.[jt]s$/.test(entry.name))
   t.strictSame(examples.map(({ name }) => name).sort(),
-    ['connect-redis.js', 'demo', 'first-five-minutes.js', 'login.js', 'opentelemetry.js', 'prometheus.js', 'two-sessions.js',
+    ['connect-redis.js', 'demo', 'first-five-minutes.js', 'login.js', 'migrating', 'opentelemetry.js', 'prometheus.js', 'two-sessions.js',
       'typed-sessions.ts', 'websocket.js'])
 })
 

@@ -1,0 +1,861 @@
+/** What docs/migrating.md says, with the real libraries that people come from. */
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { RedisStore as ConnectRedis } from 'connect-redis'
+import Fastify, { type FastifyInstance } from 'fastify'
+import { createClient } from 'redis'
+import t, { type Test } from 'tap'
+import ts from 'typescript'
+import fastifySession from '../src/index'
+import { RedisStore } from '../src/stores/redis'
+import { ROOT } from './program'
+import { SECRET, type Routes, type SessionOptions } from './helpers'
+import { startRedis } from './servers'
+
+// Their types are those of other versions of Fastify, or none: nothing to gain from them here.
+const { besideVersion9, besideVersion11, signedTwice } = require('../examples/migrating/beside-older-versions')
+const { expressApp, sessionOptions } = require('../examples/migrating/express')
+const moveSecureSessions = require('../examples/migrating/secure-session')
+const { StringsAndHashes } = require('../examples/migrating/strings-and-hashes')
+const secureSession = require('@fastify/secure-session')
+
+/** With those of Fastify and of @fastify/cookie. */
+type Options = SessionOptions & { trustProxy?: boolean, cookies?: object }
+
+interface Version {
+  name: number
+  fastify: any
+  cookie: any
+  session: any
+}
+
+const OURS: Version = { name: 12, fastify: Fastify, cookie: require('@fastify/cookie'), session: fastifySession }
+const VERSIONS: Version[] = [
+  { name: 9, fastify: require('fastify-4'), cookie: require('fastify-cookie-9'), session: require('upstream-session-9') },
+  { name: 10, fastify: require('fastify-4'), cookie: require('fastify-cookie-9'), session: require('upstream-session-10') },
+  { ...OURS, name: 11, session: require('upstream-session') }
+]
+const [VERSION_9, VERSION_10, VERSION_11] = VERSIONS as [Version, Version, Version]
+const OTHER_SECRET = 'another secret of 32 or more characters'
+const MINUTE = 60_000
+
+let client: ReturnType<typeof createClient>
+let prefixes = 0
+
+t.before(async () => {
+  client = createClient({ url: (await startRedis(t)).url })
+  await client.connect()
+  t.teardown(() => client.destroy())
+})
+
+// --- A browser, and applications
+
+/** Sends to any of several servers what any of them has set. */
+class Browser {
+  readonly cookies = new Map<string, string>()
+
+  /** @param where an application, or the address of a server */
+  async send (where: any, method: string, path: string, headers: Record<string, string> = {}): Promise<{ status: number, body: string, setCookies: string[] }> {
+    const cookie = Array.from(this.cookies, ([name, value]) => `${name}=${value}`).join('; ')
+    const all = { ...(cookie !== '' && { cookie }), ...headers }
+    let answer
+    if (typeof where === 'string') {
+      const response = await fetch(where + path, { method, headers: all })
+      answer = { status: response.status, body: await response.text(), setCookies: response.headers.getSetCookie() }
+    } else {
+      const response = await where.inject({ method, url: path, headers: all })
+      answer = { status: response.statusCode, body: response.body, setCookies: [response.headers['set-cookie'] ?? []].flat() }
+    }
+    for (const line of answer.setCookies) this.#keep(line)
+    return answer
+  }
+
+  async get (where: any, path: string): Promise<string> {
+    return (await this.send(where, 'GET', path)).body
+  }
+
+  async post (where: any, path: string): Promise<string> {
+    return (await this.send(where, 'POST', path)).body
+  }
+
+  async data (where: any): Promise<any> {
+    return JSON.parse(await this.get(where, '/data'))
+  }
+
+  copy (): Browser {
+    const copy = new Browser()
+    for (const [name, value] of this.cookies) copy.cookies.set(name, value)
+    return copy
+  }
+
+  #keep (line: string): void {
+    const [name, value] = line.slice(0, line.indexOf(';')).split(/=(.*)/s) as [string, string]
+    const expires = /Expires=([^;]+)/.exec(line)?.[1]
+    if (expires !== undefined && Date.parse(expires) <= Date.now()) this.cookies.delete(name)
+    else this.cookies.set(name, value)
+  }
+}
+
+/** The same application on any version. */
+async function build (t: Test, version: Version, { trustProxy = false, cookies = {}, ...options }: Options, more: Routes = () => {}): Promise<FastifyInstance> {
+  const app = version.fastify({ trustProxy, forceCloseConnections: true })
+  await app.register(version.cookie, cookies)
+  await app.register(version.session, { secret: SECRET, ...options, cookie: { secure: false, ...options.cookie } })
+  app.post('/login', async (request: any) => {
+    await request.session.regenerate()
+    request.session.user = { name: 'ada' }
+    return 'welcome'
+  })
+  app.get('/data', async ({ session }: any) => {
+    // Version 9 shows its own fields among the data.
+    const { cookie, expires, sessionId, encryptedSessionId, ...data } = session
+    return data
+  })
+  app.post('/cart/:item', async ({ session, params }: any) => {
+    session.cart ??= { items: [] }
+    session.cart.items.push(params.item)
+    return session.cart
+  })
+  app.post('/forget', async ({ session }: any) => {
+    delete session.cart
+    return 'forgotten'
+  })
+  app.post('/logout', async ({ session }: any) => {
+    await session.destroy()
+    return 'bye'
+  })
+  more(app)
+  await app.ready()
+  t.teardown(() => app.close())
+  return app
+}
+
+/** A store in Redis with keys of its own. */
+function redisStore (options: object = {}): { store: any, prefix: string, records: () => Promise<any[]> } {
+  const prefix = `test-${prefixes++}:`
+  return {
+    store: new ConnectRedis({ client: client as any, prefix, ...options }),
+    prefix,
+    async records () {
+      const keys = await client.keys(`${prefix}*`)
+      return await Promise.all(keys.map(async key => JSON.parse(await client.get(key) as string)))
+    }
+  }
+}
+
+async function listen (app: FastifyInstance): Promise<string> {
+  return await app.listen({ host: '127.0.0.1', port: 0 })
+}
+
+const ADA = { user: { name: 'ada' } }
+
+// --- From version 9, 10 and 11
+
+const KINDS: Record<string, Options> = {
+  'as it is by default': {},
+  'with maxAge': { cookie: { maxAge: MINUTE } },
+  'with maxAge, not rolling': { cookie: { maxAge: MINUTE }, rolling: false },
+  'without maxAge, not rolling': { rolling: false },
+  'no session before there are data': { saveUninitialized: false, cookie: { maxAge: MINUTE } },
+  'several secrets': { secret: [SECRET, OTHER_SECRET] },
+  'a cookie of another name, with a prefix': { cookieName: 'sid', cookiePrefix: 's:' }
+}
+
+/** What version 9 does not have, or can't do by itself. */
+const NOT_IN_9 = ['a cookie of another name, with a prefix', 'without maxAge, not rolling']
+
+for (const version of VERSIONS) {
+  t.test(`who logged in on version ${version.name} stays logged in on version 12, and the other way round`, async t => {
+    for (const [kind, options] of Object.entries(KINDS)) {
+      if (version.name === 9 && NOT_IN_9.includes(kind)) continue
+      const { secret = SECRET } = options
+      await t.test(kind, t => testBothWays(t, version, options, store => version.name === 9 ? besideVersion9(store, secret) : besideVersion11(store)))
+      if (version.name > 9) await t.test(`${kind}, both with connect-redis itself`, t => testBothWays(t, version, options, store => store))
+    }
+  })
+}
+
+async function testBothWays (t: Test, version: Version, options: Options, beside: (store: any) => any): Promise<void> {
+  const { store, records } = redisStore()
+  const before = await build(t, version, { ...options, store })
+  const after = await build(t, OURS, { ...options, store: beside(store) })
+  for (const [first, second] of [[before, after], [after, before]] as const) {
+    const ada = new Browser()
+    const stranger = new Browser()
+    await ada.post(first, '/login')
+    const id = cookieOf(ada).slice(0, 30)
+    t.strictSame(await ada.data(second), ADA, 'logged in on both')
+    t.strictSame(await ada.data(first), ADA, 'and still on the first')
+    await ada.post(second, '/cart/pen')
+    await ada.post(first, '/cart/ink')
+    const full = { ...ADA, cart: { items: ['pen', 'ink'] } }
+    t.strictSame(await ada.data(second), full, 'each sees what the other wrote')
+    t.strictSame(await ada.data(first), full)
+    t.equal(cookieOf(ada).slice(0, 30), id, 'in one and the same session')
+    await ada.post(first, '/forget')
+    t.strictSame(await ada.data(second), ADA, 'and what it removed')
+    await ada.post(first, '/cart/ink')
+    await ada.post(second, '/forget')
+    t.strictSame(await ada.data(first), ADA)
+    t.strictSame(await stranger.data(second), {}, 'a stranger is one')
+
+    const old = ada.copy()
+    await ada.post(second, '/login')
+    t.not(cookieOf(ada).slice(0, 30), id, 'a login changes the id')
+    t.strictSame(await ada.data(first), ADA)
+    // Versions 9 and 10 leave it in the store.
+    const isLeft = second === before && version.name < 11
+    t.strictSame(await old.data(first), isLeft ? ADA : {}, 'where the old id leads')
+    const copy = ada.copy()
+    await ada.post(first, '/logout')
+    t.strictSame(await copy.copy().data(second), {}, 'logged out of both')
+    t.strictSame(await copy.copy().data(first), {})
+  }
+  if (options.saveUninitialized === false && version.name > 10) t.strictSame(await records(), [], 'nothing is left')
+}
+
+function cookieOf (browser: Browser): string {
+  return [...browser.cookies.values()][0] ?? ''
+}
+
+t.test('a cookie that an older secret signed is good in both', async t => {
+  for (const version of VERSIONS) {
+    const { store } = redisStore()
+    const secret = [SECRET, OTHER_SECRET]
+    const earlier = await build(t, version, { secret: OTHER_SECRET, store })
+    const before = await build(t, version, { secret, store })
+    const after = await build(t, OURS, { secret, store: version.name === 9 ? besideVersion9(store, secret) : store })
+    const ada = new Browser()
+    await ada.post(earlier, '/login')
+    for (const app of [after, before, after, before]) t.strictSame(await ada.data(app), ADA, String(version.name))
+  }
+})
+
+t.test('a session lives as long as it is used, whichever version is asked', async t => {
+  const SECOND = 1000
+  const options: Options = { cookie: { maxAge: 4 * SECOND } }
+
+  // All wait at the same time. connect-redis knows whole seconds only, and rounds up.
+  async function lives (version: Version, beside: (store: any) => any, last: 'old' | 'new'): Promise<boolean> {
+    const { store } = redisStore()
+    const old = await build(t, version, { ...options, store })
+    const ours = await build(t, OURS, { ...options, store: beside(store) })
+    allBuilt.push(old)
+    if (allBuilt.length === cases.length) start.open()
+    await start.opened
+    const ada = new Browser()
+    await ada.post(old, '/login')
+    await sleep(SECOND)
+    await ada.data(ours)
+    await sleep(3.3 * SECOND)
+    return (await ada.data(last === 'old' ? old : ours)).user !== undefined
+  }
+  const start = newGate()
+  const allBuilt: FastifyInstance[] = []
+  const itself = (store: any): any => store
+  const both = (store: any): any => besideVersion9(store, SECRET)
+  const cases: Array<[what: string, expected: boolean, lives: Promise<boolean>]> = [
+    ['9, then 12', true, lives(VERSION_9, itself, 'new')],
+    ['9, then 12 with RedisStore', true, lives(VERSION_9, ({ prefix }) => new RedisStore({ client, prefix }), 'new')],
+    ['10, then 12', true, lives(VERSION_10, itself, 'new')],
+    ['11, then 12', true, lives(VERSION_11, itself, 'new')],
+    ['12 beside 9', true, lives(VERSION_9, both, 'old')],
+    ['12 beside 10', true, lives(VERSION_10, besideVersion11, 'old')],
+    ['12 beside 11', true, lives(VERSION_11, besideVersion11, 'old')],
+    // These judge by the expiry in the record, which a touch leaves as it was until half of it has passed.
+    ['12 with a touch, beside 10', false, lives(VERSION_10, itself, 'old')],
+    ['12 with a touch, beside 11', false, lives(VERSION_11, itself, 'old')]
+  ]
+  for (const [what, expected, lives] of cases) t.equal(await lives, expected, what)
+})
+
+t.test('beside version 9', async t => {
+  const { store, records } = redisStore()
+  const old = await build(t, VERSION_9, { store })
+
+  await t.test('besideVersion9 writes what version 9 looks for', async t => {
+    const ours = await build(t, OURS, { store: besideVersion9(store, [SECRET, OTHER_SECRET]) })
+    const ada = new Browser()
+    await ada.post(ours, '/login')
+    const [{ sessionId, encryptedSessionId, ...record }] = await records()
+    t.strictSame(record.user, ADA.user)
+    t.equal(decodeURIComponent(cookieOf(ada)), encryptedSessionId)
+    t.ok(cookieOf(ada).startsWith(sessionId))
+    await client.flushAll()
+  })
+
+  await t.test('without it, version 9 gives the data a new id, or forgets them', async t => {
+    const ours = await build(t, OURS, { store })
+    const ada = new Browser()
+    await ada.post(ours, '/login')
+    const first = ada.copy()
+    t.strictSame(await ada.data(old), ADA)
+    t.not(cookieOf(ada), cookieOf(first))
+    await ada.post(old, '/logout')
+    t.strictSame(await first.data(ours), ADA, 'a logout does not reach the first')
+
+    const careful = await build(t, VERSION_9, { store, saveUninitialized: false })
+    const max = new Browser()
+    await max.post(ours, '/login')
+    await max.get(careful, '/data')
+    t.equal(max.cookies.size, 0, 'logged out')
+  })
+
+  await t.test('its own fields: the id is none of the data, `expires` is', async t => {
+    const ours = await build(t, OURS, { store }, app => {
+      app.get('/keys', async request => [Object.keys(request.session), request.session.sessionId.length])
+    })
+    const ada = new Browser()
+    await ada.post(old, '/login')
+    t.strictSame(JSON.parse(await ada.get(ours, '/keys')), [['cookie', 'expires', 'user'], 32])
+  })
+
+  await t.test('not rolling and without maxAge it logs out by itself', async t => {
+    const broken = await build(t, VERSION_9, { store, rolling: false })
+    const ada = new Browser()
+    await ada.post(broken, '/login')
+    await ada.get(broken, '/data')
+    t.equal(ada.cookies.size, 0)
+  })
+})
+
+t.test('cookies that version 9 took with unsignSignedCookie', async t => {
+  const { store } = redisStore()
+  const cookieSecret = 'what @fastify/cookie signs with'
+  const cookies = { secret: cookieSecret, parseOptions: { signed: true } }
+  const old = await build(t, VERSION_9, { store, cookies, unsignSignedCookie: true } as Options)
+  const ours = await build(t, OURS, { store: besideVersion9(store, SECRET), cookies, secret: signedTwice(SECRET, cookieSecret) })
+  const without = await build(t, OURS, { store, secret: signedTwice(SECRET, cookieSecret) })
+  const ada = new Browser()
+  await ada.post(old, '/login')
+  t.strictSame(await ada.copy().data(await build(t, OURS, { store })), {}, 'a signature too many')
+  for (const app of [ours, ours, old, ours, without, without]) t.strictSame(await ada.data(app), ADA)
+  const max = new Browser()
+  await max.post(ours, '/login')
+  for (const app of [old, ours, without]) t.strictSame(await max.data(app), ADA)
+})
+
+t.test('behind a proxy that ends TLS, version 12 needs trustProxy, and version 9 did not', async t => {
+  const https = { 'x-forwarded-proto': 'https' }
+  async function cookies (version: Version, trustProxy: boolean): Promise<number> {
+    const app = await build(t, version, { cookie: { secure: true }, trustProxy })
+    return (await new Browser().send(app, 'POST', '/login', https)).setCookies.length
+  }
+  t.equal(await cookies(VERSION_9, false), 1)
+  t.equal(await cookies(VERSION_10, false), 0)
+  t.equal(await cookies(OURS, false), 0)
+  t.equal(await cookies(OURS, true), 1)
+})
+
+t.test('what the older versions do not promise while they are still there', async t => {
+  for (const version of VERSIONS) {
+    const name = `version ${version.name}`
+    const { store, records } = redisStore()
+    const [reached, goOn] = [newGate(), newGate()]
+    const old = await build(t, version, { store, cookie: { maxAge: MINUTE } }, app => {
+      app.get('/slow', async () => {
+        reached.open()
+        await goOn.opened
+        return 'done'
+      })
+    })
+    const ourStore = version.name === 9 ? besideVersion9(store, SECRET) : store
+    const ours = await build(t, OURS, { store: ourStore, cookie: { maxAge: MINUTE }, absoluteTimeout: 10 * MINUTE })
+    const ada = new Browser()
+    await ada.post(ours, '/login')
+    t.ok((await records())[0].cookie.createdAt)
+    await ada.data(old)
+    t.notOk((await records())[0].cookie.createdAt, `${name} takes the time of creation out of the record: absoluteTimeout starts anew`)
+
+    const slow = ada.copy().get(old, '/slow')
+    await reached.opened
+    const copy = ada.copy()
+    await ada.post(ours, '/logout')
+    t.strictSame(await records(), [])
+    goOn.open()
+    await slow
+    t.equal((await records()).length, 1, `a request in flight in ${name} brings back what was logged out`)
+    t.strictSame(await copy.data(ours), ADA)
+  }
+})
+
+function newGate (): { opened: Promise<void>, open: () => void } {
+  let open = (): void => {}
+  const opened = new Promise<void>(resolve => { open = resolve })
+  return { opened, open }
+}
+
+// --- From express-session
+
+t.test('one session for Express and Fastify', async t => {
+  for (const [kind, options] of Object.entries<Options>({
+    'a browser-session': {},
+    'with maxAge': { cookie: { maxAge: MINUTE } },
+    'with maxAge, rolling': { cookie: { maxAge: MINUTE }, rolling: true },
+    'several secrets': { secret: [SECRET, OTHER_SECRET] }
+  })) {
+    await t.test(kind, async t => {
+      const { store, records } = redisStore()
+      const all = { secret: SECRET, store, ...options, cookie: { secure: false, sameSite: 'lax', ...options.cookie } } as const
+      const theirs = await serve(t, expressApp(all))
+      const ours = await listen(await build(t, OURS, sessionOptions(all)))
+      for (const [first, second] of [[theirs, ours], [ours, theirs]] as const) {
+        const ada = new Browser()
+        t.strictSame(await ada.data(first), {})
+        t.equal(ada.cookies.size, 0, 'no cookie for who only looks')
+        await ada.post(first, '/login')
+        t.strictSame([...ada.cookies.keys()], ['connect.sid'])
+        t.strictSame(await ada.data(second), ADA, 'logged in on both')
+        await ada.post(second, '/cart/pen')
+        await ada.post(first, '/cart/ink')
+        await ada.post(second, '/cart/cap')
+        const full = { ...ADA, cart: { items: ['pen', 'ink', 'cap'] } }
+        t.strictSame(await ada.data(first), full, 'each sees what the other wrote')
+        t.strictSame(await ada.data(second), full)
+        const { cookie } = (await records())[0]
+        t.match(cookie, { path: '/', httpOnly: true, secure: false, sameSite: 'lax', originalMaxAge: options.cookie === undefined ? null : MINUTE })
+
+        const earlier = ada.copy()
+        await ada.post(second, '/login')
+        t.strictSame(await ada.data(first), ADA, 'a new session after a login')
+        t.strictSame(await earlier.data(first), {})
+        t.strictSame(await earlier.data(second), {})
+        const copy = ada.copy()
+        await ada.post(first, '/logout')
+        t.strictSame(await copy.data(second), {}, 'logged out of both')
+        t.strictSame(await copy.data(first), {})
+        t.strictSame(await records(), [])
+      }
+    })
+  }
+})
+
+t.test('rolling in Express and Fastify: who comes stays, and gets the cookie anew', async t => {
+  const { store, prefix } = redisStore()
+  const all = { secret: SECRET, store, rolling: true, cookie: { secure: false, maxAge: MINUTE } }
+  const theirs = await serve(t, expressApp(all))
+  const ours = await listen(await build(t, OURS, sessionOptions(all)))
+  const ada = new Browser()
+  await ada.post(theirs, '/login')
+  const [key] = await client.keys(`${prefix}*`) as [string]
+  for (const server of [theirs, ours, theirs, ours]) {
+    await client.expire(key, 10)
+    const { setCookies } = await ada.send(server, 'GET', '/data')
+    t.match(setCookies[0], /^connect\.sid=s(%3A|:).+Expires=/i)
+    t.ok(await client.ttl(key) > 50)
+  }
+})
+
+t.test('an Express request in flight that changes the session overwrites what Fastify changes', async t => {
+  const { store } = redisStore()
+  const all = { secret: SECRET, store, cookie: { secure: false } }
+  const ours = await listen(await build(t, OURS, sessionOptions(all)))
+  const [reached, goOn] = [newGate(), newGate()]
+  const app = expressApp(all)
+  app.get('/slow', async (request: any, response: any) => {
+    reached.open()
+    await goOn.opened
+    request.session.seen = true
+    response.send('done')
+  })
+  const theirs = await serve(t, app)
+  const ada = new Browser()
+  await ada.post(ours, '/login')
+  const slow = ada.copy().get(theirs, '/slow')
+  await reached.opened
+  await ada.post(ours, '/cart/pen')
+  goOn.open()
+  await slow
+  t.strictSame(await ada.data(ours), { ...ADA, seen: true })
+})
+
+t.test('an Express request in flight brings back what Fastify logged out, if it changed something', async t => {
+  const { store, records } = redisStore()
+  const all = { secret: SECRET, store, cookie: { secure: false, maxAge: MINUTE } }
+  const ours = await listen(await build(t, OURS, sessionOptions(all)))
+
+  for (const [what, changes, isBack] of [['reads', false, false], ['changes', true, true]] as const) {
+    const [reached, goOn] = [newGate(), newGate()]
+    const app = expressApp(all)
+    app.get('/slow', async (request: any, response: any) => {
+      reached.open()
+      await goOn.opened
+      if (changes) request.session.seen = true
+      response.send('done')
+    })
+    const theirs = await serve(t, app)
+    const ada = new Browser()
+    await ada.post(theirs, '/login')
+    const copy = ada.copy()
+    const slow = ada.copy().get(theirs, '/slow')
+    await reached.opened
+    await ada.post(ours, '/logout')
+    goOn.open()
+    await slow
+    t.equal((await records()).length === 1, isBack, `one that ${what}`)
+    t.strictSame(await copy.data(ours), isBack ? { ...ADA, seen: true } : {})
+    await client.flushAll()
+  }
+})
+
+async function serve (t: Test, app: any): Promise<string> {
+  const server = createServer(app).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+// --- From @fastify/secure-session
+
+const KEY = randomBytes(32)
+const SECURE = { key: KEY, cookieName: 'old', cookie: { path: '/' }, expiry: 3600 }
+
+/** The application of before. */
+async function secureApp (t: Test, options: object = SECURE): Promise<FastifyInstance> {
+  const app = Fastify() as unknown as FastifyInstance
+  await app.register(secureSession, options)
+  app.post('/login', async ({ session }: any) => {
+    session.set('userId', 7)
+    session.cart = { items: ['pen'] }
+    return 'welcome'
+  })
+  app.get('/data', async ({ session }: any) => session.data())
+  await app.ready()
+  t.teardown(() => app.close())
+  return app
+}
+
+/** The application of now. */
+async function movedApp (t: Test, options: object = {}, sessionOptions: Options = {}): Promise<FastifyInstance> {
+  const app = await build(t, OURS, { saveUninitialized: false, ...sessionOptions }, app => {
+    app.register(moveSecureSessions, { ...SECURE, ...options })
+    app.get('/free', { config: { session: false } }, async () => 'free')
+  })
+  return app
+}
+
+const SECURE_DATA = { userId: 7, cart: { items: ['pen'] } }
+
+t.test('who logged in with @fastify/secure-session stays logged in', async t => {
+  const before = await secureApp(t)
+  const after = await movedApp(t)
+  const ada = new Browser()
+  await ada.post(before, '/login')
+  t.strictSame(await ada.data(before), SECURE_DATA)
+  t.strictSame([...ada.cookies.keys()], ['old'])
+  await ada.get(after, '/free')
+  t.ok(ada.cookies.has('old'), 'a route without a session leaves the cookie for another')
+
+  t.strictSame(await ada.data(after), SECURE_DATA, 'on the first visit')
+  t.strictSame([...ada.cookies.keys()], ['sessionId'], 'which clears the old cookie')
+  t.strictSame(await ada.data(after), SECURE_DATA, 'and later')
+  await ada.post(after, '/cart/ink')
+  t.strictSame(await ada.data(after), { userId: 7, cart: { items: ['pen', 'ink'] } })
+
+  const copy = ada.copy()
+  await ada.post(after, '/logout')
+  t.equal(ada.cookies.size, 0)
+  t.strictSame(await copy.data(after), {}, 'logged out means logged out now')
+  t.strictSame(await new Browser().data(after), {}, 'a stranger is one')
+})
+
+t.test('an old cookie does not undo what was done since', async t => {
+  const before = await secureApp(t)
+  const after = await movedApp(t)
+  const ada = new Browser()
+  await ada.post(before, '/login')
+  const old = ada.cookies.get('old') as string
+  await ada.post(after, '/login')
+  await ada.post(after, '/cart/ink')
+  const data = await ada.data(after)
+  ada.cookies.set('old', old)
+  t.strictSame(await ada.data(after), data)
+  t.notOk(ada.cookies.has('old'), 'cleared once more')
+})
+
+t.test('nobody gets the moved session who slipped the visitor a cookie', async t => {
+  const before = await secureApp(t)
+  const after = await movedApp(t, {}, { saveUninitialized: true })
+  const mallory = new Browser()
+  await mallory.get(after, '/data')
+  const ada = new Browser()
+  await ada.post(before, '/login')
+  ada.cookies.set('sessionId', cookieOf(mallory))
+  t.strictSame(await ada.data(after), SECURE_DATA)
+  t.not(ada.cookies.get('sessionId'), cookieOf(mallory))
+  t.strictSame(await mallory.data(after), {})
+})
+
+t.test('where nothing can be saved the old cookie stays', async t => {
+  const before = await secureApp(t)
+  const ada = new Browser()
+  await ada.post(before, '/login')
+
+  const secure = await movedApp(t, {}, { cookie: { secure: true }, trustProxy: true })
+  await ada.get(secure, '/data')
+  t.ok(ada.cookies.has('old'), 'plain http')
+  const https = { 'x-forwarded-proto': 'https' }
+  t.strictSame(JSON.parse((await ada.copy().send(secure, 'GET', '/data', https)).body), SECURE_DATA)
+
+  const down: any = { get (_id: string, done: any) { done(new Error('down')) }, set (_id: string, _session: any, done: any) { done(new Error('down')) }, destroy (_id: string, done: any) { done(new Error('down')) } }
+  const failing = await movedApp(t, {}, { store: down })
+  t.equal((await ada.send(failing, 'GET', '/data')).status, 500)
+  t.ok(ada.cookies.has('old'), 'the store is away')
+  const lenient = await movedApp(t, {}, { store: down, onStoreError: 'anonymous' })
+  const visitor = ada.copy()
+  visitor.cookies.set('sessionId', (await (await build(t, OURS, {})).createSession()).cookie.slice('sessionId='.length))
+  t.equal((await visitor.send(lenient, 'GET', '/data')).status, 200)
+  t.ok(visitor.cookies.has('old'), 'and the request goes on without')
+  t.strictSame(await ada.data(await movedApp(t)), SECURE_DATA, 'for the next time')
+})
+
+t.test('how long a copied cookie of @fastify/secure-session is good', async t => {
+  const before = await secureApp(t)
+  const ada = new Browser()
+  await ada.post(before, '/login')
+  const stolen = ada.copy()
+
+  await t.test('until its expiry, also after a logout, as ever', async t => {
+    const after = await movedApp(t)
+    const visitor = ada.copy()
+    await visitor.data(after)
+    await visitor.post(after, '/logout')
+    t.strictSame(await stolen.copy().data(after), SECURE_DATA)
+    // As if it had passed.
+    const expired = await movedApp(t, { expiry: -1 })
+    t.strictSame(await stolen.copy().data(expired), {})
+  })
+
+  await t.test('until a date', async t => {
+    const late = await movedApp(t, { until: new Date(Date.now() - 1) })
+    const visitor = stolen.copy()
+    t.strictSame(await visitor.data(late), {})
+    t.equal(visitor.cookies.size, 0, 'and is cleared')
+    t.strictSame(await stolen.copy().data(await movedApp(t, { until: new Date(Date.now() + MINUTE) })), SECURE_DATA)
+    for (const until of ['2027-01-31', new Date('soon')]) await t.rejects(movedApp(t, { until }), { message: 'until must be a date' })
+  })
+
+  await t.test('until its user logs out, where that is remembered', async t => {
+    const convert = async (data: any): Promise<any> => await client.exists(`left:${data.userId}`) === 1 ? null : data
+    const after = await build(t, OURS, { saveUninitialized: false }, app => {
+      app.register(moveSecureSessions, { ...SECURE, convert })
+      app.addHook('preHandler', async (request: any) => {
+        if (request.url === '/logout') await client.set(`left:${request.session.userId}`, '1', { EX: SECURE.expiry })
+      })
+    })
+    const visitor = ada.copy()
+    t.strictSame(await visitor.data(after), SECURE_DATA)
+    await visitor.post(after, '/logout')
+    t.strictSame(await stolen.copy().data(after), {})
+  })
+})
+
+t.test('data under a name of the session\'s own need another one', async t => {
+  const before = await secureApp(t) as any
+  const ada = new Browser()
+  ada.cookies.set('old', encodeURIComponent(before.encodeSecureSession(before.createSecureSession({ userId: 7, save: 'all' }))))
+  t.match(JSON.parse(await ada.get(await movedApp(t), '/data')), { code: 'FST_ERR_SESSION_RESERVED_KEY' })
+  const convert = ({ save, ...data }: any): any => ({ ...data, saved: save })
+  t.strictSame(await ada.data(await movedApp(t, { convert })), { userId: 7, saved: 'all' })
+})
+
+t.test('the old cookie is found by the name that it has: cookieName, sessionName, or session', async t => {
+  for (const names of [{}, { sessionName: 'user' }, { sessionName: 'user', cookieName: 'crumb' }]) {
+    const options: any = { key: KEY, cookie: { path: '/' }, ...names }
+    const before = Fastify() as unknown as FastifyInstance
+    await before.register(secureSession, options)
+    before.get('/login', async (request: any) => {
+      request[options.sessionName ?? 'session'].userId = 7
+      return 'welcome'
+    })
+    t.teardown(() => before.close())
+    const after = await build(t, OURS, {}, app => { app.register(moveSecureSessions, options) })
+    const ada = new Browser()
+    await ada.get(before, '/login')
+    t.strictSame(await ada.data(after), { userId: 7 })
+    t.strictSame([...ada.cookies.keys()], ['sessionId'])
+  }
+})
+
+// --- From connect-redis to RedisStore
+
+t.test('RedisStore takes over what connect-redis wrote', async t => {
+  const { store, prefix } = redisStore()
+  const options = { cookie: { maxAge: MINUTE } }
+  const before = await build(t, OURS, { ...options, store })
+  const after = await build(t, OURS, { ...options, store: new RedisStore({ client, prefix }) })
+  const ada = new Browser()
+  await ada.post(before, '/login')
+  const [key] = await client.keys(`${prefix}*`) as [string]
+  const about = async (): Promise<boolean> => Math.abs(await client.pTTL(key) - MINUTE) < 2000
+
+  await client.expire(key, 10)
+  t.strictSame(await ada.data(after), ADA, 'logged in')
+  t.equal(await client.type(key), 'string', 'a visit that changes nothing leaves the string')
+  t.ok(await about(), 'and starts its lifetime anew')
+  t.strictSame(await ada.data(before), ADA, 'so that old processes read it')
+
+  await client.expire(key, 10)
+  await ada.post(after, '/cart/pen')
+  t.equal(await client.type(key), 'hash', 'the next change makes it a hash')
+  t.ok(await about())
+
+  const { status, body } = await ada.send(before, 'GET', '/data')
+  t.equal(status, 500, 'which a process with connect-redis can not read')
+  t.match(body, /WRONGTYPE/)
+  t.strictSame(await ada.data(after), { ...ADA, cart: { items: ['pen'] } }, 'nothing is lost by that')
+  t.equal((await ada.send(before, 'POST', '/logout')).status, 500)
+
+  const max = new Browser()
+  await max.post(after, '/login')
+  t.equal((await max.send(before, 'GET', '/data')).status, 500, 'nor can it read a new session')
+  await max.post(after, '/logout')
+  t.strictSame(await ada.data(after), { ...ADA, cart: { items: ['pen'] } })
+})
+
+t.test('there and back without a stop: StringsAndHashes reads both', async t => {
+  const { store: strings, prefix } = redisStore()
+  const hashes = new RedisStore({ client, prefix })
+  const options = { cookie: { maxAge: MINUTE } }
+  const first = await build(t, OURS, { ...options, store: strings })
+  const between = await build(t, OURS, { ...options, store: new StringsAndHashes({ client, prefix, hashes }) })
+  const last = await build(t, OURS, { ...options, store: hashes })
+
+  async function together (one: FastifyInstance, other: FastifyInstance): Promise<Browser> {
+    const ada = new Browser()
+    await ada.post(one, '/login')
+    t.strictSame(await ada.data(other), ADA)
+    await ada.post(other, '/cart/pen')
+    await ada.post(one, '/cart/ink')
+    await ada.post(other, '/cart/cap')
+    for (const app of [one, other]) t.strictSame(await ada.data(app), { ...ADA, cart: { items: ['pen', 'ink', 'cap'] } })
+    const copy = ada.copy()
+    await ada.copy().post(one, '/logout')
+    t.strictSame(await copy.data(other), {})
+    const max = new Browser()
+    await max.post(other, '/login')
+    await max.copy().post(one, '/cart/pen')
+    return max
+  }
+  const full = { ...ADA, cart: { items: ['pen'] } }
+  for (const app of [first, between]) t.strictSame(await (await together(first, between)).data(app), full)
+  const stays = await together(between, last)
+  for (const app of [between, last]) t.strictSame(await stays.data(app), full)
+  await together(last, between)
+
+  await client.flushAll()
+  const ada = new Browser()
+  await ada.post(last, '/login')
+  const [key] = await client.keys(`${prefix}*`) as [string]
+  await client.expire(key, 10)
+  t.strictSame(await ada.data(between), ADA)
+  t.ok(await client.ttl(key) > 50, 'a hash is touched as well')
+  await ada.post(between, '/cart/pen')
+  t.equal(await client.type(key), 'string', 'and is a string when it is next written')
+  t.strictSame(await ada.data(first), full, 'for connect-redis')
+
+  const failed = new StringsAndHashes({ client: { get: async () => { throw new Error('down') } } as any, hashes })
+  await new Promise<void>(resolve => failed.get('a', (error: Error) => {
+    t.equal(error.message, 'down', 'other errors are as ever')
+    resolve()
+  }))
+})
+
+// --- The tables of the document
+
+const GUIDE = readFileSync(join(ROOT, 'docs/migrating.md'), 'utf8')
+
+/** What a type declares, as `prefix` and the name; with what its properties declare themselves. */
+function membersOf (file: string, typeName: string, prefix = ''): string[] {
+  const source = ts.createSourceFile(file, readFileSync(file, 'utf8'), ts.ScriptTarget.Latest, true)
+  const names: string[] = []
+  function find (node: ts.Node): void {
+    const isType = ts.isInterfaceDeclaration(node) || ts.isTypeAliasDeclaration(node) || ts.isClassDeclaration(node)
+    if (isType && node.name?.text === typeName) collect(node, prefix)
+    else ts.forEachChild(node, find)
+  }
+  function collect (node: ts.Node, prefix: string): void {
+    ts.forEachChild(node, child => {
+      const isMember = ts.isPropertySignature(child) || ts.isMethodSignature(child) || ts.isMethodDeclaration(child)
+      if (isMember) names.push(prefix + child.name.getText(source))
+      collect(child, isMember ? `${prefix}${child.name.getText(source)}.` : prefix)
+    })
+  }
+  find(source)
+  if (names.length === 0) throw new Error(`${file} has no type ${typeName}`)
+  return [...new Set(names)]
+}
+
+/** The rows of the table under a heading: the name in the first column, without arguments, and the second column. */
+function rowsUnder (heading: string): Array<[name: string, verdict: string]> {
+  const start = GUIDE.indexOf(`\n${heading}\n`)
+  if (start === -1) throw new Error(`the guide has no ${heading}`)
+  const end = GUIDE.indexOf('\n## ', start + 1)
+  const lines = GUIDE.slice(start, end === -1 ? undefined : end).split('\n').filter(line => line.startsWith('| `'))
+  return lines.map(line => {
+    const [, name, verdict] = line.split(/(?<!\\)\|/).map(cell => cell.trim()) as [string, string, string]
+    return [/^`([^`(]+)/.exec(name)?.[1] ?? name, verdict]
+  })
+}
+
+const UPSTREAM = 'upstream-session'
+const types = (name: string): string => join(ROOT, 'node_modules', name)
+
+t.test('the guide has a row for each name of version 11, and none that it does not have', async t => {
+  const file = types('upstream-session/types/index.d.ts')
+  const cookie = types('@fastify/cookie/types/index.d.ts')
+  const declared: Record<string, string> = {
+    FastifySessionOptions: '',
+    CookieOptions: 'cookie.',
+    Signer: 'secret.',
+    UnsignResult: 'secret.unsign.',
+    FastifyRequest: 'request.',
+    FastifyInstance: 'fastify.',
+    FastifySessionObject: 'session.',
+    ExpressSessionData: 'session.',
+    SessionStore: 'store.',
+    MemoryStore: 'MemoryStore.'
+  }
+  const theirs = Object.entries(declared).flatMap(([name, prefix]) => membersOf(file, name, prefix))
+  theirs.push(...membersOf(cookie, 'SerializeOptions', 'cookie.'))
+
+  const plugin = require(UPSTREAM)
+  const Session = require(`${UPSTREAM}/lib/session.js`)
+  theirs.push(...Object.keys(plugin).map(name => `fastifySession.${name}`))
+  theirs.push(...Object.getOwnPropertyNames(Session.prototype).filter(name => name !== 'constructor').map(name => `session.${name}`))
+  theirs.push(...Object.getOwnPropertyNames(plugin.Store.prototype).filter(name => name !== 'constructor').map(name => `MemoryStore.${name}`))
+  theirs.push(...Object.keys(new plugin.MemoryStore()).filter(name => !name.startsWith('_')).map(name => `MemoryStore.${name}`))
+  theirs.push('new MemoryStore')
+
+  // Each interface that the types declare is among those above, but what only names an import, a callback or the whole.
+  const interfaces = readFileSync(file, 'utf8').matchAll(/(?:interface|class) (\w+)/g)
+  t.strictSame([...interfaces].map(([, name]) => name).filter(name => !Object.hasOwn(declared, name as string)), ['Session'])
+
+  const rows = rowsUnder('## Version 11, name by name')
+  t.strictSame(rows.map(([name]) => name).sort(), [...new Set(theirs)].sort())
+  for (const [name, verdict] of rows) t.match(verdict, /^(same|better|different)$/, name)
+})
+
+t.test('the guide has a row for each option of express-session', async t => {
+  const file = types('@types/express-session/index.d.ts')
+  const names = membersOf(file, 'SessionOptions')
+  const rows = rowsUnder('## express-session, name by name').map(([name]) => name)
+  for (const name of names) t.ok(rows.includes(name), name)
+})
+
+t.test('the guide has a row for each name of @fastify/secure-session', async t => {
+  const file = types('@fastify/secure-session/types/index.d.ts')
+  const names = [
+    ...membersOf(file, 'SecureSessionPluginOptions'), ...membersOf(file, 'Session', 'session.'), ...membersOf(file, 'FastifyInstance', 'fastify.')
+  ]
+  const rows = rowsUnder('## @fastify/secure-session, name by name').map(([name]) => name)
+  for (const name of names) t.ok(rows.includes(name), name)
+})
