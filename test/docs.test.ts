@@ -64,8 +64,10 @@ const NOT_OF_FRAGMENTS = [18046, 1108, 1308, 1309]
 
 function blocksOf (document: string): Block[] {
   const text = readFileSync(join(ROOT, document), 'utf8')
-  return Array.from(text.matchAll(/^```(\w*)\n([^]*?)^```$/gm), ({ 1: language = '', 2: code = '', index }) => {
-    return { place: `${document}:${text.slice(0, index).split('\n').length}`, language, code }
+  // In a list it is indented.
+  return Array.from(text.matchAll(/^( *)```(\w*)\n([^]*?)^\1```$/gm), ({ 1: indent = '', 2: language = '', 3: code = '', index }) => {
+    const place = `${document}:${text.slice(0, index).split('\n').length}`
+    return { place, language, code: code.replaceAll(RegExp(`^${indent}`, 'gm'), '') }
   })
 }
 
@@ -122,6 +124,10 @@ t.test('every block of JavaScript and TypeScript compiles', async t => {
   const names = new Map<string, Block>()
   for (const [i, block] of inLanguage('js', 'ts', 'diff').entries()) {
     if (isNamed(block) !== undefined || isInExample(block)) continue
+    if (changed(block).startsWith('  "')) {
+      JSON.parse(`{${changed(block).replace(/,\s*$/, '')}}`) // lines of a package.json
+      continue
+    }
     const name = join(folder, `${i}.${block.language === 'ts' ? 'ts' : 'js'}`)
     names.set(name, block)
     await writeFile(name, changed(block))
@@ -136,6 +142,8 @@ t.test('every block of JavaScript and TypeScript compiles', async t => {
     target: ts.ScriptTarget.ES2022,
     module: ts.ModuleKind.NodeNext,
     moduleDetection: ts.ModuleDetectionKind.Force,
+    // A file beside the block is one of these.
+    rootDirs: [folder, join(ROOT, 'examples/migrating'), join(ROOT, 'examples/writing-a-store')],
     types: ['node']
   })
   for (const [name, block] of names) {
