@@ -12,7 +12,6 @@ const app = fastify()
 const cookie: CookieOptions = { domain: 'example.com', encode: value => value, expires: new Date(), sameSite: true, partitioned: true }
 const options: FastifySessionOptions = { secret: ['one', 'two'], cookie, saveUninitialized: false, idGenerator: () => 'id' }
 app.register(fastifySession, options)
-app.register(fastifySession.default, { secret: 'a secret with minimum length of 32 characters' })
 const maxAge: number | undefined = cookie.maxAge
 const secure: boolean | 'auto' | undefined = cookie.secure
 const domain: string | undefined = cookie.domain
@@ -42,7 +41,7 @@ class MyStore implements SessionStore {
     callback()
   }
 }
-const stores: SessionStore[] = [new MyStore(), new MemoryStore(), new MemoryStore(new Map<string, Session>()), fastifySession.MemoryStore]
+const stores: SessionStore[] = [new MyStore(), new MemoryStore(), new MemoryStore(new Map<string, Session>())]
 app.register(fastifySession, { secret: 'secret', store: stores[0]! })
 class Extended extends MemoryStore {}
 app.register(fastifySession, { secret: 'secret', store: new Extended() })

@@ -3,4 +3,4 @@ export type Equal<A, B> =
   (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
 
 /** Compiles only where it is given true: `expect<Equal<A, B>>()`. */
-export declare function expect<_T extends true> (): void
+export declare const expect: <T extends true>() => T | void
