@@ -392,8 +392,11 @@ interface UserSessions {
 /** The names of the data that the application declares. */
 type DataKey = `${Exclude<keyof Fastify.Session, 'cookie' | symbol>}`
 
+// As `string`, but editors complete those that are declared.
+type AnyName = DataKey | (string & {})
+
 /** Of names that are written out, those which are declared; of names that nobody knows before run time, all. */
-type KnownKey<K extends string> = string extends K ? K : [DataKey] extends [never] ? K : DataKey
+type KnownKey<K extends AnyName> = string extends K ? K : [DataKey] extends [never] ? K : DataKey
 
 // The application's own data have the name, where they are called so.
 export interface FastifySessionObject extends Fastify.Session, Omit<UserSessions, keyof Fastify.Session> {
@@ -418,9 +421,9 @@ export interface FastifySessionObject extends Fastify.Session, Omit<UserSessions
    * @param callback gets the store's error; without one a promise is returned
    */
   regenerate(callback: Callback): void
-  regenerate<K extends string>(keys: ReadonlyArray<KnownKey<K>>, callback: Callback): void
+  regenerate<K extends AnyName>(keys: ReadonlyArray<KnownKey<K>>, callback: Callback): void
   regenerate(): Promise<void>
-  regenerate<K extends string>(keys: ReadonlyArray<KnownKey<K>>): Promise<void>
+  regenerate<K extends AnyName>(keys: ReadonlyArray<KnownKey<K>>): Promise<void>
 
   /**
    * Changes the attributes of this session's cookie. `maxAge` (milliseconds) and `expires` are kept with the session;
