@@ -1,5 +1,5 @@
 import fp from 'fastify-plugin'
-import type { FastifyPluginCallback } from 'fastify'
+import type { FastifyPluginCallback, Session } from 'fastify'
 import type * as diagnostics from './diagnostics'
 import { sessionPlugin } from './plugin'
 import { MemoryStore as Memory } from './stores/memory'
@@ -43,7 +43,7 @@ namespace fastifySession {
   export type SessionChanges = stores.SessionChanges
   export type SessionPage = types.SessionPage
   export type SessionRecord = stores.SessionRecord
-  export type SessionStore = stores.SessionStore
+  export type SessionStore<S = Session> = stores.SessionStore<S>
   export type SessionView = types.SessionView
   export type Sessions = types.Sessions
   export type Signer = types.Signer

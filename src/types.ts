@@ -71,8 +71,11 @@ interface CookieData {
   cookie: {
     /** The lifetime that `touch()` starts anew, in milliseconds; null for a browser-session or a fixed `expires`. */
     originalMaxAge: number | null
-    /** Milliseconds until the session ends. Setting it sets `expires` and `originalMaxAge`. */
-    maxAge?: number | null
+    /**
+     * Milliseconds until the session ends; at run time null where nothing ends it, which version 11's type doesn't say
+     * either. Setting it sets `expires` and `originalMaxAge`; undefined takes the end away.
+     */
+    maxAge?: number
     signed?: boolean
     expires?: Date | null
     httpOnly?: boolean
@@ -103,13 +106,34 @@ export interface Signer {
   unsign: (input: string) => UnsignResult
 }
 
-export interface CookieOptions extends Omit<CookieSerializeOptions, 'signed' | 'maxAge' | 'httpOnly' | 'secure'> {
+// All that `@fastify/cookie` has are declared here, with what they mean for a session.
+type Redeclared = 'domain' | 'encode' | 'expires' | 'httpOnly' | 'maxAge' | 'partitioned' | 'path' | 'priority' | 'sameSite' | 'secure'
+
+export interface CookieOptions extends Omit<CookieSerializeOptions, 'signed' | Redeclared> {
   /**
    * How long the session and its cookie live, in milliseconds. Sent as `Expires`. Wins over `expires`.
    *
    * @default undefined, a cookie that ends with the browser's session
    */
   maxAge?: number
+  /**
+   * A fixed end of the session and its cookie. `maxAge` wins over it.
+   *
+   * @default undefined, a cookie that ends with the browser's session
+   */
+  expires?: Date
+  /**
+   * The paths the cookie is sent for. Outside of them there is no session: `request.session` is an empty object.
+   *
+   * @default '/'
+   */
+  path?: string
+  /**
+   * The domain the cookie is sent to, with its subdomains.
+   *
+   * @default undefined, this host only
+   */
+  domain?: string
   /**
    * Keeps scripts in the page from reading the cookie.
    *
@@ -123,13 +147,46 @@ export interface CookieOptions extends Omit<CookieSerializeOptions, 'signed' | '
    * @default true
    */
   secure?: boolean | 'auto'
+  /**
+   * Whether requests that other sites start carry the cookie. `'strict'` or `true`: none. `'lax'`: links only. `'none'`:
+   * all of them, which needs `secure`. `false`: left to the browser.
+   *
+   * @default undefined, left to the browser
+   */
+  sameSite?: boolean | 'lax' | 'strict' | 'none'
+  /**
+   * One cookie for each site that embeds this one (CHIPS). Needs `secure`.
+   *
+   * @default false
+   */
+  partitioned?: boolean
+  /**
+   * Which cookies the browser drops last when it has too many.
+   *
+   * @default undefined, as 'medium'
+   */
+  priority?: 'low' | 'medium' | 'high'
+  /**
+   * Not used, as in version 11: the signed id needs no other encoding.
+   *
+   * @default undefined
+   */
+  encode?(value: string): string
 }
 
 /** What a route may say of its sessions: `config: { session: { rolling: false } }`. */
 export interface RouteSessionOptions {
-  /** `false`: requests of this route don't keep a session alive, as long as they change nothing. Polling, for instance. */
+  /**
+   * `false`: requests of this route don't keep a session alive, as long as they change nothing. Polling, for instance.
+   *
+   * @default the plugin's option `rolling`
+   */
   rolling?: boolean
-  /** `false`: requests of this route start no session without data. */
+  /**
+   * `false`: requests of this route start no session without data.
+   *
+   * @default the plugin's option `saveUninitialized`
+   */
   saveUninitialized?: boolean
 }
 
@@ -169,6 +226,8 @@ export interface FastifySessionOptions {
    * The attributes of the session cookie, or a function that gives them for a request: a domain per tenant, for
    * instance. It gets undefined where a session is loaded or created outside of a request. Where it gives `secure: true`,
    * that counts, whatever protocol Fastify takes the request for.
+   *
+   * @default {}, each attribute's own default
    */
   cookie?: CookieOptions | ((request: Fastify.FastifyRequest | undefined) => CookieOptions)
   /**
@@ -179,11 +238,11 @@ export interface FastifySessionOptions {
    */
   absoluteTimeout?: number
   /**
-   * Where the sessions are kept. Stores written for express-session work.
+   * Where the sessions are kept. Stores written for express-session work, whatever they take for a session's type.
    *
    * @default new MemoryStore()
    */
-  store?: SessionStore
+  store?: SessionStore<any>
   /**
    * How long one call to the store may take, in milliseconds. After that the request fails with
    * `FST_ERR_SESSION_STORE_TIMEOUT` (503).
@@ -330,6 +389,15 @@ interface UserSessions {
   revokeOthers(): Promise<number>
 }
 
+/** The names of the data that the application declares. */
+type DataKey = `${Exclude<keyof Fastify.Session, 'cookie' | symbol>}`
+
+// As `string`, but editors complete those that are declared.
+type AnyName = DataKey | (string & {})
+
+/** Of names that are written out, those which are declared; of names that nobody knows before run time, all. */
+type KnownKey<K extends AnyName> = string extends K ? K : [DataKey] extends [never] ? K : DataKey
+
 // The application's own data have the name, where they are called so.
 export interface FastifySessionObject extends Fastify.Session, Omit<UserSessions, keyof Fastify.Session> {
   /** The session's id. Whoever has it and the secret has the session: don't log it. */
@@ -345,13 +413,17 @@ export interface FastifySessionObject extends Fastify.Session, Omit<UserSessions
    * Replaces the session by a new one with a new id, which is written at once, and destroys the old one. Call it when a
    * visitor logs in or gains rights (session fixation, OWASP ASVS 7.2.4). `request.session` is a new object afterwards.
    *
+   * Names that are written out must be keys of the `Session` that the application declares; `regenerate<any>(['other'])`
+   * is the way out. A variable that holds any strings is taken as it is, and so is every name where nothing is declared:
+   * as version 11 takes them.
+   *
    * @param keys the names of the data to take along; none by default
    * @param callback gets the store's error; without one a promise is returned
    */
   regenerate(callback: Callback): void
-  regenerate(keys: string[], callback: Callback): void
+  regenerate<K extends AnyName>(keys: ReadonlyArray<KnownKey<K>>, callback: Callback): void
   regenerate(): Promise<void>
-  regenerate(keys: string[]): Promise<void>
+  regenerate<K extends AnyName>(keys: ReadonlyArray<KnownKey<K>>): Promise<void>
 
   /**
    * Changes the attributes of this session's cookie. `maxAge` (milliseconds) and `expires` are kept with the session;

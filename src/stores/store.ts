@@ -1,5 +1,5 @@
 import type * as Fastify from 'fastify'
-import type { Callback, CallbackSession } from '../types'
+import type { Callback } from '../types'
 
 /** What a store keeps of a session: its data by top-level key, and its cookie. */
 export type SessionRecord = Record<string, unknown>
@@ -18,13 +18,15 @@ export type FoundCallback = (error?: any, found?: any) => void
 /**
  * What a store does for the library. The first three methods are all it needs; each further one is used where it
  * is there. A method answers through its callback, or by a promise when it declares no callback parameter.
+ *
+ * `Session` is what the store takes for a session. The option `store` takes any: express-session's types have their own.
  */
-export interface SessionStore {
+export interface SessionStore<Session = Fastify.Session> {
   /** Answers the session's record, or nothing when there is none (or it has expired). */
-  get(sessionId: string, callback: CallbackSession): void
+  get(sessionId: string, callback: (error: any, result?: Session | null) => void): void
 
   /** Writes the whole session, until `session.cookie.expires` where that is set. */
-  set(sessionId: string, session: Fastify.Session, callback: Callback): void
+  set(sessionId: string, session: Session, callback: Callback): void
 
   /**
    * Removes the session. No error when it is not there. Answers what it removed, if it can tell: the record, or `false`
@@ -37,24 +39,24 @@ export interface SessionStore {
    * Moves the expiry to `session.cookie.expires` and nothing else. Never creates a session; may answer `false` where
    * there was none. A store that has it keeps the expiry: the library no longer judges by the record's own.
    */
-  touch?(sessionId: string, session: Fastify.Session, callback: FoundCallback): void
+  touch?(sessionId: string, session: Session, callback: FoundCallback): void
 
   /**
    * Applies the changes, the new cookie and its expiry in one atomic step, only if the session is still there.
    * Answers `false` where it was not.
    */
-  update?(sessionId: string, changes: SessionChanges, session: Fastify.Session, callback: FoundCallback): void
+  update?(sessionId: string, changes: SessionChanges, session: Session, callback: FoundCallback): void
 
   /**
    * `get`, and `touch` with the lifetime that is in the record, in one step. Rolling sessions are loaded by it, given a
    * store with `touch` too: a request that changes nothing costs one call then.
    */
-  getAndTouch?(sessionId: string, callback: CallbackSession): void
+  getAndTouch?(sessionId: string, callback: (error: any, result?: Session | null) => void): void
 
   /**
    * `get`, with `cookie.expires` as far as touches have moved it. For lists; where it is missing, they use `get`.
    */
-  inspect?(sessionId: string, callback: CallbackSession): void
+  inspect?(sessionId: string, callback: (error: any, result?: Session | null) => void): void
 
   /**
    * Enters a session, which may not be stored yet, as a user's, with the time of the first claim. Answers `false`, and
@@ -66,7 +68,7 @@ export interface SessionStore {
    *
    * @param max `Infinity` for no limit
    */
-  claim?(userKey: string, sessionId: string, session: Fastify.Session, max: number, callback: FoundCallback): void
+  claim?(userKey: string, sessionId: string, session: Session, max: number, callback: FoundCallback): void
 
   /** Takes a session off a user's. No error when it is not there. */
   release?(userKey: string, sessionId: string, callback: Callback): void

@@ -1,0 +1,75 @@
+'use strict'
+
+// What applications compile: the projects in types/strict, under each TypeScript that is supported, and what editors show.
+//
+//   node scripts/check-types.js             everything, two at a time
+//   node scripts/check-types.js typescript  one compiler
+
+const { spawn } = require('node:child_process')
+const { join } = require('node:path')
+
+const root = join(__dirname, '..')
+const compilers = ['typescript-5.5', 'typescript', 'typescript-6']
+
+const projects = ['tsconfig.json', 'tsconfig.stores.json', 'tsconfig.bare.json', 'tsconfig.bundler.json', 'tsconfig.eleven.json']
+
+// With skipLibCheck: false, all of our declarations are checked. Those of other packages are not ours to mend (those that
+// @types/pg needs don't compile under 5.5), and to check them takes most of the time.
+const isOurs = ({ fileName }) => !fileName.includes('/node_modules/')
+
+async function checkAll () {
+  const jobs = [...compilers.map(name => [__filename, name]), [join(__dirname, 'check-hovers.js')]]
+  await Promise.all([runFrom(jobs), runFrom(jobs)])
+}
+
+async function runFrom (jobs) {
+  for (let job = jobs.shift(); job !== undefined; job = jobs.shift()) {
+    if (await run(job) !== 0) process.exitCode = 1
+  }
+}
+
+function run (job) {
+  return new Promise(resolve => spawn(process.execPath, job, { stdio: 'inherit' }).on('close', resolve))
+}
+
+function checkUnder (name) {
+  const ts = require(name)
+  const files = new Map()
+  const problems = projects.flatMap(project => problemsOf(ts, project, files))
+  if (problems.length === 0) {
+    console.log(`TypeScript ${ts.version}: ${projects.length} projects compile.`)
+    return
+  }
+  const host = { getCurrentDirectory: () => root, getCanonicalFileName: file => file, getNewLine: () => '\n' }
+  console.error(`TypeScript ${ts.version} FAILED:\n${ts.formatDiagnostics(problems, host)}`)
+  process.exitCode = 1
+}
+
+function problemsOf (ts, project, files) {
+  const unreadable = []
+  const system = { ...ts.sys, onUnRecoverableConfigFileDiagnostic: problem => unreadable.push(problem) }
+  const config = ts.getParsedCommandLineOfConfigFile(join(root, 'types', 'strict', project), {}, system)
+  if (config === undefined) return unreadable
+  const program = ts.createProgram({
+    rootNames: config.fileNames,
+    options: config.options,
+    host: sharingHost(ts, config.options, files),
+    configFileParsingDiagnostics: config.errors
+  })
+  return ts.sortAndDeduplicateDiagnostics(program.getSourceFiles().filter(isOurs).flatMap(file => ts.getPreEmitDiagnostics(program, file)))
+}
+
+/** Parses a file once for all projects in which it means the same. */
+function sharingHost (ts, options, files) {
+  const host = ts.createCompilerHost(options)
+  const read = host.getSourceFile
+  host.getSourceFile = (fileName, parseOptions, ...rest) => {
+    const key = [fileName, options.module, parseOptions.impliedNodeFormat].join()
+    if (!files.has(key)) files.set(key, read(fileName, parseOptions, ...rest))
+    return files.get(key)
+  }
+  return host
+}
+
+if (process.argv.length > 2) checkUnder(process.argv[2])
+else checkAll()
