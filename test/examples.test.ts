@@ -1,19 +1,21 @@
 import { once } from 'node:events'
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { WebSocket } from 'ws'
-import { Browser, Program, ROOT, start, stop, tsc } from './program'
+import { Browser, Program, ROOT, start, stop } from './program'
 import { freePort } from './servers'
 
 // Every example, started as a reader starts it, over real HTTP. They require the built package: `npm run build` first.
 
-t.test('each example is started here', async t => {
+t.test('each example is run by a test', async t => {
+  const tests = ['examples', 'recipes', 'migration', 'testing'].map(name => `${name}.test.ts`).map(file => readFileSync(join(__dirname, file), 'utf8')).join('\n')
+  // A folder is started by one of its files, and TypeScript is compiled first.
   const examples = readdirSync(join(ROOT, 'examples'), { withFileTypes: true })
-    .filter(entry => entry.isDirectory() || /\.[jt]s$/.test(entry.name))
-  t.strictSame(examples.map(({ name }) => name).sort(),
-    ['connect-redis.js', 'demo', 'first-five-minutes.js', 'login.js', 'migrating', 'opentelemetry.js', 'prometheus.js', 'two-sessions.js',
-      'typed-sessions.ts', 'websocket.js'])
+    .map(entry => entry.isDirectory() ? `${entry.name}/` : entry.name)
+    .filter(name => /\/$|\.m?[jt]s$/.test(name))
+  t.ok(examples.length > 0)
+  for (const name of examples) t.ok(tests.includes(`examples/${name}`), name)
 })
 
 t.test('first-five-minutes.js counts for each visitor', async t => {
@@ -57,37 +59,6 @@ t.test('login.js knows a visitor from login to logout', async t => {
   t.equal(ada.cookie, '', 'the cookie is gone')
   t.equal(await ada.status('/account'), 401, 'after logout')
   t.equal(await copy.status('/account'), 401, 'a copied cookie is logged out too')
-  await stop(t, program)
-})
-
-t.test('typed-sessions.ts compiles against the built package, and runs', async t => {
-  // Below the repository, so that the package is found by its name.
-  const directory = t.testdir({
-    'tsconfig.json': JSON.stringify({
-      extends: join(ROOT, 'tsconfig.json'),
-      compilerOptions: { noEmit: false, outDir: 'out', rootDir: join(ROOT, 'examples') },
-      include: [],
-      files: [join(ROOT, 'examples/typed-sessions.ts')]
-    })
-  })
-  await tsc(directory)
-  const program = start(t, join(directory, 'out/typed-sessions.js'))
-  const address = await program.says(/http:\S+/)
-  const ada = new Browser(address)
-  const other = new Browser(address)
-  const login = (browser: Browser, body: object): Promise<Response> => browser.get('/login', {
-    method: 'POST', body: JSON.stringify(body), headers: { 'content-type': 'application/json' }
-  })
-
-  t.equal(await ada.status('/profile'), 401, 'before login')
-  t.equal((await login(ada, {})).status, 400, 'no name')
-  t.equal((await login(ada, { name: 'Ada' })).status, 200)
-  const profile = await (await ada.get('/profile')).json() as object
-  t.match(profile, { name: 'Ada', views: 1, since: /^\d{4}-.*Z$/ })
-  t.strictSame(await (await ada.get('/profile')).json(), { ...profile, views: 2 }, 'the counter goes on')
-  t.equal(await other.status('/profile'), 401, 'another visitor')
-  t.equal((await ada.get('/logout', { method: 'POST' })).status, 200)
-  t.equal(await ada.status('/profile'), 401, 'after logout')
   await stop(t, program)
 })
 

@@ -45,14 +45,28 @@ export class Program {
     return await this.#ended
   }
 
+  /** A signal that is no end, or whose end somebody else waits for. */
+  signal (signal: NodeJS.Signals): void {
+    this.#child.kill(signal)
+  }
+
   /** What the program says that matches, as soon as it says so. */
   async says (pattern: RegExp): Promise<string> {
+    return await this.#waitFor(pattern, 'stdout')
+  }
+
+  /** The same, of its errors. */
+  async complains (pattern: RegExp): Promise<string> {
+    return await this.#waitFor(pattern, 'stderr')
+  }
+
+  async #waitFor (pattern: RegExp, stream: 'stdout' | 'stderr'): Promise<string> {
     const stopped = this.#ended.then(({ stdout, stderr }) => {
       throw new Error(`ended without ${pattern}: ${stdout}${stderr}`)
     })
     stopped.catch(() => {})
     for (const deadline = Date.now() + START; Date.now() < deadline;) {
-      const said = pattern.exec(this.stdout)
+      const said = pattern.exec(this[stream])
       if (said !== null) return said[0]
       await Promise.race([stopped, sleep(20)])
     }
@@ -61,8 +75,8 @@ export class Program {
 }
 
 /** Starts a file with Node.js, on a free port. */
-export function start (t: Test, file: string, env: NodeJS.ProcessEnv = {}): Program {
-  return new Program(t, 'env', [...NODE, file], { PORT: '0', ...env })
+export function start (t: Test, file: string, env: NodeJS.ProcessEnv = {}, nodeOptions: string[] = []): Program {
+  return new Program(t, 'env', [...NODE, ...nodeOptions, file], { PORT: '0', ...env })
 }
 
 /** What a service manager does, and what the program must answer with. */
@@ -80,11 +94,21 @@ export async function tsc (project: string, typescript = 'typescript'): Promise<
 
 /** A browser, as far as sessions go. */
 export class Browser {
-  cookie = ''
-  /** The last Set-Cookie header, as it came. */
+  /** The last Set-Cookie header, as it came. Of several, the first. */
   setCookie = ''
+  readonly #cookies = new Map<string, string>()
 
   constructor (readonly address: string) {}
+
+  /** The Cookie header. */
+  get cookie (): string {
+    return [...this.#cookies.values()].join('; ')
+  }
+
+  set cookie (header: string) {
+    this.#cookies.clear()
+    for (const pair of header.split('; ')) this.#keep(pair)
+  }
 
   async get (path: string, init: RequestInit = {}): Promise<Response> {
     const response = await fetch(this.address + path, {
@@ -92,10 +116,12 @@ export class Browser {
       redirect: 'manual',
       headers: { ...(this.cookie !== '' && { cookie: this.cookie }), ...init.headers }
     })
-    const [setCookie] = response.headers.getSetCookie()
-    if (setCookie !== undefined) {
-      this.setCookie = setCookie
-      this.cookie = setCookie.includes('Max-Age=0') ? '' : setCookie.split(';', 1)[0] as string
+    const setCookies = response.headers.getSetCookie()
+    this.setCookie = setCookies[0] ?? this.setCookie
+    for (const setCookie of setCookies) {
+      const [pair] = setCookie.split(';', 1) as [string]
+      if (setCookie.includes('Max-Age=0')) this.#cookies.delete(nameIn(pair))
+      else this.#keep(pair)
     }
     return response
   }
@@ -115,10 +141,18 @@ export class Browser {
     return response.status
   }
 
-  /** Someone with a copy of this browser's cookie. */
+  /** Someone with a copy of this browser's cookies. */
   copy (): Browser {
     const copy = new Browser(this.address)
     copy.cookie = this.cookie
     return copy
   }
+
+  #keep (pair: string): void {
+    if (pair !== '') this.#cookies.set(nameIn(pair), pair)
+  }
+}
+
+function nameIn (pair: string): string {
+  return pair.slice(0, pair.indexOf('='))
 }

@@ -3,7 +3,7 @@ import { execFile, spawn, type ChildProcess, type SpawnOptions } from 'node:chil
 import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { accessSync, constants, existsSync, readdirSync } from 'node:fs'
-import { chown, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { chown, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
@@ -35,6 +35,8 @@ interface Program {
   /** Part of the line by which it says that it is ready. */
   ready: string
   endSignal?: NodeJS.Signals
+  /** For the end of a test that has no time to wait. */
+  lastSignal?: NodeJS.Signals
   options?: SpawnOptions
   /** What to tell where it is missing. */
   needs: string
@@ -42,11 +44,13 @@ interface Program {
 
 const NEEDS_REDIS = 'redis-server is needed to run this test: install Redis 7 or newer (Debian: redis-server)'
 const NEEDS_POSTGRES = 'PostgreSQL is needed to run this test: install its server (Debian: postgresql)'
+const NEEDS_NGINX = 'nginx is needed to run this test: install it (Debian: nginx)'
+const NEEDS_OPENSSL = 'openssl is needed to run this test: install it (Debian: openssl)'
 const SLOTS = 16384
 const POLLS = 600
 
-const running = new Set<ChildProcess>()
-const killAll = (): void => { for (const child of running) child.kill('SIGKILL') }
+const running = new Map<ChildProcess, NodeJS.Signals>()
+const killAll = (): void => { for (const [child, signal] of running) child.kill(signal) }
 process.once('exit', killAll)
 // A test that is ended before its teardowns: tap does so by SIGALRM when it takes too long.
 for (const signal of ['SIGALRM', 'SIGHUP', 'SIGINT', 'SIGTERM'] as const) {
@@ -142,6 +146,26 @@ export async function startPostgres (t: Test): Promise<{ url: string }> {
   return { url: `postgres://postgres@127.0.0.1:${port}/postgres` }
 }
 
+/** An nginx with the configuration, and beside it in its folder a certificate of its own for `localhost`. */
+export async function startNginx (t: Test, config: string): Promise<{ certificate: string }> {
+  const dir = await temporaryFolder(t)
+  const [keyFile, certificateFile] = [join(dir, 'key.pem'), join(dir, 'cert.pem')]
+  await promisify(execFile)('openssl', [
+    'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
+    '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-keyout', keyFile, '-out', certificateFile
+  ]).catch(error => { throw error.code === 'ENOENT' ? new Error(NEEDS_OPENSSL, { cause: error }) : error })
+  await writeFile(join(dir, 'nginx.conf'), config)
+  await start(t, {
+    command: findNginx(),
+    args: ['-p', dir, '-c', 'nginx.conf', '-e', 'stderr'],
+    ready: 'start worker process ',
+    // Killed, it would leave its workers behind.
+    lastSignal: 'SIGTERM',
+    needs: NEEDS_NGINX
+  })
+  return { certificate: await readFile(certificateFile, 'utf8') }
+}
+
 /**
  * A port that nobody listens on. Not one that the system gives to outgoing connections: a client that calls a stopped
  * server again and again would sooner or later get that port for its own end, and hold it.
@@ -189,9 +213,10 @@ async function startRedisWith (t: Test, options: RedisOptions, more: string[]): 
 }
 
 /** Starts a program and waits until it is ready. Gives what ends it. */
-async function start (t: Test, { command, args, ready, endSignal = 'SIGTERM', options, needs }: Program): Promise<() => Promise<void>> {
+async function start (t: Test, program: Program): Promise<() => Promise<void>> {
+  const { command, args, ready, endSignal = 'SIGTERM', lastSignal = 'SIGKILL', options, needs } = program
   const child = spawn(command, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] })
-  running.add(child)
+  running.set(child, lastSignal)
   child.once('exit', () => running.delete(child))
   const end = async (): Promise<void> => {
     if (child.pid === undefined || !running.has(child)) return
@@ -262,6 +287,14 @@ function findPostgres (name: string): string {
   }
   const path = folders.map(folder => join(folder, name)).find(isExecutable)
   if (path === undefined) throw new Error(NEEDS_POSTGRES)
+  return path
+}
+
+/** On the PATH, or where Debian keeps what is for administrators. */
+function findNginx (): string {
+  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin']
+  const path = folders.map(folder => join(folder, 'nginx')).find(isExecutable)
+  if (path === undefined) throw new Error(NEEDS_NGINX)
   return path
 }
 

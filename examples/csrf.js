@@ -1,0 +1,71 @@
+'use strict'
+
+// A form that no other site can send in the visitor's name: @fastify/csrf-protection keeps its secret in the session.
+//
+//   node examples/csrf.js
+//   token=$(curl -s -c jar -b jar http://127.0.0.1:3000/ | sed -n 's/.*name="_csrf" value="\([^"]*\)".*/\1/p')
+//   curl -c jar -b jar -L -d text=hello -d "_csrf=$token" http://127.0.0.1:3000/messages
+//   curl -c jar -b jar -d text=hello http://127.0.0.1:3000/messages      (without the token: 403)
+
+const fastify = require('fastify')
+const fastifyCookie = require('@fastify/cookie')
+const fastifyCsrfProtection = require('@fastify/csrf-protection')
+const fastifyFormbody = require('@fastify/formbody')
+const fastifySession = require('@fastify/session')
+
+const app = fastify()
+
+app.register(fastifyFormbody)
+app.register(fastifyCookie)
+app.register(fastifySession, {
+  secret: process.env.SESSION_SECRET || 'for this example only: at least 32 characters',
+  // The form needs a session, for its secret. Pages without a form send no cookie.
+  saveUninitialized: false,
+  // Keeps out most of it already. Not the forms of your other subdomains, which are the same site.
+  cookie: { secure: 'auto', sameSite: 'lax' }
+})
+app.register(fastifyCsrfProtection, {
+  sessionPlugin: '@fastify/session',
+  // From forms only. A page of scripts sends it in a header: request.headers['csrf-token'].
+  getToken: (request) => request.body?._csrf
+})
+
+// Every form, so that none is forgotten. After the body was read, because the token is in it.
+app.addHook('preHandler', (request, reply, done) => {
+  if (request.method === 'POST') app.csrfProtection(request, reply, done)
+  else done()
+})
+
+app.get('/', async (request, reply) => {
+  const messages = request.session.messages ?? []
+  return reply.type('text/html; charset=utf-8').send(`<!doctype html>
+<title>Messages</title>
+<ul>${messages.map(text => `<li>${escape(text)}</li>`).join('')}</ul>
+<form method="post" action="/messages">
+  <input type="hidden" name="_csrf" value="${reply.generateCsrf()}">
+  <input name="text" required><button>Send</button>
+</form>
+`)
+})
+
+const message = { type: 'object', required: ['text'], properties: { text: { type: 'string', minLength: 1 } } }
+
+app.post('/messages', { schema: { body: message } }, async (request, reply) => {
+  request.session.messages = [...request.session.messages ?? [], request.body.text]
+  return reply.redirect('/', 303)
+})
+
+// A new session has a new secret: the forms that are open in other tabs are from before the login, and are refused.
+app.post('/login', async (request, reply) => {
+  await request.session.regenerate(['messages'])
+  return reply.redirect('/', 303)
+})
+
+function escape (text) {
+  return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
+}
+
+// Ctrl-C, or the SIGTERM of a service manager: requests under way are answered, then the process ends by itself.
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => app.close())
+
+app.listen({ port: Number(process.env.PORT || 3000) }).then(address => console.log(address))
