@@ -35,7 +35,7 @@ app.post('/login', async (request, reply) => {
   request.session.name = name
   // In milliseconds, from the last request on. It is kept with this session, so no other route has to know.
   // Both ways: regenerate() takes a lifetime along, and whoever doesn't tick the box may have ticked it last time.
-  request.session.cookie.maxAge = remember === 'on' ? 30 * DAY : null
+  request.session.cookie.maxAge = remember === 'on' ? 30 * DAY : undefined
   // Whoever was not to be remembered is asked again after a day, restored tabs or not.
   request.session.until = remember === 'on' ? undefined : Date.now() + DAY
   return `Welcome, ${name}.\n`

@@ -1,9 +1,10 @@
 'use strict'
 
-// What applications compile: the projects in types/strict, under each TypeScript that is supported, and what editors show.
+// All that is said by types, two commands at a time: sources, tests and examples compile; types/*.test-d.ts; what
+// applications compile, which is types/strict under each TypeScript that is supported; and what editors show.
 //
-//   node scripts/check-types.js             everything, two at a time
-//   node scripts/check-types.js typescript  one compiler
+//   node scripts/check-types.js             everything
+//   node scripts/check-types.js typescript  types/strict, by one compiler
 
 const { spawn } = require('node:child_process')
 const { join } = require('node:path')
@@ -18,7 +19,11 @@ const projects = ['tsconfig.json', 'tsconfig.stores.json', 'tsconfig.bare.json',
 const isOurs = ({ fileName }) => !fileName.includes('/node_modules/')
 
 async function checkAll () {
-  const jobs = [...compilers.map(name => [__filename, name]), [join(__dirname, 'check-hovers.js')]]
+  const tsc = require.resolve('typescript/bin/tsc')
+  const jobs = [
+    [tsc], ...compilers.map(name => [__filename, name]), [join(root, 'node_modules', 'tsd', 'dist', 'cli.js')], [tsc, '-p', 'examples'],
+    [join(__dirname, 'check-hovers.js')]
+  ]
   await Promise.all([runFrom(jobs), runFrom(jobs)])
 }
 
@@ -29,7 +34,7 @@ async function runFrom (jobs) {
 }
 
 function run (job) {
-  return new Promise(resolve => spawn(process.execPath, job, { stdio: 'inherit' }).on('close', resolve))
+  return new Promise(resolve => spawn(process.execPath, job, { cwd: root, stdio: 'inherit' }).on('close', resolve))
 }
 
 function checkUnder (name) {

@@ -146,7 +146,7 @@ export const others: Contestant[] = [
     name: 'session-file-store',
     packages: ['session-file-store'],
     promises: { ...base, noDeadCookie: true, onlyYours: false, lists: false },
-    brokenRaces: 5,
+    brokenRaces: 4,
     prepare () {
       const FileStore = connectFile(connectable)
       return async t => {

@@ -34,7 +34,7 @@ export function tableOf (rows: readonly Row[]): string {
     '',
     'What the columns mean:',
     '',
-    '- **Races**: of all orders in which the store calls of two or three racing requests can follow each other within one process, in how many a promise was broken.',
+    '- **Races**: of all orders in which the store calls of two racing requests can follow each other within one process, in how many a promise was broken.',
     ...columns.map(({ title, kept }) => `- **${title}**: ${kept}`),
     '',
     'Where it says no:',
