@@ -418,7 +418,9 @@ t.test('one session for Express and Fastify', async t => {
         t.strictSame(await ada.data(first), full, 'each sees what the other wrote')
         t.strictSame(await ada.data(second), full)
         const { cookie } = (await records())[0]
-        t.match(cookie, { path: '/', httpOnly: true, secure: false, sameSite: 'lax', originalMaxAge: options.cookie === undefined ? null : MINUTE })
+        t.match(cookie, { path: '/', httpOnly: true, secure: false, sameSite: 'lax' })
+        // express-session works it out from the date, a millisecond later.
+        t.equal(cookie.originalMaxAge && Math.round(cookie.originalMaxAge / 100) * 100, options.cookie === undefined ? null : MINUTE)
 
         const earlier = ada.copy()
         await ada.post(second, '/login')
