@@ -1,16 +1,12 @@
 'use strict'
 
-// All that is said by types, two commands at a time: sources, tests and examples compile; types/*.test-d.ts; what
-// applications compile, which is types/strict under each TypeScript that is supported; and what editors show.
+// What applications compile: the projects in types/strict, by one of the compilers that are supported.
 //
-//   node scripts/check-types.js             everything
-//   node scripts/check-types.js typescript  types/strict, by one compiler
+//   node scripts/check-types.js typescript-5.5
 
-const { spawn } = require('node:child_process')
 const { join } = require('node:path')
 
 const root = join(__dirname, '..')
-const compilers = ['typescript-5.5', 'typescript', 'typescript-6']
 
 // What compiles with version 11's own types compiles with ours: one compiler tells.
 const projectsOf = name => [
@@ -20,25 +16,6 @@ const projectsOf = name => [
 // With skipLibCheck: false, all of our declarations are checked. Those of other packages are not ours to mend (those that
 // @types/pg needs don't compile under 5.5), and to check them takes most of the time.
 const isOurs = ({ fileName }) => !fileName.includes('/node_modules/')
-
-async function checkAll () {
-  const tsc = require.resolve('typescript/bin/tsc')
-  const jobs = [
-    [tsc], ...compilers.map(name => [__filename, name]), [join(root, 'node_modules', 'tsd', 'dist', 'cli.js')], [tsc, '-p', 'examples'],
-    [join(__dirname, 'check-hovers.js')]
-  ]
-  await Promise.all([runFrom(jobs), runFrom(jobs)])
-}
-
-async function runFrom (jobs) {
-  for (let job = jobs.shift(); job !== undefined; job = jobs.shift()) {
-    if (await run(job) !== 0) process.exitCode = 1
-  }
-}
-
-function run (job) {
-  return new Promise(resolve => spawn(process.execPath, job, { cwd: root, stdio: 'inherit' }).on('close', resolve))
-}
 
 function checkUnder (name) {
   const ts = require(name)
@@ -80,5 +57,4 @@ function sharingHost (ts, options, files) {
   return host
 }
 
-if (process.argv.length > 2) checkUnder(process.argv[2])
-else checkAll()
+checkUnder(process.argv[2])

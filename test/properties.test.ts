@@ -381,7 +381,7 @@ for (const [name, { touchMovesRecord, open }] of Object.entries(KINDS)) {
       }
       const alive = (contents: Contents): object => Object.fromEntries([...contents].filter(([, { until }]) => until > now))
       same(alive(contents()), alive(model.sessions), 'what the store has in the end')
-    }), { numRuns: 150, includeErrorInReport: true })
+    }), { numRuns: 100, includeErrorInReport: true })
   })
 }
 
@@ -624,7 +624,7 @@ const edits = fc.array(fc.oneof(
   fc.record({ do: fc.constant('save'), key: fc.constant(''), value: fc.constant(undefined) })
 ))
 
-const PROPERTY = { numRuns: 2000, includeErrorInReport: true }
+const PROPERTY = { numRuns: 1000, includeErrorInReport: true }
 
 /** What other comparisons take for a change, or don't see. */
 const TRICKY: object[] = [
