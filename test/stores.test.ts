@@ -1,11 +1,11 @@
-/** One suite, on every kind of store. What a store can't promise is declared beside it. */
+/** One suite, on every kind of store. What a store can't promise is declared beside it. Stores that people use: all-stores. */
 import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { MemoryStore } from '../src/index'
 import { RedisStore } from '../src/stores/redis'
 import type { SessionChanges, SessionRecord, SessionStore } from '../src/stores/store'
 import { testStore, type Promises } from '../src/testing/index'
-import { connectTo, others, ours } from './all-stores/subjects'
+import { connectTo } from './all-stores/subjects'
 import { build, ThreeMethodStore, Visitor, type Answer } from './helpers'
 import { startRedis } from './servers'
 
@@ -195,12 +195,6 @@ t.test('a store of promises', t => testStore(() => new PromiseStore() as unknown
 t.test('MemoryStore with a max', t => testStore(() => new MemoryStore(new Map(), { max: 100 }), {
   promises: { ...promises, lists: true, updates: true }, test: t.test
 }))
-
-// The other ones have a run of their own: `npm run test:stores`.
-const usual = others.filter(({ packages }) => ['connect-redis', 'express-session'].includes(packages[0] as string))
-for (const { name, promises, prepare } of [...ours, ...usual]) {
-  t.test(name, async t => { await testStore(await prepare(t), { promises, test: t.test }) })
-}
 
 t.test('Redis itself ends a session, and rolling keeps it', async t => {
   const client = await connectTo(t, await startRedis(t))
