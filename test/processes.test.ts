@@ -22,7 +22,8 @@ const CLIENTS = 200
 
 // In milliseconds, one after the other but for the first.
 const DURATION = 20_000
-const KILL_AFTER = 6_000
+const CLUSTER_DURATION = 14_000
+const KILL_AFTER = 4_000
 const REPLACE_AFTER = 2_000
 const STOP_AFTER = 2_000
 const RESTART_AFTER = 3_000
@@ -54,7 +55,7 @@ t.test('four processes behind one Redis', { timeout: PATIENCE }, async t => {
 t.test('four processes behind a Redis Cluster', { timeout: PATIENCE }, async t => {
   const { nodes } = await startRedisCluster(t, { appendOnly: true })
   const disturb = disturbance(nodes[1] as Server)
-  await keepsItsPromises(t, { backend: 'ioredis Cluster', servers: nodes, duration: DURATION, disturb })
+  await keepsItsPromises(t, { backend: 'ioredis Cluster', servers: nodes, duration: CLUSTER_DURATION, disturb })
 })
 
 // Visitors who found nothing here would look in the wrong place.

@@ -6,7 +6,7 @@ import '../uncounted'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { raceAll, RACES, type RaceResult } from '../../src/testing/races'
+import { PAIRS, raceAll, type RaceResult } from '../../src/testing/races'
 import { clock, opener, type CreateStore } from '../../src/testing/context'
 import { testStore } from '../../src/testing/suite'
 import { others, ours, type Contestant } from './subjects'
@@ -15,8 +15,6 @@ import { measuredIn, tableOf, withMeasured, type Row } from './table'
 const ROOT = join(__dirname, '..', '..')
 const DOCUMENT = join(ROOT, 'docs', 'stores.md')
 const A_DAY = 86_400_000
-// Three at a time, and without rolling: races.test.ts, on our stores and on such as these.
-const PAIRS = RACES.filter(({ length }) => length === 2)
 
 const contestants = [...ours, ...others]
 const rows: Row[] = []
@@ -43,6 +41,7 @@ async function testRaces (t: Test, createStore: CreateStore, broken = 0): Promis
   await t.test(`races of requests break ${broken === 0 ? 'no' : 'a'} promise`, async t => {
     clock(t)
     const { store, pass } = await opener(createStore)(t)
+    // Three at a time, and without rolling: races.test.ts, on our stores and on such as these.
     result = await raceAll({ store, expire: async () => await pass?.(A_DAY) }, PAIRS)
     t.equal(result.violated, broken, JSON.stringify(result.violations))
     t.ok(result.schedules > PAIRS.length, `${result.schedules} schedules`)
