@@ -75,7 +75,7 @@ interface CookieData {
      * Milliseconds until the session ends; at run time null where nothing ends it, which version 11's type doesn't say
      * either. Setting it sets `expires` and `originalMaxAge`; undefined takes the end away.
      */
-    maxAge?: number
+    maxAge?: number | undefined
     signed?: boolean
     expires?: Date | null
     httpOnly?: boolean

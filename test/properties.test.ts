@@ -542,7 +542,7 @@ for (const cookiePrefix of ['', 's:']) {
         const response = await site.app.inject({ url: '/', headers: { cookie: header } })
         const owner = pairs.find(({ owner }) => owner !== undefined)?.owner
         check(site, owner, { status: response.statusCode, body: response.body, setCookie: setCookies(response).join() })
-      }), { numRuns: 200, includeErrorInReport: true })
+      }), { numRuns: 100, includeErrorInReport: true })
     })
 
     await t.test('from a socket', async () => {
@@ -557,7 +557,7 @@ for (const cookiePrefix of ['', 's:']) {
         }
         const owner = lines.flat().find(({ owner }) => owner !== undefined)?.owner
         check(site, owner, reply)
-      }), { numRuns: 200, includeErrorInReport: true })
+      }), { numRuns: 100, includeErrorInReport: true })
     })
   })
 }

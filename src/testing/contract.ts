@@ -6,6 +6,8 @@ import { HOUR, MINUTE, recordIntervals, timed, type OpenStore, type TestContext 
 import type { Findings } from './promises'
 import { dataOf } from './site'
 
+const PATIENCE = 2000
+
 type AnyStore = Record<string, ((...args: any[]) => any) | undefined>
 
 export async function testContract (t: TestContext, findings: Findings, openStore: OpenStore): Promise<void> {
@@ -43,7 +45,7 @@ export async function testContract (t: TestContext, findings: Findings, openStor
     await ask(store, 'set', 'a', live({ user: 'max' }))
     await ask(store, 'set', 'b', live({ user: 'eva' }))
     await ask(store, 'destroy', 'a')
-    assert.ok(!await find(store, 'a'))
+    assert.ok(!await find(store, 'a'), 'destroy() left the session in the store')
     assert.deepEqual(dataOf(await find(store, 'b')), { user: 'eva' })
   })
 
@@ -102,9 +104,11 @@ export async function testContract (t: TestContext, findings: Findings, openStor
       const found = await ask(store, 'touch', 'a', live({ n: 2 }, MINUTE))
       assert.notEqual(found, false)
       await pass(MINUTE - 5000)
-      assert.deepEqual(dataOf(await find(store, 'a')), { n: 1 })
+      const stored = await find(store, 'a')
+      assert.ok(stored, 'touch() did not move the end')
+      assert.deepEqual(dataOf(stored), { n: 1 }, 'touch() changed the data')
       await pass(10_000)
-      assert.ok(!await find(store, 'a'))
+      assert.ok(!await find(store, 'a'), 'get() hands out a session after the end that touch() set')
     })
 
     await t.test('touch never creates a session', async t => {
@@ -122,9 +126,11 @@ export async function testContract (t: TestContext, findings: Findings, openStor
       const found = await ask(store, 'update', 'a', changes, live({ other: 1 }, HOUR))
       assert.notEqual(found, false)
       await pass(HOUR - MINUTE)
-      assert.deepEqual(dataOf(await find(store, 'a')), { keep: { n: 1 }, change: 2, add: ['x'] })
+      const stored = await find(store, 'a')
+      assert.ok(stored, 'update() did not move the end')
+      assert.deepEqual(dataOf(stored), { keep: { n: 1 }, change: 2, add: ['x'] })
       await pass(2 * MINUTE)
-      assert.ok(!await find(store, 'a'))
+      assert.ok(!await find(store, 'a'), 'get() hands out a session after the end that update() set')
     })
 
     await t.test('update never creates a session', async t => {
@@ -168,9 +174,14 @@ export async function testContract (t: TestContext, findings: Findings, openStor
 export function ask (store: SessionStore, method: string, ...args: unknown[]): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const fn = (store as unknown as AnyStore)[method] as (...args: unknown[]) => unknown
-    const answer = (error: unknown, value: unknown): void => error ? reject(error) : resolve(value)
+    const timer = setTimeout(() => reject(new Error(`${method}() did not answer: call its callback, or declare none and return a promise`)), PATIENCE)
+    const answer = (error: unknown, value?: unknown): void => {
+      clearTimeout(timer)
+      if (error) reject(error)
+      else resolve(value)
+    }
     const result = fn.call(store, ...args, answer) as Promise<unknown> | undefined
-    if (fn.length <= args.length) result?.then(resolve, reject)
+    if (fn.length <= args.length) result?.then(value => answer(null, value), answer)
   })
 }
 

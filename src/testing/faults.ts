@@ -42,6 +42,8 @@ export class FaultyStore {
 
   /** Makes a method misbehave from now on, after a number of calls that are good. */
   break (method: Method, how: How, healthyCalls = 0): void {
+    if (this[method] === undefined) throw new TypeError(`there is no method ${method}`)
+    if (typeof how !== 'function') throw new TypeError('how must be a function, as each of FAULTS has')
     this.calls.length = 0
     this.#broken = { method, how, healthyCalls }
   }

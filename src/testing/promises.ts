@@ -97,10 +97,12 @@ export class Findings {
   }
 
   note (promise: PromiseName, isKept: boolean): void {
-    const { kept, otherwise } = PROMISES[promise]
+    const { kept } = PROMISES[promise]
     const isDeclared = this.declared[promise] === true
     this.#kept.set(promise, isKept && this.#kept.get(promise) !== false)
-    assert.equal(isKept, isDeclared, `promises.${promise} is declared as ${isDeclared}: ${isDeclared ? kept : otherwise}`)
+    assert.equal(isKept, isDeclared, isDeclared
+      ? `promises.${promise} is declared, and not kept: ${kept}`
+      : `the store keeps what is not declared, so add ${promise}: true to its promises: ${kept}`)
   }
 
   /** Undefined where the question doesn't arise. */

@@ -7,7 +7,7 @@ import type { SessionStore } from '../stores/store'
 import type { TestContext } from './context'
 import { setCookies, Visitor } from './visitor'
 
-const PATIENCE = 10_000
+const PATIENCE = 3000
 
 export type SiteOptions = Pick<FastifySessionOptions, 'rolling'> & { cookie?: CookieOptions }
 

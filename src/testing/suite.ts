@@ -1,4 +1,4 @@
-import { runnerOr, opener, type CreateStore, type TestFunction } from './context'
+import { runnerOr, opener, type CreateStore, type TestContext, type TestFunction } from './context'
 import { testContract } from './contract'
 import { testProcesses } from './processes'
 import { Findings, type Promises } from './promises'
@@ -22,7 +22,8 @@ export interface StoreTestOptions {
 
 /**
  * Asks a store all that the library needs of it: by itself, for visitors of an application that keeps its sessions there,
- * and for those of two processes. Where the store doesn't promise something, the suite asserts what happens instead.
+ * and for those of two processes: these two when the store itself does well. Where the store doesn't promise something, the
+ * suite asserts what happens instead.
  *
  * @param createStore gives an empty store to each test
  * @returns what was found, when all tests are done
@@ -33,7 +34,19 @@ export async function testStore (
   const findings = new Findings(promises)
   const open = opener(createStore)
   const run = await runnerOr(test)
-  await run('the store itself', t => testContract(t, findings, open))
+  let hasFailed = false
+  const noting = (t: TestContext): TestContext => ({
+    after: end => t.after(end),
+    test: (name, run) => t.test(name, async t => {
+      await run(t).catch(error => {
+        hasFailed = true
+        throw error
+      })
+    })
+  })
+  await run('the store itself', t => testContract(noting(t), findings, open))
+  // The others would fail for the same reasons, and wait for what doesn't come.
+  if (hasFailed) return findings
   await run('for visitors', t => testVisits(t, findings, open))
   await run('for visitors of two processes', t => testProcesses(t, findings, open))
   return findings
