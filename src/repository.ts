@@ -261,7 +261,7 @@ export function hasIndex (store: SessionStore): boolean {
 
 // A store that inherits from ours and brings its own `set` keeps its records elsewhere, or wants to see every write:
 // what it inherits besides would go past it.
-function has (store: SessionStore, method: 'touch' | 'update' | 'claim' | 'release' | 'claimsOf'): boolean {
+export function has (store: SessionStore, method: Method): boolean {
   if (typeof store[method] !== 'function') return false
   return store[method] !== MemoryStore.prototype[method] || store.set === MemoryStore.prototype.set
 }

@@ -86,10 +86,10 @@ export async function stop (t: Test, program: Program, signal: NodeJS.Signals = 
   t.equal(stderr, '', 'no warnings')
 }
 
-/** Compiles a project, with the TypeScript of the library's own or another one. */
-export async function tsc (project: string, typescript = 'typescript'): Promise<void> {
-  await promisify(execFile)('env', [...NODE, require.resolve(`${typescript}/bin/tsc`), '-p', project], { cwd: ROOT })
-    .catch(error => { throw new Error(`${typescript}, tsc -p ${project}: ${error.stdout}`) })
+/** Compiles a project. */
+export async function tsc (project: string): Promise<void> {
+  await promisify(execFile)('env', [...NODE, require.resolve('typescript/bin/tsc'), '-p', project], { cwd: ROOT })
+    .catch(error => { throw new Error(`tsc -p ${project}: ${error.stdout}`) })
 }
 
 /** A browser, as far as sessions go. */

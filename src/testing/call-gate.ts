@@ -1,5 +1,5 @@
-import { callStore, type Method } from '../stores/call'
-import { MemoryStore } from '../stores/memory'
+import { has } from '../repository'
+import { callStore, promised, type Answer, type Method } from '../stores/call'
 import type { SessionStore } from '../stores/store'
 import type { Call } from './race-ops'
 import type { RaceOptions } from './races'
@@ -16,8 +16,6 @@ const METHODS: readonly Method[] = [
 // Their first argument is the user, the second the session's id.
 const BY_USER: readonly Method[] = ['claim', 'release', 'claimsOf']
 const CALL_TIMEOUT = 10_000
-
-type Answer = (error: Error | null, value?: unknown) => void
 
 /** Holds the calls to a store until they are told to go on. They are real calls then, and their answers are handed on. */
 export class CallGate {
@@ -44,8 +42,9 @@ export class CallGate {
     this.#passing = passing
     this.#splitCalls = splitCalls
     this.#nameOf = nameOf
-    this.store = Object.fromEntries(methodsOf(store).map(method => [
-      method, (...args: unknown[]) => this.#receive(method, args.slice(0, -1), args.at(-1) as Answer)
+    // It has the methods that the library uses of that store, which no type can say.
+    this.store = Object.fromEntries(METHODS.filter(method => has(store, method)).map(method => [
+      method, (...args: unknown[]) => this.#receive(method, args.slice(0, -1), args.at(-1) as Answer<unknown>)
     ])) as unknown as SessionStore
   }
 
@@ -57,12 +56,10 @@ export class CallGate {
 
   /** Asks the store itself. */
   ask (method: Method, ...args: unknown[]): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      this.#call(method, args, (error, value) => error === null ? resolve(value) : reject(error))
-    })
+    return promised(answer => this.#call(method, args, answer))
   }
 
-  #receive (method: Method, args: unknown[], answer: Answer): void {
+  #receive (method: Method, args: unknown[], answer: Answer<unknown>): void {
     const sessionId = args[BY_USER.includes(method) ? 1 : 0] as string ?? ''
     if (method === 'set') this.written.add(sessionId)
     if (this.isOpen || this.#passing.includes(method)) {
@@ -99,16 +96,9 @@ export class CallGate {
     this.steps.push(step)
   }
 
-  #call (method: Method, args: unknown[], answer: Answer): void {
+  #call (method: Method, args: unknown[], answer: Answer<unknown>): void {
     callStore(this.#store, method, args, CALL_TIMEOUT, answer)
   }
-}
-
-/** The methods that the library uses: of a store that inherits from ours and brings its own `set`, none that is inherited. */
-function methodsOf (store: SessionStore): Method[] {
-  const { prototype } = MemoryStore
-  return METHODS.filter(method => typeof store[method] === 'function' &&
-    (store[method] !== prototype[method] || store.set === prototype.set))
 }
 
 /** What a call writes. */

@@ -2,7 +2,7 @@
 import fastifyCookie from '@fastify/cookie'
 import Fastify, { type FastifyInstance, type LightMyRequestResponse } from 'fastify'
 import fastifySession, { type CookieOptions, type FastifySessionOptions } from '../index'
-import { MemoryStore } from '../stores/memory'
+import { has } from '../repository'
 import type { SessionStore } from '../stores/store'
 import type { TestContext } from './context'
 import { setCookies, Visitor } from './visitor'
@@ -183,11 +183,10 @@ function interruptible (store: SessionStore): (index: number, act: () => Promise
 /** Goes between the library and the methods of a store. */
 function intercept (store: SessionStore, around: (name: string, call: () => unknown) => unknown): void {
   const methods = store as unknown as AnyStore
-  const inherited = methods.set === MemoryStore.prototype.set ? {} : MemoryStore.prototype as unknown as AnyStore
-  for (const name of ['get', 'getAndTouch', 'set', 'destroy', 'touch', 'update']) {
-    const method = methods[name]
-    // Stores of packages inherit ours, and the library knows by the function which methods can't work there.
-    if (method === undefined || method === inherited[name]) continue
+  // Those that the library uses, found before `set` is replaced, by which it knows which inherited ones can't work.
+  const used = (['get', 'getAndTouch', 'set', 'destroy', 'touch', 'update'] as const).filter(name => has(store, name))
+  for (const name of used) {
+    const method = methods[name] as (...args: unknown[]) => unknown
     const between = function (this: unknown, ...args: unknown[]): unknown {
       return around(name, () => method.apply(this, args))
     }
