@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto'
 import { channel, tracingChannel } from 'node:diagnostics_channel'
 import { StoreTimeoutError } from './errors'
-import type { Answer } from './stores/call'
+import type { Answer } from './types/store'
 
 /** Why somebody did not get the session of the cookie that came, or its changes were dropped. */
 export type SecurityReason =
-  'bad-signature' | 'unknown-id' | 'expired' | 'absolute-timeout' | 'gone' | 'duplicate-cookie' | 'store-timeout'
+  'bad-signature' | 'unknown-id' | 'expired' | 'absolute-timeout' | 'gone' | 'duplicate-cookie' | 'store-timeout' |
+  'unreadable'
 
 /** What subscribers of `@fastify/session:security` get. */
 export interface SecurityMessage {
@@ -25,7 +26,9 @@ export interface TraceMessage {
   readonly fingerprint: string
   /** In milliseconds, when the store has answered. */
   duration?: number
-  /** Only where the store failed. */
+  /** Only of a commit that a reply waits for: why it was decided on. */
+  reason?: string
+  /** Only if the store failed. */
   error?: Error
 }
 
@@ -39,7 +42,7 @@ const tracing = {
 const security = channel('@fastify/session:security')
 
 /** A stable name of a session for logs: it tells whether two lines are about the same, and can't be turned into its id. */
-export function fingerprint (sessionId: string): string {
+export function fingerprint (sessionId: string | Buffer): string {
   return createHash('sha256').update(sessionId).digest('base64url').slice(0, 16)
 }
 
@@ -54,7 +57,9 @@ export class Signals {
   }
 
   /** Runs an operation on the store and says when it begins, and when and how it ends. */
-  trace<T> (operation: Operation, sessionId: string, answer: Answer<T>, run: (answer: Answer<T>) => void): void {
+  trace<T> (
+    operation: Operation, sessionId: string, answer: Answer<T>, run: (answer: Answer<T>) => void, reason?: string
+  ): void {
     const { start, end, asyncStart, asyncEnd, error: failed } = tracing[operation]
     const isHeard = start.hasSubscribers || end.hasSubscribers || asyncStart.hasSubscribers ||
       asyncEnd.hasSubscribers || failed.hasSubscribers || security.hasSubscribers
@@ -63,6 +68,7 @@ export class Signals {
       return
     }
     const message: TraceMessage = { session: this.#session, store: this.#store, fingerprint: fingerprint(sessionId) }
+    if (reason !== undefined) message.reason = reason
     const begun = performance.now()
     start.runStores(message, () => {
       try {

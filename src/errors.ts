@@ -27,6 +27,25 @@ export const SessionIdError = createError(
   'idGenerator must return a non-empty string (and a promise of one only where it is declared async)'
 )
 
+/** The application's own signer returned something that isn't a signed value. */
+export const SignerError = createError(
+  'FST_ERR_SESSION_SIGNER',
+  "The signer's sign() must return a string, and not a promise of one: the cookie needs it at once"
+)
+
+/** The session has another one in its place, so it can't be saved any more. */
+export const ReplacedError = createError(
+  'FST_ERR_SESSION_GONE',
+  'The session is gone: regenerate() has replaced it. Save request.session, which is the new one',
+  409
+)
+
+/** A stored session can't be read. */
+export const RecordError = createError<[string]>(
+  'FST_ERR_SESSION_RECORD',
+  "The stored session can't be read: %s. It has ended; the visitor gets a new one"
+)
+
 /** The session was destroyed, replaced or has expired since this request loaded it. Nothing was written. */
 export const GoneError = createError(
   'FST_ERR_SESSION_GONE',

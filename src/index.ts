@@ -4,10 +4,13 @@ import type * as diagnostics from './diagnostics'
 import { sessionPlugin } from './plugin'
 import { MemoryStore as Memory } from './stores/memory'
 import type * as memory from './stores/memory'
-import type * as stores from './stores/store'
-import type * as types from './types'
+import type * as cookies from './types/cookie'
+import type * as options from './types/options'
+import type * as sessions from './types/session'
+import type * as stores from './types/store'
+import type {} from './types/fastify'
 
-type Plugin = FastifyPluginCallback<types.FastifySessionOptions>
+type Plugin = FastifyPluginCallback<options.FastifySessionOptions>
 
 /** What `import fastifySession from '@fastify/session'` is typed as. */
 interface FastifySession extends Plugin {
@@ -31,25 +34,26 @@ const fastifySession = Object.assign(plugin, { __esModule: true, Store: Memory, 
 
 // Types only: what has a value is a property of the plugin.
 namespace fastifySession {
-  export type CookieOptions = types.CookieOptions
-  export type CreatedSession = types.CreatedSession
-  export type FastifySessionObject = types.FastifySessionObject
-  export type FastifySessionOptions = types.FastifySessionOptions
+  export type CookieOptions = cookies.CookieOptions
+  export type CreatedSession = sessions.CreatedSession
+  export type FastifySessionObject = sessions.FastifySessionObject
+  export type FastifySessionOptions = options.FastifySessionOptions
   export type MemoryStore = memory.MemoryStore
   export type MemoryStoreOptions = memory.MemoryStoreOptions
-  export type RouteSessionOptions = types.RouteSessionOptions
+  export type RouteSessionOptions = options.RouteSessionOptions
   export type SecurityMessage = diagnostics.SecurityMessage
   export type SecurityReason = diagnostics.SecurityReason
+  export type FieldChanges = stores.FieldChanges
   export type SessionChanges = stores.SessionChanges
-  export type SessionPage = types.SessionPage
+  export type SessionPage = sessions.SessionPage
   export type SessionRecord = stores.SessionRecord
   export type SessionStore<S = Session> = stores.SessionStore<S>
-  export type SessionView = types.SessionView
-  export type Sessions = types.Sessions
-  export type Signer = types.Signer
+  export type SessionView = sessions.SessionView
+  export type Sessions = sessions.Sessions
+  export type Signer = cookies.Signer
   export type Store = memory.MemoryStore
   export type TraceMessage = diagnostics.TraceMessage
-  export type UnsignResult = types.UnsignResult
+  export type UnsignResult = cookies.UnsignResult
 }
 
 // For Node's lexer, so that an ES module can import them by name.

@@ -1,35 +1,27 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { tellCaches } from './cache-headers'
 import { Signals } from './diagnostics'
-import { NameTakenError, OptionError } from './errors'
-import { Finder } from './finder'
-import { resolveOptions, type RequestCookie, type Settings } from './options'
-import { outsideOf } from './outside'
-import { Repository } from './repository'
-import { stateOf } from './session'
-import { SessionState, type Context } from './session-state'
-import type { FastifySessionObject, FastifySessionOptions, RouteSessionOptions } from './types'
-import { sessionsOf, Users } from './users'
+import { NameTakenError, OptionError, StoreTimeoutError } from './errors'
+import { makeId, resolveOptions, type Settings } from './options'
+import { tellCaches } from './request/cache-headers'
+import { Finder } from './request/finder'
+import { KeepAlive } from './request/keep-alive'
+import { endOthers } from './request/others'
+import { decide, isInsecure, resultOf, type Decision } from './request/outcome'
+import { outsideOf } from './request/outside'
+import { hearPayload } from './request/payload'
+import { clearCookie, setCookie } from './request/set-cookie'
+import { isRefused, type Slot } from './request/slot'
+import { SessionIds } from './session/ids'
+import { date, prolong, save } from './session/operations'
+import { createSession, stateOf } from './session/session'
+import { SessionState, type Context } from './session/state'
+import { sessionsOf, Users } from './session/users'
+import { Visit } from './session/visit'
+import { Repository } from './stores/repository'
 import { warnInsecure } from './warnings'
-
-/** The session of one request. */
-interface Slot {
-  /** The session cookie that the visitor sent, good or bad. */
-  readonly sentValue?: string
-  /** The session id that it proved. */
-  readonly sentId?: string
-  readonly cookie?: RequestCookie
-  readonly route?: RouteSessionOptions
-  /** Missing where the request has no session: outside the cookie's path, and where its route wants none. */
-  state?: SessionState
-  /** What `request.session` is where that is no session of ours: null after destroy(), {} where there is none. */
-  other?: { readonly value: unknown }
-  /** The reply waits for the store. */
-  isCommitting?: boolean
-}
-
-/** What a reply asks for. All but `nothing` and `clear` send the cookie. */
-type Outcome = 'nothing' | 'send' | 'create' | 'update' | 'touch' | 'clear'
+import type { FastifySessionOptions, RouteSessionOptions } from './types/options'
+import type { FastifySessionObject } from './types/session'
+import type { Answer } from './types/store'
 
 export function sessionPlugin (
   fastify: FastifyInstance,
@@ -45,24 +37,27 @@ export function sessionPlugin (
     return
   }
 
-  const { sessionName, cookieName, cookiePrefix, store } = settings
+  const { sessionName, cookieName, store } = settings
   const kSlot = slotOf(cookieName)
   const signals = new Signals(sessionName, store)
-  const repository = new Repository(store, settings.storeTimeout, signals, settings.absoluteTimeout)
-  const context: Context = { settings, repository }
-  if (settings.userSettings !== undefined) context.users = new Users(settings.userSettings, context)
+  const repository = new Repository(settings, signals)
   const finder = new Finder(fastify, settings, repository, signals)
-  const { decryptSession, loadSession, createSession } = outsideOf(fastify, context, finder, function keep (request, found) {
-    const { state } = found
-    if (kSlot in request) request[kSlot] = { ...found, sentId: state.isStored ? state.sessionId : undefined }
-    else request[sessionName] = state.session
+  const keepAlive = new KeepAlive()
+  const context: Context = {
+    settings, repository, createSession, ids: new SessionIds(settings.idGenerator, makeId), endOthers: endOthers(finder, repository)
+  }
+  const users = settings.userSettings && new Users(settings.userSettings, context)
+  context.users = users
+  const { decryptSession, loadSession, createSession: createStored } = outsideOf(fastify, context, finder, function keep (request, slot) {
+    if (kSlot in request) request[kSlot] = slot
+    else request[sessionName] = slot.state.session
   })
   type Slotted = FastifyRequest & { [kSlot]: Slot | null }
 
   fastify.decorate(`decrypt${capital(sessionName)}`, decryptSession)
   fastify.decorate(`load${capital(sessionName)}`, loadSession)
-  fastify.decorate(`create${capital(sessionName)}`, createSession)
-  if (context.users !== undefined) fastify.decorate(`${sessionName}s`, sessionsOf(context.users))
+  fastify.decorate(`create${capital(sessionName)}`, createStored)
+  if (users !== undefined) fastify.decorate(`${sessionName}s`, sessionsOf(users))
   fastify.decorateRequest(kSlot, null)
   fastify.decorateRequest(`${sessionName}Store`, { getter: () => store })
   fastify.decorateRequest(sessionName, {
@@ -80,6 +75,10 @@ export function sessionPlugin (
   })
   fastify.addHook('onRequest', openSession)
   fastify.addHook('onSend', commitSession)
+  fastify.addHook('onClose', (_instance, done) => {
+    keepAlive.stop()
+    done()
+  })
   done()
 
   function openSession (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
@@ -88,34 +87,32 @@ export function sessionPlugin (
       goWithout(request, done)
       return
     }
-    let cookie: RequestCookie
+    let visit: Visit
     try {
-      cookie = settings.cookieFor(request)
+      const cookie = settings.cookieFor(request)
+      if (!isWithin(request.raw.url as string, cookie.path || '/')) {
+        goWithout(request, done)
+        return
+      }
+      visit = new Visit(cookie, route?.rolling ?? settings.rolling, request, reply, finder.valuesIn(request.headers.cookie, request.cookies))
     } catch (error) {
       goWithout(request, done, error as Error)
       return
     }
-    if (!isWithin(request.raw.url as string, cookie.path || '/')) {
-      goWithout(request, done)
-      return
-    }
-    // Null where @fastify/cookie was told to parse in a later hook, or not at all.
-    const values = finder.valuesIn(request.headers.cookie, request.cookies)
-    const rolling = route?.rolling ?? settings.rolling
-    // Not where nothing may be sent, which is no use of the session.
-    const touch = repository.touchesOnLoad && rolling && settings.refreshAfter === 0 && !isRefused(cookie, request, cookie)
-    finder.find(values, touch, (error, found) => {
+    const { cookie, rolling, sent } = visit
+    // Not if nothing may be sent, which isn't a use of the session.
+    const touch = rolling && settings.refreshAfter === 0 && !isRefused(visit, cookie.secure)
+    finder.find(sent, cookie.terms, touch, (error, found) => {
       if (error !== null && settings.failsWithStore) {
         goWithout(request, done, error)
         return
       }
-      const state = new SessionState(context, { request, reply, cookieOptions: cookie, rolling }, found)
-      const show = (): void => {
-        (request as Slotted)[kSlot] = { sentValue: values[0], sentId: found?.sessionId, cookie, route, state }
-        done()
-      }
-      if (found === undefined && settings.idIsAsync) state.makeId(error => error === null ? show() : goWithout(request, done, error))
-      else show()
+      const state = new SessionState(context, visit, found)
+      const slot: Slot = { visit, route, sentId: found?.provedId, state };
+      (request as Slotted)[kSlot] = slot
+      if (rolling && state.isInStore) keepAlive.begin(slot)
+      if (state.standing === 'new' && context.ids.isEarly) state.makeId(error => error === null ? done() : goWithout(request, done, error))
+      else done()
     })
   }
 
@@ -125,102 +122,64 @@ export function sessionPlugin (
     done(error)
   }
 
-  function commitSession (
-    request: FastifyRequest,
-    reply: FastifyReply,
-    _payload: unknown,
-    done: (error?: Error | null) => void
-  ): void {
+  function commitSession (request: FastifyRequest, reply: FastifyReply, payload: unknown, done: (error?: Error | null) => void): void {
     const slot = (request as Slotted)[kSlot]
+    const { visit } = slot ?? {}
     // An async handler that called reply.send() and did not return it makes Fastify send once more, with nothing. The
     // first is the reply, so the second goes no further.
-    if (slot?.isCommitting === true) return
-    // Sealed: an error in a later hook brings the same reply here again.
-    if (slot?.state === undefined || slot.state.isSealed) {
+    if (visit?.phase === 'committing') return
+    // Committed: an error in a later hook brings the same reply here again.
+    if (slot?.state === undefined || visit?.phase !== 'open') {
       done()
       return
     }
-    const { state, sentValue } = slot
-    const { wasUsed } = state
-    state.isSealed = true
-    let outcome: Outcome
+    keepAlive.end(slot)
+    visit.phase = 'committing'
+    const wasUsed = slot.state.wasUsed
+    const payloadError = hearPayload(payload)
+    const tooLate = (): Error => new StoreTimeoutError('calls', settings.storeTimeout)
+    visit.pending.settle(settings.storeTimeout, tooLate, error => error === null ? commit(slot as CommittedSlot, request, reply, finish) : finish(error, false))
+
+    function finish (error: Error | null, isCookieChanged: boolean): void {
+      (visit as Visit).phase = 'committed'
+      if (settings.cacheControl) tellCaches(reply, wasUsed, isCookieChanged)
+      done(payloadError() ?? error)
+    }
+  }
+
+  function commit (
+    slot: CommittedSlot, request: FastifyRequest, reply: FastifyReply, finish: (error: Error | null, isCookieChanged: boolean) => void
+  ): void {
+    const { state, visit } = slot
+    let decision: Decision
     try {
-      // The reply says already that it could not be written. A handler that made do with that has it tried once more.
-      outcome = state.hasFailed && reply.statusCode >= 500 ? 'nothing' : outcomeOf(slot, state, settings, request)
-      if (sends(outcome) && isRefused(state.cookie, request, slot.cookie)) {
-        warnInsecure()
-        outcome = state.isStored && state.sessionId === slot.sentId ? 'nothing' : 'clear'
-      }
+      decision = decide(slot, state, settings, request, reply)
     } catch (error) {
-      done(error as Error)
+      finish(error as Error, false)
       return
     }
-    slot.isCommitting = true
-    if (outcome === 'create' || outcome === 'update') state.save(finish)
-    else if (outcome === 'touch') state.touch(finish)
-    else finish(null)
-
-    function finish (error: Error | null): void {
-      (slot as Slot).isCommitting = false
-      // Another request ended the session meanwhile: what this one changed is dropped, and its stale cookie cleared. But
-      // where that was a login, clearing would hit the new session's cookie.
-      if (state.status === 'gone' || (sends(outcome) && state.hasEnded)) {
-        outcome = repository.wasReplaced(state.sessionId) ? 'nothing' : 'clear'
-        error = null
-      }
-      const clears = outcome === 'clear' && sentValue !== undefined
-      const sets = error === null && sends(outcome)
+    if (isInsecure(decision)) warnInsecure()
+    carryOut(decision, state, error => {
+      const result = resultOf(decision, state, error)
       try {
-        // Where a cookie came, its options are known.
-        if (clears) clearCookie(request, reply, (slot as Slot).cookie as RequestCookie)
-        if (sets) reply.setCookie(cookieName, cookiePrefix + state.signedId, state.cookie.attributes())
+        if (result === 'sent') setCookie(reply, state)
+        const clears = result === 'cleared' && visit.sent.length > 0
+        if (clears) clearCookie(reply, cookieName, visit)
+        finish(result === 'failed' ? error : null, clears || result === 'sent')
       } catch (thrown) {
-        error = thrown as Error
+        finish(thrown as Error, false)
       }
-      if (settings.cacheControl) tellCaches(reply, wasUsed, sets || clears)
-      done(error)
-    }
-  }
-
-  function clearCookie (request: FastifyRequest, reply: FastifyReply, cookie: RequestCookie): void {
-    const { domain, path, partitioned } = cookie
-    // Browsers refuse the removal, as they would refuse the cookie, where these are missing.
-    const secure = isOverHttps(request, cookie) || partitioned === true || /^__(Host|Secure)-/.test(cookieName)
-    reply.clearCookie(cookieName, { domain, path: path || '/', secure, partitioned })
+    })
   }
 }
 
-/** What to do when a reply goes out. Only decides; commitSession does it. */
-function outcomeOf ({ other, route }: Slot, state: SessionState, settings: Settings, request: FastifyRequest): Outcome {
-  if (state.status === 'destroyed' || state.status === 'gone') return 'clear'
-  if (other !== undefined || state.isAnonymous) return 'nothing'
-  if (!state.isStored) {
-    // A preflight carries no cookie, and browsers keep none that comes with its answer.
-    if (request.method === 'OPTIONS') return 'clear'
-    return state.isModified() || (route?.saveUninitialized ?? settings.saveUninitialized(request)) ? 'create' : 'clear'
-  }
-  if (state.lifetimeWasSet || state.isUndated || state.isModified()) return 'update'
-  if (state.wasWritten) return 'send'
-  if (state.wasTouched || (state.isRolling && !state.isFresh)) {
-    if (settings.refreshAfter > 0 || state.recordIsAging || state.claimIsAging) return 'update'
-    return state.isTouched ? 'send' : 'touch'
-  }
-  // Where it is this route only that does not roll, the record may not know how far a touch has moved the end. A cookie that
-  // ends too early would log out; the next route that rolls signs it anew.
-  return state.mustSignAnew && (state.isRolling || !settings.rolling) ? 'send' : 'nothing'
-}
+type CommittedSlot = Slot & { state: SessionState, visit: Visit }
 
-function sends (outcome: Outcome): boolean {
-  return outcome !== 'nothing' && outcome !== 'clear'
-}
-
-/** Whether the cookie may go over https only, and this is no https. */
-function isRefused ({ secure }: { secure?: unknown }, request: FastifyRequest, cookie: RequestCookie | undefined): boolean {
-  return secure === true && !isOverHttps(request, cookie)
-}
-
-function isOverHttps ({ protocol }: FastifyRequest, cookie: RequestCookie | undefined): boolean {
-  return protocol === 'https' || cookie?.isVouched === true
+function carryOut ({ outcome, reason }: Decision, state: SessionState, answer: Answer<void>): void {
+  if (outcome === 'create' || outcome === 'update') save(state, answer, reason)
+  else if (outcome === 'touch') prolong(state, answer, reason)
+  else if (outcome === 'date') date(state, answer, reason)
+  else answer(null)
 }
 
 function isWithin (url: string, cookiePath: string): boolean {

@@ -1,5 +1,6 @@
 import t from 'tap'
-import { applyChanges, Draft } from '../src/changes'
+import { Draft } from '../src/values/draft'
+import { applyChanges } from '../src/values/record'
 
 t.test('reading an object changes nothing and does not touch the record', t => {
   const record = { user: { name: 'max' }, n: 1 }
@@ -119,7 +120,8 @@ t.test('names of the session are no data, wherever they come from', t => {
 
 t.test('applyChanges makes a new record', t => {
   const record = { a: 1, b: 2 }
-  t.same(applyChanges(record, { set: { c: 3 }, unset: ['a'] }), { b: 2, c: 3 })
+  const changes = { set: { c: 3 }, unset: ['a'], meta: { set: {}, unset: [] } }
+  t.same(applyChanges(record, changes, undefined), { b: 2, c: 3, cookie: {} })
   t.same(record, { a: 1, b: 2 })
   t.end()
 })

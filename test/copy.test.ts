@@ -1,5 +1,6 @@
+import { runInNewContext } from 'node:vm'
 import t from 'tap'
-import { copy } from '../src/copy'
+import { copy, copyWhole } from '../src/values/copy'
 
 t.test('nothing of a copy is shared with the original, and all of it is equal', t => {
   const original = {
@@ -32,16 +33,38 @@ t.test('nothing of a copy is shared with the original, and all of it is equal', 
   t.end()
 })
 
-t.test('an instance keeps its class', t => {
+t.test('what is not plain data is passed on as it is, because its state may be where a copy does not reach', t => {
   class Cart {
-    items = ['apple']
-    get size (): number { return this.items.length }
+    #items = ['apple']
+    get size (): number { return this.#items.length }
   }
-  const cart = new Cart()
-  const result = copy({ cart }).cart
-  t.ok(result instanceof Cart)
-  t.equal(result.size, 1)
-  t.not(result.items, cart.items)
+  class List extends Array {}
+  const values = [new Cart(), new URL('http://shop.example/'), List.from([1]), Object('text'), new Error('wrong'), new WeakMap()]
+  for (const value of values) t.equal(copy({ value }).value, value)
+  t.same(copyWhole({ url: values[1] }).isWhole, false)
+  t.same(copyWhole({ list: [new Date(), { a: 1 }] }).isWhole, true)
+  t.end()
+})
+
+t.test('dates and plain objects of other realms are copied, and so is what a test clock makes in the place of Date', t => {
+  const elsewhere = runInNewContext('({ date: new Date(5), object: { a: [1] }, bare: Object.create(null) })')
+  const result = copy(elsewhere)
+  t.strictSame(result.date, new Date(5))
+  t.strictSame(result.object, { a: [1] })
+  t.not(result.object.a, elsewhere.object.a)
+  const { Date: RealDate } = globalThis
+  // As Vitest does.
+  class MockDate extends RealDate {}
+  globalThis.Date = MockDate as DateConstructor
+  t.teardown(() => { globalThis.Date = RealDate })
+  const date = new Date(7)
+  const copied = copy({ date }).date
+  t.not(copied, date)
+  t.equal(copied.getTime(), 7)
+  t.ok(copied instanceof MockDate)
+  // As Sinon and Jest do: an instance whose constructor says Date.
+  const sinon = Object.defineProperty(new MockDate(8), 'constructor', { value: RealDate })
+  t.not(copy({ sinon }).sinon, sinon)
   t.end()
 })
 

@@ -3,7 +3,7 @@ import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
 import { createClient } from 'redis'
 import t, { type Test } from 'tap'
 import { MemoryStore } from '../src/index'
-import type { SessionStore } from '../src/stores/store'
+import type { SessionStore } from '../src/types/store'
 import { RedisStore } from '../src/stores/redis'
 import { build, setCookies, Visitor, type Routes, type SessionOptions } from './helpers'
 import { startRedis } from './servers'
@@ -303,20 +303,17 @@ onEachStore('absoluteTimeout: no Expires comes from one that is no whole number'
   t.equal(sent(await visitor.get('/whoami')), null)
 })
 
-onEachStore('absoluteTimeout: a session from before the option begins with its first use', async (t, subject, visit) => {
+onEachStore('absoluteTimeout: it counts from their creation for sessions from before the option', async (t, subject, visit) => {
   for (const rolling of [true, false]) {
     await t.test(`rolling: ${rolling}`, async () => {
       const before = await visit({ rolling, cookie: { maxAge: 40 * MINUTE } })
       await before.get('/login')
-      t.notOk('createdAt' in await subject.cookie(), 'nothing new in the record without the option')
-      await subject.pass(30 * MINUTE)
+      await subject.pass(20 * MINUTE)
       const visitor = await redeployed(t, before, {
         store: subject.store, rolling, absoluteTimeout: 30 * MINUTE, cookie: { maxAge: 40 * MINUTE }
       })
-      t.equal(sent(await visitor.get('/whoami')), 30 * MINUTE)
-      t.equal((await subject.cookie()).createdAt, Date.now())
-      await leavesAtMost(t, subject, 30 * MINUTE)
-      await subject.pass(30 * MINUTE - subject.grain)
+      t.equal(await copyIs(visitor), 'max')
+      await subject.pass(10 * MINUTE - subject.grain)
       t.equal(await copyIs(visitor), 'max')
       await subject.pass(subject.grain)
       t.equal(await copyIs(visitor), 'nobody')
@@ -415,7 +412,7 @@ t.test('absoluteTimeout: what other software left where createdAt belongs is no 
 })
 
 t.test('absoluteTimeout is a positive number of milliseconds', async t => {
-  for (const absoluteTimeout of [0, -1, NaN, Infinity, 1e15, '1h', null] as any[]) {
+  for (const absoluteTimeout of [0, -1, NaN, Infinity, 1e15, '1h'] as any[]) {
     await t.rejects(build({ absoluteTimeout }, () => {}), { code: 'FST_ERR_SESSION_OPTION', message: /absoluteTimeout must be/ })
   }
 })

@@ -73,8 +73,8 @@ t.test('it calls back before its methods return, with no error', async t => {
   store.get('none', answer)
   store.touch('a', record({}) as any, answer)
   store.touch('none', record({}) as any, answer)
-  store.update('a', { set: {}, unset: [] }, record({}) as any, answer)
-  store.update('none', { set: {}, unset: [] }, record({}) as any, answer)
+  store.update('a', { set: {}, unset: [], meta: { set: {}, unset: [] } }, record({}) as any, answer)
+  store.update('none', { set: {}, unset: [], meta: { set: {}, unset: [] } }, record({}) as any, answer)
   store.length(answer)
   store.all(answer)
   store.destroy('a', answer)
@@ -528,7 +528,7 @@ t.test('records hold no object of whoever set them', async t => {
   const given = record({ cart: ['apple'], user: { name: 'max' } }) as any
   now(store, 'set', 'a', given)
   const changes = { set: { added: 1 }, unset: [] }
-  const cookie = { expires: new Date(Date.now() + MINUTE), originalMaxAge: MINUTE }
+  const cookie = { expires: new Date(Date.now() + 120 * MINUTE), originalMaxAge: 120 * MINUTE }
   now(store, 'touch', 'a', { cookie })
   given.cart.push('pear')
   given.user.name = 'eva'
@@ -564,7 +564,7 @@ t.test('records hold nothing of the library and of the request', async t => {
     t.equal(Object.getPrototypeOf(stored), Object.prototype)
     t.equal(Object.getPrototypeOf(stored.cookie), Object.prototype)
     t.same(Object.keys(stored.cookie).sort(), [
-      'domain', 'expires', 'httpOnly', 'originalMaxAge', 'partitioned', 'path', 'sameSite', 'secure'
+      'createdAt', 'domain', 'expires', 'httpOnly', 'idle', 'originalMaxAge', 'partitioned', 'path', 'sameSite', 'secure', 'seenAt'
     ])
     t.ok(stored.cookie.expires instanceof Date)
     t.same(Object.getOwnPropertySymbols(stored), [])

@@ -1,28 +1,39 @@
 import t from 'tap'
-import { Signals } from '../src/diagnostics'
-import { Repository } from '../src/repository'
-import { MemoryStore } from '../src/stores/memory'
-import { Turns } from '../src/turns'
+import { RecentChanges } from '../src/stores/recent'
+import { Turns } from '../src/stores/turns'
 
 t.test('the sessions that ended lately are known, and no more than ten thousand of them', t => {
-  const repository = new Repository(new MemoryStore(), 1_000, new Signals('session', MemoryStore))
-  for (let i = 0; i <= 10_000; i++) repository.markEnded(`id ${i}`, true)
-  t.equal(repository.wasReplaced('id 10000'), true)
-  t.equal(repository.wasReplaced('id 1'), true)
-  t.equal(repository.wasReplaced('id 0'), false)
-  t.equal(repository.wasReplaced('never'), false)
-  repository.markEnded('destroyed', false)
-  t.equal(repository.wasReplaced('destroyed'), false)
+  const recent = new RecentChanges()
+  for (let i = 0; i <= 10_000; i++) recent.mark(`id ${i}`, 'replaced')
+  t.equal(recent.wasReplaced('id 10000'), true)
+  t.equal(recent.wasReplaced('id 1'), true)
+  t.equal(recent.wasReplaced('id 0'), false)
+  t.equal(recent.wasReplaced('never'), false)
+  recent.mark('destroyed', 'destroyed')
+  t.equal(recent.wasReplaced('destroyed'), false)
   t.end()
 })
 
 t.test('an id that ended may come again: who loads it afterwards has a session that has not ended', t => {
-  const repository = new Repository(new MemoryStore(), 1_000, new Signals('session', MemoryStore))
-  const before = repository.now
-  repository.markEnded('a', false)
-  t.equal(repository.hasEnded('a', before), true)
-  t.equal(repository.hasEnded('a', repository.now), false)
-  t.equal(repository.hasEnded('b', before), false)
+  const recent = new RecentChanges()
+  const before = recent.now
+  recent.mark('a', 'destroyed')
+  t.equal(recent.hasEnded('a', before), true)
+  t.equal(recent.hasEnded('a', recent.now), false)
+  t.equal(recent.hasEnded('b', before), false)
+  t.end()
+})
+
+t.test('a change of the lifetime is known to those who loaded before, and hides no end', t => {
+  const recent = new RecentChanges()
+  recent.mark('a', 'relived')
+  t.equal(recent.wasRelived('a', 0), true)
+  t.equal(recent.wasRelived('a', recent.now), false)
+  t.equal(recent.hasEnded('a', 0), false)
+  recent.mark('a', 'destroyed')
+  recent.mark('a', 'relived')
+  t.equal(recent.hasEnded('a', 0), true)
+  t.equal(recent.wasRelived('a', 0), false)
   t.end()
 })
 

@@ -124,7 +124,7 @@ t.test('config: { session: { rolling: true } } keeps one alive where the others 
   t.same(await watched.callsDuring(() => visitor.get('/whoami')), ['get'])
   t.same(await watched.callsDuring(async () => {
     t.equal(setCookies(await visitor.get('/alive')).length, 1)
-  }), ['get', 'touch'])
+  }), ['get', 'update'], 'the record itself says the end, because nothing else rolls')
 })
 
 t.test('config: { session: { saveUninitialized } } counts for its route', async t => {
@@ -171,23 +171,26 @@ t.test('a route that says nothing, or nothing new, is as all others', async t =>
 t.test('a request without a cookie never calls the store before it has something to save', async t => {
   const { visitor, watched } = await open(t, { saveUninitialized: false })
   t.same(await watched.callsDuring(() => visitor.get('/whoami')), [])
-  t.same(await watched.callsDuring(() => visitor.get('/logout')), [])
+  t.same(await watched.callsDuring(() => visitor.get('/logout')), ['destroy'], 'but to log out, as in version 11')
   const headers = { cookie: 'sessionId=forged.signature; other=1' }
   t.same(await watched.callsDuring(() => visitor.get('/whoami', { headers })), [], 'nor one with a forged cookie')
   t.same(await watched.callsDuring(() => visitor.get('/login')), ['set'])
 })
 
-t.test('a CORS preflight (OPTIONS) never creates a session', async t => {
+t.test('a CORS preflight (OPTIONS) creates no session, unless its handler stores something', async t => {
   const { visitor, watched } = await open(t, { saveUninitialized: true }, app => {
+    app.options('/nothing', async () => 'ok')
     app.options('/', async request => {
       session(request).asked = true
       return 'ok'
     })
   })
-  const response = await visitor.get('/', { method: 'OPTIONS' })
+  const response = await visitor.get('/nothing', { method: 'OPTIONS' })
   t.equal(response.body, 'ok')
   t.same(setCookies(response), [])
   t.same(watched.calls, [])
+  t.equal(setCookies(await new Visitor(visitor.app).get('/', { method: 'OPTIONS' })).length, 1, 'as in version 11')
+  watched.memory.store.clear()
 
   await visitor.get('/login')
   const [cookie] = setCookies(await visitor.get('/', { method: 'OPTIONS' }))
@@ -297,7 +300,7 @@ t.test('cookie may be a function of the request', async t => {
   })
 
   t.test('anything else is refused at registration', async t => {
-    for (const cookie of [null, 'secure', 5, true] as any[]) {
+    for (const cookie of ['secure', 5, true] as any[]) {
       const app = Fastify()
       app.register(fastifyCookie)
       app.register(fastifySession, { secret: SECRET, cookie })
@@ -402,13 +405,13 @@ t.test('idGenerator may be async', async t => {
     }
   })
 
-  t.test('one that gives a promise without being declared async is refused by a clear error', async t => {
-    for (const idGenerator of [() => Promise.resolve('id'), () => Promise.reject(new Error('unheard'))]) {
-      const { visitor } = await open(t, { idGenerator })
-      const response = await visitor.get('/login')
-      t.equal(response.statusCode, 500)
-      t.match(problem(response), { code: 'FST_ERR_SESSION_ID', message: /declared async/ })
-    }
+  t.test('one that returns a promise without being declared async', async t => {
+    const { visitor } = await open(t, { idGenerator: () => Promise.resolve('an id') }, app => {
+      app.get('/id', async request => request.session.sessionId)
+    })
+    t.equal((await visitor.get('/id')).body, 'an id')
+    const { visitor: other } = await open(t, { idGenerator: () => Promise.reject(new Error('No dice')) })
+    for (let i = 0; i < 2; i++) t.match(problem(await other.get('/login')), { statusCode: 500, message: 'No dice' })
   })
 })
 
@@ -741,7 +744,7 @@ t.test('onStoreError', async t => {
   })
 
   t.test('anything else is refused at registration', async t => {
-    for (const onStoreError of ['ignore', true, null] as any[]) {
+    for (const onStoreError of ['ignore', true] as any[]) {
       await t.rejects(build({ onStoreError }, () => {}), { code: 'FST_ERR_SESSION_OPTION', message: /onStoreError must be/ })
     }
   })

@@ -1,5 +1,5 @@
 import { MemoryStore } from '../src/index'
-import type { SessionStore } from '../src/stores/store'
+import type { SessionStore } from '../src/types/store'
 
 export const AWAY = 'The store is away'
 

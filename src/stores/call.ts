@@ -1,7 +1,7 @@
+import { AsyncResource } from 'node:async_hooks'
 import { StoreError, StoreTimeoutError } from '../errors'
-import type { SessionStore } from './store'
+import type { Answer, SessionStore } from '../types/store'
 
-export type Answer<T> = (error: Error | null, value?: T) => void
 export type Method =
   'get' | 'getAndTouch' | 'inspect' | 'set' | 'destroy' | 'touch' | 'update' | 'claim' | 'release' | 'claimsOf' | 'length'
 
@@ -22,6 +22,7 @@ export function callStore<T> (
   let returned = false
   let timer: NodeJS.Timeout | undefined
   let early: [Error | null, T?] | undefined
+  let context: AsyncResource | undefined
 
   function settle (failure: unknown, value?: T): void {
     if (answered) return
@@ -34,7 +35,8 @@ export function callStore<T> (
       return
     }
     try {
-      answer(error, value)
+      // A store that answers several requests at once answers all of them in the context of one.
+      (context as AsyncResource).runInAsyncScope(answer, undefined, error, value)
     } catch (thrown) {
       // The same for a late answer: let it surface where no store can catch it and call back again.
       queueMicrotask(() => { throw thrown })
@@ -53,8 +55,12 @@ export function callStore<T> (
     settle(thrown || 'unknown error')
   }
   returned = true
-  if (early !== undefined) answer(...early)
-  else timer = setTimeout(() => settle(new StoreTimeoutError(method, timeout)), timeout)
+  if (early !== undefined) {
+    answer(...early)
+    return
+  }
+  context = new AsyncResource('SessionStore')
+  timer = setTimeout(() => settle(new StoreTimeoutError(method, timeout)), timeout)
 }
 
 /** Runs what answers by a callback. */

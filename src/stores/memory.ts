@@ -1,9 +1,9 @@
 import { EventEmitter } from 'node:events'
-import { applyChanges } from '../changes'
-import { copy } from '../copy'
-import { claimOf, expiryOf, isExpired, SessionCookie } from '../session-cookie'
-import type { Callback, CallbackSession } from '../types'
-import type { FoundCallback, SessionChanges, SessionRecord, SessionStore } from './store'
+import { copy } from '../values/copy'
+import { claimOf } from '../values/claim'
+import { applyChanges, endsLater, expiryOf, isExpired, timeIn } from '../values/record'
+import type { Callback, CallbackSession } from '../types/store'
+import type { FoundCallback, SessionChanges, SessionRecord, SessionStore } from '../types/store'
 import type * as Fastify from 'fastify'
 
 export interface MemoryStoreOptions {
@@ -87,7 +87,7 @@ Object.assign(MemoryStore.prototype, {
     for (const key of Object.keys(session)) {
       if (key === '__proto__') continue
       const value: unknown = session[key as keyof Fastify.Session]
-      record[key] = key === 'cookie' ? cookieRecord(value) : copy(value)
+      record[key] = key === 'cookie' ? cookieRecord(value as object) : copy(value)
     }
     write(this, sessionId, record)
     callback()
@@ -102,16 +102,14 @@ Object.assign(MemoryStore.prototype, {
   touch (this: Internals, sessionId: string, session: Fastify.Session, callback: Answer) {
     const record = find(this, sessionId)
     // The one part of a record that is changed in place. A request that holds the record sees a later expiry.
-    if (record !== undefined) moveExpiry(record, session)
+    if (record !== undefined) moveExpiry(record, session.cookie.expires)
     callback(null, record !== undefined)
   },
 
   update (this: Internals, sessionId: string, changes: SessionChanges, session: Fastify.Session, callback: Answer) {
     const record = find(this, sessionId)
     if (record !== undefined) {
-      const changed = applyChanges(record, changes)
-      changed.cookie = cookieRecord(session.cookie)
-      write(this, sessionId, changed)
+      write(this, sessionId, applyChanges(record, changes, session.cookie.expires))
     }
     callback(null, record !== undefined)
   },
@@ -222,15 +220,15 @@ function dropExpired (store: Internals, entries: Iterator<[string, SessionRecord
 }
 
 // A new cookie for an old record is 0.6 us and work for the garbage collector, with each request; a date in place is 0.1.
-function moveExpiry (record: SessionRecord, session: { cookie: unknown }): void {
-  const expires = expiryOf(session)
-  const stored = (record.cookie as { expires?: unknown } | undefined)?.expires
+function moveExpiry (record: SessionRecord, expires: unknown): void {
+  const cookie = record.cookie as { expires?: unknown } | undefined
+  if (!endsLater(expires, cookie?.expires)) return
   // Not one that only inherits from Date.
-  const isMovable = stored instanceof Date && !Number.isNaN(expiryOf(record))
-  if (isMovable && !Number.isNaN(expires)) stored.setTime(expires)
-  else record.cookie = cookieRecord(session.cookie)
+  if (cookie?.expires instanceof Date && !Number.isNaN(expiryOf(record))) cookie.expires.setTime(timeIn(expires))
+  else record.cookie = { ...cookie, expires }
 }
 
-function cookieRecord (cookie: unknown): unknown {
-  return cookie instanceof SessionCookie ? cookie.toJSON() : copy(cookie)
+/** What an application that calls `set` by itself gives may be the cookie of a session. */
+function cookieRecord (cookie: { toJSON?: () => unknown }): unknown {
+  return copy(typeof cookie?.toJSON === 'function' ? cookie.toJSON() : cookie)
 }

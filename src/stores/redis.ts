@@ -1,10 +1,9 @@
 import type * as Fastify from 'fastify'
-import { applyChanges } from '../changes'
 import { OptionError, StoreError } from '../errors'
-import { expiryOf, hasMaxAge } from '../session-cookie'
-import type { Callback, CallbackSession } from '../types'
+import { applyChanges, cookieOf, expiryOf } from '../values/record'
+import type { Callback, CallbackSession } from '../types/store'
 import { hearErrors, isClient, scan, Script, type RedisClient } from './redis-client'
-import type { FoundCallback, SessionChanges, SessionRecord, SessionStore } from './store'
+import type { FoundCallback, SessionChanges, SessionRecord, SessionStore } from '../types/store'
 
 export type { RedisClient }
 
@@ -229,7 +228,7 @@ export class RedisStore implements SessionStore {
     const [reply, ttl] = await this.#run(INSPECT, sessionId) as unknown[]
     const record = recordOf(reply)
     // A touch moves Redis's expiry and not the one in the record.
-    if (record !== undefined && hasMaxAge(record)) {
+    if (record !== undefined && cookieOf(record).originalMaxAge) {
       record.cookie = { ...record.cookie as object, expires: new Date(Date.now() + Number(ttl)) }
     }
     return record
@@ -268,7 +267,7 @@ export class RedisStore implements SessionStore {
       const reply = await this.#run(UPDATE, sessionId, args)
       if (!Array.isArray(reply)) return isOne(reply)
       const [text] = reply
-      const merged = applyChanges(recordOf(text) as SessionRecord, { set: changed, unset: removed })
+      const merged = applyChanges(recordOf(text) as SessionRecord, { set: changed, unset: removed, meta: { set: {}, unset: [] } }, undefined)
       const isReplaced = await this.#run(REPLACE, sessionId, [...this.#argsOf(merged), String(text)])
       if (isOne(isReplaced)) return true
     }

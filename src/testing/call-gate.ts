@@ -1,6 +1,6 @@
-import { has } from '../repository'
-import { callStore, promised, type Answer, type Method } from '../stores/call'
-import type { SessionStore } from '../stores/store'
+import { has } from '../stores/methods'
+import { callStore, promised, type Method } from '../stores/call'
+import type { Answer, SessionStore } from '../types/store'
 import type { Call } from './race-ops'
 import type { RaceOptions } from './races'
 

@@ -1,5 +1,5 @@
 /** What the kit needs of a test runner and of whoever made the store, and how it lets time go by. */
-import type { SessionStore } from '../stores/store'
+import type { SessionStore } from '../types/store'
 
 export const MINUTE = 60_000
 export const HOUR = 60 * MINUTE

@@ -1,7 +1,7 @@
 /** What a store is asked by itself: the methods, and what each must leave behind. */
 import assert from 'node:assert/strict'
-import { SessionCookie } from '../session-cookie'
-import type { SessionRecord, SessionStore } from '../stores/store'
+import { StoredSession } from '../values/stored-session'
+import type { SessionChanges, SessionStore } from '../types/store'
 import { HOUR, MINUTE, recordIntervals, timed, type OpenStore, type TestContext } from './context'
 import type { Findings } from './promises'
 import { dataOf } from './site'
@@ -57,7 +57,7 @@ export async function testContract (t: TestContext, findings: Findings, openStor
     await ask(store, 'set', 'a', session)
     cart.push('pear')
     session.cookie.expires?.setTime(0)
-    session.other = 1
+    Object.assign(session, { other: 1 })
     const stored = await find(store, 'a') as any // of whatever form the store gives it
     assert.deepEqual(dataOf(stored), { cart: ['apple'] })
     assert.equal(new Date(stored.cookie.expires).getTime(), expires)
@@ -122,7 +122,7 @@ export async function testContract (t: TestContext, findings: Findings, openStor
     await t.test('update applies the changes and the expiry', async t => {
       const { store, pass } = await timed(t, openStore)
       await ask(store, 'set', 'a', live({ keep: { n: 1 }, change: 1, remove: 1 }, MINUTE))
-      const changes = { set: { change: 2, add: ['x'] }, unset: ['remove', 'never there'] }
+      const changes = changesOf({ change: 2, add: ['x'] }, 'remove', 'never there')
       const found = await ask(store, 'update', 'a', changes, live({ other: 1 }, HOUR))
       assert.notEqual(found, false)
       await pass(HOUR - MINUTE)
@@ -135,7 +135,7 @@ export async function testContract (t: TestContext, findings: Findings, openStor
 
     await t.test('update never creates a session', async t => {
       const { store } = await openStore(t)
-      assert.equal(await ask(store, 'update', 'a', { set: { n: 1 }, unset: [] }, live({ n: 1 })), false)
+      assert.equal(await ask(store, 'update', 'a', changesOf({ n: 1 }), live({ n: 1 })), false)
       assert.ok(!await find(store, 'a'))
     })
 
@@ -143,7 +143,7 @@ export async function testContract (t: TestContext, findings: Findings, openStor
       const { store, pass } = await timed(t, openStore)
       await ask(store, 'set', 'a', live({ n: 1 }, MINUTE))
       await pass(2 * MINUTE)
-      assert.equal(await ask(store, 'update', 'a', { set: { n: 2 }, unset: [] }, live({}, MINUTE)), false)
+      assert.equal(await ask(store, 'update', 'a', changesOf({ n: 2 }), live({}, MINUTE)), false)
       assert.ok(!await find(store, 'a'))
     })
 
@@ -151,7 +151,7 @@ export async function testContract (t: TestContext, findings: Findings, openStor
       const { store } = await openStore(t)
       await ask(store, 'set', 'a', live({}))
       const keys = Array.from({ length: 20 }, (_, i) => `key${i}`)
-      await Promise.all(keys.map(key => ask(store, 'update', 'a', { set: { [key]: 1 }, unset: [] }, live({}))))
+      await Promise.all(keys.map(key => ask(store, 'update', 'a', changesOf({ [key]: 1 }), live({}))))
       assert.deepEqual(Object.keys(dataOf(await find(store, 'a'))).sort(), keys.sort())
     })
   }
@@ -217,6 +217,14 @@ async function lists (store: SessionStore): Promise<boolean> {
 }
 
 /** A session as the library gives it to a store. */
-export function live (data: object, maxAge: number | null = HOUR): SessionRecord & { cookie: SessionCookie } {
-  return { ...data, cookie: new SessionCookie({ maxAge: maxAge ?? undefined, secure: false }, false) }
+export function live (data: Record<string, unknown>, maxAge: number | null = HOUR): StoredSession {
+  const now = Date.now()
+  const life = maxAge === null ? { expires: null, originalMaxAge: null } : { expires: new Date(now + maxAge), originalMaxAge: maxAge, idle: maxAge }
+  return new StoredSession('a', data, { ...life, path: '/', httpOnly: true, secure: false, createdAt: now, seenAt: now })
+}
+
+/** Changes of data alone, as `update` gets them. */
+export function changesOf (set: object, ...unset: string[]): SessionChanges {
+  const meta = { set: { seenAt: Date.now() }, unset: [] }
+  return { set: { ...set }, unset, meta }
 }

@@ -1,7 +1,7 @@
 /** A session store that goes wrong on demand, and the ways in which stores go wrong. */
 import { runInNewContext } from 'node:vm'
-import type { CookieRecord } from '../session-cookie'
-import type { SessionChanges, SessionRecord } from '../stores/store'
+import { applyChanges, type CookieRecord } from '../values/record'
+import type { SessionChanges, SessionRecord } from '../types/store'
 
 export type Answer = (error?: any, value?: any) => void
 export type OptionalMethod = 'touch' | 'update' | 'getAndTouch'
@@ -74,7 +74,7 @@ export class FaultyStore {
 
   set (sessionId: string, session: any, callback: Answer): unknown {
     return this.#answer('set', callback, () => {
-      this.records.set(sessionId, { ...session, cookie: session.cookie.toJSON() })
+      this.records.set(sessionId, { ...session, cookie: { ...session.cookie } })
     })
   }
 
@@ -87,7 +87,7 @@ export class FaultyStore {
   }
 
   touch (sessionId: string, session: any, callback: Answer): unknown {
-    return this.#answer('touch', callback, () => this.#change(sessionId, { set: {}, unset: [] }, session))
+    return this.#answer('touch', callback, () => this.#change(sessionId, { set: {}, unset: [], meta: { set: {}, unset: [] } }, session))
   }
 
   update (sessionId: string, changes: SessionChanges, session: any, callback: Answer): unknown {
@@ -100,12 +100,10 @@ export class FaultyStore {
     return expires == null || expires.getTime() > Date.now() || this.touch === undefined ? record : undefined
   }
 
-  #change (sessionId: string, { set, unset }: SessionChanges, { cookie }: any): boolean {
+  #change (sessionId: string, changes: SessionChanges, { cookie }: any): boolean {
     const record = this.#find(sessionId)
     if (record === undefined) return false
-    const changed: SessionRecord = { ...record, ...set, cookie: cookie.toJSON() }
-    for (const key of unset) delete changed[key]
-    this.records.set(sessionId, changed)
+    this.records.set(sessionId, applyChanges(record, changes, cookie.expires))
     return true
   }
 

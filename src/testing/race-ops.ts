@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { FastifyRequest } from 'fastify'
 import { fingerprint } from '../diagnostics'
-import type { SessionRecord } from '../stores/store'
+import type { SessionRecord } from '../types/store'
 
 /** What the session that all requests come with holds. */
 export const BASE: SessionRecord = { user: 'max', cart: ['apple'], d: 1 }

@@ -2,8 +2,8 @@
 import fastifyCookie from '@fastify/cookie'
 import Fastify, { type FastifyInstance, type LightMyRequestResponse } from 'fastify'
 import fastifySession, { type CookieOptions, type FastifySessionOptions } from '../index'
-import { has } from '../repository'
-import type { SessionStore } from '../stores/store'
+import { has } from '../stores/methods'
+import type { SessionStore } from '../types/store'
 import type { TestContext } from './context'
 import { setCookies, Visitor } from './visitor'
 

@@ -1,7 +1,7 @@
 /** What RedisStore does for its caller and in Redis, whatever client it was given. */
 import type { Test } from 'tap'
 import { RedisStore, type RedisClient, type RedisStoreOptions } from '../../src/stores/redis'
-import type { SessionRecord } from '../../src/stores/store'
+import type { SessionRecord } from '../../src/types/store'
 import { record } from '../helpers'
 import type { ClientOptions, Kind } from './clients'
 

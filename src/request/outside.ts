@@ -1,14 +1,18 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Finder } from './finder'
-import { SessionState, type Context, type Found } from './session-state'
-import { promised, type Answer } from './stores/call'
-import type { Callback, CookieOptions, CreatedSession, FastifySessionObject } from './types'
+import type { Slot } from './slot'
+import { save } from '../session/operations'
+import { SessionState, type Context, type Found } from '../session/state'
+import { Visit } from '../session/visit'
+import { promised } from '../stores/call'
+import type { CookieOptions } from '../types/cookie'
+import type { CreatedSession, FastifySessionObject } from '../types/session'
+import type { Answer, Callback } from '../types/store'
 
 type Source = Parameters<FastifyInstance['loadSession']>[0]
-type Keep = (
-  request: Record<PropertyKey, any>,
-  found: { state: SessionState, sentValue: string | undefined, cookie: CookieOptions }
-) => void
+
+/** Puts a session on a request, or on a plain object. */
+type Keep = (request: Record<PropertyKey, any>, slot: Slot & { state: SessionState }) => void
 
 /** Sessions outside the normal course of a request: in WebSocket upgrades, jobs and tests. */
 export function outsideOf (fastify: FastifyInstance, context: Context, finder: Finder, keep: Keep): {
@@ -16,7 +20,7 @@ export function outsideOf (fastify: FastifyInstance, context: Context, finder: F
   loadSession: FastifyInstance['loadSession']
   createSession: FastifyInstance['createSession']
 } {
-  const { settings, repository } = context
+  const { settings, repository, ids } = context
   const { cookieName, cookiePrefix, rolling } = settings
   return { decryptSession, loadSession, createSession }
 
@@ -35,46 +39,46 @@ export function outsideOf (fastify: FastifyInstance, context: Context, finder: F
     if (callback === undefined) {
       return promised(answer => decryptSession(value, request, cookieOptions, error => answer(error ?? null)))
     }
-    let cookie: CookieOptions
+    const sent = valuesOf(value)
+    let visit: Visit
     try {
-      if (cookieOptions !== undefined) settings.checkCookie(cookieOptions)
-      cookie = { ...settings.cookieFor(undefined), ...cookieOptions }
+      visit = new Visit(settings.cookieFor(undefined, cookieOptions), rolling, request as FastifyRequest, undefined, sent)
     } catch (error) {
       callback(error)
       return
     }
-    finder.find(valuesOf(value), false, (error, found) => {
+    finder.find(sent, visit.cookie.terms, false, (error, found) => {
       if (error !== null) {
         callback(error)
         return
       }
-      const state = new SessionState(context, { request: request as FastifyRequest, cookieOptions: cookie, rolling }, found)
-      keep(request, { state, sentValue: value, cookie })
-      if (found === undefined && settings.idIsAsync) state.makeId(callback)
+      const state = new SessionState(context, visit, found)
+      keep(request, { visit, sentId: found?.provedId, state })
+      if (!state.isInStore && ids.isEarly) state.makeId(callback)
       else callback(error)
     })
   }
 
   async function loadSession (source: Source): Promise<FastifySessionObject | null> {
-    const found = await promised<Found>(answer => find(source, answer))
-    return found === undefined ? null : newState(found).session
+    const visit = newVisit()
+    const found = await promised<Found>(answer => find(source, visit, answer))
+    return found?.stored === undefined ? null : new SessionState(context, visit, found).session
   }
 
   async function createSession (data: object = {}): Promise<CreatedSession> {
-    const state = newState()
+    const state = new SessionState(context, newVisit())
     for (const [key, value] of Object.entries(data)) state.draft.set(key, value)
-    await promised<void>(answer => state.makeId(answer))
-    await promised<void>(answer => state.save(answer))
+    await promised<void>(answer => save(state, answer))
     return { session: state.session, cookie: fastify.serializeCookie(cookieName, cookiePrefix + state.signedId) }
   }
 
   // An id counts unsigned only in an object. As a string it might be what somebody sent for a Cookie header.
-  function find (source: unknown, answer: Answer<Found>): void {
+  function find (source: unknown, { cookie: { terms } }: Visit, answer: Answer<Found>): void {
     if (typeof source === 'string') {
       const values = valuesOf(source)
       // A header, and no forged value. (Ids and signatures may have a '=', too.)
       const isHeader = source.includes('=') && !values.some(value => finder.prove(value) !== null)
-      finder.find(isHeader ? finder.valuesIn(source) : values, false, answer)
+      finder.find(isHeader ? finder.valuesIn(source) : values, terms, false, answer)
       return
     }
     const sessionId = (source as { sessionId?: unknown } | null | undefined)?.sessionId
@@ -82,10 +86,7 @@ export function outsideOf (fastify: FastifyInstance, context: Context, finder: F
       answer(null)
       return
     }
-    const loadedAt = repository.now
-    repository.load(sessionId, false, (error, record) => {
-      answer(error, record && { sessionId, record, loadedAt })
-    })
+    repository.load(sessionId, terms, false, (error, stored) => answer(error, stored && { sessionId, stored }))
   }
 
   // People pass the cookie's value as it is, or without the prefix, as version 11 asked for.
@@ -94,7 +95,8 @@ export function outsideOf (fastify: FastifyInstance, context: Context, finder: F
     return [value.startsWith(cookiePrefix) ? value : cookiePrefix + value]
   }
 
-  function newState (found?: Found): SessionState {
-    return new SessionState(context, { cookieOptions: settings.cookieFor(undefined), rolling }, found)
+  // What is done outside of requests is no visit of the visitor's: it prolongs nothing but what it saves.
+  function newVisit (): Visit {
+    return new Visit(settings.cookieFor(undefined), false)
   }
 }

@@ -1,15 +1,27 @@
 import type * as Fastify from 'fastify'
-import type { Callback } from '../types'
 
-/** What a store keeps of a session: its data by top-level key, and its cookie. */
+export type Callback = (error?: any) => void
+/** How the library itself is answered. */
+export type Answer<T> = (error: Error | null, value?: T) => void
+export type CallbackSession = (error: any, result?: Fastify.Session | null) => void
+
+/** What a store keeps of a session: its data by top-level key, and under `cookie` what the library keeps of it. */
 export type SessionRecord = Record<string, unknown>
 
-/** What a request changed in a session, by top-level key. */
-export interface SessionChanges {
-  /** Keys that are new or have another value. The values belong to the store: nobody else holds them. */
+/** Fields that are new or have another value, and fields that were removed. */
+export interface FieldChanges {
+  /** The values belong to the store: nobody else holds them. */
   readonly set: Readonly<Record<string, unknown>>
-  /** Keys that were removed. */
   readonly unset: readonly string[]
+}
+
+/** What a request changed in a session: of its data by top-level key, and of what the library keeps by field of `cookie`. */
+export interface SessionChanges extends FieldChanges {
+  /**
+   * The fields under `cookie`. If `expires` is among those to set, the session ends then. Otherwise it ends when
+   * `session.cookie.expires` says, or later if the store has a later end.
+   */
+  readonly meta: FieldChanges
 }
 
 /** As the second argument, `false` says that there was no such session. */
@@ -36,25 +48,27 @@ export interface SessionStore<Session = Fastify.Session> {
   destroy(sessionId: string, callback: FoundCallback): void
 
   /**
-   * Moves the expiry to `session.cookie.expires` and nothing else. Never creates a session; may answer `false` where
-   * there was none. A store that has it keeps the expiry: the library no longer judges by the record's own.
+   * Moves the expiry to `session.cookie.expires`, if that is later, and nothing else. Never creates a session; may answer
+   * `false` if there was none. A store that has it keeps the expiry, so the record's own may be older.
    */
   touch?(sessionId: string, session: Session, callback: FoundCallback): void
 
   /**
-   * Applies the changes, the new cookie and its expiry in one atomic step, only if the session is still there.
-   * Answers `false` where it was not.
+   * Applies the changes and the expiry in one atomic step, onto what the store has now, only if the session is still there.
+   * Answers `false` if it was not.
    */
   update?(sessionId: string, changes: SessionChanges, session: Session, callback: FoundCallback): void
 
   /**
-   * `get`, and `touch` with the lifetime that is in the record, in one step. Rolling sessions are loaded by it, given a
-   * store with `touch` too: a request that changes nothing costs one call then.
+   * `get`, and `touch` by the record's `cookie.idle` (`originalMaxAge` in records of older versions), in one step. Rolling
+   * sessions are loaded by it, if the store has `touch` too: a request that changes nothing costs one call then.
+   * `cookie.expires` is the store's own end, before it was moved.
    */
   getAndTouch?(sessionId: string, callback: (error: any, result?: Session | null) => void): void
 
   /**
-   * `get`, with `cookie.expires` as far as touches have moved it. For lists; where it is missing, they use `get`.
+   * `get`, with the store's own end as `cookie.expires`. Sessions that aren't prolonged are loaded by it, and lists ask it;
+   * without it they use `get`.
    */
   inspect?(sessionId: string, callback: (error: any, result?: Session | null) => void): void
 

@@ -1,8 +1,10 @@
 import { inspect } from 'node:util'
-import type { SessionState } from './session-state'
-import type { Answer } from './stores/call'
-import type { Callback, CookieOptions, FastifySessionObject, SessionPage, SessionView } from './types'
-import type { Users } from './users'
+import { destroy, regenerate, reload, save } from './operations'
+import type { SessionState, UserIndex } from './state'
+import { warnLateChange } from '../warnings'
+import type { CookieOptions } from '../types/cookie'
+import type { FastifySessionObject, SessionPage, SessionView } from '../types/session'
+import type { Answer, Callback } from '../types/store'
 
 const kState = Symbol('session state')
 
@@ -26,28 +28,30 @@ class Session {
   }
 
   touch (): void {
-    this[kState].touchCookie()
+    changeable(this, state => state.touch())
   }
 
   options (options: Partial<CookieOptions>): void {
-    if (Object.keys(options).length > 0) this[kState].setCookieOptions(options)
+    if (Object.keys(options).length > 0) changeable(this, state => state.setCookieOptions(options))
   }
 
-  regenerate (keys?: readonly string[] | Callback, callback?: Callback): Promise<void> | undefined {
+  regenerate (keys?: readonly string[] | Callback | null, callback?: Callback | null): Promise<void> | undefined {
     if (typeof keys === 'function') return this.regenerate([], keys)
-    return answered(callback, answer => this[kState].regenerate(keys ?? [], answer))
+    if (this[kState].visit.phase !== 'open') warnLateChange()
+    const taken = Array.isArray(keys) ? keys : []
+    return perform(this, callback, (state, answer) => regenerate(state, taken, answer))
   }
 
-  destroy (callback?: Callback): Promise<void> | undefined {
-    return answered(callback, answer => this[kState].destroy(answer))
+  destroy (callback?: Callback | null): Promise<void> | undefined {
+    return perform(this, callback, destroy)
   }
 
-  reload (callback?: Callback): Promise<void> | undefined {
-    return answered(callback, answer => this[kState].reload(answer))
+  reload (callback?: Callback | null): Promise<void> | undefined {
+    return perform(this, callback, reload)
   }
 
-  save (callback?: Callback): Promise<void> | undefined {
-    return answered(callback, answer => this[kState].save(answer))
+  save (callback?: Callback | null): Promise<void> | undefined {
+    return perform(this, callback, save, 'reload')
   }
 
   get (key: string): unknown {
@@ -67,11 +71,11 @@ class Session {
   }
 
   get isAnonymous (): boolean {
-    return this[kState].isAnonymous
+    return this[kState].standing === 'anonymous'
   }
 
   isSaved (): boolean {
-    return this[kState].isStored && !this[kState].isModified()
+    return this[kState].isInStore && !this[kState].isModified()
   }
 
   /** Shows data and cookie to console.log, and not the id. */
@@ -148,7 +152,8 @@ const traps: ProxyHandler<Session> = {
 
 /** The object that a handler holds. The traps give the class the type's data properties, which the compiler can't see. */
 export function createSession (state: SessionState): FastifySessionObject {
-  return new Proxy(state.users === undefined ? new Session(state) : new UserSession(state), traps) as unknown as FastifySessionObject
+  const session = state.context.users === undefined ? new Session(state) : new UserSession(state)
+  return new Proxy(session, traps) as unknown as FastifySessionObject
 }
 
 /** The state behind a session object; undefined for any other value. */
@@ -156,14 +161,21 @@ export function stateOf (value: unknown): SessionState | undefined {
   return value instanceof Session ? value[kState] : undefined
 }
 
-function usersOf (session: Session): Users {
-  return session[kState].users as Users
+function usersOf (session: Session): UserIndex {
+  return session[kState].context.users as UserIndex
+}
+
+/** What is changed of the session's lifetime or cookie. Of an object that was replaced or destroyed it would be lost. */
+function changeable (session: Session, change: (state: SessionState) => void): void {
+  const state = session[kState]
+  state.noteChange()
+  change(state)
 }
 
 function read (state: SessionState, key: string): unknown {
   const value = state.draft.get(key)
   // An object can be changed inside, where no trap sees it.
-  if (typeof value === 'object' && value !== null) state.watch()
+  if (typeof value === 'object' && value !== null) state.visit.watch(state)
   return value
 }
 
@@ -176,23 +188,37 @@ function isOwn (target: Session, key: string | symbol): boolean {
   return typeof key === 'string' && (key === 'cookie' || target[kState].draft.has(key))
 }
 
-/** Runs an operation in both call forms. What it throws before its answer is the answer. */
-function answered (
-  callback: Callback | undefined,
-  operation: (answer: Answer<void>) => void
+/**
+ * Runs an operation in both call forms, after those that the handler asked for before. What was replaced passes it on to the
+ * session in its place.
+ *
+ * @param passedOnAfter after which kind of replacement; after any by default
+ */
+function perform (
+  session: Session,
+  callback: Callback | null | undefined,
+  operation: (state: SessionState, answer: Answer<void>) => void,
+  passedOnAfter?: 'reload'
 ): Promise<void> | undefined {
-  if (callback === undefined) {
-    return new Promise((resolve, reject) => operation(error => error === null ? resolve() : reject(error)))
+  const state = session[kState]
+  const { pending } = state.visit
+  const run = (answer: Answer<void>): void => operation(inPlaceOf(state, passedOnAfter), answer)
+  if (typeof callback === 'function') {
+    pending.run(run, callback)
+    return undefined
   }
-  let isAnswered = false
-  try {
-    operation(error => {
-      isAnswered = true
-      callback(error)
-    })
-  } catch (thrown) {
-    // By the callback itself: that is the caller's.
-    if (isAnswered) throw thrown
-    callback(thrown)
+  const promise = new Promise<void>((resolve, reject) => {
+    pending.run(run, error => error === null ? resolve() : reject(error))
+  })
+  // A handler that doesn't wait for it must not end the process.
+  promise.catch(() => {})
+  return promise
+}
+
+function inPlaceOf (state: SessionState, passedOnAfter: 'reload' | undefined): SessionState {
+  let current = state
+  while (current.replacement !== undefined && (passedOnAfter === undefined || current.replacement.by === passedOnAfter)) {
+    current = current.replacement.state
   }
+  return current
 }

@@ -1,20 +1,16 @@
-import { fingerprint } from './diagnostics'
-import { TooManyError, UserError } from './errors'
-import type { Repository } from './repository'
-import { claimIsAging, claimOf, createdAtOf, expiryOf, lastSeenOf } from './session-cookie'
-import { SessionState, type Context } from './session-state'
-import { promised, type Answer } from './stores/call'
-import type { SessionRecord } from './stores/store'
-import type { FastifySessionObject, SessionPage, Sessions, SessionView } from './types'
-
-/** The options `user` and what goes with it. */
-export interface UserSettings {
-  readonly user: (session: FastifySessionObject) => string | number | null | undefined
-  readonly describe: (session: FastifySessionObject) => object
-  readonly maxPerUser: number
-  /** Whether a login at the limit is refused, and does not end the oldest session. */
-  readonly refuses: boolean
-}
+import { destroy } from './operations'
+import { SessionState, type Context, type UserIndex } from './state'
+import { Visit } from './visit'
+import { fingerprint } from '../diagnostics'
+import { TooManyError, UserError } from '../errors'
+import type { RequestCookie, UserSettings } from '../options'
+import { promised } from '../stores/call'
+import type { Repository } from '../stores/repository'
+import { lastUseIn } from '../values/lifetime'
+import { claimOf } from '../values/claim'
+import { createdAtOf, expiryOf } from '../values/record'
+import type { FastifySessionObject, SessionPage, Sessions, SessionView } from '../types/session'
+import type { Answer, SessionRecord } from '../types/store'
 
 type Claims = Array<[sessionId: string, claimedAt: number]>
 
@@ -23,7 +19,7 @@ const GRACE = 60_000
 const PAGE = 100
 
 /** Whose sessions are whose: entered in the store's index by user as they are written, listed and ended. */
-export class Users {
+export class Users implements UserIndex {
   readonly #settings: UserSettings
   readonly #context: Context
   readonly #repository: Repository
@@ -43,8 +39,7 @@ export class Users {
       answer(error as Error)
       return
     }
-    const { claim } = state
-    const isEntered = userKey === claim?.userKey && (claim === undefined || !claimIsAging(claim, state.cookie.originalMaxAge))
+    const isEntered = userKey === state.claim?.userKey && !state.claimIsAging && !(state.wasChosen && userKey !== undefined)
     if (isEntered) write(answer)
     else this.#enter(userKey, state, write).then(found => answer(null, found), answer)
   }
@@ -74,15 +69,15 @@ export class Users {
   /** The sessions of the session's user. */
   async list (state: SessionState, page?: SessionPage): Promise<SessionView[]> {
     const userKey = this.#keyOf(state.session)
-    return userKey === undefined ? [] : await this.#views(userKey, page, state.isStored ? state.sessionId : undefined)
+    return userKey === undefined ? [] : await this.#views(userKey, page, state.isInStore ? state.sessionId : undefined)
   }
 
   /** Ends a session of the session's user. */
   async revokeFor (state: SessionState, handle: string): Promise<boolean> {
     const userKey = this.#keyOf(state.session)
     if (userKey === undefined || userKeyIn(handle) !== userKey) return false
-    if (!state.isStored || handleOf(userKey, state.sessionId) !== handle) return await this.revoke(handle)
-    await promised<void>(answer => state.destroy(answer))
+    if (!state.isInStore || handleOf(userKey, state.sessionId) !== handle) return await this.revoke(handle)
+    await promised<void>(answer => state.visit.pending.run(answer => destroy(state, answer), answer))
     return true
   }
 
@@ -112,23 +107,34 @@ export class Users {
   }
 
   #keyOf (session: FastifySessionObject): string | undefined {
-    const user = this.#settings.user(session)
+    const user: unknown = this.#settings.user(session)
     return user === undefined || user === null ? undefined : this.#keyFor(user)
   }
 
   /** @throws FST_ERR_SESSION_USER */
-  #keyFor (user: string | number): string {
-    if (!(typeof user === 'string' && user !== '') && !Number.isFinite(user)) throw new UserError()
+  #keyFor (user: unknown): string {
+    if (!(typeof user === 'string' && user !== '') && !Number.isFinite(user)) {
+      // A promise, of an async function: it may reject, with nobody there to hear it.
+      Promise.resolve(user).catch(() => {})
+      throw new UserError()
+    }
     const { sessionName } = this.#context.settings
-    // Of two sessions on one store, visitor 1 is not administrator 1.
-    return fingerprint(sessionName === 'session' ? String(user) : `${sessionName}.${user}`)
+    // Of two sessions on one store, visitor 1 isn't administrator 1. No text has a byte of 255, so that no visitor can call
+    // himself what an administrator is called here.
+    if (sessionName === 'session') return fingerprint(String(user))
+    return fingerprint(Buffer.concat([Buffer.of(255), Buffer.from(JSON.stringify([sessionName, String(user)]))]))
   }
 
-  async #claim (userKey: string, { sessionId, session }: SessionState): Promise<void> {
+  /** The cookie's configuration outside of requests. */
+  get #cookie (): RequestCookie {
+    return this.#context.settings.cookieFor(undefined)
+  }
+
+  async #claim (userKey: string, state: SessionState): Promise<void> {
     const { maxPerUser, refuses } = this.#settings
     const max = refuses ? maxPerUser : Infinity
     const claim = async (): Promise<boolean | undefined> => await promised(answer => {
-      this.#repository.claim(userKey, sessionId, session, max, answer)
+      this.#repository.claim(userKey, state.sessionId, state.forStore(), max, answer)
     })
     if (await claim() === true) return
     // Some of those may have ended, and nobody has looked since.
@@ -155,21 +161,23 @@ export class Users {
     const claims = (await this.#claimsOf(userKey)).reverse().slice(offset, offset + limit)
     const views: SessionView[] = []
     for (const [sessionId, record] of await this.#look(userKey, claims)) {
-      if (record !== undefined) views.push(this.#view(userKey, sessionId, record, current))
+      if (record !== undefined) views.push(await this.#view(userKey, sessionId, record, current))
     }
     return views
   }
 
-  #view (userKey: string, sessionId: string, record: SessionRecord, current: string | undefined): SessionView {
-    const { cookieFor, rolling } = this.#context.settings
-    const { session } = new SessionState(this.#context, { cookieOptions: cookieFor(undefined), rolling }, { sessionId, record })
+  async #view (
+    userKey: string, sessionId: string, record: SessionRecord, current: string | undefined
+  ): Promise<SessionView> {
+    const stored = { record, isExact: true, isTouched: false, loadedAt: this.#repository.recent.now }
+    const { session } = new SessionState(this.#context, new Visit(this.#cookie, false), { sessionId, stored })
     const expires = expiryOf(record)
     return {
-      ...this.#settings.describe(session),
+      ...await this.#settings.describe(session),
       handle: handleOf(userKey, sessionId),
       current: sessionId === current,
       createdAt: new Date(createdAtOf(record)),
-      lastSeenAt: new Date(lastSeenOf(record)),
+      lastSeenAt: new Date(lastUseIn(record)),
       expiresAt: Number.isNaN(expires) ? null : new Date(expires)
     }
   }
@@ -205,13 +213,13 @@ export class Users {
   async #destroy (userKey: string, sessionId: string): Promise<boolean> {
     if (await this.#record(userKey, sessionId) === undefined) return false
     const removed = await promised(answer => this.#repository.destroy(sessionId, answer))
-    this.#repository.markEnded(sessionId, false)
+    this.#repository.recent.mark(sessionId, 'destroyed')
     return removed !== false
   }
 
   /** The record of a session, if it is the user's. */
   async #record (userKey: string, sessionId: string): Promise<SessionRecord | undefined> {
-    const record = await promised<SessionRecord>(answer => this.#repository.inspect(sessionId, answer))
+    const record = await promised<SessionRecord>(answer => this.#repository.inspect(sessionId, this.#cookie.terms, answer))
     return record !== undefined && claimOf(record)?.userKey === userKey ? record : undefined
   }
 

@@ -1,0 +1,198 @@
+import { OptionError } from './errors'
+import { isLifetime } from './values/lifetime'
+import type { FastifySessionOptions } from './types/options'
+import type { SessionStore } from './types/store'
+
+type Options = FastifySessionOptions
+
+/** The options that always have a value. */
+type HasDefault = 'cookieName' | 'cookiePrefix' | 'sessionName' | 'cookie' | 'storeTimeout' | 'saveUninitialized' | 'rolling' |
+  'refreshAfter' | 'cacheControl' | 'onStoreError' | 'describe' | 'maxPerUser' | 'onMaxPerUser'
+
+/** The options with their defaults. */
+export type CheckedOptions = Options & Required<Pick<Options, HasDefault>>
+
+/** One option: what its value must be, and what it is if it is missing or null. */
+interface Option {
+  /** As in 'The session option NAME must be ...'. */
+  readonly mustBe: string
+  readonly accepts: (value: any, options: Options) => boolean
+  readonly byDefault?: unknown
+  /** In what a number is counted. */
+  readonly unit?: 'milliseconds'
+  /** Another option without which this one means nothing. */
+  readonly needs?: 'user'
+  /** The first sentence of its documentation. */
+  readonly says: string
+}
+
+const LONGEST_TIMER = 2 ** 31 - 1
+
+const DURATION = { mustBe: 'a positive number of milliseconds', unit: 'milliseconds' } as const
+const ANYTHING = { mustBe: 'true or false', accepts: () => true }
+
+/** All options, in the order of the documentation. `npm run types:hovers` compares it with docstrings and README. */
+export const OPTIONS: Readonly<Record<keyof Options, Option>> = {
+  secret: {
+    // Checked by itself, with version 11's own messages.
+    mustBe: 'a string, an array of strings or a signer',
+    accepts: () => true,
+    says: 'What the cookies are signed with'
+  },
+  algorithm: {
+    mustBe: 'the name of a hash',
+    accepts: isText,
+    byDefault: 'sha256',
+    says: 'The hash of the signature, by Node\'s name for it.'
+  },
+  cookieName: {
+    mustBe: 'a string',
+    accepts: value => typeof value === 'string',
+    byDefault: 'sessionId',
+    says: 'The name of the session cookie.'
+  },
+  cookiePrefix: {
+    mustBe: 'a string',
+    accepts: value => typeof value === 'string',
+    byDefault: '',
+    says: 'What stands before the signed id in the cookie\'s value.'
+  },
+  sessionName: {
+    mustBe: 'a string that is not empty',
+    accepts: isText,
+    byDefault: 'session',
+    says: 'What the session is called'
+  },
+  cookie: {
+    mustBe: 'an object or a function',
+    accepts: value => typeof value === 'object' || typeof value === 'function',
+    byDefault: {},
+    says: 'The attributes of the session cookie'
+  },
+  idleTimeout: {
+    ...DURATION,
+    accepts: isDuration,
+    says: 'How long a session lives after its last use, kept by the server'
+  },
+  absoluteTimeout: {
+    ...DURATION,
+    accepts: isDuration,
+    says: 'How long a session may live from its creation'
+  },
+  store: {
+    mustBe: 'a store: it must have the methods get, set and destroy',
+    accepts: isStore,
+    says: 'Where the sessions are kept.'
+  },
+  storeTimeout: {
+    ...DURATION,
+    accepts: value => isDuration(value) && value <= LONGEST_TIMER,
+    byDefault: 10_000,
+    says: 'How long one call to the store may take'
+  },
+  storeTtl: {
+    mustBe: "'trusted'",
+    accepts: value => value === 'trusted',
+    says: 'Whether the store alone says when an idle session is over'
+  },
+  saveUninitialized: {
+    ...ANYTHING,
+    byDefault: true,
+    says: 'Saves a new session that nothing was stored in, and sends its cookie.'
+  },
+  rolling: {
+    ...ANYTHING,
+    byDefault: true,
+    says: 'Starts the session\'s lifetime again, and sends its cookie, with each response.'
+  },
+  refreshAfter: {
+    mustBe: 'a number of milliseconds, or 0, and shorter than cookie.maxAge',
+    accepts: (value, { cookie }) => value === 0 || (isDuration(value) && !isLonger(value, cookie)),
+    byDefault: 0,
+    unit: 'milliseconds',
+    says: 'How long an unchanged rolling session goes without being touched and its cookie being sent again'
+  },
+  idGenerator: {
+    mustBe: 'a function that returns a string',
+    accepts: isFunction,
+    says: 'Makes the id of a new session.'
+  },
+  cacheControl: {
+    ...ANYTHING,
+    byDefault: false,
+    says: 'Says in the response\'s headers that it depends on the session'
+  },
+  onStoreError: {
+    mustBe: "'fail' or 'anonymous'",
+    accepts: value => value === 'fail' || value === 'anonymous',
+    byDefault: 'fail',
+    says: 'What becomes of a request whose session can\'t be loaded because the store fails.'
+  },
+  user: {
+    mustBe: 'a function of the session',
+    accepts: isFunction,
+    says: 'Whose session it is, asked whenever a session is saved'
+  },
+  describe: {
+    mustBe: 'a function of the session',
+    accepts: isFunction,
+    byDefault: () => ({}),
+    needs: 'user',
+    says: 'What lists tell of a session in addition, from its data'
+  },
+  maxPerUser: {
+    mustBe: 'a positive whole number',
+    accepts: value => value === Infinity || (Number.isSafeInteger(value) && value > 0),
+    byDefault: Infinity,
+    needs: 'user',
+    says: 'How many sessions a user may have at the same time.'
+  },
+  onMaxPerUser: {
+    mustBe: "'revoke-oldest' or 'refuse'",
+    accepts: value => value === 'revoke-oldest' || value === 'refuse',
+    byDefault: 'revoke-oldest',
+    needs: 'user',
+    says: 'What becomes of a login too many.'
+  }
+}
+
+/**
+ * The options with their defaults; the given object is neither kept nor changed. null is the same as leaving one out.
+ *
+ * @throws FST_ERR_SESSION_OPTION
+ */
+export function checkOptions (given: Options): CheckedOptions {
+  const checked: Record<string, unknown> = {}
+  for (const [name, { mustBe, accepts, byDefault, needs }] of Object.entries(OPTIONS)) {
+    const value = given[name as keyof Options] ?? undefined
+    if (value === undefined) {
+      checked[name] = byDefault
+      continue
+    }
+    if (needs !== undefined && given[needs] == null) throw new OptionError(`${name} needs the option ${needs}`)
+    if (!accepts(value, given)) throw new OptionError(`${name} must be ${mustBe}`)
+    checked[name] = value
+  }
+  return checked as unknown as CheckedOptions
+}
+
+function isText (value: unknown): boolean {
+  return typeof value === 'string' && value !== ''
+}
+
+function isFunction (value: unknown): boolean {
+  return typeof value === 'function'
+}
+
+function isDuration (milliseconds: unknown): milliseconds is number {
+  return isLifetime(milliseconds, Date.now()) && milliseconds > 0
+}
+
+function isLonger (milliseconds: number, cookie: Options['cookie']): boolean {
+  const maxAge = typeof cookie === 'object' && cookie?.maxAge
+  return Boolean(maxAge) && milliseconds >= Number(maxAge)
+}
+
+function isStore (store: Partial<SessionStore>): boolean {
+  return isFunction(store.get) && isFunction(store.set) && isFunction(store.destroy)
+}

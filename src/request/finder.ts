@@ -1,0 +1,90 @@
+import type { FastifyInstance } from 'fastify'
+import type { Signals } from '../diagnostics'
+import type { Settings } from '../options'
+import type { Found } from '../session/state'
+import type { Repository } from '../stores/repository'
+import { prove, type Proof } from '../values/cookie-value'
+import type { Terms } from '../values/lifetime'
+import type { Answer } from '../types/store'
+
+// Browsers send a few cookies of one name. Whoever sends more wants to keep the server busy, with signatures or look-ups.
+const MOST_TRIED = 10
+
+/** What came of the cookies. */
+export interface Finding extends Found {
+  /** The first session id that they proved, whether or not the store has it. */
+  readonly provedId?: string
+}
+
+/** From a Cookie header to a record. */
+export class Finder {
+  readonly #fastify: FastifyInstance
+  readonly #settings: Settings
+  readonly #repository: Repository
+  readonly #signals: Signals
+
+  constructor (fastify: FastifyInstance, settings: Settings, repository: Repository, signals: Signals) {
+    this.#fastify = fastify
+    this.#settings = settings
+    this.#repository = repository
+    this.#signals = signals
+  }
+
+  /**
+   * The values under the cookie's name, not more than ten: browsers send several when domain or path were changed.
+   *
+   * @param parsed the cookies, if `@fastify/cookie` has parsed the header already
+   */
+  valuesIn (header: string | undefined, parsed?: Record<string, string | undefined> | null): string[] {
+    if (header === undefined) return []
+    const { cookieName } = this.#settings
+    const first = (parsed ?? this.#fastify.parseCookie(header))[cookieName]
+    if (first === undefined) return []
+    if (header.indexOf(cookieName) === header.lastIndexOf(cookieName)) return first === '' ? [] : [first]
+    const values = new Set<string>()
+    for (const pair of header.split(';')) {
+      const value = pair.includes(cookieName) ? this.#fastify.parseCookie(pair)[cookieName] : undefined
+      if (value) values.add(value)
+      if (values.size === MOST_TRIED) break
+    }
+    return [...values]
+  }
+
+  /** The first of the cookies that proves a session which the store has. */
+  find (values: readonly string[], terms: Terms, touch: boolean, answer: Answer<Finding>): void {
+    if (values.length > 1) this.#signals.warn('duplicate-cookie', values[0] as string, this.#signals.now())
+    this.#findFrom(0, values, terms, touch, undefined, answer)
+  }
+
+  #findFrom (
+    start: number, values: readonly string[], terms: Terms, touch: boolean, provedId: string | undefined, answer: Answer<Finding>
+  ): void {
+    for (let i = start; i < values.length; i++) {
+      const value = values[i] as string
+      const proof = this.prove(value)
+      if (proof === null) {
+        this.#signals.warn('bad-signature', value, this.#signals.now())
+        continue
+      }
+      const { sessionId, signedId } = proof
+      this.#repository.load(sessionId, terms, touch, (error, stored) => {
+        // An id that the store does not know is either a race with its clean-up or somebody guessing. Both get a new
+        // session, never the id they brought (session fixation, CWE-384).
+        // Named: a spread costs a request 1 to 3 us more.
+        if (error !== null) answer(error, { sessionId, signedId, loadError: error, provedId: sessionId })
+        else if (stored !== undefined) answer(null, { sessionId, signedId, stored, provedId: sessionId })
+        else this.#findFrom(i + 1, values, terms, touch, provedId ?? sessionId, answer)
+      })
+      return
+    }
+    answer(null, provedId === undefined ? NOTHING : { provedId })
+  }
+
+  /** The session id that a cookie's value proves. */
+  prove (value: string): Proof | null {
+    const { cookiePrefix, signer } = this.#settings
+    return value.startsWith(cookiePrefix) ? prove(signer, value.slice(cookiePrefix.length)) : null
+  }
+}
+
+const NOTHING: Finding = {}

@@ -1,0 +1,20 @@
+import type { Finder } from './finder'
+import type { Context } from '../session/state'
+import type { Repository } from '../stores/repository'
+
+/** Browsers send several cookies of one name. A logout ends the sessions of all of them, so that none is left to log in with. */
+export function endOthers (finder: Finder, repository: Repository): Context['endOthers'] {
+  return function end (visit, sessionId, answer) {
+    const ids = new Set(visit.sent.map(value => finder.prove(value)?.sessionId).filter(id => id !== undefined && id !== sessionId))
+    let left = ids.size
+    let failure: Error | null = null
+    if (left === 0) answer(null)
+    for (const id of ids as Set<string>) {
+      repository.destroy(id, error => {
+        failure ??= error
+        if (error === null) repository.recent.mark(id, 'destroyed')
+        if (--left === 0) answer(failure)
+      })
+    }
+  }
+}

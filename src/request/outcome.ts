@@ -1,0 +1,126 @@
+import { isRefused, type Slot } from './slot'
+import type { Settings } from '../options'
+import type { SessionState } from '../session/state'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+
+/** What a reply does to the store and to the visitor's cookie. Those after `date` send the cookie. */
+export type Outcome = 'nothing' | 'clear' | 'date' | 'send' | 'touch' | 'update' | 'create'
+
+/** An outcome, and why it was decided on. */
+export interface Decision {
+  readonly outcome: Outcome
+  readonly reason: string
+  /** Whether the store's failure is the reply's: the request changed something, or doesn't know whether it did. */
+  readonly isNeeded: boolean
+}
+
+/** What became of a decision: the cookie is sent, cleared or left alone, or the reply fails. */
+export type Result = 'sent' | 'cleared' | 'left' | 'failed'
+
+const because = (outcome: Outcome, reason: string, isNeeded = true): Decision => ({ outcome, reason, isNeeded })
+
+// Made once: a decision costs a request nothing.
+const DECISIONS = {
+  destroyed: because('clear', 'the session was destroyed'),
+  gone: because('clear', 'the session is gone'),
+  other: because('nothing', 'request.session is not a session'),
+  anonymous: because('nothing', 'the session could not be loaded'),
+  failed: because('nothing', 'the reply says that the session could not be written'),
+  preflight: because('clear', 'browsers keep no cookie of a preflight'),
+  justReplaced: because('nothing', 'another request has just replaced the session, and its cookie is on the way'),
+  fromElsewhere: because('nothing', 'another site sent the request, and the browser its cookie may not be'),
+  created: because('create', 'the session is new'),
+  empty: because('clear', 'nothing was stored'),
+  modified: because('update', 'the data were changed'),
+  chosen: because('update', 'the lifetime was changed'),
+  undated: because('date', 'the record does not say when the session was created', false),
+  written: because('send', 'the session was saved by hand'),
+  outdated: because('update', 'the record is too old, or was written under other terms', false),
+  claimed: because('update', 'the index by user must hear of the session again', false),
+  refreshed: because('update', 'refreshAfter has passed', false),
+  told: because('update', 'nothing rolls, so the record itself says the end', false),
+  touchedByStore: because('send', 'the store moved the end when it was loaded', false),
+  touched: because('touch', 'the session is prolonged', false),
+  rewritten: because('touch', 'the session is prolonged, for which this store writes all of it'),
+  signed: because('send', 'an older secret signed the cookie', false),
+  unused: because('nothing', 'the request does not prolong the session', false),
+  insecure: because('nothing', 'the cookie may go over https only'),
+  insecureClear: because('clear', 'the cookie may go over https only')
+} as const
+
+/** What to do when a reply goes out. Only decides. */
+export function decide (
+  slot: Slot, state: SessionState, settings: Settings, request: FastifyRequest, reply: FastifyReply
+): Decision {
+  const decision = wanted(slot, state, settings, request)
+  // A handler that made do with that has it tried once more.
+  if (state.hasFailed && reply.statusCode >= 500 && decision.outcome !== 'clear') return DECISIONS.failed
+  // As in version 11, what was saved by hand is sent.
+  if (!sends(decision.outcome) || state.standing === 'written' || !isRefused(state.visit, state.cookie.secure)) return decision
+  return state.isInStore && state.sessionId === slot.sentId ? DECISIONS.insecure : DECISIONS.insecureClear
+}
+
+export function isInsecure (decision: Decision): boolean {
+  return decision === DECISIONS.insecure || decision === DECISIONS.insecureClear
+}
+
+/** What the store's answer makes of a decision. */
+export function resultOf ({ outcome, isNeeded }: Decision, state: SessionState, error: Error | null): Result {
+  const { recent } = state.context.repository
+  const isOver = state.standing === 'gone' || (sends(outcome) && state.hasEnded)
+  // Another request ended the session in the meantime: what this one changed is dropped, and its stale cookie cleared. But if
+  // that was a login, clearing would hit the new session's cookie.
+  if (isOver) return recent.wasReplaced(state.sessionId) ? 'left' : 'cleared'
+  if (error !== null) return isNeeded ? 'failed' : 'left'
+  if (outcome === 'clear') return 'cleared'
+  return sends(outcome) ? 'sent' : 'left'
+}
+
+function sends (outcome: Outcome): boolean {
+  return outcome !== 'nothing' && outcome !== 'clear' && outcome !== 'date'
+}
+
+function wanted (slot: Slot, state: SessionState, settings: Settings, request: FastifyRequest): Decision {
+  switch (state.standing) {
+    case 'destroyed': return DECISIONS.destroyed
+    case 'gone': return DECISIONS.gone
+    case 'anonymous': return DECISIONS.anonymous
+    case 'new': return slot.other !== undefined ? DECISIONS.other : wantedOfNew(slot, state, settings, request)
+    default: return slot.other !== undefined ? DECISIONS.other : wantedOfStored(state, settings)
+  }
+}
+
+function wantedOfNew ({ sentId, route, visit }: Slot, state: SessionState, settings: Settings, request: FastifyRequest): Decision {
+  if (sentId !== undefined && !state.isRenewal && state.context.repository.recent.wasJustReplaced(sentId)) return DECISIONS.justReplaced
+  if (state.isModified()) return DECISIONS.created
+  if (request.method === 'OPTIONS') return DECISIONS.preflight
+  if (visit?.sent.length === 0 && isFromElsewhere(request)) return DECISIONS.fromElsewhere
+  return route?.saveUninitialized ?? settings.saveUninitialized(request) ? DECISIONS.created : DECISIONS.empty
+}
+
+function wantedOfStored (state: SessionState, settings: Settings): Decision {
+  const isWritten = state.standing === 'written'
+  if (state.isModified()) return DECISIONS.modified
+  if (state.wasChosen) return DECISIONS.chosen
+  if (isWritten && !state.wasTouched) return DECISIONS.written
+  const isRolling = state.visit.rolling && !state.isFresh
+  if (state.wasTouched || isRolling) {
+    if (isWritten) return DECISIONS.touched
+    if (state.isOutdated) return DECISIONS.outdated
+    if (state.claimIsAging) return DECISIONS.claimed
+    if (settings.refreshAfter > 0) return DECISIONS.refreshed
+    if (!settings.rolling) return DECISIONS.told
+    if (state.found.stored?.isTouched === true && !state.wasTouched) return DECISIONS.touchedByStore
+    return state.context.repository.hasTouch ? DECISIONS.touched : DECISIONS.rewritten
+  }
+  if (state.isUndated) return DECISIONS.undated
+  // If it is this route only that doesn't roll, the record may not know how far a touch has moved the end. A cookie that ends
+  // too early would log out; the next route that rolls signs it again.
+  return state.mustSignAgain && (state.visit.rolling || !settings.rolling) ? DECISIONS.signed : DECISIONS.unused
+}
+
+// A browser sends no SameSite=Lax cookie with a POST that another site starts, but takes one that comes back: an empty
+// session would take the place of the visitor's.
+function isFromElsewhere ({ method, headers }: FastifyRequest): boolean {
+  return headers['sec-fetch-site'] === 'cross-site' && method !== 'GET' && method !== 'HEAD'
+}

@@ -1,0 +1,176 @@
+import type { SessionState } from './state'
+import { GoneError, ReplacedError } from '../errors'
+import type { Answer, SessionRecord } from '../types/store'
+
+/** Writes what changed, or all of a new session. */
+export function save (state: SessionState, answer: Answer<void>, reason = 'save() was called'): void {
+  const refusal = whyNotSaved(state)
+  if (refusal !== undefined) {
+    answer(refusal)
+    return
+  }
+  state.makeId(error => error === null ? write(state, answer, reason) : answer(error))
+}
+
+/** Writes when the session was created, into a record that doesn't say. The session lives no longer by that. */
+export function date (state: SessionState, answer: Answer<void>, reason?: string): void {
+  const { changes, session } = state.writing('creation')
+  const { repository } = state.context
+  repository.update(state.sessionId, state.visit.cookie.terms, changes, session, error => answer(error), reason)
+}
+
+/** Moves the end of a session that is otherwise unchanged. */
+export function prolong (state: SessionState, answer: Answer<void>, reason?: string): void {
+  const { repository } = state.context
+  repository.prolong(state.sessionId, state.visit.cookie.terms, state.forStore(), state.since, (error, found) => {
+    if (error === null && found === false) state.standing = 'gone'
+    answer(error ?? (state.standing === 'gone' ? new GoneError() : null))
+  }, reason)
+}
+
+/** Moves the end of a session that is used, and writes it into the record; what the handler changed isn't written yet. */
+export function renew (state: SessionState, answer: Answer<boolean>, reason?: string): void {
+  const { changes, session } = state.writing('life')
+  state.context.repository.update(state.sessionId, state.visit.cookie.terms, changes, session, answer, reason)
+}
+
+/** A new session for the same visitor, with a new id, which takes the named data along. Writes it; ends this one. */
+export function regenerate (state: SessionState, keys: readonly string[], answer: Answer<void>): void {
+  const next = state.successor(undefined, true)
+  // What the handler writes from now on is meant for the new session, also if it doesn't wait for that.
+  state.draft.beginRecording()
+  next.makeId(error => error === null ? giveWayTo(state, next, keys, answer) : answer(error))
+}
+
+/** The session as the store has it now. Nothing changes when that can't be had. */
+export function reload (state: SessionState, answer: Answer<void>): void {
+  if (state.standing === 'gone' || state.standing === 'destroyed') answer(new GoneError())
+  else state.makeId(error => error === null ? loadAgain(state, answer) : answer(error))
+}
+
+/** Ends the session, and those of all other cookies of the name that came with the request. */
+export function destroy (state: SessionState, answer: Answer<void>): void {
+  state.makeId(error => error === null ? remove(state, answer) : answer(error))
+}
+
+function loadAgain (state: SessionState, answer: Answer<void>): void {
+  const { repository } = state.context
+  const { sessionId, visit, standing, found } = state
+  repository.load(sessionId, visit.cookie.terms, false, (error, stored) => {
+    // Never the id that was brought for a new session.
+    if (error !== null || (stored === undefined && standing !== 'new')) {
+      answer(error ?? new GoneError())
+      return
+    }
+    // The first load touched it, if any did.
+    const isTouched = found.stored?.isTouched === true
+    const next = state.successor({ sessionId, signedId: found.signedId, stored: stored && { ...stored, isTouched } }, false)
+    if (standing === 'written') next.standing = 'written'
+    if (state.wasTouched) next.touch()
+    state.replaceBy(next, 'reload')
+    answer(null)
+  })
+}
+
+function remove (state: SessionState, answer: Answer<void>): void {
+  const { repository, endOthers } = state.context
+  const { sessionId, visit } = state
+  repository.destroy(sessionId, error => {
+    if (error === null) {
+      state.standing = 'destroyed'
+      repository.recent.mark(sessionId, 'destroyed')
+    }
+    state.show(null)
+    if (error !== null) answer(error)
+    else release(state, () => visit.sent.length > 1 ? endOthers(visit, sessionId, answer) : answer(null))
+  })
+}
+
+function whyNotSaved (state: SessionState): Error | undefined {
+  switch (state.standing) {
+    case 'anonymous': return state.found.loadError
+    case 'gone':
+    case 'destroyed': return new GoneError()
+    case 'replaced': return new ReplacedError()
+    default: return undefined
+  }
+}
+
+function write (state: SessionState, answer: Answer<void>, reason: string): void {
+  const { repository, users } = state.context
+  const { sessionId, visit } = state
+  const put = (answer: Answer<boolean>): void => {
+    const writing = state.writing('all')
+    const { changes, session } = writing
+    const written: Answer<boolean> = (error, found) => {
+      if (error === null && found === true) state.markWritten(writing)
+      answer(error, found)
+    }
+    if (state.isInStore) repository.update(sessionId, visit.cookie.terms, changes, session, written, reason)
+    else repository.create(sessionId, session, error => written(error, true), reason)
+  }
+  const finish: Answer<boolean> = (error, found) => {
+    if (error === null && found === true) {
+      answer(null)
+      return
+    }
+    if (error === null) state.standing = 'gone'
+    state.hasFailed = true
+    answer(error ?? new GoneError())
+  }
+  try {
+    if (users === undefined) put(finish)
+    else users.write(state, put, finish)
+  } catch (error) {
+    finish(error as Error)
+  }
+}
+
+function giveWayTo (state: SessionState, next: SessionState, keys: readonly string[], answer: Answer<void>): void {
+  const takesData = keys.some(key => state.draft.isStored(key))
+  end(state, keys.length > 0, (error, removed) => {
+    const wasThere = removed !== false && (removed !== undefined || !state.hasEnded)
+    // Anyone who was logged out in the meantime would be logged in again by what is taken along.
+    if (error === null && takesData && !wasThere) {
+      state.context.repository.warn('gone', state.sessionId)
+      state.standing = 'gone'
+      error = new GoneError()
+    }
+    if (error !== null) {
+      answer(error)
+      return
+    }
+    try {
+      for (const key of keys) {
+        const value = removed ? state.draft.getOnto(removed, key) : state.draft.get(key)
+        if (value !== undefined) next.draft.set(key, value)
+      }
+      state.draft.moveRecordedTo(next.draft)
+    } catch (thrown) {
+      answer(thrown as Error)
+      return
+    }
+    state.replaceBy(next, 'regenerate')
+    const { recent } = state.context.repository
+    if (state.hasId) recent.mark(state.sessionId, 'replaced')
+    release(state, () => save(next, error => {
+      // The visitor gets no new cookie to wait for.
+      if (error !== null && state.hasId) recent.mark(state.sessionId, 'destroyed')
+      answer(error)
+    }, 'regenerate() was called'))
+  })
+}
+
+function end (state: SessionState, isTaken: boolean, answer: Answer<SessionRecord | false>): void {
+  const { repository } = state.context
+  if (!state.hasId) answer(null)
+  else if (isTaken) repository.take(state.sessionId, state.visit.cookie.terms, answer)
+  else repository.destroy(state.sessionId, answer)
+}
+
+// Off its user's. What fails to be released is dropped when it is listed.
+function release (state: SessionState, done: () => void): void {
+  const { repository, users } = state.context
+  if (users === undefined || state.claim === undefined) done()
+  else repository.release(state.claim.userKey, state.sessionId, done)
+}

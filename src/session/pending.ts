@@ -1,0 +1,75 @@
+import { AsyncResource } from 'node:async_hooks'
+import { GoneError } from '../errors'
+import type { Answer } from '../types/store'
+
+type Operation = (answer: Answer<void>) => void
+
+/**
+ * The operations that a handler asked for: one at a time, in the order of its calls, whether it awaits them or not. An
+ * operation is over when its answer is in, before its callback runs.
+ */
+export class Pending {
+  readonly #waiting: Array<() => void> = []
+  #isRunning = false
+  /** Gets the first error of those that the reply waits for. */
+  #failed: ((error: Error) => void) | undefined
+
+  get isBusy (): boolean {
+    return this.#isRunning
+  }
+
+  /** Runs an operation, at once if none is under way. */
+  run (operation: Operation, answer: Answer<void>): void {
+    if (this.#isRunning) this.#waiting.push(AsyncResource.bind(() => this.#start(operation, answer)))
+    else this.#start(operation, answer)
+  }
+
+  /**
+   * Answers when all that was asked for until now is over, or with the error of one that failed in the meantime. A session
+   * that turned out to be gone isn't an error: its reply knows.
+   *
+   * @param patience in milliseconds
+   * @param tooLate the error after that
+   */
+  settle (patience: number, tooLate: () => Error, answer: Answer<void>): void {
+    if (!this.#isRunning) {
+      answer(null)
+      return
+    }
+    let failure: Error | null = null
+    const timer = setTimeout(() => finish(tooLate()), patience)
+    const finish = (error: Error | null): void => {
+      clearTimeout(timer)
+      this.#failed = undefined
+      const once = answer
+      answer = () => {}
+      once(error)
+    }
+    this.#failed = error => { if (!(error instanceof GoneError)) failure ??= error }
+    this.run(done => done(null), () => finish(failure))
+  }
+
+  #start (operation: Operation, answer: Answer<void>): void {
+    let isOver = false
+    this.#isRunning = true
+    const finish: Answer<void> = error => {
+      isOver = true
+      if (error !== null) this.#failed?.(error)
+      const next = this.#waiting.shift()
+      // What the callback asks for comes after those that wait already.
+      this.#isRunning = next !== undefined
+      try {
+        answer(error)
+      } finally {
+        next?.()
+      }
+    }
+    try {
+      operation(finish)
+    } catch (thrown) {
+      // By the callback itself: that is the caller's.
+      if (isOver) throw thrown
+      finish(thrown as Error)
+    }
+  }
+}

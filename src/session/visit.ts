@@ -1,0 +1,52 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { Pending } from './pending'
+import type { RequestCookie } from '../options'
+import { warnHijacked } from '../warnings'
+
+/** How far a reply has come: nothing of the session is written after it was committed. */
+export type Phase = 'open' | 'committing' | 'committed'
+
+/** A session as far as a visit must know it. */
+interface Watched {
+  hasLostChanges (): boolean
+}
+
+/** What sessions are used for: a request and its reply, or, outside of requests, whoever asked for one. */
+export class Visit {
+  phase: Phase = 'open'
+  readonly pending = new Pending()
+  /** Unknown in a job or a test. */
+  readonly request: FastifyRequest | undefined
+  /** Unknown outside the normal course of a request. */
+  readonly reply: FastifyReply | undefined
+  readonly cookie: RequestCookie
+  /** Whether it prolongs its session. */
+  readonly rolling: boolean
+  /** The values under the cookie's name, good and bad. */
+  readonly sent: readonly string[]
+  #watched: Watched | undefined
+
+  constructor (
+    cookie: RequestCookie, rolling: boolean, request?: FastifyRequest, reply?: FastifyReply, sent: readonly string[] = []
+  ) {
+    this.cookie = cookie
+    this.rolling = rolling
+    this.request = request
+    this.reply = reply
+    this.sent = sent
+  }
+
+  get isOverHttps (): boolean {
+    return this.request?.protocol === 'https'
+  }
+
+  /** Hooks don't run on a hijacked reply, so the end of the response is all there is to notice a lost change by. */
+  watch (session: Watched): void {
+    const isNew = this.#watched === undefined
+    this.#watched = session
+    if (!isNew) return
+    this.reply?.raw.once('finish', () => {
+      if (this.phase === 'open' && this.#watched?.hasLostChanges() === true) warnHijacked()
+    })
+  }
+}

@@ -1,0 +1,56 @@
+/** What became of a session: it ended, a new one took its place, or its lifetime was changed. */
+type Fate = 'destroyed' | 'replaced' | 'relived'
+
+interface Change {
+  readonly fate: Fate
+  /** A time of our own, by which to tell what came first. */
+  readonly order: number
+  /** In milliseconds since the epoch. */
+  readonly at: number
+}
+
+// Enough for every request that is under way while its session changes.
+const KEPT = 10_000
+
+// How long a browser may send the cookie of before, because it hasn't seen the answer to its login yet. In milliseconds.
+const GRACE = 30_000
+
+/** What this process has done to sessions lately, for requests that loaded them before. Not for ever: ids may come again. */
+export class RecentChanges {
+  readonly #changes = new Map<string, Change>()
+  /** How many changes there were. */
+  now = 0
+
+  mark (sessionId: string, fate: Fate): void {
+    // A late request that changes the lifetime of what has ended must not hide that.
+    if (fate === 'relived' && this.hasEnded(sessionId, 0)) return
+    this.#changes.delete(sessionId)
+    this.#changes.set(sessionId, { fate, order: ++this.now, at: Date.now() })
+    if (this.#changes.size <= KEPT) return
+    const [oldest] = this.#changes.keys()
+    this.#changes.delete(oldest as string)
+  }
+
+  /** Whether the session has ended since a time. */
+  hasEnded (sessionId: string, since: number): boolean {
+    const change = this.#changes.get(sessionId)
+    return change !== undefined && change.fate !== 'relived' && change.order > since
+  }
+
+  /** Whether the session's lifetime was changed since a time. */
+  wasRelived (sessionId: string, since: number): boolean {
+    const change = this.#changes.get(sessionId)
+    return change?.fate === 'relived' && change.order > since
+  }
+
+  /** Whether a new session took the place of this one, so that the visitor's cookie is the new one's by now. */
+  wasReplaced (sessionId: string): boolean {
+    return this.#changes.get(sessionId)?.fate === 'replaced'
+  }
+
+  /** Whether that was so short a time ago that the visitor may not have the new one's cookie yet. */
+  wasJustReplaced (sessionId: string): boolean {
+    const change = this.#changes.get(sessionId)
+    return change?.fate === 'replaced' && Date.now() - change.at < GRACE
+  }
+}

@@ -1,0 +1,354 @@
+import { AsyncResource } from 'node:async_hooks'
+import { callStore, type Method } from './call'
+import { has, tellsEnd } from './methods'
+import { RecentChanges } from './recent'
+import { Turns } from './turns'
+import type { Signals, SecurityReason } from '../diagnostics'
+import { StoreTimeoutError } from '../errors'
+import { whyOver, type Terms } from '../values/lifetime'
+import { applyChanges, isRecord } from '../values/record'
+import { StoredSession } from '../values/stored-session'
+import type { Answer, SessionChanges, SessionRecord, SessionStore } from '../types/store'
+
+/** A session that a store has. */
+export interface Stored {
+  readonly record: SessionRecord
+  /** Whether the record's end is the store's own, so that what is left of the session's life is known. */
+  readonly isExact: boolean
+  /** Whether the store moved the end when it was asked for the record. */
+  readonly isTouched: boolean
+  /** When it was asked, by the time of `RecentChanges`. */
+  readonly loadedAt: number
+}
+
+/** What the repository must know of the registration. */
+export interface RepositorySettings {
+  readonly store: SessionStore
+  /** For one call to the store, in milliseconds. */
+  readonly storeTimeout: number
+  readonly rolling: boolean
+  /** Whether the store's own clock is believed where it has one. */
+  readonly trustsStoreTtl: boolean
+}
+
+/** With why the session is over, if it is. */
+type GetAnswer = (error: Error | null, record?: SessionRecord, flaw?: SecurityReason) => void
+
+type GetMethod = 'get' | 'getAndTouch' | 'inspect'
+
+const NO_CHANGES: SessionChanges = { set: {}, unset: [], meta: { set: {}, unset: [] } }
+
+// By store and not by registration, because two registrations may share one store.
+const turnsOf = new WeakMap<SessionStore, Turns>()
+
+/** The sessions in a store: the only code that decides which of the store's methods to call. */
+export class Repository {
+  readonly recent = new RecentChanges()
+  readonly #settings: RepositorySettings
+  readonly #turns: Turns
+  readonly #signals: Signals
+  readonly hasTouch: boolean
+  readonly #hasUpdate: boolean
+  readonly #hasInspect: boolean
+  readonly #isExact: boolean
+  /** Who waits for the same prolongation of a session, while that waits for its turn. */
+  readonly #joining = new Map<string, Array<Answer<boolean>>>()
+  /** Whether one call loads and touches a session. */
+  readonly touchesOnLoad: boolean
+  /** Whether the store may want to see a session's data when it only moves its end. */
+  readonly wantsData: boolean
+
+  constructor (settings: RepositorySettings, signals: Signals) {
+    const { store, rolling } = settings
+    this.#settings = settings
+    this.#signals = signals
+    this.hasTouch = has(store, 'touch')
+    this.#hasUpdate = has(store, 'update')
+    this.#hasInspect = has(store, 'inspect')
+    this.wantsData = !this.#hasUpdate
+    this.touchesOnLoad = this.hasTouch && has(store, 'getAndTouch')
+    // Without a touch, or where nothing rolls, each use of a session writes its record.
+    this.#isExact = !this.hasTouch || !rolling || tellsEnd(store)
+    let turns = turnsOf.get(store)
+    if (turns === undefined) turnsOf.set(store, turns = new Turns())
+    this.#turns = turns
+  }
+
+  /**
+   * Answers the session, or undefined when the store has none, or none that is alive.
+   *
+   * @param touch whether this is a use of the session, so that its end may be moved in the same call
+   */
+  load (sessionId: string, terms: Terms, touch: boolean, answer: Answer<Stored>): void {
+    const begun = this.#signals.now()
+    const loadedAt = this.recent.now
+    const method = this.#methodFor(touch)
+    this.#signals.trace('load', sessionId, answer, answer => {
+      this.#get(sessionId, terms, method, (error, record, flaw) => {
+        const reason = error === null && record === undefined ? flaw ?? 'unknown-id' : flaw
+        if (reason !== undefined) this.#signals.warn(reason, sessionId, begun)
+        if (error !== null || record === undefined) answer(error)
+        else if (flaw !== undefined) this.destroy(sessionId, error => answer(error))
+        else answer(null, { record, isExact: this.#isExactBy(method), isTouched: method === 'getAndTouch', loadedAt })
+      })
+    })
+  }
+
+  /** A session for a list: as the store has it now, and nobody is told. Answers undefined if none is alive. */
+  inspect (sessionId: string, terms: Terms, answer: Answer<SessionRecord>): void {
+    this.#get(sessionId, terms, this.#methodFor(false), (error, record, flaw) => {
+      answer(error, flaw === undefined ? record : undefined)
+    })
+  }
+
+  /** Writes a session whose id is fresh. */
+  create (sessionId: string, session: StoredSession, answer: Answer<void>, reason?: string): void {
+    this.#signals.trace('commit', sessionId, answer, answer => this.#call('set', [sessionId, session], answer), reason)
+  }
+
+  /** Applies the changes to what the store has now. Answers whether it was still there; if not, writes nothing. */
+  update (
+    sessionId: string, terms: Terms, changes: SessionChanges, session: StoredSession, answer: Answer<boolean>, reason?: string
+  ): void {
+    if (Object.hasOwn(changes.meta.set, 'expires')) this.recent.mark(sessionId, 'relived')
+    this.#commit(sessionId, answer, reason, answer => this.#update(sessionId, terms, changes, session, answer))
+  }
+
+  /**
+   * Moves the end of a session that is otherwise unchanged. Answers whether it was still there, as far as the store can tell.
+   *
+   * @param since when the session was loaded: what another request made of its lifetime since then counts
+   */
+  prolong (
+    sessionId: string, terms: Terms, session: StoredSession, since: number, answer: Answer<boolean>, reason?: string
+  ): void {
+    this.#commit(sessionId, answer, reason, answer => {
+      if (this.#hasUpdate) {
+        if (this.hasTouch) this.#touch(sessionId, session, answer)
+        else this.#update(sessionId, terms, NO_CHANGES, session, answer)
+        return
+      }
+      // A store of files reads and writes to touch: not at the same time as another request's write or destroy.
+      const isTouch = this.hasTouch && !this.recent.wasRelived(sessionId, since)
+      this.#joined(isTouch ? 'touch' : 'set', sessionId, answer, done => {
+        if (isTouch) this.#touch(sessionId, session, done)
+        else this.#rewrite(sessionId, terms, NO_CHANGES, session, done)
+      })
+    })
+  }
+
+  /** Removes the session. Answers the record, or false if there was none, as far as the store tells. */
+  destroy (sessionId: string, answer: Answer<SessionRecord | false>): void {
+    this.#signals.trace('destroy', sessionId, answer, answer => {
+      // A store with update needs no turn. Another one must not destroy between the re-read and the write of an update, which
+      // would bring the session back.
+      if (this.#hasUpdate) this.#destroy(sessionId, answer)
+      else this.#inTurn<SessionRecord | false>('destroy', sessionId, answer, done => this.#destroy(sessionId, done))
+    })
+  }
+
+  /** Like destroy, but tells if a store with three methods doesn't: it is read first. */
+  take (sessionId: string, terms: Terms, answer: Answer<SessionRecord | false>): void {
+    if (this.#hasUpdate) {
+      this.destroy(sessionId, answer)
+      return
+    }
+    this.#signals.trace('destroy', sessionId, answer, answer => {
+      this.#inTurn<SessionRecord | false>('destroy', sessionId, answer, done => {
+        this.#get(sessionId, terms, 'get', (error, record, flaw) => {
+          if (error !== null || record === undefined || flaw !== undefined) done(error, false)
+          else this.#destroy(sessionId, error => done(error, record))
+        })
+      })
+    })
+  }
+
+  /** Enters the session as a user's. Answers whether there was room. */
+  claim (userKey: string, sessionId: string, session: StoredSession, max: number, answer: Answer<boolean>): void {
+    this.#call('claim', [userKey, sessionId, session, max], (error, claimed) => answer(error, claimed !== false))
+  }
+
+  /** Takes the session off a user's. */
+  release (userKey: string, sessionId: string, answer: Answer<void>): void {
+    this.#call('release', [userKey, sessionId], answer)
+  }
+
+  /** What was entered as a user's, the first first. */
+  claimsOf (userKey: string, answer: Answer<Array<[sessionId: string, claimedAt: number]>>): void {
+    this.#call('claimsOf', [userKey], answer)
+  }
+
+  /** How many sessions the store has. */
+  count (answer: Answer<number>): void {
+    this.#call('length', [], answer)
+  }
+
+  /** Tells whoever listens that a session's data were wanted and it wasn't there any more, or that it can't be read. */
+  warn (reason: SecurityReason, sessionId: string): void {
+    this.#signals.warn(reason, sessionId, this.#signals.now())
+  }
+
+  /** Which of the store's methods tells most of a session. */
+  #methodFor (touch: boolean): GetMethod {
+    if (touch && this.touchesOnLoad) return 'getAndTouch'
+    return this.#hasInspect ? 'inspect' : 'get'
+  }
+
+  #isExactBy (method: GetMethod): boolean {
+    return this.#isExact || method !== 'get'
+  }
+
+  #get (sessionId: string, terms: Terms, method: GetMethod, answer: GetAnswer): void {
+    this.#call(method, [sessionId], (error, result) => {
+      if (error !== null) {
+        if (isNotFound(error)) answer(null)
+        else if (isUnreadable(error)) answer(null, undefined, 'unreadable')
+        else answer(error)
+        return
+      }
+      if (result === undefined || result === null || result === false) {
+        answer(null)
+        return
+      }
+      if (!isRecord(result)) {
+        answer(null, undefined, 'unreadable')
+        return
+      }
+      let flaw: SecurityReason | undefined
+      try {
+        flaw = this.#whyOver(result, terms, this.#isExactBy(method))
+      } catch (thrown) {
+        answer(thrown as Error)
+        return
+      }
+      answer(null, result, flaw)
+    })
+  }
+
+  #whyOver (record: SessionRecord, terms: Terms, isExact: boolean): SecurityReason | undefined {
+    const reason = whyOver(record, terms, Date.now(), isExact)
+    return reason === 'expired' && this.hasTouch && this.#settings.trustsStoreTtl ? undefined : reason
+  }
+
+  #update (
+    sessionId: string, terms: Terms, changes: SessionChanges, session: StoredSession, answer: Answer<boolean>
+  ): void {
+    if (this.#hasUpdate) {
+      this.#call('update', [sessionId, changes, session], answer)
+      return
+    }
+    this.#inTurn<boolean>('set', sessionId, answer, done => this.#rewrite(sessionId, terms, changes, session, done))
+  }
+
+  /** What `update` is for a store that hasn't it. In turn. */
+  #rewrite (
+    sessionId: string, terms: Terms, changes: SessionChanges, session: StoredSession, done: Answer<boolean>
+  ): void {
+    this.#get(sessionId, terms, 'get', (error, record, flaw) => {
+      if (error !== null || record === undefined || flaw !== undefined) {
+        done(error, false)
+        return
+      }
+      let merged: StoredSession
+      try {
+        const { cookie, ...data } = applyChanges(record, changes, session.cookie.expires)
+        merged = new StoredSession(sessionId, data, cookie as object)
+      } catch (thrown) {
+        done(thrown as Error)
+        return
+      }
+      this.#call('set', [sessionId, merged], error => done(error, true))
+    })
+  }
+
+  #touch (sessionId: string, session: StoredSession, answer: Answer<boolean>): void {
+    this.#call<boolean>('touch', [sessionId, session], (error, found) => {
+      if (isNotFound(error)) answer(null, false)
+      else answer(error, found)
+    })
+  }
+
+  #destroy (sessionId: string, answer: Answer<SessionRecord | false>): void {
+    this.#call('destroy', [sessionId], (error, removed) => {
+      answer(error, removed === false || isWhole(removed) ? removed : undefined)
+    })
+  }
+
+  #commit (
+    sessionId: string, answer: Answer<boolean>, reason: string | undefined, run: (answer: Answer<boolean>) => void
+  ): void {
+    const begun = this.#signals.now()
+    this.#signals.trace('commit', sessionId, answer, answer => {
+      run((error, found) => {
+        if (error === null && found === false) this.#signals.warn('gone', sessionId, begun)
+        answer(error, found !== false)
+      })
+    }, reason)
+  }
+
+  /** In turn, once for all that want the same while it waits. Touches don't wait for each other. */
+  #joined (
+    method: 'touch' | 'set', sessionId: string, answer: Answer<boolean>, task: (done: Answer<boolean>) => void
+  ): void {
+    const key = `${method} ${sessionId}`
+    const waiting = this.#joining.get(key)
+    if (waiting !== undefined) {
+      waiting.push(AsyncResource.bind(answer))
+      return
+    }
+    const answers = [answer]
+    const close = (): void => { if (this.#joining.get(key) === answers) this.#joining.delete(key) }
+    const answerAll: Answer<boolean> = (error, found) => {
+      close()
+      for (const answer of answers) answer(error, found)
+    }
+    this.#joining.set(key, answers)
+    this.#inTurn<boolean>(method, sessionId, answerAll, done => {
+      close()
+      task(done)
+    }, method === 'touch')
+  }
+
+  #inTurn<T> (
+    method: Method, sessionId: string, answer: Answer<T>, task: (done: Answer<T>) => void, isShared = false
+  ): void {
+    const { storeTimeout } = this.#settings
+    this.#turns.take(
+      sessionId,
+      storeTimeout,
+      () => answer(new StoreTimeoutError(method, storeTimeout)),
+      release => task((error, value) => {
+        release()
+        answer(error, value)
+      }),
+      isShared
+    )
+  }
+
+  #call<T> (method: Method, args: unknown[], answer: Answer<T>): void {
+    callStore<T>(this.#settings.store, method, args, this.#settings.storeTimeout, answer)
+  }
+}
+
+// A file store's word for 'there is no such session'.
+function isNotFound (error: NodeJS.ErrnoException | null): boolean {
+  return codeOf(error) === 'ENOENT'
+}
+
+// What a store of JSON says of a record that was cut off, and RedisStore of one that isn't a session's.
+function isUnreadable (error: Error): boolean {
+  return codeOf(error) === 'FST_ERR_SESSION_RECORD' || (error.cause ?? error) instanceof SyntaxError
+}
+
+function codeOf (error: NodeJS.ErrnoException | null): string | undefined {
+  return ((error?.cause ?? error) as NodeJS.ErrnoException | null)?.code
+}
+
+// Some stores answer a destroy with their database's result, which has no cookie.
+function isWhole (removed: unknown): removed is SessionRecord {
+  try {
+    return isRecord(removed) && Object.hasOwn(removed, 'cookie')
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,167 @@
+import type * as Fastify from 'fastify'
+import type { CookieOptions, Signer } from './cookie'
+import type { FastifySessionObject } from './session'
+import type { SessionStore } from './store'
+
+/** What a route may say of its sessions: `config: { session: { rolling: false } }`. */
+export interface RouteSessionOptions {
+  /**
+   * `false`: requests of this route don't keep a session alive, as long as they change nothing. Polling, for instance.
+   *
+   * @default the plugin's option `rolling`
+   */
+  rolling?: boolean
+  /**
+   * `false`: requests of this route start no session without data.
+   *
+   * @default the plugin's option `saveUninitialized`
+   */
+  saveUninitialized?: boolean
+}
+
+export interface FastifySessionOptions {
+  /**
+   * What the cookies are signed with: a string of 32 or more characters; an array, of which the first signs and all
+   * verify, and which the application may change while it runs; or a signer object.
+   */
+  secret: string | string[] | Signer
+  /**
+   * The hash of the signature, by Node's name for it. Not used with a signer object.
+   *
+   * @default 'sha256'
+   */
+  algorithm?: string
+  /**
+   * The name of the session cookie.
+   *
+   * @default 'sessionId'
+   */
+  cookieName?: string
+  /**
+   * What stands before the signed id in the cookie's value. `'s:'` is express-session's.
+   *
+   * @default ''
+   */
+  cookiePrefix?: string
+  /**
+   * What the session is called: the property of the request, and the key of a route's `config`. A second registration
+   * with another name (and `cookieName`) gives a second session, `request.adminSession` for instance, and with it
+   * `request.adminSessionStore`, `fastify.decryptAdminSession`, `loadAdminSession` and `createAdminSession`.
+   *
+   * @default 'session'
+   */
+  sessionName?: string
+  /**
+   * The attributes of the session cookie, or a function that gives them for a request: a domain per tenant, for
+   * instance. It gets undefined where a session is loaded or created outside of a request. Where it gives `secure: true`,
+   * that counts, whatever protocol Fastify takes the request for.
+   *
+   * @default {}, each attribute's own default
+   */
+  cookie?: CookieOptions | ((request: Fastify.FastifyRequest | undefined) => CookieOptions)
+  /**
+   * How long a session lives after its last use, kept by the server, in milliseconds. It ends then whatever the cookie says, also
+   * if that ends with the browser. A session that is used lives longer, up to `absoluteTimeout`. (OWASP ASVS 7.3.1)
+   *
+   * @default undefined, the cookie's maxAge, or without one the store's own ttl
+   */
+  idleTimeout?: number
+  /**
+   * How long a session may live from its creation, in milliseconds, however much it is used. `regenerate()` starts it
+   * again, nothing else does. Neither cookie nor store keep it for longer. (OWASP ASVS 7.3.2)
+   *
+   * @default undefined, no limit
+   */
+  absoluteTimeout?: number
+  /**
+   * Where the sessions are kept. Stores written for express-session work, whatever they take for a session's type.
+   *
+   * @default new MemoryStore()
+   */
+  store?: SessionStore<any>
+  /**
+   * How long one call to the store may take, in milliseconds. After that the request fails with
+   * `FST_ERR_SESSION_STORE_TIMEOUT` (503).
+   *
+   * @default 10000
+   */
+  storeTimeout?: number
+  /**
+   * Whether the store alone says when an idle session is over: `'trusted'`. By default a session is over, too, if its record
+   * is older than one and a half idle times, because some stores hand out what has expired until they next clean up. Say it
+   * if Express or an older version of this library uses the same store: these move the store's clock and leave the record.
+   *
+   * @default undefined, the record counts as well
+   */
+  storeTtl?: 'trusted'
+  /**
+   * Saves a new session that nothing was stored in, and sends its cookie. With `false`, visitors get no cookie before
+   * there is something to remember. A function decides for each request, when its reply goes out.
+   *
+   * @default true
+   */
+  saveUninitialized?: boolean | ((request: Fastify.FastifyRequest) => boolean)
+  /**
+   * Starts the session's lifetime anew, and sends its cookie, with each response. With `false`, only a change does.
+   *
+   * @default true
+   */
+  rolling?: boolean
+  /**
+   * How long an unchanged rolling session goes without being touched and its cookie being sent again, in milliseconds.
+   * Must be shorter than `cookie.maxAge`: a session may end that much too early.
+   *
+   * @default 0, with each response
+   */
+  refreshAfter?: number
+  /**
+   * Makes the id of a new session. Must be unguessable. A function that is declared `async` runs before the handler
+   * of each request that has no session; any other runs when the id is first needed, and must not return a promise.
+   *
+   * @default 24 random bytes by `uid-safe`, 32 url-safe characters
+   */
+  idGenerator?(request?: Fastify.FastifyRequest): string | Promise<string>
+  /**
+   * Says in the response's headers that it depends on the session: `Vary: Cookie` where the session was used, and
+   * `Cache-Control: no-store` where its cookie is sent and the application says nothing else. Without that, a cache in
+   * between can hand one visitor's session to another.
+   *
+   * @default false
+   */
+  cacheControl?: boolean
+  /**
+   * What becomes of a request whose session can't be loaded because the store fails. `'fail'`: it fails with the
+   * store's error. `'anonymous'`: it goes on with an empty session of which nothing is saved (`session.isAnonymous`),
+   * and the visitor's cookie stays.
+   *
+   * @default 'fail'
+   */
+  onStoreError?: 'fail' | 'anonymous'
+  /**
+   * Whose session it is, asked whenever a session is saved: `session => session.userId`. What it gives is kept as a hash.
+   * The number 1 and the string '1' are the same user. With this option there are `request.session.list()`, `revoke()` and
+   * `revokeOthers()`, and `fastify.sessions`. The store must have an index by user, as MemoryStore and RedisStore have.
+   *
+   * @default undefined, sessions are nobody's
+   */
+  user?: (session: FastifySessionObject) => string | number | null | undefined
+  /**
+   * What lists say of a session besides, from its data: the device, for instance.
+   *
+   * @default undefined, nothing
+   */
+  describe?: (session: FastifySessionObject) => object
+  /**
+   * How many sessions a user may have at the same time.
+   *
+   * @default Infinity
+   */
+  maxPerUser?: number
+  /**
+   * What becomes of a login too many. `'revoke-oldest'`: the session that was logged in longest ago ends. `'refuse'`: it is
+   * not saved, and `save()` or the reply fails with `FST_ERR_SESSION_TOO_MANY` (403).
+   *
+   * @default 'revoke-oldest'
+   */
+  onMaxPerUser?: 'revoke-oldest' | 'refuse'
+}

@@ -1,0 +1,199 @@
+import type * as Fastify from 'fastify'
+import type { CookieOptions } from './cookie'
+import type { Callback } from './store'
+
+declare module 'fastify' {
+  /** The data of a session. Extend it by module augmentation. */
+  interface Session extends CookieData {}
+}
+
+interface CookieData {
+  /** The session's cookie. Changes of its attributes go out with the reply. */
+  cookie: {
+    /** The lifetime that `touch()` starts anew, in milliseconds; null for a browser-session or a fixed `expires`. */
+    originalMaxAge: number | null
+    /**
+     * Milliseconds until the session ends; at run time null where nothing ends it, which version 11's type doesn't say
+     * either. Setting it sets `expires` and `originalMaxAge`; undefined takes the end away.
+     */
+    maxAge?: number | undefined
+    signed?: boolean
+    expires?: Date | null
+    httpOnly?: boolean
+    path?: string
+    domain?: string
+    secure?: boolean | 'auto'
+    sameSite?: boolean | 'lax' | 'strict' | 'none'
+    partitioned?: boolean
+    priority?: 'low' | 'medium' | 'high'
+  }
+}
+
+/** Which part of a list is wanted. */
+export interface SessionPage {
+  /**
+   * How many are left out.
+   *
+   * @default 0
+   */
+  offset?: number
+  /**
+   * How many there may be. Fewer come where some have ended, also before the end of the list.
+   *
+   * @default 100
+   */
+  limit?: number
+}
+
+/** One session in a list, with what the option `describe` says of it. */
+export interface SessionView extends Record<string, any> {
+  /**
+   * The session's name for lists, logs and `revoke()`. Always the same, and nobody can get from it to the id or the cookie:
+   * a truncated SHA-256 of the user, a dot, and one of the id, which is the `fingerprint` that diagnostics tell.
+   */
+  handle: string
+  /** Whether it is the session of this request. */
+  current: boolean
+  createdAt: Date
+  /** When its lifetime was started anew last: with `rolling` by its last request, otherwise by its last change. */
+  lastSeenAt: Date
+  /** When it ends if nobody comes; null where the store decides. */
+  expiresAt: Date | null
+}
+
+/** `fastify.sessions`. All of it rejects with the store's error, if there is one. */
+export interface Sessions {
+  /**
+   * The sessions of a user, the newest login first.
+   *
+   * @throws FST_ERR_SESSION_USER for what is nobody's name, an empty string for instance
+   */
+  forUser(user: string | number, page?: SessionPage): Promise<SessionView[]>
+  /** Ends one session. Says whether there was one. */
+  revoke(handle: string): Promise<boolean>
+  /**
+   * Ends all sessions of a user, after a change of the password for instance. Says how many there were.
+   *
+   * @throws FST_ERR_SESSION_USER for what is nobody's name, an empty string for instance
+   */
+  revokeUser(user: string | number): Promise<number>
+  /** How many sessions the store has. In Redis it walks through all keys. */
+  count(): Promise<number>
+}
+
+/** What a session can do with the sessions of its user. */
+interface UserSessions {
+  /** The sessions of this session's user, the newest login first; none where nobody is logged in. Only with the option `user`. */
+  list(page?: SessionPage): Promise<SessionView[]>
+
+  /**
+   * Ends a session of the same user. `request.session` is null afterwards, if that was this one. Says whether there was
+   * such a session. Only with the option `user`.
+   */
+  revoke(handle: string): Promise<boolean>
+
+  /** Ends all other sessions of the same user. Says how many there were. Only with the option `user`. */
+  revokeOthers(): Promise<number>
+}
+
+/** The names of the data that the application declares. */
+type DataKey = `${Exclude<keyof Fastify.Session, 'cookie' | symbol>}`
+
+// As `string`, but editors complete those that are declared.
+type AnyName = DataKey | (string & {})
+
+/** Of names that are written out, those which are declared; of names that nobody knows before run time, all. */
+type KnownKey<K extends AnyName> = string extends K ? K : [DataKey] extends [never] ? K : DataKey
+
+// The application's own data have the name, where they are called so.
+export interface FastifySessionObject extends Fastify.Session, Omit<UserSessions, keyof Fastify.Session> {
+  /** The session's id. Whoever has it and the secret has the session: don't log it. */
+  sessionId: string
+
+  /** The signed id, as the cookie carries it, without `cookiePrefix`. */
+  encryptedSessionId: string
+
+  /** Starts the lifetime anew: `cookie.expires` becomes now + `originalMaxAge`. Does nothing without a `maxAge`. */
+  touch(): void
+
+  /**
+   * Replaces the session by a new one with a new id, which is written at once, and destroys the old one. Call it when a
+   * visitor logs in or gains rights (session fixation, OWASP ASVS 7.2.4). `request.session` is a new object afterwards.
+   *
+   * Names that are written out must be keys of the `Session` that the application declares; `regenerate<any>(['other'])`
+   * is the way out. A variable that holds any strings is taken as it is, and so is every name where nothing is declared:
+   * as version 11 takes them.
+   *
+   * @param keys the names of the data to take along; none by default
+   * @param callback gets the store's error; without one a promise is returned
+   */
+  regenerate(callback: Callback): void
+  regenerate<K extends AnyName>(keys: ReadonlyArray<KnownKey<K>>, callback: Callback): void
+  regenerate(): Promise<void>
+  regenerate<K extends AnyName>(keys: ReadonlyArray<KnownKey<K>>): Promise<void>
+
+  /**
+   * Changes the attributes of this session's cookie. `maxAge` (milliseconds) and `expires` are kept with the session;
+   * the other attributes hold for this request.
+   *
+   * @throws FST_ERR_SESSION_COOKIE when a cookie can't carry them
+   */
+  options(options: Partial<CookieOptions>): void
+
+  /**
+   * Ends the session: removes it from the store and its cookie from the browser. `request.session` is null afterwards.
+   *
+   * @param callback gets the store's error; without one a promise is returned
+   */
+  destroy(callback: Callback): void
+  destroy(): Promise<void>
+
+  /**
+   * Loads the session from the store again; unsaved changes are dropped. `request.session` is a new object afterwards.
+   * When that fails, the session stays as it was.
+   *
+   * @param callback gets the store's error, or FST_ERR_SESSION_GONE; without one a promise is returned
+   */
+  reload(callback: Callback): void
+  reload(): Promise<void>
+
+  /**
+   * Writes what changed to the store now, instead of when the reply goes out.
+   *
+   * @param callback gets the store's error, or FST_ERR_SESSION_GONE; without one a promise is returned
+   */
+  save(callback: Callback): void
+  save(): Promise<void>
+
+  /**
+   * Stores a value.
+   *
+   * @throws FST_ERR_SESSION_RESERVED_KEY for a name of the session's own
+   */
+  set<K extends keyof Fastify.Session>(key: K, value: Fastify.Session[K]): void
+
+  /** The value that was stored under a name, or undefined. Sees the session's own data only. */
+  get<K extends keyof Fastify.Session>(key: K): Fastify.Session[K] | undefined
+
+  /** All data as a plain object, without the cookie. */
+  data(): Record<string, any>
+
+  /** Whether the data differ from what the store has. */
+  isModified(): boolean
+
+  /** Whether the store has the session as it is now. */
+  isSaved(): boolean
+
+  /**
+   * Whether this is only a stand-in, because the store failed to load the session and `onStoreError` is `'anonymous'`.
+   * It is empty, nothing of it is saved, and `save()` fails with the store's error. `reload()` tries once more.
+   */
+  readonly isAnonymous: boolean
+}
+
+/** A session that was made outside of a request. */
+export interface CreatedSession {
+  readonly session: FastifySessionObject
+  /** The value of a `Cookie` header that carries the session. */
+  readonly cookie: string
+}

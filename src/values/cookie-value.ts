@@ -1,0 +1,108 @@
+import { isPromise } from 'node:util/types'
+import { sign, unsign } from '@fastify/cookie'
+import { SecretError, SessionIdError, SignerError } from '../errors'
+import type { Signer, UnsignResult } from '../types/cookie'
+
+/** A session id that a cookie value has proved. */
+export interface Proof {
+  readonly sessionId: string
+  /** The value as it came; missing where it must be signed anew, because an older secret matched. */
+  readonly signedId: string | undefined
+}
+
+const REFUSED = { valid: false, renew: false, value: null }
+const MADE_BY_US = /^[\w-]{32}$/
+
+/** Signs with the first secret of an array and verifies with all. The array stays the application's: it may change. */
+export function secretsSigner (secrets: readonly string[], algorithm: string): Signer {
+  return {
+    sign (sessionId) {
+      const first = secrets.find(isUsable)
+      if (first === undefined) throw new SecretError('at least one secret is required')
+      return sign(sessionId, first, algorithm)
+    },
+    unsign (value) {
+      let renew = false
+      for (const secret of secrets) {
+        // With an empty secret everybody can sign.
+        if (!isUsable(secret)) continue
+        const { valid, value: sessionId } = unsign(value, secret, algorithm)
+        if (valid) return { valid, renew, value: sessionId }
+        renew = true
+      }
+      return { valid: false, renew: false, value: null }
+    }
+  }
+}
+
+/** The application's own signer, which must answer at once: the cookie can't wait for it. */
+export function customSigner (signer: Signer): Signer {
+  return {
+    sign (sessionId) {
+      const signedId: unknown = signer.sign(sessionId)
+      if (typeof signedId === 'string') return signedId
+      ignoreRejection(signedId)
+      throw new SignerError()
+    },
+    unsign (signedId) {
+      const result: unknown = signer.unsign(signedId)
+      if (!isPromise(result)) return result as UnsignResult
+      ignoreRejection(result)
+      return REFUSED
+    }
+  }
+}
+
+// Of an async function, with nobody there to hear it.
+function ignoreRejection (value: unknown): void {
+  Promise.resolve(value).catch(() => {})
+}
+
+// What a named session signs begins so, and what the default one signs doesn't: where they share secret and store, the cookie
+// of one would be good for the other.
+const NAMED = '::'
+
+/** Signs for the session that has the default name: the id alone, as version 11 does. */
+export function defaultSigner (signer: Signer): Signer {
+  return {
+    sign (sessionId) {
+      if (sessionId.startsWith(NAMED)) throw new SessionIdError()
+      return signer.sign(sessionId)
+    },
+    unsign (signedId) {
+      const result = signer.unsign(signedId)
+      return result.valid && String(result.value).startsWith(NAMED) ? REFUSED : result
+    }
+  }
+}
+
+/** Signs for one session of several, by its name. */
+export function namedSigner (signer: Signer, sessionName: string): Signer {
+  const prefix = `${NAMED}${encodeURIComponent(sessionName)}:`
+  const prefixOf12 = `${sessionName}.`
+  return {
+    sign: sessionId => signer.sign(prefix + sessionId),
+    unsign (signedId) {
+      const { valid, renew, value } = signer.unsign(signedId)
+      if (value?.startsWith(prefix) === true) return { valid, renew, value: value.slice(prefix.length) }
+      // As 12.0.0 signed it, whose prefix an id of the default session may have too: only an id that nobody could choose.
+      const id = value?.startsWith(prefixOf12) === true ? value.slice(prefixOf12.length) : ''
+      return MADE_BY_US.test(id) ? { valid, renew: true, value: id } : REFUSED
+    }
+  }
+}
+
+/** The session id that a signed id proves, or null. Whatever comes in, it doesn't throw. */
+export function prove (signer: Signer, signedId: string): Proof | null {
+  try {
+    const { valid, renew, value: sessionId } = signer.unsign(signedId)
+    if (!valid || typeof sessionId !== 'string' || sessionId === '') return null
+    return { sessionId, signedId: renew ? undefined : signedId }
+  } catch {
+    return null
+  }
+}
+
+export function isUsable (secret: string | Buffer): boolean {
+  return (typeof secret === 'string' || Buffer.isBuffer(secret)) && secret.length > 0
+}

@@ -1,0 +1,102 @@
+import type { FieldChanges, SessionChanges, SessionRecord } from '../types/store'
+
+/** What a record has under `cookie`: what older software reads there, and the library's own fields. */
+export interface CookieRecord {
+  /** When the session ends. */
+  expires: Date | null
+  originalMaxAge: number | null
+  path: string
+  httpOnly: boolean
+  secure: boolean | 'auto' | null
+  sameSite: boolean | 'lax' | 'strict' | 'none' | null
+  domain: string | null
+  partitioned: boolean | undefined
+  /** When the session was created, in milliseconds since the epoch. */
+  createdAt?: number
+  /** When the record was written, in milliseconds since the epoch. Records of older versions don't say. */
+  seenAt?: number
+  /** How long after its last use the session ends, in milliseconds, when the record was written. */
+  idle?: number
+  /** In milliseconds, when the record was written. */
+  absoluteTimeout?: number
+  /** A handler's own choice of the cookie's life: milliseconds, an ISO date, or null for 'ends with the browser'. */
+  chosen?: number | string | null
+  /** Whose session it is. */
+  userKey?: string
+  /** When the store's index by user heard of it last, in milliseconds since the epoch. */
+  claimedAt?: number
+}
+
+const NO_FIELDS: FieldChanges = { set: {}, unset: [] }
+
+/** What is under `cookie`, whatever other software wrote there. */
+export function cookieOf (record: SessionRecord): Partial<CookieRecord> {
+  const { cookie } = record
+  return typeof cookie === 'object' && cookie !== null ? cookie : {}
+}
+
+export function isRecord (value: unknown): value is SessionRecord {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** Whether the record's own expiry has passed. One that can't be read counts as none. */
+export function isExpired (record: SessionRecord): boolean {
+  return expiryOf(record) <= Date.now()
+}
+
+/** When the record expires by its own word, in milliseconds since the epoch; NaN when it doesn't say. */
+export function expiryOf (record: SessionRecord): number {
+  return timeIn(cookieOf(record).expires)
+}
+
+/** When the session was created, in milliseconds since the epoch; NaN when the record doesn't say. */
+export function createdAtOf (record: SessionRecord): number {
+  return numberIn(cookieOf(record).createdAt)
+}
+
+/** When the record was written, in milliseconds since the epoch; NaN when it doesn't say. */
+export function seenAtOf (record: SessionRecord): number {
+  return numberIn(cookieOf(record).seenAt)
+}
+
+/**
+ * The record that the changes make of a record; neither is changed.
+ *
+ * @param end what `session.cookie.expires` says; counts only if the record doesn't end later
+ */
+export function applyChanges (record: SessionRecord, changes: SessionChanges, end: unknown): SessionRecord {
+  const changed = applied(record, changes)
+  // Missing if somebody calls a store by hand, as for 12.0.0.
+  const { meta = NO_FIELDS } = changes
+  const cookie = applied(cookieOf(record), meta)
+  if (!Object.hasOwn(meta.set, 'expires') && endsLater(end, cookie.expires)) cookie.expires = end
+  changed.cookie = cookie
+  return changed
+}
+
+/** Whether one end is later than another. Without an end there is nothing that could be later. */
+export function endsLater (end: unknown, other: unknown): boolean {
+  return timeIn(end) > timeIn(other)
+}
+
+function applied (fields: object, { set, unset }: FieldChanges): Record<string, unknown> {
+  const result: Record<string, unknown> = { ...fields, ...set }
+  for (const key of unset) delete result[key]
+  return result
+}
+
+export function numberIn (value: unknown): number {
+  return typeof value === 'number' ? value : NaN
+}
+
+/** A date as stores keep it, in milliseconds since the epoch; NaN for anything else. */
+export function timeIn (value: unknown): number {
+  if (!value) return NaN
+  if (typeof value === 'string' || typeof value === 'number') return new Date(value).getTime()
+  try {
+    // Knows dates of other realms, 0.2 us faster than isDate. Throws for anything else.
+    return Date.prototype.getTime.call(value)
+  } catch {
+    return NaN
+  }
+}

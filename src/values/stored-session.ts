@@ -1,0 +1,50 @@
+import { timeIn, type CookieRecord } from './record'
+
+/**
+ * What a store is given as `cookie`: plain fields, and what stores written for express-session ask of a cookie in addition.
+ * It has nothing of a request.
+ */
+export class StoredCookie {
+  readonly expires: Date | null
+
+  constructor (fields: object) {
+    Object.assign(this, fields)
+    const end = timeIn((fields as Partial<CookieRecord>).expires)
+    this.expires = Number.isNaN(end) ? null : new Date(end)
+  }
+
+  /** What is left, in milliseconds; null without an end. */
+  get maxAge (): number | null {
+    return this.expires === null ? null : this.expires.getTime() - Date.now()
+  }
+
+  toJSON (): object {
+    return { ...this }
+  }
+}
+
+/** What a store is given as a session: its data as plain properties, and `get` and `sessionId` for stores that ask for them. */
+export class StoredSession {
+  [key: string]: unknown
+  readonly cookie: StoredCookie
+  readonly #sessionId: string
+
+  constructor (sessionId: string, data: Readonly<Record<string, unknown>>, cookie: object) {
+    for (const key of Object.keys(data)) {
+      // Of a record of version 9, which has its id, or of any other software.
+      if (key in this) Object.defineProperty(this, key, { value: data[key], enumerable: true, writable: true, configurable: true })
+      else (this as Record<string, unknown>)[key] = data[key]
+    }
+    this.cookie = new StoredCookie(cookie)
+    this.#sessionId = sessionId
+  }
+
+  get sessionId (): string {
+    return this.#sessionId
+  }
+
+  get (key: string): unknown {
+    return Object.hasOwn(this, key) ? this[key] : undefined
+  }
+}
+
