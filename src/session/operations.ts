@@ -28,7 +28,9 @@ export function prolong (state: SessionState, answer: Answer<void>, reason?: str
   }, reason)
 }
 
-/** Moves the end of a session that is used, and writes it into the record; what the handler changed isn't written yet. */
+/**
+ * Moves the end of a session that is used, and writes it into the record; what the handler changed isn't written yet.
+ */
 export function renew (state: SessionState, answer: Answer<boolean>, reason?: string): void {
   const { changes, session } = state.writing('life')
   state.context.repository.update(state.sessionId, state.visit.cookie.terms, changes, session, answer, reason)
@@ -64,7 +66,8 @@ function loadAgain (state: SessionState, answer: Answer<void>): void {
     }
     // The first load touched it, if any did.
     const isTouched = found.stored?.isTouched === true
-    const next = state.successor({ sessionId, signedId: found.signedId, stored: stored && { ...stored, isTouched } }, false)
+    const again = { sessionId, signedId: found.signedId, stored: stored && { ...stored, isTouched } }
+    const next = state.successor(again, false)
     if (standing === 'written') next.standing = 'written'
     if (state.wasTouched) next.touch()
     state.replaceBy(next, 'reload')

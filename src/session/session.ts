@@ -150,7 +150,9 @@ const traps: ProxyHandler<Session> = {
   preventExtensions: () => false
 }
 
-/** The object that a handler holds. The traps give the class the type's data properties, which the compiler can't see. */
+/**
+ * The object that a handler holds. The traps give the class the type's data properties, which the compiler can't see.
+ */
 export function createSession (state: SessionState): FastifySessionObject {
   const session = state.context.users === undefined ? new Session(state) : new UserSession(state)
   return new Proxy(session, traps) as unknown as FastifySessionObject
@@ -165,7 +167,9 @@ function usersOf (session: Session): UserIndex {
   return session[kState].context.users as UserIndex
 }
 
-/** What is changed of the session's lifetime or cookie. Of an object that was replaced or destroyed it would be lost. */
+/**
+ * What is changed of the session's lifetime or cookie. Of an object that was replaced or destroyed it would be lost.
+ */
 function changeable (session: Session, change: (state: SessionState) => void): void {
   const state = session[kState]
   state.noteChange()
@@ -189,8 +193,8 @@ function isOwn (target: Session, key: string | symbol): boolean {
 }
 
 /**
- * Runs an operation in both call forms, after those that the handler asked for before. What was replaced passes it on to the
- * session in its place.
+ * Runs an operation in both call forms, after those that the handler asked for before. What was replaced passes it on
+ * to the session in its place.
  *
  * @param passedOnAfter after which kind of replacement; after any by default
  */
@@ -216,9 +220,7 @@ function perform (
 }
 
 function inPlaceOf (state: SessionState, passedOnAfter: 'reload' | undefined): SessionState {
-  let current = state
-  while (current.replacement !== undefined && (passedOnAfter === undefined || current.replacement.by === passedOnAfter)) {
-    current = current.replacement.state
-  }
-  return current
+  const { replacement } = state
+  if (replacement === undefined || (passedOnAfter !== undefined && replacement.by !== passedOnAfter)) return state
+  return inPlaceOf(replacement.state, passedOnAfter)
 }

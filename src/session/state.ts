@@ -1,14 +1,15 @@
 import { SessionCookie, type Choice } from './cookie'
 import type { SessionIds } from './ids'
+import { keptChanges, keptOf } from './kept'
 import type { Visit } from './visit'
-import type { Settings } from '../options'
+import type { Settings } from '../options/settings'
 import type { Repository, Stored } from '../stores/repository'
 import { Draft } from '../values/draft'
 import {
-  cookieEndOf, cookieLifeOf, endOf, idleOf, isAging, isOurs, isOutdated, lastUseIn, lifetimeIn, type Lifetime
+  cookieEndOf, cookieLifeOf, idleOf, isAging, isOurs, isOutdated, lastUseIn, lifetimeIn, type Lifetime
 } from '../values/lifetime'
 import { claimIsAging, claimOf, type Claim } from '../values/claim'
-import { createdAtOf, seenAtOf, type CookieRecord } from '../values/record'
+import { createdAtOf, seenAtOf } from '../values/record'
 import { StoredSession } from '../values/stored-session'
 import { warnAnonymous, warnLateChange, warnReplaced } from '../warnings'
 import type { CookieOptions } from '../types/cookie'
@@ -17,9 +18,9 @@ import type { Answer, FieldChanges, SessionChanges, SessionRecord } from '../typ
 import type { CookieSerializeOptions } from '@fastify/cookie'
 
 /**
- * What a session is to its request. `stored`: the store has it. `written`: this request wrote it already. `anonymous`: a
- * stand-in for one that could not be loaded. `gone`: a write found out that it has ended. `replaced`: another object took its
- * place, by regenerate() or reload().
+ * What a session is to its request. `stored`: the store has it. `written`: this request wrote it already.
+ * `anonymous`: a stand-in for one that could not be loaded. `gone`: a write found out that it has ended. `replaced`:
+ * another object took its place, by regenerate() or reload().
  */
 export type Standing = 'new' | 'stored' | 'written' | 'anonymous' | 'gone' | 'destroyed' | 'replaced'
 
@@ -69,7 +70,6 @@ export interface Writing {
 }
 
 const NOTHING: FieldChanges = { set: {}, unset: [] }
-const LIFE_FIELDS = ['idle', 'absoluteTimeout', 'chosen'] as const
 
 /** One session as one request knows it: what the store has, what changed, and what became of it. */
 export class SessionState {
@@ -235,7 +235,8 @@ export class SessionState {
   cookieAttributes (): CookieSerializeOptions {
     const { domain, path, httpOnly, secure, partitioned, sameSite, priority } = this.cookie
     const { lifetime } = this
-    const end = this.#isUse || this.wasTouched || this.#isUpToDate ? cookieEndOf(lifetime, Date.now()) : this.#knownCookieEnd(lifetime)
+    const isUse = this.#isUse || this.wasTouched
+    const end = isUse ? cookieEndOf(lifetime, Date.now()) : this.#knownCookieEnd(lifetime)
     // The keys are all there, because `@fastify/cookie` puts defaults where one is missing.
     return {
       domain: domain ?? undefined,
@@ -280,23 +281,28 @@ export class SessionState {
    * @param what all that changed; only that the session is used (`life`); or only when it was created
    */
   writing (what: 'all' | 'life' | 'creation'): Writing {
-    const cookie = this.#cookieRecord(Date.now())
+    const kept = keptOf(this.lifetime, this.claim, this.cookie, Date.now())
+    const choice = this.#choice
     if (what === 'creation') {
-      const { createdAt, absoluteTimeout } = cookie
+      const { createdAt, absoluteTimeout } = kept
+      const changes = { ...NOTHING, meta: { set: { createdAt, absoluteTimeout }, unset: [] } }
       // The end stays what it is.
-      const session = this.forStore({ ...cookie, expires: null })
-      return { changes: { ...NOTHING, meta: { set: { createdAt, absoluteTimeout }, unset: [] } }, session, choice: undefined }
+      return { changes, session: this.forStore({ ...kept, expires: null }), choice: undefined }
     }
     const data = what === 'all' ? this.draft.changes() : NOTHING
     if (!this.isInStore) {
-      const session = new StoredSession(this.sessionId, data.set, cookie)
-      return { changes: { ...data, meta: NOTHING }, session, choice: this.#choice }
+      const session = new StoredSession(this.sessionId, data.set, kept)
+      return { changes: { ...data, meta: NOTHING }, session, choice }
     }
-    return { changes: { ...data, meta: this.#metaChanges(cookie) }, session: this.forStore(cookie), choice: this.#choice }
+    const record = this.#isUpToDate ? undefined : this.record
+    const isNewLife = choice !== undefined || (record !== undefined && isOutdated(record, this.#lifetime))
+    const isOlder = record !== undefined && !isOurs(record)
+    const meta = keptChanges(kept, isNewLife, isOlder, this.#storedClaim)
+    return { changes: { ...data, meta }, session: this.forStore(kept), choice }
   }
 
   /** The session for a store that only moves its end. */
-  forStore (cookie: CookieRecord = this.#cookieRecord(Date.now())): StoredSession {
+  forStore (cookie: object = keptOf(this.lifetime, this.claim, this.cookie, Date.now())): StoredSession {
     // Stores with update need no data, and reading them all would cost what they have.
     const data = this.context.repository.wantsData ? this.draft.stored() : {}
     return new StoredSession(this.sessionId, data, cookie)
@@ -358,56 +364,4 @@ export class SessionState {
     if (stored === undefined || typeof cookieLifeOf(lifetime) !== 'number') return cookieEndOf(lifetime, Date.now())
     return stored.isExact ? cookieEndOf(lifetime, lastUseIn(stored.record)) : NaN
   }
-
-  /** What stores keep under `cookie` if the session is used now. */
-  #cookieRecord (now: number): CookieRecord {
-    const { lifetime, claim } = this
-    const { terms, createdAt, chosen } = lifetime
-    const { path, httpOnly, secure, sameSite, domain, partitioned } = this.cookie
-    const life = cookieLifeOf(lifetime)
-    const end = endOf(lifetime, now)
-    const idle = idleOf(lifetime)
-    const record: CookieRecord = {
-      expires: end === Infinity ? null : new Date(end),
-      originalMaxAge: typeof life === 'number' ? life : null,
-      path,
-      httpOnly,
-      secure: secure as CookieRecord['secure'],
-      sameSite: sameSite as CookieRecord['sameSite'],
-      domain,
-      partitioned,
-      createdAt,
-      seenAt: now
-    }
-    if (idle !== undefined) record.idle = idle
-    if (terms.absoluteTimeout !== undefined) record.absoluteTimeout = terms.absoluteTimeout
-    if (chosen !== undefined) record.chosen = chosen instanceof Date ? chosen.toISOString() : chosen
-    if (claim !== undefined) Object.assign(record, claim)
-    return record
-  }
-
-  #metaChanges (cookie: CookieRecord): FieldChanges {
-    const set: Record<string, unknown> = { seenAt: cookie.seenAt }
-    const unset: string[] = []
-    const record = this.#isUpToDate ? undefined : this.record
-    const isOlder = record !== undefined && !isOurs(record)
-    const isNewLife = this.wasChosen || (record !== undefined && isOutdated(record, this.#lifetime))
-    if (isNewLife) {
-      set.expires = cookie.expires
-      set.originalMaxAge = cookie.originalMaxAge
-    }
-    if (isNewLife || isOlder) {
-      set.createdAt = cookie.createdAt
-      for (const field of LIFE_FIELDS) {
-        if (cookie[field] === undefined) unset.push(field)
-        else set[field] = cookie[field]
-      }
-    }
-    if (this.claim !== this.#storedClaim) {
-      if (this.claim === undefined) unset.push('userKey', 'claimedAt')
-      else Object.assign(set, this.claim)
-    }
-    return { set, unset }
-  }
 }
-

@@ -3,7 +3,7 @@ import { SessionState, type Context, type UserIndex } from './state'
 import { Visit } from './visit'
 import { fingerprint } from '../diagnostics'
 import { TooManyError, UserError } from '../errors'
-import type { RequestCookie, UserSettings } from '../options'
+import type { RequestCookie, UserSettings } from '../options/settings'
 import { promised } from '../stores/call'
 import type { Repository } from '../stores/repository'
 import { lastUseIn } from '../values/lifetime'
@@ -12,6 +12,7 @@ import { createdAtOf, expiryOf } from '../values/record'
 import type { FastifySessionObject, SessionPage, Sessions, SessionView } from '../types/session'
 import type { Answer, SessionRecord } from '../types/store'
 
+type Found = [sessionId: string, record: SessionRecord | undefined]
 type Claims = Array<[sessionId: string, claimedAt: number]>
 
 // How long a claim is kept whose session is not there: it is claimed first, and then written.
@@ -39,16 +40,19 @@ export class Users implements UserIndex {
       answer(error as Error)
       return
     }
-    const isEntered = userKey === state.claim?.userKey && !state.claimIsAging && !(state.wasChosen && userKey !== undefined)
+    const isLonger = state.wasChosen && userKey !== undefined
+    const isEntered = userKey === state.claim?.userKey && !state.claimIsAging && !isLonger
     if (isEntered) write(answer)
     else this.#enter(userKey, state, write).then(found => answer(null, found), answer)
   }
 
   /**
-   * The claim comes first: whoever ends all sessions of the user before the new one is written takes its claim away, and
-   * the new one finds that out.
+   * The claim comes first: whoever ends all sessions of the user before the new one is written takes its claim away,
+   * and the new one finds that out.
    */
-  async #enter (userKey: string | undefined, state: SessionState, write: (answer: Answer<boolean>) => void): Promise<boolean> {
+  async #enter (
+    userKey: string | undefined, state: SessionState, write: (answer: Answer<boolean>) => void
+  ): Promise<boolean> {
     const { claim: before, sessionId } = state
     const isNew = userKey !== before?.userKey
     if (userKey !== undefined) await this.#claim(userKey, state)
@@ -119,8 +123,8 @@ export class Users implements UserIndex {
       throw new UserError()
     }
     const { sessionName } = this.#context.settings
-    // Of two sessions on one store, visitor 1 isn't administrator 1. No text has a byte of 255, so that no visitor can call
-    // himself what an administrator is called here.
+    // Of two sessions on one store, visitor 1 isn't administrator 1. No text has a byte of 255, so that no visitor
+    // can call himself what an administrator is called here.
     if (sessionName === 'session') return fingerprint(String(user))
     return fingerprint(Buffer.concat([Buffer.of(255), Buffer.from(JSON.stringify([sessionName, String(user)]))]))
   }
@@ -157,7 +161,9 @@ export class Users implements UserIndex {
     return !tooMany.includes(sessionId)
   }
 
-  async #views (userKey: string, { offset = 0, limit = PAGE }: SessionPage = {}, current?: string): Promise<SessionView[]> {
+  async #views (
+    userKey: string, { offset = 0, limit = PAGE }: SessionPage = {}, current?: string
+  ): Promise<SessionView[]> {
     const claims = (await this.#claimsOf(userKey)).reverse().slice(offset, offset + limit)
     const views: SessionView[] = []
     for (const [sessionId, record] of await this.#look(userKey, claims)) {
@@ -186,11 +192,13 @@ export class Users implements UserIndex {
     return (await this.#look(userKey, claims)).map(([sessionId]) => sessionId)
   }
 
-  /** The records behind claims; undefined for those that are being written at the moment. What has ended is released. */
-  async #look (userKey: string, claims: Claims): Promise<Array<[sessionId: string, record: SessionRecord | undefined]>> {
+  /**
+   * The records behind claims; undefined for those that are being written at the moment. What has ended is released.
+   */
+  async #look (userKey: string, claims: Claims): Promise<Found[]> {
     const seen = await Promise.all(claims.map(async ([sessionId, claimedAt]) => {
       const record = await this.#record(userKey, sessionId)
-      if (record !== undefined || Date.now() - claimedAt < GRACE) return [[sessionId, record]] as Array<[string, typeof record]>
+      if (record !== undefined || Date.now() - claimedAt < GRACE) return [[sessionId, record]] as Found[]
       await this.#release(userKey, sessionId)
       return []
     }))
@@ -198,7 +206,8 @@ export class Users implements UserIndex {
   }
 
   async #revokeAll (userKey: string, except?: string): Promise<number> {
-    const ids = (await this.#claimsOf(userKey)).map(([sessionId]) => sessionId).filter(sessionId => sessionId !== except)
+    const claims = await this.#claimsOf(userKey)
+    const ids = claims.map(([sessionId]) => sessionId).filter(sessionId => sessionId !== except)
     const ended = await Promise.all(ids.map(sessionId => this.#end(userKey, sessionId)))
     return ended.filter(Boolean).length
   }
@@ -219,7 +228,8 @@ export class Users implements UserIndex {
 
   /** The record of a session, if it is the user's. */
   async #record (userKey: string, sessionId: string): Promise<SessionRecord | undefined> {
-    const record = await promised<SessionRecord>(answer => this.#repository.inspect(sessionId, this.#cookie.terms, answer))
+    const { terms } = this.#cookie
+    const record = await promised<SessionRecord>(answer => this.#repository.inspect(sessionId, terms, answer))
     return record !== undefined && claimOf(record)?.userKey === userKey ? record : undefined
   }
 

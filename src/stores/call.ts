@@ -57,10 +57,10 @@ export function callStore<T> (
   returned = true
   if (early !== undefined) {
     answer(...early)
-    return
+  } else {
+    context = new AsyncResource('SessionStore')
+    timer = setTimeout(() => settle(new StoreTimeoutError(method, timeout)), timeout)
   }
-  context = new AsyncResource('SessionStore')
-  timer = setTimeout(() => settle(new StoreTimeoutError(method, timeout)), timeout)
 }
 
 /** Runs what answers by a callback. */

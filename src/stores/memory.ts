@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events'
 import { copy } from '../values/copy'
 import { claimOf } from '../values/claim'
 import { applyChanges, endsLater, expiryOf, isExpired, timeIn } from '../values/record'
-import type { Callback, CallbackSession } from '../types/store'
+import type { Callback, CallbackSession, ClaimsCallback } from '../types/store'
 import type { FoundCallback, SessionChanges, SessionRecord, SessionStore } from '../types/store'
 import type * as Fastify from 'fastify'
 
@@ -23,7 +23,7 @@ export interface MemoryStore extends EventEmitter, SessionStore {
   update(sessionId: string, changes: SessionChanges, session: Fastify.Session, callback: FoundCallback): void
   claim(userKey: string, sessionId: string, session: Fastify.Session, max: number, callback: FoundCallback): void
   release(userKey: string, sessionId: string, callback: Callback): void
-  claimsOf(userKey: string, callback: (error: any, claims?: Array<[sessionId: string, claimedAt: number]>) => void): void
+  claimsOf(userKey: string, callback: ClaimsCallback): void
   all(callback: (error: any, sessions?: any) => void): void
   length(callback: (error: any, length?: any) => void): void
   clear(callback?: Callback): void
@@ -57,8 +57,8 @@ const SLICE = 2_000
  * Keeps sessions in this process. Expired ones are dropped when they are asked for and, a few with each write, in
  * passing: no timer, no pause. Callbacks are called synchronously.
  *
- * A function and no class: stores written for express-session inherit by `Store.call(this)`. Hence the cast: TypeScript has
- * no constructors that are functions.
+ * A function and no class: stores written for express-session inherit by `Store.call(this)`. Hence the cast:
+ * TypeScript has no constructors that are functions.
  */
 export const MemoryStore = function (this: EventEmitter & Internals, map = new Map(), { max = Infinity } = {}) {
   if (!(this instanceof MemoryStore)) return new MemoryStore(map, { max })
@@ -219,7 +219,8 @@ function dropExpired (store: Internals, entries: Iterator<[string, SessionRecord
   return false
 }
 
-// A new cookie for an old record is 0.6 us and work for the garbage collector, with each request; a date in place is 0.1.
+// A new cookie for an old record is 0.6 us and work for the garbage collector, with each request; a date in place is
+// 0.1.
 function moveExpiry (record: SessionRecord, expires: unknown): void {
   const cookie = record.cookie as { expires?: unknown } | undefined
   if (!endsLater(expires, cookie?.expires)) return

@@ -3,8 +3,8 @@ import type { Method } from './call'
 import type { SessionStore } from '../types/store'
 
 /**
- * Whether a store has a method that the library may call. A store that inherits from ours and brings its own `set` keeps its
- * records elsewhere, or wants to see every write: the other methods that it inherits would go past it.
+ * Whether a store has a method that the library may call. A store that inherits from ours and brings its own `set`
+ * keeps its records elsewhere, or wants to see every write: the other methods that it inherits would go past it.
  */
 export function has (store: SessionStore, method: Method): boolean {
   if (typeof store[method] !== 'function') return false

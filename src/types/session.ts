@@ -48,8 +48,9 @@ export interface SessionPage {
 /** One session in a list, with what the option `describe` says of it. */
 export interface SessionView extends Record<string, any> {
   /**
-   * The session's name for lists, logs and `revoke()`. Always the same, and nobody can get from it to the id or the cookie:
-   * a truncated SHA-256 of the user, a dot, and one of the id, which is the `fingerprint` that diagnostics tell.
+   * The session's name for lists, logs and `revoke()`. Always the same, and nobody can get from it to the id or the
+   * cookie: a truncated SHA-256 of the user, a dot, and one of the id, which is the `fingerprint` that diagnostics
+   * tell.
    */
   handle: string
   /** Whether it is the session of this request. */
@@ -83,7 +84,10 @@ export interface Sessions {
 
 /** What a session can do with the sessions of its user. */
 interface UserSessions {
-  /** The sessions of this session's user, the newest login first; none where nobody is logged in. Only with the option `user`. */
+  /**
+   * The sessions of this session's user, the newest login first; none where nobody is logged in. Only with the option
+   * `user`.
+   */
   list(page?: SessionPage): Promise<SessionView[]>
 
   /**
@@ -120,9 +124,9 @@ export interface FastifySessionObject extends Fastify.Session, Omit<UserSessions
    * Replaces the session by a new one with a new id, which is written at once, and destroys the old one. Call it when a
    * visitor logs in or gains rights (session fixation, OWASP ASVS 7.2.4). `request.session` is a new object afterwards.
    *
-   * Names that are written out must be keys of the `Session` that the application declares; `regenerate<any>(['other'])`
-   * is the way out. A variable that holds any strings is taken as it is, and so is every name where nothing is declared:
-   * as version 11 takes them.
+   * Names that are written out must be keys of the `Session` that the application declares;
+   * `regenerate<any>(['other'])` is the way out. A variable that holds any strings is taken as it is, and so is every
+   * name where nothing is declared: as version 11 takes them.
    *
    * @param keys the names of the data to take along; none by default
    * @param callback gets the store's error; without one a promise is returned

@@ -105,7 +105,9 @@ export class Draft {
   /** The data as the store has them, for stores that want to see all of them. */
   stored (): Record<string, unknown> {
     const stored: Record<string, unknown> = {}
-    for (const key of Object.keys({ ...this.#record, ...this.#saved })) if (this.isStored(key)) stored[key] = this.#stored(key)
+    for (const key of Object.keys({ ...this.#record, ...this.#saved })) {
+      if (this.isStored(key)) stored[key] = this.#stored(key)
+    }
     return stored
   }
 
