@@ -3,7 +3,7 @@
 // Changes the sources in one small place at a time, and looks whether the quick tests notice.
 //
 //   npm run mutate                                    all files that mutate.json names
-//   npm run mutate -- --files changes,turns           some of them
+//   npm run mutate -- --files changes,turns:44        some of them, and line 44 of another
 //   npm run mutate -- --sample 50 --seed 1            50 mutants by chance, the same ones for the same seed
 //   npm run mutate -- --tests changes,session         by some of the tests only
 
@@ -54,11 +54,15 @@ async function main () {
 /** Compiles sources and tests, the named files with all their mutants, and answers these. */
 function buildAll (files) {
   rmSync(build, { recursive: true, force: true })
-  const names = files.map(file => `src/${file}.ts`)
+  const linesOf = new Map()
+  for (const [file, line] of files.map(file => file.split(':'))) {
+    const name = `src/${file}.ts`
+    linesOf.set(name, [...linesOf.get(name) ?? [], line])
+  }
   const mutants = []
   for (const name of [...sourcesIn('src'), ...sourcesIn('test')]) {
     let text = readFileSync(join(root, name), 'utf8')
-    if (names.includes(name)) {
+    if (linesOf.has(name)) {
       const instrumented = instrument(name, text, mutants.length)
       text = instrumented.text
       mutants.push(...instrumented.mutants)
@@ -67,9 +71,10 @@ function buildAll (files) {
     mkdirSync(dirname(target), { recursive: true })
     writeFileSync(target, compile(text))
   }
-  const missing = names.filter(name => !mutants.some(({ file }) => file === name))
+  const named = mutants.filter(({ file, line }) => linesOf.get(file).some(named => named === undefined || named === String(line)))
+  const missing = [...linesOf.keys()].filter(name => !named.some(({ file }) => file === name))
   if (missing.length > 0) throw new Error(`Nothing to change in ${missing.join(', ')}`)
-  return mutants
+  return named
 }
 
 function sourcesIn (folder) {
