@@ -74,6 +74,25 @@ t.test('without refreshAfter a request that changes nothing touches, and writes 
   }
 })
 
+t.test('a store that loads and touches in one call is asked to only if the reply will prolong the session', async t => {
+  const cases: Array<[options: SessionOptions, method: string]> = [
+    [{}, 'getAndTouch'],
+    [{ refreshAfter: 0 }, 'getAndTouch'],
+    [{ refreshAfter: 1 }, 'get'],
+    [{ rolling: false }, 'get'],
+    [{ cookie: { maxAge: HOUR, secure: true } }, 'get']
+  ]
+  for (const [options, method] of cases) {
+    const watched = new WatchedStore()
+    Object.assign(watched.memory, { getAndTouch: watched.memory.get })
+    const visitor = await login(await open(t, { store: watched.store, cookie: { maxAge: HOUR } }))
+    const other = new Visitor(await open(t, { store: watched.store, cookie: { maxAge: HOUR }, ...options }))
+    other.cookies.set('sessionId', visitor.cookies.get('sessionId') as string)
+    const calls = await watched.callsDuring(async () => t.equal(await whoami(other), 'max'))
+    t.equal(calls[0], method, JSON.stringify(options))
+  }
+})
+
 t.test('refreshAfter counts from its first millisecond, and to its last', async t => {
   const { advance } = stopClock(t)
   for (const refreshAfter of [1, MINUTE]) {
@@ -146,7 +165,7 @@ t.test('regenerate(keys) takes along what the store has removed, if it answers t
 
 t.test('a result of the database is no session: regenerate(keys) takes along what it has read', async t => {
   const hostile = new Proxy({}, { getOwnPropertyDescriptor: () => { throw new Error('not to be looked at') } })
-  const answers = [undefined, null, true, 1, 'OK', [], ['cookie'], { acknowledged: true, deletedCount: 1 }, hostile]
+  const answers = [undefined, null, true, 1, 'OK', Object.assign([], { cookie: {} }), { acknowledged: true, deletedCount: 1 }, hostile]
   for (const [i, answer] of answers.entries()) {
     const visitor = await login(await open(t, { store: new AnsweringStore(() => answer) }))
     t.equal((await visitor.get('/renew')).body, 'max', `answer ${i}`)
@@ -188,8 +207,10 @@ function holdDestroys (store: ThreeMethodStore): { begun: Promise<void>, release
   return { begun, release: () => release() }
 }
 
-t.test('a store with update is asked to write at once, whatever else waits for it', async t => {
-  const store = new AnsweringStore(removed => removed)
+t.test('a store with update is asked to write and to touch at once, whatever else it is doing', async t => {
+  const store = Object.assign(new AnsweringStore(removed => removed), {
+    touch: (_sessionId: string, _session: object, callback: Answer) => callback()
+  })
   const app = await open(t, { store })
   const visitor = await login(app)
   const { begun, release } = holdDestroys(store)
@@ -197,6 +218,7 @@ t.test('a store with update is asked to write at once, whatever else waits for i
   const logout = ask('/logout')
   await begun
   t.equal((await ask('/write')).statusCode, 200, 'the write is over before the logout')
+  t.equal((await ask('/whoami')).body, 'max', 'and so is the touch')
   release()
   t.equal((await logout).statusCode, 200)
   t.equal(store.records.size, 0)

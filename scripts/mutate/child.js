@@ -4,13 +4,14 @@
 // and the named cases only. A case is a top-level `t.test`; its name is its place in the file.
 
 const { readFileSync, writeFileSync } = require('node:fs')
+const { _extensions: extensions } = require('node:module')
 const { join, relative } = require('node:path')
 
 const root = join(__dirname, '..', '..')
 /** `recordTo` is a file for what each case reached and how long it took. */
 const { build, mutant, cases, recordTo } = JSON.parse(process.env.MUTATE)
 
-require.extensions['.ts'] = (module, file) => {
+extensions['.ts'] = (module, file) => {
   module._compile(readFileSync(join(build, `${relative(root, file)}.js`), 'utf8'), file)
 }
 

@@ -6,7 +6,8 @@ const LONGEST = 110
 function report (results) {
   const files = [...new Set(results.map(({ file }) => file))]
   const rows = files.map(file => row(file, results.filter(result => result.file === file)))
-  return [table([...rows, row('all', results)]), ...files.map(file => survivorsOf(file, results))].join('\n')
+  const survivors = files.map(file => survivorsOf(file, results)).filter(text => text !== '')
+  return [table([...rows, row('all', results)]), ...survivors].join('\n')
 }
 
 /** How many of a hundred were found out. */

@@ -6,6 +6,8 @@
 //   npm run mutate -- --files changes,turns:44        some of them, and line 44 of another
 //   npm run mutate -- --sample 50 --seed 1            50 mutants by chance, the same ones for the same seed
 //   npm run mutate -- --tests changes,session         by some of the tests only
+//
+// It takes half an hour, and more beside other work. Ctrl-C ends it with what is known by then.
 
 const { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } = require('node:fs')
 const { dirname, join, relative } = require('node:path')
@@ -13,18 +15,32 @@ const { parseArgs } = require('node:util')
 const { compile, instrument } = require('./instrument')
 const settings = require('./mutate.json')
 const { report, scoreOf } = require('./report')
-const { Tests } = require('./tests')
+const { endTests, Tests } = require('./tests')
 
 const root = join(__dirname, '..', '..')
 const cache = join(root, 'node_modules', '.cache', 'mutate')
-const build = join(cache, 'build')
+// Of this run alone, so that two may run at the same time.
+const build = join(cache, String(process.pid))
 const reportFile = join(cache, 'report.md')
 
 const { values: options } = parseArgs({
   options: { files: { type: 'string' }, tests: { type: 'string' }, sample: { type: 'string' }, seed: { type: 'string' } }
 })
 
+let isStopped = false
+process.on('SIGINT', () => {
+  if (isStopped) quit()
+  isStopped = true
+})
+process.on('SIGTERM', quit)
+
+function quit () {
+  endTests()
+  process.exit(1)
+}
+
 async function main () {
+  process.on('exit', () => rmSync(build, { recursive: true, force: true }))
   const began = Date.now()
   const mutants = sample(buildAll(options.files?.split(',') ?? settings.files))
   const tests = new Tests(build, settings.slowest)
@@ -37,11 +53,11 @@ async function main () {
 
   const results = []
   await forEach(mutants, async mutant => {
+    if (isStopped) return
     results.push({ ...mutant, state: await tests.try(mutant), why: reasonFor(mutant) })
     if (results.length % 100 === 0) console.log(`${results.length} of ${mutants.length}, ${secondsSince(began)} s`)
   })
 
-  rmSync(build, { recursive: true })
   const text = report(results.sort((a, b) => a.id - b.id))
   writeFileSync(reportFile, text)
   console.log(`\n${text}\n${secondsSince(began)} s; also in ${relative(root, reportFile)}`)
@@ -53,7 +69,6 @@ async function main () {
 
 /** Compiles sources and tests, the named files with all their mutants, and answers these. */
 function buildAll (files) {
-  rmSync(build, { recursive: true, force: true })
   const linesOf = new Map()
   for (const [file, line] of files.map(file => file.split(':'))) {
     const name = `src/${file}.ts`

@@ -104,11 +104,9 @@ function endGroup ({ pid }) {
   }
 }
 
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
-  process.once(signal, () => {
-    for (const child of running) endGroup(child)
-    process.kill(process.pid, signal)
-  })
+/** Ends all tests that run. */
+function endTests () {
+  for (const child of running) endGroup(child)
 }
 
-module.exports = { Tests }
+module.exports = { endTests, Tests }
