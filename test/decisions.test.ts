@@ -1,9 +1,11 @@
 /** Decisions that a mutant of the library could turn round before these tests, seen as a visitor or a store sees them. */
+import { EventEmitter, once } from 'node:events'
+import { sign } from '@fastify/cookie'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
 import type { SessionChanges } from '../src/stores/store'
 import { clock, HOUR, MINUTE } from '../src/testing/context'
-import { build, record, ThreeMethodStore, Visitor, type Answer, type Routes, type SessionOptions } from './helpers'
+import { build, record, SECRET, ThreeMethodStore, Visitor, type Answer, type Routes, type SessionOptions } from './helpers'
 import { WatchedStore } from './watched-store'
 
 const WRITES = ['set', 'update']
@@ -300,5 +302,108 @@ t.test('a signer that says that nothing is valid is believed, whatever id it ret
     const secret = { sign: (value: string) => value, unsign: () => ({ valid: valid as boolean, renew: false, value: 'an-id' }) }
     const app = await open(t, { store, secret })
     t.equal((await app.inject({ url: '/whoami', headers: { cookie: 'sessionId=an-id' } })).body, 'nobody')
+  }
+})
+
+t.test('the store is asked for ten of the cookies that came, and not for an eleventh', async t => {
+  for (const [unknown, user] of [[9, 'max'], [10, 'nobody']] as const) {
+    const store = new ThreeMethodStore()
+    store.set('known', record({ user: 'max' }), () => {})
+    const get = t.capture(store, 'get', store.get)
+    const app = await open(t, { store })
+    const ids = [...Array.from({ length: unknown }, (_, i) => `unknown-${i}`), 'known', 'one-more']
+    const cookie = ids.map(sessionId => `sessionId=${encodeURIComponent(sign(sessionId, SECRET))}`).join('; ')
+    t.equal((await app.inject({ url: '/whoami', headers: { cookie } })).body, user)
+    t.equal(new Set(get().map(({ args: [sessionId] }) => sessionId)).size, 10, `behind ${unknown} unknown ones`)
+  }
+})
+
+t.test('a signed id counts only behind the prefix of its cookie', async t => {
+  const store = new ThreeMethodStore()
+  store.set('known', record({ user: 'max' }), () => {})
+  const app = await open(t, { store, cookiePrefix: 's:' })
+  for (const [prefix, user] of [['s:', 'max'], ['x:', 'nobody'], ['', 'nobody']]) {
+    const cookie = `sessionId=${encodeURIComponent(prefix + sign('known', SECRET))}`
+    t.equal((await app.inject({ url: '/whoami', headers: { cookie } })).body, user, `prefix '${prefix}'`)
+  }
+})
+
+t.test('a reply that writes nothing brings no cookie back after a logout', async t => {
+  const watched = new WatchedStore()
+  Object.assign(watched.memory, { getAndTouch: watched.memory.get })
+  const gate = new EventEmitter()
+  const app = await open(t, { store: watched.store, cookie: { maxAge: HOUR } }, app => {
+    app.get('/slow', async request => {
+      const go = once(gate, 'go')
+      gate.emit('begun')
+      await go
+      return data(request).user ?? 'nobody'
+    })
+  })
+  const visitor = await login(app)
+  const headers = { cookie: visitor.cookieHeader() }
+  const begun = once(gate, 'begun')
+  const slow = app.inject({ url: '/slow', headers })
+  await begun
+  t.equal((await app.inject({ url: '/logout', headers })).statusCode, 200)
+  gate.emit('go')
+  const { cookies } = await slow
+  t.notOk(cookies.some(({ value }) => value !== ''), 'no cookie of the session that was ended')
+})
+
+// --- What a handler does
+
+t.test('a key that is deleted and then set to undefined is gone', async t => {
+  for (const store of [new WatchedStore().store, new ThreeMethodStore()]) {
+    const visitor = await login(await open(t, { store }, app => {
+      app.get('/forget', async request => {
+        delete data(request).user
+        data(request).user = undefined
+      })
+    }))
+    t.equal((await visitor.get('/forget')).statusCode, 200)
+    t.equal(await whoami(visitor), 'nobody')
+  }
+})
+
+t.test('decryptSession() of a session that the store has keeps its id, with an asynchronous idGenerator too', async t => {
+  let ids = 0
+  const app = await open(t, { store: new WatchedStore().store, idGenerator: async () => `id-${++ids}` }, app => {
+    app.get('/decrypt', async request => {
+      const { cookie } = request.query as { cookie: string }
+      await app.decryptSession(cookie, request)
+      return { sessionId: request.session.sessionId, user: data(request).user }
+    })
+  })
+  const visitor = await login(app)
+  const cookie = visitor.cookies.get('sessionId') as string
+  const { sessionId, user } = (await app.inject({ url: '/decrypt', query: { cookie } })).json()
+  t.equal(sessionId, cookie.split('.')[0])
+  t.equal(user, 'max')
+})
+
+t.test('null is no user, as undefined is none', async t => {
+  for (const nobody of [null, undefined]) {
+    const visitor = await login(await open(t, { store: new WatchedStore().store, user: () => nobody as undefined }, app => {
+      app.get('/list', async request => await request.session.list())
+    }))
+    t.equal(await whoami(visitor), 'max')
+    const list = await visitor.get('/list')
+    t.same([list.statusCode, list.json()], [200, []])
+  }
+})
+
+t.test('what is hung on the prototype of one session shows in no other', async t => {
+  for (const user of [undefined, () => 'max']) {
+    const app = await open(t, { store: new WatchedStore().store, user }, app => {
+      app.get('/hang', async request => {
+        for (let at = Object.getPrototypeOf(request.session); at !== Object.prototype; at = Object.getPrototypeOf(at)) {
+          t.notOk(Reflect.set(at, 'hung', 'up'))
+        }
+      })
+      app.get('/hung', async request => data(request).hung ?? 'nothing')
+    })
+    t.equal((await app.inject('/hang')).statusCode, 200)
+    t.equal((await app.inject('/hung')).body, 'nothing')
   }
 })

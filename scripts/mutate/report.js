@@ -49,4 +49,4 @@ function isKilled (state) {
   return state === 'killed' || state === 'timeout'
 }
 
-module.exports = { report, scoreOf }
+module.exports = { report, scoreOf, short }

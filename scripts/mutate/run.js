@@ -14,7 +14,7 @@ const { dirname, join, relative } = require('node:path')
 const { parseArgs } = require('node:util')
 const { compile, instrument } = require('./instrument')
 const settings = require('./mutate.json')
-const { report, scoreOf } = require('./report')
+const { report, scoreOf, short } = require('./report')
 const { endTests, Tests } = require('./tests')
 
 const root = join(__dirname, '..', '..')
@@ -114,9 +114,10 @@ function randomFrom (seed) {
   }
 }
 
-/** Why a mutant may live. */
+/** Why a mutant may live: `reasons` in mutate.json, with `before` and `after` as the report shows them. */
 function reasonFor ({ file, before, after }) {
-  return settings.reasons.find(reason => `src/${reason.file}.ts` === file && reason.before === before && reason.after === after)?.why
+  const isMeant = reason => `src/${reason.file}.ts` === file && reason.before === short(before) && reason.after === short(after)
+  return settings.reasons.find(isMeant)?.why
 }
 
 /** As many at once as the machine has cores for. */
