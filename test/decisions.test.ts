@@ -228,7 +228,8 @@ t.test('a store with update is asked to write and to touch at once, whatever els
 
 t.test('a store without update reads nothing for a write while a logout is under way', async t => {
   const store = new ThreeMethodStore()
-  const app = await open(t, { store })
+  // A turn that is lost hangs the test.
+  const app = await open(t, { store, storeTimeout: 5 * MINUTE })
   const visitor = await login(app)
   const { begun, release } = holdDestroys(store)
   const ask = (url: string) => app.inject({ url, headers: { cookie: visitor.cookieHeader() } })
