@@ -1,4 +1,4 @@
-/** Decisions that a mutant of the library could turn round before these tests, seen as a visitor or a store sees them. */
+/** Decisions that `npm run mutate` could change and no other quick test noticed, as a visitor or a store sees them. */
 import { EventEmitter, once } from 'node:events'
 import { sign } from '@fastify/cookie'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
@@ -165,7 +165,7 @@ t.test('regenerate(keys) takes along what the store has removed, if it answers t
   t.equal(await whoami(visitor), 'moritz')
 })
 
-t.test('a result of the database is no session: regenerate(keys) takes along what it has read', async t => {
+t.test('a result of the database is not a session: regenerate(keys) takes along what was loaded', async t => {
   const hostile = new Proxy({}, { getOwnPropertyDescriptor: () => { throw new Error('not to be looked at') } })
   const answers = [undefined, null, true, 1, 'OK', Object.assign([], { cookie: {} }), { acknowledged: true, deletedCount: 1 }, hostile]
   for (const [i, answer] of answers.entries()) {
@@ -175,7 +175,7 @@ t.test('a result of the database is no session: regenerate(keys) takes along wha
   }
 })
 
-t.test('false is an answer: whoever is logged out in the meantime is not logged in again by regenerate(keys)', async t => {
+t.test('false is an answer: regenerate(keys) does not log in a visitor again who was logged out in the meantime', async t => {
   for (const answer of [false, undefined]) {
     const store = new AnsweringStore(removed => removed === false ? answer : removed)
     const app = await open(t, { store }, app => {
@@ -329,7 +329,7 @@ t.test('a signed id counts only behind the prefix of its cookie', async t => {
   }
 })
 
-t.test('a reply that writes nothing brings no cookie back after a logout', async t => {
+t.test('a reply that writes nothing does not bring the cookie back after a logout', async t => {
   const watched = new WatchedStore()
   Object.assign(watched.memory, { getAndTouch: watched.memory.get })
   const gate = new EventEmitter()
@@ -383,7 +383,7 @@ t.test('decryptSession() of a session that the store has keeps its id, with an a
   t.equal(user, 'max')
 })
 
-t.test('null is no user, as undefined is none', async t => {
+t.test('null means that nobody is logged in, as undefined does', async t => {
   for (const nobody of [null, undefined]) {
     const visitor = await login(await open(t, { store: new WatchedStore().store, user: () => nobody as undefined }, app => {
       app.get('/list', async request => await request.session.list())
@@ -394,17 +394,17 @@ t.test('null is no user, as undefined is none', async t => {
   }
 })
 
-t.test('what is hung on the prototype of one session shows in no other', async t => {
+t.test('what is set on the prototype of one session does not show in another', async t => {
   for (const user of [undefined, () => 'max']) {
     const app = await open(t, { store: new WatchedStore().store, user }, app => {
-      app.get('/hang', async request => {
+      app.get('/set', async request => {
         for (let at = Object.getPrototypeOf(request.session); at !== Object.prototype; at = Object.getPrototypeOf(at)) {
-          t.notOk(Reflect.set(at, 'hung', 'up'))
+          t.notOk(Reflect.set(at, 'left', 'here'))
         }
       })
-      app.get('/hung', async request => data(request).hung ?? 'nothing')
+      app.get('/other', async request => data(request).left ?? 'nothing')
     })
-    t.equal((await app.inject('/hang')).statusCode, 200)
-    t.equal((await app.inject('/hung')).body, 'nothing')
+    t.equal((await app.inject('/set')).statusCode, 200)
+    t.equal((await app.inject('/other')).body, 'nothing')
   }
 })
