@@ -95,6 +95,37 @@ t.test('a store that loads and touches in one call is asked to only if the reply
   }
 })
 
+t.test('a store without touch is asked by get, whatever else it can do', async t => {
+  const store = Object.assign(new ThreeMethodStore(), { getAndTouch: () => t.fail('getAndTouch was called') })
+  t.equal(await whoami(await login(await open(t, { store, cookie: { maxAge: HOUR } }))), 'max')
+})
+
+t.test('an absolute end that comes during a request is not escaped by regenerate(keys)', async t => {
+  const { advance } = stopClock(t)
+  const store = new ThreeMethodStore()
+  const visitor = await login(await open(t, { store, absoluteTimeout: HOUR }, app => {
+    app.get('/late', async request => {
+      advance(HOUR)
+      await request.session.regenerate(['user'])
+    })
+  }))
+  t.not((await visitor.get('/late')).statusCode, 200)
+  t.ok(store.records.size <= 1, 'no new session was written')
+  t.equal(await whoami(visitor), 'nobody')
+})
+
+t.test('an end that a handler has chosen is still known in later requests', async t => {
+  for (const absoluteTimeout of [undefined, 24 * HOUR]) {
+    const chosen = new Date(Date.now() + HOUR)
+    const visitor = await login(await open(t, { store: new WatchedStore().store, absoluteTimeout }, app => {
+      app.get('/choose', async request => { request.session.cookie.expires = chosen })
+      app.get('/end', async request => request.session.cookie.expires)
+    }))
+    await visitor.get('/choose')
+    for (const request of ['first', 'second']) t.equal((await visitor.get('/end')).json(), chosen.toISOString(), `the ${request} one`)
+  }
+})
+
 t.test('refreshAfter counts from its first millisecond, and to its last', async t => {
   const { advance } = stopClock(t)
   for (const refreshAfter of [1, MINUTE]) {
@@ -163,6 +194,40 @@ t.test('regenerate(keys) takes along what the store has removed, if it answers t
   }))
   t.equal((await visitor.get('/renamed')).body, 'moritz')
   t.equal(await whoami(visitor), 'moritz')
+})
+
+t.test('regenerate(keys) takes along what the handler has changed, whatever the store has', async t => {
+  for (const store of [new AnsweringStore(removed => removed), new ThreeMethodStore(), new WatchedStore().store]) {
+    const visitor = await login(await open(t, { store }, app => {
+      app.get('/change', async request => {
+        data(request).user = 'moritz'
+        await request.session.regenerate(['user'])
+        return data(request).user
+      })
+    }))
+    t.equal((await visitor.get('/change')).body, 'moritz')
+    t.equal(await whoami(visitor), 'moritz')
+  }
+})
+
+t.test('the option user needs all three methods of an index', async t => {
+  for (const missing of ['claim', 'release', 'claimsOf']) {
+    const { store } = new WatchedStore()
+    const part = new Proxy(store, { get: (target, key) => key === missing ? undefined : Reflect.get(target, key) })
+    await t.rejects(build({ store: part, user: () => 'max' }, () => {}), { code: /^FST_ERR_SESSION_/ }, missing)
+  }
+})
+
+t.test('a session whose id cannot be made is not written', async t => {
+  const store = new ThreeMethodStore()
+  const app = await open(t, { store, idGenerator: () => { throw new Error('no ids today') } }, app => {
+    app.get('/save', async request => {
+      data(request).user = 'max'
+      await t.rejects(request.session.save() as Promise<void>, { message: 'no ids today' })
+    })
+  })
+  await app.inject('/save')
+  t.equal(store.records.size, 0)
 })
 
 t.test('a result of the database is not a session: regenerate(keys) takes along what was loaded', async t => {
@@ -272,6 +337,17 @@ t.test('what save() has written of options() is not written again with the reply
     t.equal(calls.filter(call => WRITES.includes(call)).length, writes, `${url} calls ${calls}`)
     t.ok(left > (hours - 0.5) * HOUR && left <= hours * HOUR, `${url}: the cookie lives ${hours} hours`)
   }
+})
+
+t.test('an absolute timeout that is new costs a session that was saved no second write', async t => {
+  const watched = new WatchedStore()
+  const visitor = await login(await open(t, { store: watched.store, cookie: { maxAge: HOUR } }))
+  const app = await open(t, { store: watched.store, cookie: { maxAge: HOUR }, absoluteTimeout: 24 * HOUR }, app => {
+    app.get('/save', async request => { await request.session.save() })
+  })
+  const headers = { cookie: visitor.cookieHeader() }
+  const calls = await watched.callsDuring(() => app.inject({ url: '/save', headers }))
+  t.equal(calls.filter(call => WRITES.includes(call)).length, 1, `calls ${calls}`)
 })
 
 t.test('an id that a signer returns counts only if it is a string, and not an empty one', async t => {

@@ -9,16 +9,16 @@ const root = join(__dirname, '..', '..')
 /** The quick tests, in the program that was built into a folder. */
 class Tests {
   #build
-  #slowest
+  #without
   /** Of each test file: its cases, and what they reach. */
   #files = []
   /** How many mutants of a source file a test file has killed. */
   #kills = new Map()
 
-  /** @param slowest how long a case may take, in milliseconds; one that takes longer isn't a quick test */
-  constructor (build, slowest) {
+  /** @param without the names of cases that aren't quick, or run none of the sources */
+  constructor (build, without) {
     this.#build = build
-    this.#slowest = slowest
+    this.#without = without
   }
 
   /** Runs a test file without a mutant, to know what each of its cases reaches. @throws if the file fails */
@@ -27,14 +27,12 @@ class Tests {
     const { hasPassed, output } = await this.#run(name, { recordTo }, 300_000)
     if (!hasPassed) throw new Error(`test/${name}.test.ts fails without a mutant\n\n${output}`)
     const { start, cases, reached } = JSON.parse(readFileSync(recordTo, 'utf8'))
-    const quick = cases.filter(({ ms }) => ms <= this.#slowest)
     this.#files.push({
       name,
       start,
-      cases: quick.map(({ index, ms, reached }) => ({ index, ms, reached: new Set(reached) })),
+      cases: cases.filter(({ name }) => !this.#without.includes(name)).map(test => ({ ...test, reached: new Set(test.reached) })),
       reached: new Set(reached)
     })
-    return { quick: quick.length, slow: cases.filter(({ ms }) => ms > this.#slowest) }
   }
 
   /** Answers 'killed', 'timeout', 'survived', or 'unreached' if no quick test gets there. */
