@@ -66,7 +66,8 @@ class Tests {
     // What a killed test leaves behind goes with the folder.
     const TMPDIR = join(this.#build, 'tmp')
     mkdirSync(TMPDIR, { recursive: true })
-    const env = { ...process.env, TMPDIR, TAP_BAIL: '1', MUTATE: JSON.stringify({ build: this.#build, ...settings }) }
+    // The time limit is ours, because tap's would take a busy machine for a failure.
+    const env = { ...process.env, TMPDIR, TAP_BAIL: '1', TAP_TIMEOUT: '3600', MUTATE: JSON.stringify({ build: this.#build, ...settings }) }
     const args = ['--require', join(__dirname, 'child.js'), join(root, 'test', `${name}.test.ts`)]
     const child = spawn(process.execPath, args, { cwd: root, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
     running.add(child)
