@@ -56,6 +56,7 @@ async function main () {
     if (results.length % 100 === 0) console.log(`${results.length} of ${mutants.length}, ${secondsSince(began)} s`)
   })
 
+  if (isStopped) console.log(`Stopped: ${results.length} of ${mutants.length} mutants were tried`)
   const text = report(results.sort((a, b) => a.id - b.id))
   writeFileSync(reportFile, text)
   console.log(`\n${text}\n${secondsSince(began)} s; also in ${relative(root, reportFile)}`)
