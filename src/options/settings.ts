@@ -59,7 +59,7 @@ export function resolveOptions (fastify: FastifyInstance, given: FastifySessionO
   const store = options.store ?? defaultStore()
   if (typeof cookie !== 'function') warnOfRefusedCookies(cookieName, cookieFor(undefined))
   if (user !== undefined && !hasIndex(store)) {
-    throw new OptionError('user needs a store with an index by user (claim, release and claimsOf), as MemoryStore and RedisStore have one')
+    throw new OptionError('user needs a store with an index by user (claim, release, revoke, endingsOf and claimsOf), as MemoryStore and RedisStore have one')
   }
   if (options.rolling && store.touch === undefined) warnNoTouch()
 

@@ -156,11 +156,13 @@ function giveWayTo (state: SessionState, next: SessionState, keys: readonly stri
     state.replaceBy(next, 'regenerate')
     const { recent } = state.context.repository
     if (state.hasId) recent.mark(state.sessionId, 'replaced')
-    release(state, () => save(next, error => {
+    // Its place in the index by user.
+    if (state.claim !== undefined) next.replaces = { userKey: state.claim.userKey, sessionId: state.sessionId }
+    save(next, error => {
       // The visitor gets no new cookie to wait for.
       if (error !== null && state.hasId) recent.mark(state.sessionId, 'destroyed')
       answer(error)
-    }, 'regenerate() was called'))
+    }, 'regenerate() was called')
   })
 }
 
@@ -175,5 +177,5 @@ function end (state: SessionState, isTaken: boolean, answer: Answer<SessionRecor
 function release (state: SessionState, done: () => void): void {
   const { repository, users } = state.context
   if (users === undefined || state.claim === undefined) done()
-  else repository.release(state.claim.userKey, state.sessionId, done)
+  else repository.release(state.claim.userKey, [state.sessionId], done)
 }

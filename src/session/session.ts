@@ -3,7 +3,7 @@ import { destroy, regenerate, reload, save } from './operations'
 import type { SessionState, UserIndex } from './state'
 import { warnLateChange } from '../warnings'
 import type { CookieOptions } from '../types/cookie'
-import type { FastifySessionObject, SessionPage, SessionView } from '../types/session'
+import type { FastifySessionObject, SessionList, SessionPage } from '../types/session'
 import type { Answer, Callback } from '../types/store'
 
 const kState = Symbol('session state')
@@ -87,7 +87,7 @@ class Session {
 
 /** With the option `user`. Without it there are no such methods: applications may ask for data of these names. */
 class UserSession extends Session {
-  list (page?: SessionPage): Promise<SessionView[]> {
+  list (page?: SessionPage): Promise<SessionList> {
     return usersOf(this).list(this[kState], page)
   }
 

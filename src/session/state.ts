@@ -13,7 +13,7 @@ import { createdAtOf, seenAtOf } from '../values/record'
 import { StoredSession } from '../values/stored-session'
 import { warnAnonymous, warnLateChange, warnReplaced } from '../warnings'
 import type { CookieOptions } from '../types/cookie'
-import type { FastifySessionObject, SessionPage, SessionView } from '../types/session'
+import type { FastifySessionObject, SessionList, SessionPage } from '../types/session'
 import type { Answer, FieldChanges, SessionChanges, SessionRecord } from '../types/store'
 import type { CookieSerializeOptions } from '@fastify/cookie'
 
@@ -27,7 +27,7 @@ export type Standing = 'new' | 'stored' | 'written' | 'anonymous' | 'gone' | 'de
 /** Whose sessions are whose, as far as sessions ask for it. Only with the option `user`. */
 export interface UserIndex {
   write (state: SessionState, write: (answer: Answer<boolean>) => void, answer: Answer<boolean>): void
-  list (state: SessionState, page?: SessionPage): Promise<SessionView[]>
+  list (state: SessionState, page?: SessionPage): Promise<SessionList>
   revokeFor (state: SessionState, handle: string): Promise<boolean>
   revokeOthers (state: SessionState): Promise<number>
 }
@@ -82,6 +82,8 @@ export class SessionState {
   wasTouched = false
   /** As whose session the store has it. */
   claim: Claim | undefined
+  /** The session that it replaces, as the index by user has it. */
+  replaces: { readonly userKey: string, readonly sessionId: string } | undefined
 
   readonly draft: Draft
   readonly context: Context

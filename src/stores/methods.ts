@@ -11,9 +11,11 @@ export function has (store: SessionStore, method: Method): boolean {
   return store[method] !== MemoryStore.prototype[method] || store.set === MemoryStore.prototype.set
 }
 
+const INDEX = ['claim', 'release', 'revoke', 'endingsOf', 'claimsOf'] as const
+
 /** Whether the store has an index by user. */
 export function hasIndex (store: SessionStore): boolean {
-  return has(store, 'claim') && has(store, 'release') && has(store, 'claimsOf')
+  return INDEX.every(method => has(store, method))
 }
 
 /** Whether `get` hands out the store's own end: a touch of ours moves the one in the record. */

@@ -7,7 +7,9 @@ import type { Signals, SecurityReason } from '../diagnostics'
 import { whyOver, type Terms } from '../values/lifetime'
 import { applyChanges, isRecord } from '../values/record'
 import { StoredSession } from '../values/stored-session'
-import type { Answer, SessionChanges, SessionRecord, SessionStore } from '../types/store'
+import type {
+  Answer, Claimed, Claiming, IndexEntry, Revoking, SessionChanges, SessionRecord, SessionStore
+} from '../types/store'
 
 /** A session that a store has. */
 export interface Stored {
@@ -157,19 +159,29 @@ export class Repository {
     })
   }
 
-  /** Enters the session as a user's. Answers whether there was room. */
-  claim (userKey: string, sessionId: string, session: StoredSession, max: number, answer: Answer<boolean>): void {
-    this.#call('claim', [userKey, sessionId, session, max], (error, claimed) => answer(error, claimed !== false))
+  /** Enters the session as a user's. */
+  claim (userKey: string, sessionId: string, claiming: Claiming, answer: Answer<Claimed>): void {
+    this.#call('claim', [userKey, sessionId, claiming], answer)
   }
 
-  /** Takes the session off a user's. */
-  release (userKey: string, sessionId: string, answer: Answer<void>): void {
-    this.#call('release', [userKey, sessionId], answer)
+  /** Takes sessions off a user's. */
+  release (userKey: string, sessionIds: readonly string[], answer: Answer<void>): void {
+    this.#call('release', [userKey, sessionIds], answer)
   }
 
-  /** What was entered as a user's, the first first. */
-  claimsOf (userKey: string, answer: Answer<Array<[sessionId: string, claimedAt: number]>>): void {
-    this.#call('claimsOf', [userKey], answer)
+  /** Moves a user's sessions to those to be ended. Answers how many. */
+  revoke (userKey: string, which: Revoking, answer: Answer<number>): void {
+    this.#call('revoke', [userKey, which], answer)
+  }
+
+  /** Some of a user's sessions that are to be ended. */
+  endingsOf (userKey: string, answer: Answer<string[]>): void {
+    this.#call('endingsOf', [userKey], answer)
+  }
+
+  /** A user's sessions, the first that was claimed last. */
+  claimsOf (userKey: string, before: number, count: number, answer: Answer<IndexEntry[]>): void {
+    this.#call('claimsOf', [userKey, before, count], answer)
   }
 
   /** How many sessions the store has. */

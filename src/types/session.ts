@@ -32,17 +32,23 @@ interface CookieData {
 /** Which part of a list is wanted. */
 export interface SessionPage {
   /**
-   * How many are left out.
+   * Where the page before ended: the `next` of its list.
    *
-   * @default 0
+   * @default undefined, from the newest login on
    */
-  offset?: number
+  cursor?: string | undefined
   /**
-   * How many there may be. Fewer come where some have ended, also before the end of the list.
+   * How many there may be. Fewer come only at the end of the list.
    *
    * @default 100
    */
   limit?: number
+}
+
+/** A page of a list. */
+export interface SessionList extends Array<SessionView> {
+  /** The `cursor` of the next page; missing if this is the last one. */
+  next?: string
 }
 
 /** One session in a list, with what the option `describe` says of it. */
@@ -69,7 +75,7 @@ export interface Sessions {
    *
    * @throws FST_ERR_SESSION_USER for what is nobody's name, an empty string for instance
    */
-  forUser(user: string | number, page?: SessionPage): Promise<SessionView[]>
+  forUser(user: string | number, page?: SessionPage): Promise<SessionList>
   /** Ends one session. Says whether there was one. */
   revoke(handle: string): Promise<boolean>
   /**
@@ -88,7 +94,7 @@ interface UserSessions {
    * The sessions of this session's user, the newest login first; none where nobody is logged in. Only with the option
    * `user`.
    */
-  list(page?: SessionPage): Promise<SessionView[]>
+  list(page?: SessionPage): Promise<SessionList>
 
   /**
    * Ends a session of the same user. `request.session` is null afterwards, if that was this one. Says whether there was
