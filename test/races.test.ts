@@ -8,39 +8,12 @@ import upstreamSession from 'upstream-session'
 import fastifySession, { MemoryStore } from '../src/index'
 import type { SessionRecord, SessionStore } from '../src/stores/store'
 import { RedisStore } from '../src/stores/redis'
-import { ThreeMethodStore, type Answer } from './helpers'
+import { SilentStore, ThreeMethodStore, type Answer } from './odd-stores'
 import { explore, PAIRS, race, raceAll, RACES, USER_RACES, type RaceEvent, type RaceOptions } from '../src/testing/races'
 import {
   BASE, judge, MAX_AGE, PROMISES, type Call, type Observation, type PromiseName, type Reply, type RequestName
 } from '../src/testing/race-ops'
 import { startRedis } from './servers'
-
-// All of it takes a minute, and more on a machine that has other work.
-t.setTimeout(600_000)
-
-/** As most stores for express-session: with a touch, and without a word of what it found. */
-class SilentStore extends ThreeMethodStore {
-  readonly #lives = new Map<string, number>()
-
-  override get (sessionId: string, callback: Answer): void {
-    if (this.#isAlive(sessionId)) super.get(sessionId, callback)
-    else callback(null)
-  }
-
-  override set (sessionId: string, session: any, callback: Answer): void {
-    this.#lives.set(sessionId, session.cookie.expires.getTime())
-    super.set(sessionId, session, callback)
-  }
-
-  touch (sessionId: string, session: any, callback: Answer): void {
-    if (this.#isAlive(sessionId)) this.#lives.set(sessionId, session.cookie.expires.getTime())
-    callback()
-  }
-
-  #isAlive (sessionId: string): boolean {
-    return this.records.has(sessionId) && this.#lives.get(sessionId) as number > Date.now()
-  }
-}
 
 const threeMethods = (): SessionStore => new ThreeMethodStore() as unknown as SessionStore
 const silent = (): SessionStore => new SilentStore() as unknown as SessionStore

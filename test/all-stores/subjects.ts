@@ -16,7 +16,7 @@ import fastifySession, { MemoryStore, type SessionStore } from '../../src/index'
 import { RedisStore } from '../../src/stores/redis'
 import { recordIntervals, type CreateStore, type StoreUnderTest } from '../../src/testing/context'
 import type { Promises } from '../../src/testing/promises'
-import { startPostgres, startRedis, temporaryFolder, type Server } from '../servers'
+import { letPass, startPostgres, startRedis, temporaryFolder, type Server } from '../servers'
 
 export interface Contestant {
   name: string
@@ -195,10 +195,7 @@ async function redisStoreUnderTest (admin: NodeRedis, open: () => SessionStore):
   return {
     store: open(),
     another: open,
-    // Redis has a clock of its own, so time goes by through shorter lives.
-    async pass (milliseconds) {
-      for (const key of await admin.keys('*')) await admin.pExpire(key, await admin.pTTL(key) - milliseconds)
-    }
+    pass: milliseconds => letPass(admin, milliseconds)
   }
 }
 
