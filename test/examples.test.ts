@@ -3,8 +3,9 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { WebSocket } from 'ws'
-import { Browser, Program, ROOT, start, stop } from './program'
-import { freePort } from './servers'
+import { Browser } from './browser'
+import { ROOT, start, stop } from './program'
+import { startRedis } from './servers'
 
 // Every example, started as a reader starts it, over real HTTP. They require the built package: `npm run build` first.
 
@@ -63,12 +64,7 @@ t.test('login.js knows a visitor from login to logout', async t => {
 })
 
 t.test('connect-redis.js keeps sessions over a restart', async t => {
-  const port = await freePort()
-  const redis = new Program(t, 'redis-server', [
-    '--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', t.testdir()
-  ])
-  await redis.says(/Ready to accept connections/i)
-  const env = { REDIS_URL: `redis://127.0.0.1:${port}` }
+  const env = { REDIS_URL: (await startRedis(t)).url }
 
   let program = start(t, 'examples/connect-redis.js', env)
   const visitor = new Browser(await program.says(/http:\S+/))
@@ -88,7 +84,6 @@ t.test('connect-redis.js keeps sessions over a restart', async t => {
   t.match(await back.text('/'), 'visit number 1.', 'a new session')
   t.match(await copy.text('/'), 'visit number 1.', 'the old id leads nowhere')
   await stop(t, program)
-  t.equal((await redis.end('SIGTERM')).code, 0)
 })
 
 t.test('two-sessions.js: logging out of one leaves the other', async t => {

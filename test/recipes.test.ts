@@ -9,7 +9,8 @@ import Fastify from 'fastify'
 import { Client } from 'pg'
 import { createClient } from 'redis'
 import t, { type Test } from 'tap'
-import { Browser, ROOT, start, stop, tsc } from './program'
+import { Browser } from './browser'
+import { ROOT, start, stop, tsc } from './program'
 import { freePort, startNginx, startPostgres, startRedis, startRedisCluster, startRedisSentinel } from './servers'
 
 // The recipes of docs/recipes.md, each started as a reader starts it, with the servers that it needs, over real HTTP. They
@@ -382,7 +383,9 @@ t.test('postgres.js makes its table, and keeps sessions over a restart and over 
   t.match(await visitor.text('/'), 'visit number 2.')
   await stop(t, program)
 
-  program = start(t, 'examples/postgres.js', env)
+  // Its timeouts are a thousand times as long.
+  const slow = 'const { setTimeout } = globalThis; globalThis.setTimeout = (run, ms, ...args) => setTimeout(run, 1000 * ms, ...args)'
+  program = start(t, 'examples/postgres.js', env, ['--import', `data:text/javascript,${encodeURIComponent(slow)}`])
   const back = new Browser(await program.says(/http:\S+/))
   back.cookie = visitor.cookie
   t.match(await back.text('/'), 'visit number 3.', 'after a restart')
@@ -398,11 +401,9 @@ t.test('postgres.js makes its table, and keeps sessions over a restart and over 
   const copy = back.copy()
   t.equal((await back.get('/forget', POST)).status, 200)
   t.match(await copy.text('/'), 'visit number 1.', 'the old id leads nowhere')
-  const since = Date.now()
+  // A pool that isn't ended would keep the process until its connections have been idle for long.
   const { code, stderr } = await program.end('SIGTERM')
-  t.equal(code, 0)
-  // A pool that is not ended keeps the process until its connections have been idle for ten seconds.
-  t.ok(Date.now() - since < 8000, 'the pool is let go')
+  t.equal(code, 0, 'the pool is let go')
   t.match(stderr, /^(postgres: .*\n)+$/, 'no warnings')
 })
 
