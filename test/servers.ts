@@ -59,7 +59,7 @@ export async function startRedisCluster (t: Test, options: Pick<RedisOptions, 'a
     busPorts.push(busPort)
     nodes.push(await startRedisWith(t, options, [
       '--cluster-enabled', 'yes', '--cluster-port', String(busPort), '--cluster-announce-ip', '127.0.0.1',
-      '--cluster-node-timeout', '2000', '--cluster-require-full-coverage', 'no'
+      '--cluster-node-timeout', '5000', '--cluster-require-full-coverage', 'no'
     ]))
   }
   for (const [i, { url }] of nodes.entries()) {
@@ -102,7 +102,7 @@ export async function startRedisSentinel (t: Test): Promise<{ master: Server, se
     'bind 127.0.0.1',
     `dir ${dir}`,
     `sentinel monitor ${name} 127.0.0.1 ${master.port} 1`,
-    `sentinel down-after-milliseconds ${name} 1000`,
+    `sentinel down-after-milliseconds ${name} 5000`,
     ''
   ].join('\n'))
   await start(t, { command: 'redis-server', args: [config, '--sentinel'], ready: /\+monitor master/, needs: NEEDS_REDIS })
