@@ -1,10 +1,8 @@
 /** The demo in a real browser, over http and https: Chromium, as Debian has it. */
-import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import fastifyCookie from '@fastify/cookie'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core'
@@ -12,7 +10,7 @@ import t, { type Test } from 'tap'
 import fastifySession from '../src/index'
 import { SECRET } from './helpers'
 import { conduct, start, type Program } from './program'
-import { temporaryFolder } from './servers'
+import { makeCertificate, temporaryFolder } from './servers'
 import { PATIENCE } from './waiting'
 
 // Where Debian and others put it.
@@ -58,15 +56,6 @@ async function login (page: Page, name: string): Promise<void> {
 
 const heading = async (page: Page): Promise<string> => await page.getByRole('heading', { level: 1 }).innerText()
 const cookiesOf = async (page: Page): ReturnType<BrowserContext['cookies']> => await page.context().cookies()
-
-async function certificate (t: Test): Promise<{ HTTPS_KEY: string, HTTPS_CERT: string }> {
-  const folder = await temporaryFolder(t)
-  const [HTTPS_KEY, HTTPS_CERT] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
-  await promisify(execFile)('openssl', [
-    'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '1', '-subj', '/CN=localhost', '-keyout', HTTPS_KEY, '-out', HTTPS_CERT
-  ])
-  return { HTTPS_KEY, HTTPS_CERT }
-}
 
 t.test('who logs in is known, and who logs out is not, by the back button either', async t => {
   const page = await open(t, await startDemo(t))
@@ -127,7 +116,8 @@ t.test('over http, the cookie is out of reach of scripts and of other sites\' fo
 })
 
 t.test('over https, a __Host- cookie is Secure, and cleared at logout', async t => {
-  const page = await open(t, await startDemo(t, { ...await certificate(t), COOKIE_NAME: '__Host-sessionId' }))
+  const { key, cert } = await makeCertificate(t)
+  const page = await open(t, await startDemo(t, { HTTPS_KEY: key, HTTPS_CERT: cert, COOKIE_NAME: '__Host-sessionId' }))
   await login(page, 'Ada')
   t.match(await cookiesOf(page), [{ name: '__Host-sessionId', httpOnly: true, secure: true, sameSite: 'Lax', path: '/' }])
   const [before] = await cookiesOf(page)
@@ -174,8 +164,8 @@ t.test('the page breaks none of its own rules (CSP), and no script of it fails',
 })
 
 t.test('cookies are kept, and cleared, as browsers understand them', async t => {
-  const { HTTPS_KEY, HTTPS_CERT } = await certificate(t)
-  const https = { key: await readFile(HTTPS_KEY), cert: await readFile(HTTPS_CERT) }
+  const { key, cert } = await makeCertificate(t)
+  const https = { key: await readFile(key), cert: await readFile(cert) }
   const kinds = {
     'for as long as the browser runs': {},
     'for an hour': { maxAge: 3_600_000 },

@@ -1,12 +1,10 @@
 /** What went wrong in @fastify/session 11.1.3, one test for each. Every one of them fails there. */
-import { runInNewContext } from 'node:vm'
-import { setFlagsFromString } from 'node:v8'
 import fastifyCookie, { sign, unsign } from '@fastify/cookie'
 import { Authenticator } from '@fastify/passport'
 import Fastify, { type FastifyInstance, type FastifyRequest, type InjectOptions } from 'fastify'
 import t from 'tap'
 import fastifySession, { MemoryStore } from '../src/index'
-import { build, clock, Gate, SECRET, setCookies, stopClock, Visitor, type Routes, type SessionOptions } from './helpers'
+import { build, clock, collectGarbage, Gate, SECRET, setCookies, stopClock, Visitor, type Routes, type SessionOptions } from './helpers'
 import { later, SilentStore, ThreeMethodStore } from './odd-stores'
 
 const OLD_SECRET = 'the secret of last month, with more than 32 characters'
@@ -250,8 +248,6 @@ t.test("secure: 'auto' was frozen by the first request", async t => {
 })
 
 t.test('the in-memory store kept the whole request alive', async t => {
-  setFlagsFromString('--expose-gc')
-  const collectGarbage = runInNewContext('gc') as () => void
   const store = new MemoryStore()
   const requests: Array<WeakRef<FastifyRequest>> = []
   const app = await build({ store }, app => {

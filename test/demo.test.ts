@@ -1,15 +1,13 @@
-import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { request } from 'node:https'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { Browser } from './browser'
 import { conduct, ROOT, start, stop, type Program } from './program'
-import { freePort, startRedis, temporaryFolder } from './servers'
+import { freePort, makeCertificate, startRedis } from './servers'
 import { until } from './waiting'
 
 // The demo as `npm start` runs it, over real HTTP. It requires the built package: `npm run build` first.
@@ -379,10 +377,7 @@ t.test('on Redis: over a restart, and while Redis is away', async t => {
 })
 
 t.test('over https, with a cookie that only this host can set', async t => {
-  const folder = await temporaryFolder(t)
-  const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
-  await promisify(execFile)('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes',
-    '-subj', '/CN=localhost', '-days', '2', '-keyout', key, '-out', cert])
+  const { key, cert } = await makeCertificate(t)
   const demo = start(t, DEMO, { HTTPS_KEY: key, HTTPS_CERT: cert, COOKIE_NAME: '__Host-demo' })
   const address = await addressOf(demo)
   t.match(address, /^https:/)

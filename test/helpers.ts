@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import fastifyCookie from '@fastify/cookie'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import type { Test } from 'tap'
@@ -55,4 +57,9 @@ export function holdTimeouts (t: Pick<Test, 'teardown'>): { pass: (milliseconds:
       for (const [timeout, { run, end }] of held) if (end <= passed && held.delete(timeout)) run()
     }
   }
+}
+
+export function collectGarbage (): void {
+  setFlagsFromString('--expose-gc')
+  ;(runInNewContext('gc') as () => void)()
 }

@@ -1,13 +1,12 @@
 /** How long sessions live, and who ends them: exact to the millisecond, with a clock that the tests move. */
 import type { LightMyRequestResponse } from 'fastify'
-import { createClient } from 'redis'
 import t, { type Test } from 'tap'
 import { MemoryStore } from '../src/index'
 import type { SessionStore } from '../src/stores/store'
 import { RedisStore } from '../src/stores/redis'
 import { build, setCookies, stopClock, Visitor, type Routes, type SessionOptions } from './helpers'
 import { ThreeMethodStore, TouchStore, WatchedStore } from './odd-stores'
-import { letPass, startRedis } from './servers'
+import { connectTo, letPass, startRedis, type NodeRedis } from './servers'
 
 /** A store with one session, the time that goes by for it, and what it says of that session's end. */
 interface Subject {
@@ -68,12 +67,10 @@ const subjects: Record<string, MakeSubject> = {
   'a store with touch': t => jsonSubject(t, new TouchStore())
 }
 
-let redis: ReturnType<typeof createClient>
+let redis: NodeRedis
 
 t.before(async () => {
-  redis = createClient({ url: (await startRedis(t)).url })
-  await redis.connect()
-  t.teardown(() => redis.destroy())
+  redis = await connectTo(t, await startRedis(t))
 })
 
 /** Redis's clock can't be moved, so the sessions are made older. */

@@ -1,12 +1,10 @@
 /** The MemoryStore on its own, and what store packages inherit from it. */
 import { EventEmitter } from 'node:events'
 import { inherits } from 'node:util'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import type { FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
 import fastifySession, { MemoryStore, Store } from '../src/index'
-import { build, clock, record, Visitor } from './helpers'
+import { build, clock, collectGarbage, record, Visitor } from './helpers'
 import { Program } from './program'
 import { ask } from '../src/testing/contract'
 import { recordCalls } from '../src/testing/site'
@@ -25,11 +23,6 @@ function now (store: MemoryStore, method: 'get' | 'set' | 'destroy' | 'touch' | 
   const [error, value] = answers[0] as unknown[]
   if (error) throw new Error(method, { cause: error })
   return value
-}
-
-function collectGarbage (): void {
-  setFlagsFromString('--expose-gc')
-  ;(runInNewContext('gc') as () => void)()
 }
 
 t.test('its store is the Map that it was given', async t => {

@@ -7,7 +7,6 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { RedisStore as ConnectRedis } from 'connect-redis'
 import Fastify, { type FastifyInstance } from 'fastify'
-import { createClient } from 'redis'
 import t, { type Test } from 'tap'
 import ts from 'typescript'
 import fastifySession from '../src/index'
@@ -15,7 +14,7 @@ import { RedisStore } from '../src/stores/redis'
 import { Jar } from '../src/testing/visitor'
 import { clock, Gate, SECRET, setCookies, type Routes, type SessionOptions } from './helpers'
 import { ROOT } from './program'
-import { letPass, startRedis } from './servers'
+import { connectTo, letPass, startRedis, type NodeRedis } from './servers'
 
 // Their types are those of other versions of Fastify, or none: nothing to gain from them here.
 const { besideVersion9, besideVersion11, signedTwice } = require('../examples/migrating/beside-older-versions')
@@ -44,13 +43,11 @@ const [VERSION_9, VERSION_10, VERSION_11] = VERSIONS as [Version, Version, Versi
 const OTHER_SECRET = 'another secret of 32 or more characters'
 const MINUTE = 60_000
 
-let client: ReturnType<typeof createClient>
+let client: NodeRedis
 let prefixes = 0
 
 t.before(async () => {
-  client = createClient({ url: (await startRedis(t)).url })
-  await client.connect()
-  t.teardown(() => client.destroy())
+  client = await connectTo(t, await startRedis(t))
 })
 
 // --- A browser, and applications

@@ -2,7 +2,6 @@
 import './uncounted'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { createClient } from 'redis'
 import t, { type Test } from 'tap'
 import upstreamSession from 'upstream-session'
 import fastifySession, { MemoryStore } from '../src/index'
@@ -13,7 +12,7 @@ import { explore, PAIRS, race, raceAll, RACES, USER_RACES, type RaceEvent, type 
 import {
   BASE, judge, MAX_AGE, PROMISES, type Call, type Observation, type PromiseName, type Reply, type RequestName
 } from '../src/testing/race-ops'
-import { startRedis } from './servers'
+import { connectTo, startRedis } from './servers'
 
 const threeMethods = (): SessionStore => new ThreeMethodStore() as unknown as SessionStore
 const silent = (): SessionStore => new SilentStore() as unknown as SessionStore
@@ -41,10 +40,7 @@ t.test('a store whose touch tells nothing keeps every promise in every order, wi
   keepsAll(t, { store: silent() }, RACES, BY_DEFAULT))
 
 t.test('RedisStore keeps every promise in every order', async t => {
-  const { url } = await startRedis(t)
-  const client = createClient({ url })
-  await client.connect()
-  t.teardown(() => client.destroy())
+  const client = await connectTo(t, await startRedis(t))
   await keepsAll(t, { store: new RedisStore({ client }), expire: () => client.flushDb() }, RACES, BY_DEFAULT)
   t.equal(await client.dbSize(), 0, 'the kit removes what it made')
 })
@@ -62,10 +58,7 @@ t.test('nor does it matter when the library hears of what a call did', async t =
 // --- With an index by user
 
 t.test('sessions that are ended by user keep every promise in every order', async t => {
-  const { url } = await startRedis(t)
-  const client = createClient({ url })
-  await client.connect()
-  t.teardown(() => client.destroy())
+  const client = await connectTo(t, await startRedis(t))
   const first = USER_RACES.filter(([revoke]) => revoke === 'revoke')
   for (const [store, races] of [[new MemoryStore(), USER_RACES], [new RedisStore({ client }), first]] as const) {
     await t.test(store.constructor.name, async t => {

@@ -134,12 +134,7 @@ export async function startPostgres (t: Test): Promise<{ url: string }> {
 
 /** An nginx with the configuration, and beside it in its folder a certificate of its own for `localhost`. */
 export async function startNginx (t: Test, config: string): Promise<{ certificate: string }> {
-  const dir = await temporaryFolder(t)
-  const [keyFile, certificateFile] = [join(dir, 'key.pem'), join(dir, 'cert.pem')]
-  await promisify(execFile)('openssl', [
-    'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
-    '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-keyout', keyFile, '-out', certificateFile
-  ]).catch(error => { throw error.code === 'ENOENT' ? new Error(NEEDS_OPENSSL, { cause: error }) : error })
+  const { dir, cert } = await makeCertificate(t)
   await writeFile(join(dir, 'nginx.conf'), config)
   await start(t, {
     command: findNginx(),
@@ -148,11 +143,37 @@ export async function startNginx (t: Test, config: string): Promise<{ certificat
     stream: 'stderr',
     needs: NEEDS_NGINX
   })
-  return { certificate: await readFile(certificateFile, 'utf8') }
+  return { certificate: await readFile(cert, 'utf8') }
+}
+
+/** Files with a key and a certificate for `localhost`, in a folder of their own. */
+export async function makeCertificate (t: Test): Promise<{ dir: string, key: string, cert: string }> {
+  const dir = await temporaryFolder(t)
+  const [key, cert] = [join(dir, 'key.pem'), join(dir, 'cert.pem')]
+  await promisify(execFile)('openssl', [
+    'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
+    '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-keyout', key, '-out', cert
+  ]).catch(error => { throw error.code === 'ENOENT' ? new Error(NEEDS_OPENSSL, { cause: error }) : error })
+  return { dir, key, cert }
+}
+
+export type NodeRedis = ReturnType<typeof newClient>
+
+/** A client that ends with the test. */
+export async function connectTo (t: Test, { url }: Pick<Server, 'url'>): Promise<NodeRedis> {
+  const client = newClient(url)
+  await client.connect()
+  t.teardown(() => client.destroy())
+  return client
+}
+
+function newClient (url: string) {
+  // A client that nobody listens to throws its errors.
+  return createClient({ url }).on('error', () => {})
 }
 
 /** Redis's clock can't be moved, so the keys are made older. */
-export async function letPass (client: Pick<ReturnType<typeof createClient>, 'keys' | 'pExpire' | 'pTTL'>, milliseconds: number, pattern = '*'): Promise<void> {
+export async function letPass (client: NodeRedis, milliseconds: number, pattern = '*'): Promise<void> {
   for (const key of await client.keys(pattern)) {
     const left = await client.pTTL(key)
     if (left >= 0) await client.pExpire(key, left - milliseconds)

@@ -4,10 +4,9 @@ import { MemoryStore } from '../src/index'
 import { RedisStore } from '../src/stores/redis'
 import type { SessionStore } from '../src/stores/store'
 import { testStore, type Promises } from '../src/testing/index'
-import { connectTo } from './all-stores/subjects'
 import { build, Visitor } from './helpers'
 import { FileStore, later, PromiseStore, ThreeMethodStore, TouchStore } from './odd-stores'
-import { letPass, startRedis } from './servers'
+import { connectTo, letPass, startRedis } from './servers'
 import { within } from './waiting'
 
 const MINUTE = 60_000

@@ -2,13 +2,12 @@
 import { createHash } from 'node:crypto'
 import fastifyCookie from '@fastify/cookie'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
-import { createClient, type RedisClientType } from 'redis'
 import t, { type Test } from 'tap'
 import fastifySession, { MemoryStore, type FastifySessionObject, type Sessions, type SessionStore, type SessionView } from '../src/index'
 import { RedisStore } from '../src/stores/redis'
 import { build, clock, Gate, SECRET, Visitor, type SessionOptions } from './helpers'
 import { ThreeMethodStore } from './odd-stores'
-import { letPass, startRedis } from './servers'
+import { connectTo, letPass, startRedis, type NodeRedis } from './servers'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -21,13 +20,10 @@ const HOUR = 60 * MINUTE
 // How much two readings of Redis's clock and ours may differ.
 const ROUNDED = 10
 
-let redis: RedisClientType
+let redis: NodeRedis
 
 t.before(async () => {
-  const { url } = await startRedis(t)
-  redis = createClient({ url })
-  await redis.connect()
-  t.teardown(() => redis.destroy())
+  redis = await connectTo(t, await startRedis(t))
 })
 
 const data = (request: FastifyRequest): any => request.session
