@@ -137,6 +137,12 @@ export function start (t: Test, file: string, env: NodeJS.ProcessEnv = {}, nodeO
   return new Program(t, 'env', [...NODE, ...nodeOptions, file], { env: { PORT: '0', ...env } })
 }
 
+/** Starts a server, and waits until it says where it is. */
+export async function serve (...args: Parameters<typeof start>): Promise<{ program: Program, address: string }> {
+  const program = start(...args)
+  return { program, address: await program.says(/https?:\/\/\S+/) }
+}
+
 /** Starts one whose time is the test's: its clock stands still, and what sleeps in it sleeps until it is woken. */
 export function conduct (t: Test, file: string, env: NodeJS.ProcessEnv = {}): Conducted {
   return new Conducted(t, 'env', [...NODE, '-r', CONDUCTED, file], { env: { PORT: '0', ...env }, hasChannel: true })

@@ -8,6 +8,7 @@ import fastifySession, { MemoryStore, type SessionStore } from '../src/index'
 import {
   AWAY, FAULTS, FaultyStore, RACES, testRaces, testStore, type PromiseName, type StoreTestOptions, type TestContext
 } from '../src/testing/index'
+import { Site } from '../src/testing/site'
 import { holdTimeouts, SECRET } from './helpers'
 import { ThreeMethodStore, type Answer } from './odd-stores'
 import { Program } from './program'
@@ -92,6 +93,22 @@ t.test('a method that never answers is named, and nothing is waited for after th
   }
   await testStore(() => new Forgetful(), { promises: KEPT, test })
   t.same(messages, ['set() did not answer: call its callback, or declare none and return a promise'])
+})
+
+t.test('a request that fails on its way to the gate is not waited for', async t => {
+  let isAway = false
+  class Leaving extends ThreeMethodStore {
+    override get (sessionId: string, callback: Answer): void {
+      if (isAway) callback(new Error(AWAY))
+      else super.get(sessionId, callback)
+    }
+  }
+  const site = await Site.open({ test: t.test, after: end => t.after(end) } as TestContext, new Leaving() as unknown as SessionStore, async () => {}, {})
+  await site.max.get('/login/max')
+  isAway = true
+  const reply = site.max.get('/slow/write')
+  await t.rejects(site.gate.holds(), { message: '/slow/write was answered with 500 before all were at the gate' })
+  t.equal((await reply).statusCode, 500)
 })
 
 t.test('what no store may do fails', async t => {
