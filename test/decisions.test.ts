@@ -3,10 +3,10 @@ import { EventEmitter, once } from 'node:events'
 import { sign } from '@fastify/cookie'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
-import type { SessionChanges } from '../src/stores/store'
+import type { SessionChanges } from '../src/types/store'
 import { clock, HOUR, MINUTE } from '../src/testing/context'
-import { build, record, SECRET, ThreeMethodStore, Visitor, type Answer, type Routes, type SessionOptions } from './helpers'
-import { WatchedStore } from './watched-store'
+import { build, record, SECRET, Visitor, type Routes, type SessionOptions } from './helpers'
+import { ThreeMethodStore, WatchedStore, type Answer } from './odd-stores'
 
 const WRITES = ['set', 'update']
 

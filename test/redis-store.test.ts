@@ -13,12 +13,10 @@ import { build, record, SECRET, setCookies, Visitor, type Routes, type SessionOp
 import { startAll, type Kind, type Kinds, type Redises } from './redis/clients'
 import { asJson, isAbout, open, testContract, text } from './redis/contract'
 import { Wire } from './redis/wire'
+import { until } from './waiting'
 
 const MINUTE = 60_000
 const HOUR = 60 * MINUTE
-
-// Three kinds of servers and thirteen of clients: longer than other files, on a busy machine.
-t.setTimeout(180_000)
 
 t.test('RedisStore', async t => {
   const all = await startAll(t)
@@ -712,7 +710,7 @@ async function testOutage (t: Test, { single, kinds }: Kinds): Promise<void> {
     const { store, key } = await open(t, kind)
     await store.length()
     const log: string[] = []
-    const visitor = new Visitor(await loggedApp(t, { store, storeTimeout: 1000 }, log))
+    const visitor = new Visitor(await loggedApp(t, { store, storeTimeout: 3000 }, log))
     await logIn(visitor)
     const sessionId = decodeURIComponent(visitor.cookieHeader()).replace(/^sessionId=|\.[^.]*$/g, '')
     t.equal(await kind.redis.send(key(sessionId), 'EXISTS', key(sessionId)), 1, 'the id is known to the test')
@@ -749,19 +747,12 @@ async function testOutage (t: Test, { single, kinds }: Kinds): Promise<void> {
 }
 
 async function untilAnswered (ask: () => Promise<unknown>): Promise<void> {
-  for (let tries = 0; tries < 60; tries++) {
-    try {
-      await ask()
-      return
-    } catch {}
-  }
-  throw new Error('waited in vain for the server')
+  await until('the server is there again', () => ask().then(() => true, () => false))
 }
 
 /** Clients take their time to find a server, and to find it again. */
 async function logIn (visitor: Visitor): Promise<void> {
-  for (let tries = 0; tries < 60; tries++) if ((await visitor.get('/login')).statusCode === 200) return
-  throw new Error('waited in vain for the server')
+  await until('the visitor is logged in', async () => (await visitor.get('/login')).statusCode === 200)
 }
 
 // --- Visitors

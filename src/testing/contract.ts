@@ -6,7 +6,8 @@ import { HOUR, MINUTE, recordIntervals, timed, type OpenStore, type TestContext 
 import type { Findings } from './promises'
 import { dataOf } from './site'
 
-const PATIENCE = 2000
+// No store takes so long, however busy the machine.
+const PATIENCE = 10_000
 
 type AnyStore = Record<string, ((...args: any[]) => any) | undefined>
 

@@ -8,6 +8,7 @@ import fastifySession from '../index'
 import { isExpired } from '../values/record'
 import type { SessionRecord } from '../types/store'
 import { CallGate, type Step } from './call-gate'
+import { clock, type Clock } from './context'
 import { orNothing } from './contract'
 import { BASE, MAX_AGE, REQUESTS, type Observation, type Reply } from './race-ops'
 import type { Choose, RaceEvent, RaceOptions } from './races'
@@ -43,14 +44,14 @@ export class Track {
   readonly #expire: RaceOptions['expire']
   /** Short names of the run's sessions, the same in each run. */
   readonly #names = new Map<string, string>()
-  readonly #realNow = Date.now
-  #passed = 0
+  #clock!: Clock
+  #stopClock = (): void => {}
   #run: Run = newRun([])
 
   static async open (options: RaceOptions): Promise<Track> {
     const track = new Track(options)
     await track.#app.ready()
-    Date.now = () => track.#realNow() + track.#passed
+    track.#clock = clock({ after: end => { track.#stopClock = end } })
     return track
   }
 
@@ -85,7 +86,7 @@ export class Track {
   }
 
   async close (): Promise<void> {
-    Date.now = this.#realNow
+    this.#stopClock()
     await this.#app.close()
   }
 
@@ -133,7 +134,7 @@ export class Track {
 
   async #letPass (run: Run): Promise<void> {
     run.expiredAt ??= this.#gate.now
-    this.#passed += 2 * MAX_AGE
+    this.#clock.advance(2 * MAX_AGE)
     await this.#expire?.()
   }
 
@@ -204,7 +205,7 @@ export class Track {
     }
     this.#gate.written.clear()
     this.#names.clear()
-    this.#passed = 0
+    this.#clock.passed = 0
   }
 
   #get (url: string, cookie?: string): Promise<LightMyRequestResponse> {

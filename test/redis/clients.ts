@@ -3,7 +3,7 @@ import { Cluster, Redis, type ClusterOptions, type RedisOptions } from 'ioredis'
 import { createClient, createClientPool, createCluster, createSentinel, RESP_TYPES } from 'redis'
 import type { Test } from 'tap'
 import type { RedisClient } from '../../src/stores/redis'
-import { startRedis, startRedisCluster, startRedisSentinel, type Server } from '../servers'
+import { connectTo, startRedis, startRedisCluster, startRedisSentinel, type Server } from '../servers'
 
 export interface ClientOptions {
   keyPrefix?: string
@@ -103,10 +103,7 @@ async function nodeRedis (client: any, types?: typeof BUFFERS): Promise<Connecti
 }
 
 async function oneRedis (t: Test, server: Server): Promise<Redises> {
-  const client = createClient({ url: server.url })
-  client.on('error', () => {})
-  await client.connect()
-  t.teardown(() => client.destroy())
+  const client = await connectTo(t, server)
   return {
     servers: [server],
     send: (_key, ...command) => client.sendCommand(command),
