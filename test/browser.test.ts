@@ -1,6 +1,6 @@
 /** The demo in a real browser, over http and https: Chromium, as Debian has it. */
+import '../packages/tools'
 import { execFile } from 'node:child_process'
-import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -15,8 +15,7 @@ import { SECRET } from './helpers'
 import { start } from './program'
 import { temporaryFolder } from './servers'
 
-// Where Debian and others put it.
-const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(file => existsSync(file))
+const CHROMIUM: string | undefined = require('../scripts/requirements').findChromium()
 
 // Browsers are slow where other tests have the processor.
 t.setTimeout(300_000)
@@ -24,7 +23,7 @@ t.setTimeout(300_000)
 let browser: Browser
 
 t.before(async () => {
-  if (CHROMIUM === undefined) throw new Error('Chromium is needed to run this test: install it (Debian: chromium)')
+  if (CHROMIUM === undefined) throw new Error('Chromium is needed to run this test: install it (Debian: chromium), or set CHROME_PATH')
   // As root, as in most containers, Chromium runs without its sandbox only.
   browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox', '--disable-dev-shm-usage'] })
 })

@@ -1,4 +1,6 @@
 /** One suite, on every kind of store. What a store can't promise is declared beside it. Stores that people use: all-stores. */
+import '../packages/sqlite'
+import '../packages/stores'
 import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { MemoryStore } from '../src/index'

@@ -1,0 +1,44 @@
+'use strict'
+
+// npm test: everything. First what the machine lacks, then a line for each part, and what failed at the end.
+
+const { Results } = require('./results')
+const { complaint } = require('./requirements')
+const { namesOf, runScripts } = require('./run')
+const { all } = require('./test-files')
+const { runUnitTests } = require('./test-unit')
+
+// Seconds on a machine with two cores that does nothing else. Who makes one of them longer sees it here.
+const BUDGETS = {
+  'test/all-stores/run.ts': 240,
+  'test/browser.test.ts': 120,
+  'test/processes.test.ts': 150,
+  'test/races.test.ts': 120
+}
+const TOTAL = 12 * 60
+
+const before = ['packages', 'lint', 'build']
+const checks = [...namesOf(['types:']).filter(name => name !== 'types:quick'), 'test:package']
+
+async function main () {
+  const missing = complaint()
+  if (missing !== undefined) {
+    console.error(missing)
+    process.exitCode = 1
+    return
+  }
+  console.log('This takes about 5 minutes. Less than one: npm run test:quick')
+  const results = new Results(before.length + checks.length + all().length + 1)
+  const start = performance.now()
+  await runScripts(before, results)
+  await runScripts(checks, results)
+  await runUnitTests(results)
+  console.log('\nSeconds of the parts that take long:')
+  for (const [name, budget] of [...Object.entries(BUDGETS), ['all', TOTAL]]) {
+    const seconds = name === 'all' ? (performance.now() - start) / 1000 : results.times.get(name)
+    console.log(`  ${name.padEnd(28)} ${seconds === undefined ? '-' : seconds.toFixed(0).padStart(4)} of ${budget}${seconds > budget ? '  OVER ITS BUDGET' : ''}`)
+  }
+  results.summary()
+}
+
+main()
