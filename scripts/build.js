@@ -8,7 +8,7 @@ const { join } = require('node:path')
 
 const root = join(__dirname, '..')
 const dist = join(root, 'dist')
-const sources = ['package.json', 'tsconfig.json', 'tsconfig.build.json', 'src']
+const sources = ['tsconfig.json', 'tsconfig.build.json', 'src']
 
 if (!process.argv.includes('--if-needed') || isOutdated()) {
   rmSync(dist, { recursive: true, force: true })

@@ -50,10 +50,11 @@ module.exports = { inParallel, namesOf, runScripts }
 if (require.main === module) main()
 
 async function main () {
-  const [first, ...others] = namesOf(process.argv.slice(2))
-  const results = new Results(others.length + 1)
+  const names = namesOf(process.argv.slice(2))
+  const results = new Results(names.length)
   // What the others read is built before.
-  if (first === 'build') await runScripts(['build'], results)
-  await runScripts(first === 'build' ? others : [first, ...others], results)
+  const isBuild = name => name.startsWith('build')
+  await runScripts(names.filter(isBuild), results)
+  await runScripts(names.filter(name => !isBuild(name)), results)
   results.summary()
 }

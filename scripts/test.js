@@ -17,7 +17,7 @@ const BUDGETS = {
 }
 const TOTAL = 12 * 60
 
-const before = ['packages', 'lint', 'build']
+const before = ['packages', 'lint', 'build:if-needed']
 const checks = [...namesOf(['types:']).filter(name => name !== 'types:quick'), 'test:package']
 
 async function main () {
