@@ -9,8 +9,8 @@ const { Results } = require('./results')
 const { runFile } = require('./test-files')
 
 const root = join(__dirname, '..')
-// As the shell completes them, or by their names alone.
-const files = process.argv.slice(2).map(name => [resolve(name), join(root, 'test', `${name}.test.ts`)].find(existsSync) ?? exit(`There is no ${name}`))
+// By their names alone, or as the shell completes them.
+const files = process.argv.slice(2).map(name => [join(root, 'test', `${name}.test.ts`), resolve(name)].find(existsSync) ?? exit(`There is no ${name}`))
 if (files.length === 0) exit('npm run test:one -- test/copy.test.ts')
 
 // Some start what is built.
