@@ -7,6 +7,8 @@ const { readdirSync } = require('node:fs')
 const { join } = require('node:path')
 
 const root = join(__dirname, '..')
+// As in .taprc, which tap alone reads. In seconds, and for a machine that is busy: it fires if something hangs.
+const TAP_TIMEOUT = '600'
 
 // They take longest, so they start first.
 const LONG = ['processes', 'session', 'races', 'browser', 'demo', 'redis-store', 'recipes', 'migration'].map(name => `test/${name}.test.ts`)
@@ -27,7 +29,7 @@ function all () {
 /** One file, with what it writes to its standard error. */
 async function runFile (file, results) {
   const start = performance.now()
-  const child = spawn(process.execPath, ['--import', 'tsx', file], { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, ['--import', 'tsx', file], { cwd: root, env: { TAP_TIMEOUT, ...process.env }, stdio: ['ignore', 'pipe', 'pipe'] })
   let errors = ''
   child.stderr.setEncoding('utf8').on('data', chunk => { errors += chunk })
   const ended = new Promise(resolve => child.on('close', (code, signal) => resolve(signal ?? code)))
