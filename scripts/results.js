@@ -18,21 +18,6 @@ class Results {
     this.#total = total
   }
 
-  /** Reads a stream that holds the results of several files, as tap writes them. Returns its other lines too. */
-  async readFiles (stream) {
-    const parser = new Parser()
-    const checks = checksOf(parser)
-    parser.on('assert', ({ ok, name, time, diag }) => {
-      const { passed, failures } = checks()
-      if (!ok && failures.length === 0) failures.push({ fullname: `${name} ended with ${diag?.signal ?? diag?.exitCode ?? 'an error'}`, diag })
-      this.fileEnded(name, passed, failures, (time ?? 0) / 1000)
-    })
-    let others = ''
-    parser.on('extra', line => { others += line })
-    const { ok } = await finished(parser, stream)
-    return { ok, others }
-  }
-
   /** Reads the results of one file that runs by itself. */
   async readFile (stream) {
     const parser = new Parser()
@@ -63,11 +48,6 @@ class Results {
     if (this.#failures.length > 0) console.log(`\nFAILED:\n\n${this.#failures.join('\n\n')}`)
     console.log(`\n${this.passed} passed, ${this.failed} failed`)
     if (this.failed > 0) process.exitCode = 1
-  }
-
-  /** Something that helps to understand a failure. */
-  note (text) {
-    this.#fail([text.trim()])
   }
 
   #ended (name, seconds, isOk, more = '') {
@@ -116,4 +96,4 @@ function textOf ({ fullname, name, todo, skip, diag }) {
   ].join('\n')
 }
 
-module.exports = { Results }
+module.exports = { Results, checksOf }

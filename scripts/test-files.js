@@ -10,9 +10,6 @@ const root = join(__dirname, '..')
 // As in .taprc, which tap alone reads. In seconds, and for a machine that is busy: it fires if something hangs.
 const TAP_TIMEOUT = '600'
 
-// They take longest, so they start first.
-const LONG = ['processes', 'session', 'races', 'browser', 'demo', 'redis-store', 'recipes', 'migration'].map(name => `test/${name}.test.ts`)
-
 /** All that runs on this process alone, in a few seconds each. What decides is tested here. */
 const quick = [
   'changes', 'copy', 'defects', 'diagnostics', 'drop-in', 'errors', 'faults', 'lifetimes', 'memory-store', 'properties', 'repository', 'requests',
@@ -21,9 +18,10 @@ const quick = [
 // What they need of the machine.
 const quickNeeds = ['redis-server']
 
+/** As .taprc includes them. */
 function all () {
   const files = readdirSync(join(root, 'test')).filter(name => name.endsWith('.test.ts')).map(name => `test/${name}`)
-  return ['test/all-stores/run.ts', ...LONG.filter(file => files.includes(file)), ...files.filter(file => !LONG.includes(file))]
+  return ['test/all-stores/run.ts', ...files]
 }
 
 /** One file, with what it writes to its standard error. */
