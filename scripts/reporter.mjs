@@ -17,8 +17,7 @@ export default function Reporter ({ test }) {
     file.on('process', ({ stderr }) => stderr?.setEncoding('utf8').on('data', chunk => { known.errors += chunk }))
   })
   test.on('subtestEnd', file => {
-    const { start, checks, errors } = files.get(file)
-    const { passed, failures } = checks()
+    const { start, checks: { passed, failures }, errors } = files.get(file)
     const { signal, exitCode } = file.options
     if (!file.passing() && failures.length === 0) failures.push({ fullname: `${file.name} ended with ${signal ?? exitCode ?? 'an error'}` })
     process.send({ file: file.name, passed, failures, seconds: (performance.now() - start) / 1000, errors })

@@ -1,6 +1,6 @@
 'use strict'
 
-// Reads the TAP of test files, says of each how it went, and of a check that failed all that is known.
+// Reads the results of test files and scripts, prints a line for each, and at the end all that is known of what failed.
 
 const { Parser } = require('tap-parser')
 
@@ -23,9 +23,8 @@ class Results {
     const parser = new Parser()
     const checks = checksOf(parser)
     const { ok, failures: [first] } = await finished(parser, stream)
-    const { passed, failures } = checks()
-    if (!ok && failures.length === 0) failures.push({ fullname: first?.tapError ?? 'it ended early' })
-    return { passed, failures }
+    if (!ok && checks.failures.length === 0) checks.failures.push({ fullname: first?.tapError ?? 'it ended early' })
+    return checks
   }
 
   /** @param errors what it wrote to its standard error */
@@ -61,19 +60,13 @@ class Results {
   }
 }
 
-/** Collects checks. What it returns takes out those that came since it was last called. */
+/** What a parser has read of a file, so far. */
 function checksOf (parser) {
-  let passed = 0
-  let failures = []
-  parser.on('pass', () => { passed++ })
+  const checks = { passed: 0, failures: [] }
+  parser.on('pass', () => { checks.passed++ })
   // Nothing here is skipped, or left to be done.
-  for (const kind of ['fail', 'skip', 'todo']) parser.on(kind, check => failures.push(check))
-  return () => {
-    const checks = { passed, failures }
-    passed = 0
-    failures = []
-    return checks
-  }
+  for (const kind of ['fail', 'skip', 'todo']) parser.on(kind, check => checks.failures.push(check))
+  return checks
 }
 
 function finished (parser, stream) {

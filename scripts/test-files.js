@@ -10,7 +10,7 @@ const root = join(__dirname, '..')
 // As in .taprc, which tap alone reads. In seconds, and for a machine that is busy: it fires if something hangs.
 const TAP_TIMEOUT = '600'
 
-/** All that runs on this process alone, in a few seconds each. What decides is tested here. */
+/** The files of `npm run test:quick`: what decides is tested here, in a few seconds each. */
 const quick = [
   'changes', 'copy', 'defects', 'diagnostics', 'drop-in', 'errors', 'faults', 'lifetimes', 'memory-store', 'properties', 'repository', 'requests',
   'session', 'several-sessions', 'users', 'warnings'
