@@ -13,6 +13,7 @@ const root = join(__dirname, '..')
 const modules = join(root, 'node_modules')
 const lockFile = join(modules, '.packages.lock')
 const POLL = 200
+const COMPILING = 'Compiling needs make, Python and a C++ compiler: sudo apt-get install -y build-essential python3, or xcode-select --install'
 
 /** The folders beside this file. */
 const all = () => readdirSync(__dirname, { withFileTypes: true }).filter(entry => entry.isDirectory()).map(({ name }) => name)
@@ -32,7 +33,8 @@ function installNow (names) {
   if (needsBuild(names)) {
     say('Installing SQLite, once. If it has to be compiled, that takes a minute')
     // The tests don't measure it, and the optimiser takes most of the time.
-    npm(['rebuild', 'better-sqlite3'], { CFLAGS: '-O0' }, 'Compiling needs make, Python and a C++ compiler: sudo apt-get install -y build-essential python3, or xcode-select --install')
+    npm(['rebuild', 'better-sqlite3', '--ignore-scripts=false'], { CFLAGS: '-O0' }, COMPILING)
+    if (needsBuild(names)) throw new Error(`better-sqlite3 doesn't load after it was built. ${COMPILING}`)
   }
 }
 
