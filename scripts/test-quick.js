@@ -8,7 +8,7 @@ const { complaint } = require('./requirements')
 const { inParallel, runScripts } = require('./run')
 const { quick, quickNeeds, runFile } = require('./test-files')
 
-const types = ['types:quick', 'types:tsd']
+const types = ['quick:types', 'types:tsd']
 
 async function main () {
   const missing = complaint(quickNeeds)
