@@ -20,7 +20,7 @@ async function main () {
   const results = new Results(1 + types.length + quick.length)
   // tsd reads what is built.
   await runScripts(['build:if-needed'], results)
-  const jobs = [...quick.map(file => () => runFile(file, results)), ...types.map(name => () => runScripts([name], results))]
+  const jobs = [...types.map(name => () => runScripts([name], results)), ...quick.map(file => () => runFile(file, results))]
   await inParallel(jobs, Math.min(4, availableParallelism()))
   results.summary()
 }

@@ -27,7 +27,7 @@ async function main () {
     process.exitCode = 1
     return
   }
-  console.log('This takes about five minutes. The core's tests alone, in less than one: npm run test:quick')
+  console.log('This takes about five minutes. Less than one: npm run test:quick')
   const results = new Results(before.length + checks.length + all().length + 1)
   const start = performance.now()
   await runScripts(before, results)
