@@ -26,12 +26,16 @@ async function inParallel (jobs, atOnce = 2) {
   }))
 }
 
+/** Returns the names of those that failed. */
 async function runScripts (names, results) {
+  const failed = []
   await inParallel(names.map(name => async () => {
     const start = performance.now()
     const { code, output } = await run('npm', ['run', '--silent', name])
     results.scriptEnded(name, (performance.now() - start) / 1000, code === 0 ? undefined : output)
+    if (code !== 0) failed.push(name)
   }))
+  return failed
 }
 
 /** A program, to its end. */
