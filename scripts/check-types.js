@@ -5,6 +5,8 @@
 //   node scripts/check-types.js typescript-5.5
 
 const { join } = require('node:path')
+require('../packages/stores')
+require('../packages/tools')
 
 const root = join(__dirname, '..')
 

@@ -1,5 +1,5 @@
 /** The demo in a real browser, over http and https: Chromium, as Debian has it. */
-import { existsSync } from 'node:fs'
+import '../packages/tools'
 import { readFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -13,15 +13,14 @@ import { conduct, start, type Program } from './program'
 import { makeCertificate, temporaryFolder } from './servers'
 import { PATIENCE } from './waiting'
 
-// Where Debian and others put it.
-const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(file => existsSync(file))
+const CHROMIUM: string | undefined = require('../scripts/requirements').findChromium()
 
 const MINUTE = 60_000
 
 let browser: Browser
 
 t.before(async () => {
-  if (CHROMIUM === undefined) throw new Error('Chromium is needed to run this test: install it (Debian: chromium)')
+  if (CHROMIUM === undefined) throw new Error('Chromium is needed to run this test: install it (Debian: chromium), or set CHROME_PATH')
   // As root, as in most containers, Chromium runs without its sandbox only.
   browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox', '--disable-dev-shm-usage'], timeout: PATIENCE })
 })

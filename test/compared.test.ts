@@ -1,4 +1,5 @@
 /** The README's table of five libraries: each cell is what happens here, over real HTTP. */
+import '../packages/contestants'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createServer, type RequestListener } from 'node:http'

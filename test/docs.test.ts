@@ -5,6 +5,8 @@
  * - A fragment may use the names that are declared below, as a reader would take them for granted.
  * - What a `text` block shows after a program was said by it. After a server, `sh` and `text` blocks are a conversation with it.
  */
+import '../packages/companions'
+import '../packages/sqlite'
 import { execFile } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'

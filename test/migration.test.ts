@@ -1,4 +1,5 @@
 /** What docs/migrating.md says, with the real libraries that people come from. */
+import '../packages/predecessors'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'

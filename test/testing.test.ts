@@ -1,4 +1,5 @@
 /** The kit as authors of stores and applications have it: `@fastify/session/testing`. */
+import '../packages/sqlite'
 import { existsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import fastifyCookie from '@fastify/cookie'

@@ -1,4 +1,6 @@
 /** The stores that the suite is run on, and what each is declared to promise. */
+import '../../packages/sqlite'
+import '../../packages/stores'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import connectSqlite from 'better-sqlite3-session-store'
