@@ -59,3 +59,9 @@ export const StoreError = createError<[string, string, { cause: unknown }]>(
   'FST_ERR_SESSION_STORE',
   "The session store's %s failed: %s"
 )
+
+/** What the store has of a session can't be read: the whole, or the field that is named. The message shows none of it. */
+export const RecordError = createError<[string]>(
+  'FST_ERR_SESSION_RECORD',
+  "The stored session can't be read: %s isn't JSON"
+)

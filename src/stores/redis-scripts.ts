@@ -1,0 +1,156 @@
+/**
+ * What must be checked and done in one step, in Lua. Each script has one key, so it works on a cluster. A script's first write is
+ * one that a full Redis refuses: after another one, Redis lets the script write on. No JSON is made or read here, because Lua's
+ * spoils large numbers and empty arrays. One command a line: where Redis refuses one, its line tells which.
+ */
+import { fieldOfMeta } from './redis-layout'
+import { Script } from './redis-client'
+
+// A hash's fields and texts in turn; the text of a string, which connect-redis wrote; or nothing.
+const READ = `
+  local function read()
+    local record = redis.pcall('HGETALL', KEYS[1])
+    if not record.err then return record end
+    return redis.call('GET', KEYS[1])
+  end
+`
+
+// From an index on, ARGV has fields and texts in turn. Lua can't pass on any number at once.
+const WRITE = `
+  local function write(first)
+    for i = first, #ARGV, 1000 do
+      redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
+    end
+  end
+  local function keep(milliseconds)
+    redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.ceil(milliseconds)))
+  end
+`
+
+// Answers how long Redis must keep a session, in milliseconds: until its end and a hundredth of its life, but never past its
+// absolute end. Further answers are that hundredth, and what is left until the absolute end. The arguments are the time, the
+// session's end (nothing for one without), the store's ttl and an absolute end from elsewhere, all in milliseconds.
+const TIMES = `
+  local function life(text)
+    local number = tonumber(text)
+    if number and number > 0 and number < 1e15 then return number end
+  end
+  local function times(now, ends, ttl, limit)
+    local own = redis.pcall('HMGET', KEYS[1], 'cookie', '${meta('idle')}', '${meta('createdAt')}', '${meta('absoluteTimeout')}')
+    local cookie = own[1] or ''
+    local idle = life(own[2]) or life(string.match(cookie, '"originalMaxAge":([^,}]+)'))
+    if not ends then idle = idle or ttl end
+    local slack = (idle or 0) / 100
+    local left = ends and ends - now or idle
+    if own.err then slack = 0 end
+    local createdAt, absoluteTimeout = tonumber(own[3]), tonumber(own[4])
+    if createdAt and absoluteTimeout then limit = math.min(limit or math.huge, createdAt + absoluteTimeout) end
+    local most = (limit or math.huge) - now
+    if left <= 0 then return left, slack, most end
+    return math.min(left + slack, most), slack, most
+  end
+`
+
+/** ARGV: milliseconds, then fields and texts in turn. */
+export const SET = new Script(`${WRITE}
+  if redis.call('EXISTS', KEYS[1]) == 1 then
+    redis.call('SET', KEYS[1], '')
+    redis.call('DEL', KEYS[1])
+  end
+  write(2)
+  keep(ARGV[1])
+`)
+
+/**
+ * ARGV: the time, the end or '', the store's ttl, whether the end is exactly that, the numbers of values that are expected and of
+ * fields to remove, the expected as fields and texts ('' for none), the fields to remove, then fields and texts in turn. Answers
+ * 0 where the session is gone, 2 where it isn't as expected, or the record where it is in another form than ours.
+ */
+export const UPDATE = new Script(`${READ} ${WRITE} ${TIMES}
+  local kept = redis.call('PTTL', KEYS[1])
+  if kept == -2 then return 0 end
+  local cookie = redis.pcall('HGET', KEYS[1], 'cookie')
+  if type(cookie) ~= 'string' or not string.find(cookie, '^{"expires":[%w.+-]+,"originalMaxAge":[%w.+-]+}$') then
+    return { read() }
+  end
+  local at = 7
+  for i = 1, ARGV[5] do
+    local text = redis.call('HGET', KEYS[1], ARGV[at])
+    if (text or '') ~= ARGV[at + 1] then return 2 end
+    at = at + 2
+  end
+  local first = at + ARGV[6]
+  write(first)
+  for i = at, first - 1 do
+    redis.call('HDEL', KEYS[1], ARGV[i])
+  end
+  local wanted, slack, most = times(tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]))
+  if ARGV[4] == '1' or kept < 0 then keep(wanted)
+  elseif wanted > kept + slack then keep(wanted)
+  elseif kept > most then keep(most)
+  end
+  return 1
+`)
+
+/**
+ * Puts a record into our form, unless it has changed: ARGV has the text of the string or of the cookie ('' for none), then fields
+ * and texts in turn. Its time stays. Fields of the owner that aren't written go: version 12.0.0 knows better.
+ */
+export const CONVERT = new Script(`${WRITE}
+  local kept = redis.call('PTTL', KEYS[1])
+  local text = redis.pcall('GET', KEYS[1])
+  if type(text) == 'table' then
+    if (redis.call('HGET', KEYS[1], 'cookie') or '') ~= ARGV[1] then return end
+    write(2)
+    redis.call('HDEL', KEYS[1], '${meta('userKey')}', '${meta('claimedAt')}')
+    write(2)
+  elseif text == ARGV[1] then
+    redis.call('SET', KEYS[1], '')
+    redis.call('DEL', KEYS[1])
+    write(2)
+    if kept >= 0 then keep(kept) end
+  end
+`)
+
+/** ARGV: the time, the end or '', the store's ttl, an absolute end or ''. Never shortens. Answers whether the session is there. */
+export const TOUCH = new Script(`${WRITE} ${TIMES}
+  local kept = redis.call('PTTL', KEYS[1])
+  if kept == -2 then return 0 end
+  local wanted = times(tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]))
+  if wanted > kept then keep(wanted) end
+  return 1
+`)
+
+/** Answers what it removes, and how long that was kept still; nothing where there was nothing. */
+export const DESTROY = new Script(`${READ}
+  local kept = redis.call('PTTL', KEYS[1])
+  if kept == -2 then return false end
+  local record = read()
+  redis.call('UNLINK', KEYS[1])
+  return { record, kept }
+`)
+
+// The rest is on a sorted set for each user: the ids of the sessions, by the time of their first claim in microseconds.
+
+/** ARGV: id, max or 0, ttl. The key lives as long as the latest of its sessions may. */
+export const CLAIM = new Script(`
+  if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
+    local max = tonumber(ARGV[2])
+    if max > 0 and redis.call('ZCARD', KEYS[1]) >= max then return 0 end
+    local now = redis.call('TIME')
+    redis.call('ZADD', KEYS[1], string.format('%.0f', now[1] * 1e6 + now[2]), ARGV[1])
+  end
+  if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then
+    redis.call('PEXPIRE', KEYS[1], ARGV[3])
+  end
+  return 1
+`)
+
+export const RELEASE = new Script("return redis.call('ZREM', KEYS[1], ARGV[1])")
+
+export const CLAIMS_OF = new Script("return redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')")
+
+/** How Lua writes the name of a field of the library. */
+function meta (name: string): string {
+  return fieldOfMeta(name).replace('\0', '\\0')
+}
