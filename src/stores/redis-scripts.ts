@@ -29,16 +29,17 @@ const WRITE = `
 
 // Answers how long Redis must keep a session, in milliseconds: until its end and a hundredth of its life, but never past its
 // absolute end. Further answers are that hundredth, and what is left until the absolute end. The arguments are the time, the
-// session's end (nothing for one without), the store's ttl and an absolute end from elsewhere, all in milliseconds.
+// session's end (nothing for the end of a whole life from now), the store's ttl, and from who has read more than a script can: an
+// absolute end and how long the session may be idle. All in milliseconds.
 const TIMES = `
   local function life(text)
     local number = tonumber(text)
     if number and number > 0 and number < 1e15 then return number end
   end
-  local function times(now, ends, ttl, limit)
+  local function times(now, ends, ttl, limit, idle)
     local own = redis.pcall('HMGET', KEYS[1], 'cookie', '${meta('idle')}', '${meta('createdAt')}', '${meta('absoluteTimeout')}')
     local cookie = own[1] or ''
-    local idle = life(own[2]) or life(string.match(cookie, '"originalMaxAge":([^,}]+)'))
+    idle = idle or life(own[2]) or life(string.match(cookie, '"originalMaxAge":([^,}]+)'))
     if not ends then idle = idle or ttl end
     local slack = (idle or 0) / 100
     local left = ends and ends - now or idle
@@ -62,15 +63,17 @@ export const SET = new Script(`${WRITE}
 `)
 
 /**
- * ARGV: the time, the end or '', the store's ttl, whether the end is exactly that, the numbers of values that are expected and of
- * fields to remove, the expected as fields and texts ('' for none), the fields to remove, then fields and texts in turn. Answers
- * 0 where the session is gone, 2 where it isn't as expected, or the record where it is in another form than ours.
+ * ARGV: the time, the end or '', the store's ttl, what the end is (1: exactly that; 2: cut short by what is written; 0: neither),
+ * the numbers of values that are expected and of fields to remove, the expected as fields and texts ('' for none), the fields to
+ * remove, then fields and texts in turn. Answers 0 where the session is gone, 2 where it isn't as expected, or the record where it
+ * is in another form than ours. The end is left where it is if it is as late already, which costs less.
  */
-export const UPDATE = new Script(`${READ} ${WRITE} ${TIMES}
+export const UPDATE = new Script(`${WRITE}
   local kept = redis.call('PTTL', KEYS[1])
   if kept == -2 then return 0 end
   local cookie = redis.pcall('HGET', KEYS[1], 'cookie')
   if type(cookie) ~= 'string' or not string.find(cookie, '^{"expires":[%w.+-]+,"originalMaxAge":[%w.+-]+}$') then
+    ${READ}
     return { read() }
   end
   local at = 7
@@ -84,10 +87,14 @@ export const UPDATE = new Script(`${READ} ${WRITE} ${TIMES}
   for i = at, first - 1 do
     redis.call('HDEL', KEYS[1], ARGV[i])
   end
-  local wanted, slack, most = times(tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]))
-  if ARGV[4] == '1' or kept < 0 then keep(wanted)
-  elseif wanted > kept + slack then keep(wanted)
-  elseif kept > most then keep(most)
+  local ends = tonumber(ARGV[2])
+  if ARGV[4] ~= '0' or kept < 0 or not ends or ends - ARGV[1] > kept then
+    ${TIMES}
+    local wanted, slack, most = times(tonumber(ARGV[1]), ends, tonumber(ARGV[3]))
+    if ARGV[4] == '1' or kept < 0 then keep(wanted)
+    elseif wanted > kept + slack then keep(wanted)
+    elseif kept > most then keep(most)
+    end
   end
   return 1
 `)
@@ -112,11 +119,14 @@ export const CONVERT = new Script(`${WRITE}
   end
 `)
 
-/** ARGV: the time, the end or '', the store's ttl, an absolute end or ''. Never shortens. Answers whether the session is there. */
+/**
+ * ARGV: the time, the end or '' for a whole life from now, the store's ttl, and an absolute end and a life, or ''. Never shortens.
+ * Answers whether the session is there.
+ */
 export const TOUCH = new Script(`${WRITE} ${TIMES}
   local kept = redis.call('PTTL', KEYS[1])
   if kept == -2 then return 0 end
-  local wanted = times(tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]))
+  local wanted = times(tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]))
   if wanted > kept then keep(wanted) end
   return 1
 `)

@@ -50,6 +50,9 @@ const NO_META = { set: {}, unset: [] }
 // What PTTL answers where there is no key.
 const GONE = -2
 
+// What the end of a session depends on, in the library's own fields.
+const LIMITS = ['idle', 'createdAt', 'absoluteTimeout']
+
 // As the script numbers them.
 const RESULTS: readonly UpdateResult[] = ['gone', 'written', 'changed']
 
@@ -176,7 +179,7 @@ export class RedisStore implements SessionStore {
     const found = await this.#find(this.#prefix + sessionId)
     if (found === undefined || !found.isDue) return found?.record
     const { record, life, limit } = found
-    const isThere = await this.#run(TOUCH, sessionId, [Date.now(), '', life, limit === Infinity ? '' : limit])
+    const isThere = await this.#run(TOUCH, sessionId, [Date.now(), '', '', limit === Infinity ? '' : limit, life])
     return isOne(isThere) ? record : undefined
   }
 
@@ -197,7 +200,7 @@ export class RedisStore implements SessionStore {
   }
 
   async #touch (sessionId: string, session: object): Promise<boolean> {
-    return isOne(await this.#run(TOUCH, sessionId, [Date.now(), endArgument(session), this.#ttl, '']))
+    return isOne(await this.#run(TOUCH, sessionId, [Date.now(), endArgument(session), this.#ttl, '', '']))
   }
 
   async #update (
@@ -209,13 +212,14 @@ export class RedisStore implements SessionStore {
       ...unset.filter(isData).map(fieldOfKey), ...data.lacking, ...meta.unset.filter(isMeta).map(fieldOfMeta), ...own.lacking
     ]
     const isExact = Object.hasOwn(meta.set, 'expires')
+    const isCut = LIMITS.some(name => Object.hasOwn(meta.set, name))
     if (isExact) {
       const { expires } = objectOf((session as SessionRecord).cookie)
       fields.push(COOKIE, cookieText({ expires, originalMaxAge: meta.set.originalMaxAge }))
     }
     for (let tries = 0; tries < MOST_TRIES; tries++) {
       const reply = await this.#run(UPDATE, sessionId, [
-        Date.now(), endArgument(session), this.#ttl, isExact ? 1 : 0, expected.length / 2, removed.length,
+        Date.now(), endArgument(session), this.#ttl, isExact ? 1 : isCut ? 2 : 0, expected.length / 2, removed.length,
         ...expected, ...removed, ...fields
       ])
       if (!Array.isArray(reply)) return RESULTS[Number(reply)] as UpdateResult
