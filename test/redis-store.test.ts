@@ -683,8 +683,11 @@ async function testFailingClients (t: Test, { kinds }: Kinds): Promise<void> {
     const clients: Record<string, any> = {
       'node-redis rejects': { ...reads, evalSha: rejects, eval: rejects },
       'node-redis throws': { hGetAll: away, get: away, pTTL: away, evalSha: away, eval: away },
-      'ioredis rejects': { evalsha () {}, pipeline: () => ({ exec: rejects }) },
-      'ioredis throws': { evalsha () {}, pipeline: away },
+      'ioredis rejects': { hgetall: rejects, get: rejects, pttl: async () => 1, evalsha: rejects, eval: rejects },
+      'ioredis throws': { hgetall: away, get: away, pttl: away, evalsha: away, eval: away },
+      'ioredis rejects, a cluster': {
+        isCluster: true, hgetall: rejects, get: rejects, pttl: async () => 1, evalsha () {}, pipeline: () => ({ exec: rejects })
+      },
       'no script is known, and the next call fails': { ...reads, evalSha: async () => forgotten(), eval: rejects }
     }
     for (const [name, client] of Object.entries(clients)) {

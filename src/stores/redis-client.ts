@@ -14,7 +14,11 @@ interface NodeRedis {
 /** What is needed of ioredis's `Redis` and `Cluster`. */
 interface IoRedis {
   evalsha (...args: any[]): Promise<unknown>
+  eval (...args: any[]): Promise<unknown>
   pipeline (...args: any[]): { exec (...args: any[]): Promise<unknown> }
+  hgetall (...args: any[]): Promise<unknown>
+  pttl (...args: any[]): Promise<unknown>
+  get (...args: any[]): Promise<unknown>
   unlink (...args: any[]): Promise<unknown>
 }
 
@@ -77,11 +81,12 @@ export function plainClient (client: AnyClient): RedisClient {
 }
 
 /** Reads a key and what is left of its life, in one round trip. */
-export async function read (client: RedisClient, command: 'hgetall' | 'get', key: string): Promise<Reading> {
+export async function read (client: AnyClient, command: 'hgetall' | 'get', key: string): Promise<Reading> {
   try {
-    const [reply, left] = isNodeRedis(client)
-      ? await Promise.all([command === 'get' ? client.get(key) : client.hGetAll(key), client.pTTL(key)])
-      : await pipelined(client, [[command, key], ['pttl', key]])
+    // Both go out at once. ioredis has pipelines, but making one costs it more than such a read.
+    const [reply, left] = await Promise.all(isNodeRedis(client)
+      ? [command === 'get' ? client.get(key) : client.hGetAll(key), client.pTTL(key)]
+      : [client[command](key), client.pttl(key)])
     return [command === 'get' ? reply as string | null : flat(reply), Number(left)]
   } catch (error) {
     throw withoutArguments(error)
@@ -121,18 +126,13 @@ async function evaluate (
   client: AnyClient, how: 'evalSha' | 'eval', script: string, key: string, args: string[]
 ): Promise<unknown> {
   if (isNodeRedis(client)) return await client[how](script, { keys: [key], arguments: args })
-  const [reply] = await pipelined(client, [[how.toLowerCase(), script, 1, key, ...args]])
+  const command = how.toLowerCase() as 'evalsha' | 'eval'
+  if (client.isCluster !== true) return await client[command](script, 1, key, ...args)
+  // ioredis 5 with `enableAutoPipelining` takes the hash of a script for its key, and asks the wrong server of a cluster. Not so in
+  // a pipeline of ours.
+  const [[error, reply]] = await client.pipeline([[command, script, 1, key, ...args]]).exec() as [[error: unknown, reply: unknown]]
+  if (error) throw error
   return reply
-}
-
-// Also a single command: ioredis's own way to make pipelines, `enableAutoPipelining`, takes the hash of a script for its key, and
-// in a cluster asks the wrong server.
-async function pipelined (client: AnyClient, commands: unknown[][]): Promise<unknown[]> {
-  const results = await client.pipeline(commands).exec() as Array<[error: unknown, reply: unknown]>
-  return results.map(([error, reply]) => {
-    if (error) throw error
-    return reply
-  })
 }
 
 // ioredis makes an object of a hash.

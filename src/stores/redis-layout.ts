@@ -118,11 +118,16 @@ export function isMeta (name: string): boolean {
 export function mergeMeta (text: string | undefined, own: Meta): Meta {
   const cookie: Meta = { ...objectOf(text === undefined ? {} : parse(text, 'its cookie')) }
   for (const name of ATTRIBUTES) delete cookie[name]
-  if (text === undefined || OWN_COOKIE.test(text)) return { ...cookie, ...own }
+  if (text === undefined || isOwnCookie(text)) return { ...cookie, ...own }
   const meta: Meta = { ...own, ...cookie }
   for (const name of KNOWN_TO_12_0) if (!Object.hasOwn(cookie, name)) delete meta[name]
   if (Number(own.createdAt) < Number(cookie.createdAt)) meta.createdAt = own.createdAt
   return meta
+}
+
+/** Whether the cookie's text is in our form: other software wrote it otherwise, and knows no slack. */
+export function isOwnCookie (text: string | undefined): boolean {
+  return text !== undefined && OWN_COOKIE.test(text)
 }
 
 /**

@@ -1,7 +1,7 @@
 /** What a read of Redis becomes: a record whose fields are parsed when they are read. */
 import { expiryOf } from '../session-cookie'
 import {
-  absoluteEndOf, COOKIE, fieldOfKey, lifeOf, mergeMeta, nameOf, objectOf, parse, recordOfText, slackOf, type Fields, type Meta
+  absoluteEndOf, COOKIE, isOwnCookie, lifeOf, mergeMeta, nameOf, objectOf, parse, recordOfText, slackOf, type Fields, type Meta
 } from './redis-layout'
 import type { SessionRecord } from './store'
 
@@ -16,11 +16,19 @@ export interface Found {
   readonly limit: number
 }
 
-/** The texts of a record by field, for whoever must know whether they are still the same. */
+/** The texts of a record by key, as they were handed out; of one that connect-redis wrote, the whole. */
 const TEXTS = Symbol('texts')
+
+interface Hidden {
+  [TEXTS]?: Map<string, string> | string
+}
 
 // Below this, parsing costs less than putting it off.
 const SHORT = 64
+
+// Applications have a handful of large keys. Those that make names up don't fill the memory.
+const MOST_PROPERTIES = 1000
+const properties = new Map<string, PropertyDescriptor>()
 
 // Redis tells what is left, the record when: they differ by the way between.
 const SAME = 1000
@@ -45,12 +53,8 @@ export function foundIn (reply: Fields | string, left: number, ttl: number): Fou
 
 /** The text of a key as it was handed out, or '' where the record hasn't got it. */
 export function textOf (record: SessionRecord, key: string): string {
-  const texts = (record as { [TEXTS]?: Fields | string })[TEXTS]
-  if (Array.isArray(texts)) {
-    const field = fieldOfKey(key)
-    for (let i = 0; i < texts.length; i += 2) if (texts[i] === field) return texts[i + 1] as string
-    return ''
-  }
+  const { [TEXTS]: texts } = record as Hidden
+  if (typeof texts === 'object') return texts.get(key) ?? ''
   const source = texts === undefined ? record : recordOfText(texts) as SessionRecord
   return Object.hasOwn(source, key) ? JSON.stringify(source[key]) ?? '' : ''
 }
@@ -58,6 +62,7 @@ export function textOf (record: SessionRecord, key: string): string {
 function foundInHash (fields: Fields, left: number, ttl: number): Found | undefined {
   if (fields.length === 0) return undefined
   const record: SessionRecord = {}
+  const texts = new Map<string, string>()
   const own: Meta = {}
   let cookie: string | undefined
   let isWhole = true
@@ -68,12 +73,16 @@ function foundInHash (fields: Fields, left: number, ttl: number): Found | undefi
       continue
     }
     const { name, isMeta } = nameOf(field)
-    if (isMeta) own[name] = parse(text, 'a field of the library')
-    else if (!setLazily(record, name, text)) isWhole = false
+    if (isMeta) {
+      own[name] = parse(text, 'a field of the library')
+      continue
+    }
+    texts.set(name, text)
+    if (!setLazily(record, name, text)) isWhole = false
   }
   const meta = mergeMeta(cookie, own)
-  const found = finish(record, meta, left, ttl, slackOf(lifeOf(meta, ttl)))
-  hide(record, fields)
+  const found = finish(record, meta, left, ttl, isOwnCookie(cookie) ? slackOf(lifeOf(meta, ttl)) : 0)
+  hide(record, texts)
   // What can't be read isn't kept alive by those who try.
   return isWhole ? found : { ...found, isDue: false }
 }
@@ -110,17 +119,30 @@ function setLazily (record: SessionRecord, key: string, text: string): boolean {
       return true
     } catch {}
   }
-  Object.defineProperty(record, key, {
-    get () {
-      const value = parse(text, 'the field of a key')
-      define(record, key, value)
+  Object.defineProperty(record, key, lazy(key))
+  return text.length > SHORT && looksWhole(text)
+}
+
+/**
+ * A property that is parsed at its first read. One for all records: where each has its own, V8 keeps the records, with their
+ * texts, until its next full collection.
+ */
+function lazy (key: string): PropertyDescriptor {
+  let property = properties.get(key)
+  if (property !== undefined) return property
+  property = {
+    get (this: SessionRecord) {
+      const value = parse(textOf(this, key), 'the field of a key')
+      define(this, key, value)
       return value
     },
-    set (value) { define(record, key, value) },
+    set (this: SessionRecord, value) { define(this, key, value) },
     enumerable: true,
     configurable: true
-  })
-  return text.length > SHORT && looksWhole(text)
+  }
+  if (properties.size === MOST_PROPERTIES) properties.clear()
+  properties.set(key, property)
+  return property
 }
 
 // Most texts that can't be read were cut.
@@ -134,6 +156,6 @@ function define (record: SessionRecord, key: string, value: unknown): void {
   Object.defineProperty(record, key, { value, writable: true, enumerable: true, configurable: true })
 }
 
-function hide (record: SessionRecord, texts: Fields | string): void {
+function hide (record: SessionRecord, texts: Map<string, string> | string): void {
   Object.defineProperty(record, TEXTS, { value: texts })
 }

@@ -9,9 +9,10 @@ import { Script } from './redis-client'
 // A hash's fields and texts in turn; the text of a string, which connect-redis wrote; or nothing.
 const READ = `
   local function read()
-    local record = redis.pcall('HGETALL', KEYS[1])
-    if not record.err then return record end
-    return redis.call('GET', KEYS[1])
+    if redis.call('TYPE', KEYS[1]).ok == 'string' then
+      return redis.call('GET', KEYS[1])
+    end
+    return redis.call('HGETALL', KEYS[1])
   end
 `
 
@@ -37,13 +38,12 @@ const TIMES = `
     if number and number > 0 and number < 1e15 then return number end
   end
   local function times(now, ends, ttl, limit, idle)
-    local own = redis.pcall('HMGET', KEYS[1], 'cookie', '${meta('idle')}', '${meta('createdAt')}', '${meta('absoluteTimeout')}')
+    local own = redis.call('HMGET', KEYS[1], 'cookie', '${meta('idle')}', '${meta('createdAt')}', '${meta('absoluteTimeout')}')
     local cookie = own[1] or ''
     idle = idle or life(own[2]) or life(string.match(cookie, '"originalMaxAge":([^,}]+)'))
     if not ends then idle = idle or ttl end
     local slack = (idle or 0) / 100
     local left = ends and ends - now or idle
-    if own.err then slack = 0 end
     local createdAt, absoluteTimeout = tonumber(own[3]), tonumber(own[4])
     if createdAt and absoluteTimeout then limit = math.min(limit or math.huge, createdAt + absoluteTimeout) end
     local most = (limit or math.huge) - now
@@ -72,6 +72,9 @@ export const UPDATE = new Script(`${WRITE}
   local kept = redis.call('PTTL', KEYS[1])
   if kept == -2 then return 0 end
   local cookie = redis.pcall('HGET', KEYS[1], 'cookie')
+  if type(cookie) == 'table' and string.sub(cookie.err, 1, 9) ~= 'WRONGTYPE' then
+    redis.call('HGET', KEYS[1], 'cookie')
+  end
   if type(cookie) ~= 'string' or not string.find(cookie, '^{"expires":[%w.+-]+,"originalMaxAge":[%w.+-]+}$') then
     ${READ}
     return { read() }
@@ -105,13 +108,14 @@ export const UPDATE = new Script(`${WRITE}
  */
 export const CONVERT = new Script(`${WRITE}
   local kept = redis.call('PTTL', KEYS[1])
-  local text = redis.pcall('GET', KEYS[1])
-  if type(text) == 'table' then
+  local kind = redis.call('TYPE', KEYS[1]).ok
+  if kind == 'hash' then
     if (redis.call('HGET', KEYS[1], 'cookie') or '') ~= ARGV[1] then return end
     write(2)
     redis.call('HDEL', KEYS[1], '${meta('userKey')}', '${meta('claimedAt')}')
     write(2)
-  elseif text == ARGV[1] then
+  elseif kind == 'string' then
+    if redis.call('GET', KEYS[1]) ~= ARGV[1] then return end
     redis.call('SET', KEYS[1], '')
     redis.call('DEL', KEYS[1])
     write(2)
@@ -126,7 +130,12 @@ export const CONVERT = new Script(`${WRITE}
 export const TOUCH = new Script(`${WRITE} ${TIMES}
   local kept = redis.call('PTTL', KEYS[1])
   if kept == -2 then return 0 end
-  local wanted = times(tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]))
+  local wanted
+  if redis.call('TYPE', KEYS[1]).ok == 'hash' then
+    wanted = times(tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]))
+  else
+    wanted = (tonumber(ARGV[2]) or ARGV[1] + (tonumber(ARGV[5]) or ARGV[3])) - ARGV[1]
+  end
   if wanted > kept then keep(wanted) end
   return 1
 `)
