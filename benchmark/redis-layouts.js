@@ -12,14 +12,14 @@ const { GET_AND_TOUCH, UPDATE } = require('./redis-scripts-of-12.0.0')
 
 const HOUR = 3_600_000
 const SESSIONS = 2000
-const ROUNDS = 5
+const ROUNDS = 7
 const CALLS = 10_000
 const AT_ONCE = 50
 const SIZES = { '200 B': [6, 10], '2 KB': [10, 175], '20 KB': [20, 990] }
 
-/** Of each: how a session is written, read (which keeps it alive) and changed in one small key. `seen` is what a read found. */
+/** Of each: how a session is written, read (which keeps it alive) and changed in one small key. */
 const LAYOUTS = {
-  'connect-redis 9: a string (its reads and writes are not checked)' (client) {
+  'connect-redis 9: a string, written whole and unconditionally' (client) {
     const store = new ConnectRedis({ client, prefix: '' })
     return {
       write: (key, session) => store.set(key, session),
@@ -38,7 +38,7 @@ const LAYOUTS = {
       }
     }
   },
-  'this: a hash, the library\'s own by field; reads native' (client) {
+  '**this version: a hash, also of the library\'s own fields**' (client) {
     const store = new RedisStore({ client, prefix: '' })
     return {
       write: (key, session) => store.set(key, session),
@@ -46,7 +46,7 @@ const LAYOUTS = {
       change: (key, session) => store.update(key, { set: { visits: 2 }, unset: [], meta: { set: { seenAt: Date.now() }, unset: [] } }, session)
     }
   },
-  'the same, with a PEXPIRE at each read' (client) {
+  'the same, but each read moves the end' (client) {
     const store = new RedisStore({ client, prefix: '' })
     return {
       write: (key, session) => store.set(key, session),
@@ -54,7 +54,7 @@ const LAYOUTS = {
       change: undefined
     }
   },
-  'a hash by pipelines only (a change revives what has ended)' (client) {
+  'a hash, no script: a change revives what has ended' (client) {
     const store = new RedisStore({ client, prefix: '' })
     return {
       write: (key, session) => store.set(key, session),
@@ -62,7 +62,7 @@ const LAYOUTS = {
       change: key => client.multi().hSet(key, { visits: '2', '\0s': String(Date.now()) }).pExpire(key, HOUR, 'GT').exec()
     }
   },
-  'a string with a version (a change writes all, and may have to again)' (client) {
+  'a string with a version: a change may have to be repeated' (client) {
     const script = `
       local old = redis.call('GET', KEYS[1])
       if not old then return 0 end
@@ -76,7 +76,7 @@ const LAYOUTS = {
       change: (key, session) => client.eval(script, { keys: [key], arguments: ['00000001', text(session)] })
     }
   },
-  'a hash of two fields, data and the library\'s own' (client) {
+  'a hash of two fields, data and the rest: as above' (client) {
     const script = `
       if redis.call('HGET', KEYS[1], 'v') ~= ARGV[1] then return 2 end
       redis.call('HSET', KEYS[1], 'data', ARGV[2], 'v', ARGV[3])
@@ -88,7 +88,7 @@ const LAYOUTS = {
       change: (key, session) => client.eval(script, { keys: [key], arguments: ['1', fields(session).data, '1'] })
     }
   },
-  'HGETEX of Redis 8: an expiry for each field' (client) {
+  'a hash with an expiry for each field (HGETEX)' (client) {
     const send = (...args) => client.sendCommand(args.map(String))
     const fields = session => Object.entries(session).flatMap(([key, value]) => [key, JSON.stringify(value)])
     const names = session => [Object.keys(session).length, ...Object.keys(session)]
@@ -188,16 +188,16 @@ async function main () {
   const client = createClient({ url: `redis://127.0.0.1:${server.port}` })
   await client.connect()
   for (const [name, size] of Object.entries(SIZES)) {
-    console.log(`\n| ${name} | bytes of memory | read: Redis's CPU (its commands) | disk | change: Redis's CPU (its commands) | disk |`)
-    console.log('|---|---|---|---|---|---|')
+    console.log(`\n| ${name} | memory | read: CPU | of it commands | disk | change: CPU | of it commands | disk |`)
+    console.log('|---|--:|--:|--:|--:|--:|--:|--:|')
     for (const [layout, make] of Object.entries(LAYOUTS)) {
       const cost = await measure(client, make, size)
       if (cost === undefined) continue
       const cells = ['read', 'change'].flatMap(what => {
         const { all, commands, disk } = cost[what] ?? {}
-        return all === undefined ? ['-', '-'] : [`${all.toFixed(1)} us (${commands.toFixed(1)})`, `${disk} B`]
+        return all === undefined ? ['', '', ''] : [`${all.toFixed(1)} µs`, `${commands.toFixed(1)} µs`, `${disk} B`]
       })
-      console.log(`| ${layout} | ${cost.memory} | ${cells.join(' | ')} |`)
+      console.log(`| ${layout} | ${cost.memory} B | ${cells.join(' | ')} |`)
     }
   }
   client.destroy()

@@ -98,6 +98,17 @@ t.test('of one session', async t => {
     t.ok(isAbout(await client.pTTL('sess:a'), 24 * HOUR * 1.01))
   })
 
+  t.test('one that ends between its reading and its touch is gone', async t => {
+    await store.set('a', ours({ n: 1 }))
+    await client.pExpire('sess:a', 1000)
+    const meddling = Object.assign(Object.create(client), {
+      withTypeMapping: (): unknown => meddling,
+      hGetAll: async (key: string) => Object.entries(await client.hGetAll(key)).flat(),
+      evalSha: async (...args: Parameters<Client['evalSha']>) => { await client.del('sess:a'); return await client.evalSha(...args) }
+    })
+    t.equal(await new RedisStore({ client: meddling }).getAndTouch('a'), undefined)
+  })
+
   t.test('the absolute end is never passed', async t => {
     const session = ours({}, { createdAt: Date.now() - HOUR, absoluteTimeout: HOUR + 2000 })
     const left = async (): Promise<number> => await client.pTTL('sess:a')
@@ -145,6 +156,9 @@ t.test('a record is parsed by need', async t => {
     t.same(Object.getOwnPropertyNames(found).sort(), keys)
     found.big = 1
     t.equal(found.big, 1)
+    const unread = await store.get('a') as SessionRecord
+    unread.big = 2
+    t.equal(unread.big, 2, 'also before it was read')
     delete found.list
     t.notOk('list' in found)
   })
@@ -152,7 +166,9 @@ t.test('a record is parsed by need', async t => {
   t.test('ten thousand of them with large values are no burden', async t => {
     await client.del('sess:many')
     await client.hSet('sess:many', Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`key${i}`, `"${'x'.repeat(80)}"`])))
-    t.equal(Object.keys(await store.get('many') as object).length, 10_001)
+    const found = await store.get('many') as SessionRecord
+    t.equal(Object.keys(found).length, 10_001)
+    t.equal(Object.values(found).filter(value => value === 'x'.repeat(80)).length, 10_000)
   })
 })
 
@@ -174,6 +190,7 @@ t.test('a conditional update', async t => {
     await client.hDel('sess:a', 'nothing')
     t.equal(await write(found, ['nothing'], { n: 2 }), 'changed', 'gone is not null')
     t.equal((await store.get('a'))?.n, 1)
+    t.equal(await write({ text: () => {} }, ['text'], {}), 'changed', 'a record that the store never saw')
     await store.destroy('a')
     t.equal(await write(found, ['text'], { n: 2 }), 'gone')
     t.equal(await client.exists('sess:a'), 0)
@@ -263,7 +280,7 @@ t.test('sessions of version 12.0.0, and version 12.0.0 beside', async t => {
 
   t.test('theirs are read, and take our form at their next update', async t => {
     await client.hSet('sess:a', oldFields({ user: 'max', list: [], cookie }))
-    await client.pExpire('sess:a', HOUR)
+    await client.pExpire('sess:a', HOUR - 100)
     const expected = handedOut({ user: 'max', list: [], cookie })
     same(t, await store.getAndTouch('a'), expected)
     t.ok(isAbout(await client.pTTL('sess:a'), HOUR * 1.01))
@@ -283,6 +300,12 @@ t.test('sessions of version 12.0.0, and version 12.0.0 beside', async t => {
     t.equal(Object.keys(found).length, 22)
     t.equal(Object.keys(found.cookie).filter(name => name.startsWith('own')).length, 20)
     t.equal(found.cookie.userKey, 'max')
+  })
+
+  t.test('a key of theirs that begins like a field of the library stays a key', async t => {
+    await client.hSet('sess:b', oldFields({ '\0key': 1, '\0': 2, cookie }))
+    t.same(Object.keys(await store.get('b') as SessionRecord).sort(), ['\0', '\0key', 'cookie'])
+    await store.destroy('b')
   })
 
   t.test('ours are read there, and what is written there is read here', async t => {
@@ -317,6 +340,7 @@ t.test('sessions of version 12.0.0, and version 12.0.0 beside', async t => {
     await t.rejects(store.update('a', { set: { n: 1 }, unset: [] }, ours({})), isUnreadable)
     await client.set('sess:a', '7')
     t.equal(await store.update('a', { set: { n: 1 }, unset: [] }, ours({})), false)
+    t.same(await store.destroy('a'), {})
     await client.hSet('sess:b', 'user', '"max"')
     t.equal(await store.update('b', { set: { n: 1 }, unset: ['user'] }, ours({})), true)
     t.equal((await store.get('b'))?.n, 1, 'one without a cookie is a session')
