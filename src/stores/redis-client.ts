@@ -5,9 +5,7 @@ import { createHash } from 'node:crypto'
 interface NodeRedis {
   evalSha (...args: any[]): Promise<unknown>
   eval (...args: any[]): Promise<unknown>
-  hGetAll (...args: any[]): Promise<unknown>
-  pTTL (...args: any[]): Promise<unknown>
-  get (...args: any[]): Promise<unknown>
+  sendCommand (...args: any[]): Promise<unknown>
   unlink (...args: any[]): Promise<unknown>
 }
 
@@ -69,6 +67,14 @@ export class Script {
   }
 }
 
+// For clients that ask replicas.
+const READ = new Script(`
+  if redis.call('TYPE', KEYS[1]).ok == 'string' then
+    return { redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]) }
+  end
+  return { redis.call('HGETALL', KEYS[1]), redis.call('PTTL', KEYS[1]) }
+`)
+
 export function isClient (client: Partial<AnyClient> | undefined | null): client is RedisClient {
   return client != null && (typeof client.evalSha === 'function' || typeof client.evalsha === 'function')
 }
@@ -81,12 +87,14 @@ export function plainClient (client: AnyClient): RedisClient {
 }
 
 /** Reads a key and what is left of its life, in one round trip. */
-export async function read (client: AnyClient, command: 'hgetall' | 'get', key: string): Promise<Reading> {
+export async function read (client: RedisClient, command: 'hgetall' | 'get', key: string): Promise<Reading> {
   try {
+    if (asksReplicas(client)) {
+      const [reply, left] = await READ.run(client, key) as Reading
+      return [reply, Number(left)]
+    }
     // Both go out at once. ioredis has pipelines, but making one costs it more than such a read.
-    const [reply, left] = await Promise.all(isNodeRedis(client)
-      ? [command === 'get' ? client.get(key) : client.hGetAll(key), client.pTTL(key)]
-      : [client[command](key), client.pttl(key)])
+    const [reply, left] = await Promise.all([ask(client, command, key), ask(client, 'pttl', key)])
     return [command === 'get' ? reply as string | null : flat(reply), Number(left)]
   } catch (error) {
     throw withoutArguments(error)
@@ -120,6 +128,24 @@ async function scanOnce (node: AnyClient, cursor: string, pattern: string): Prom
 async function masters (client: AnyClient): Promise<AnyClient[]> {
   if (Array.isArray(client.masters)) return await Promise.all(client.masters.map(node => client.nodeClient(node)))
   return client.isCluster === true ? client.nodes('master') : [client]
+}
+
+/**
+ * A command that only reads, sent to a master. Not by node-redis's own methods: as the application has set it up, they answer from
+ * a replica or from a cache of the client, which don't know yet who has logged in or out.
+ */
+function ask (client: AnyClient, command: 'hgetall' | 'get' | 'pttl', key: string): Promise<unknown> {
+  if (!isNodeRedis(client)) return client[command](key)
+  const prefixed = keyPrefixOf(client) + key
+  const words = [command.toUpperCase(), prefixed]
+  if (Array.isArray(client.masters)) return client.sendCommand(prefixed, false, words)
+  const isSentinel = typeof client.getMasterNode === 'function'
+  return isSentinel ? client.sendCommand(false, words) : client.sendCommand(words)
+}
+
+/** ioredis can be told to read from replicas, and then can't be told otherwise for one command. It sends them no scripts. */
+function asksReplicas (client: AnyClient): boolean {
+  return client.isCluster === true && client.options.scaleReads !== 'master'
 }
 
 async function evaluate (

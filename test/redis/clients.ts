@@ -79,6 +79,10 @@ export async function startAll (t: Test): Promise<Kinds> {
       variant('ioredis, cluster that makes pipelines', cluster, options => {
         return ioRedisCluster({ enableAutoPipelining: true, ...options })
       }),
+      variant('ioredis, cluster that reads from replicas', cluster, options => ioRedisCluster({ scaleReads: 'slave', ...options })),
+      variant('node-redis, cluster that reads from replicas', cluster, options => {
+        return nodeRedis(createCluster({ rootNodes, useReplicas: true, ...options }))
+      }),
       variant('ioredis 5.0', single, async options => {
         const client = new Redis5({ port: server.port, host: '127.0.0.1', ...options })
         return { client, close: () => client.disconnect() }
