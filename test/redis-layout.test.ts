@@ -1,13 +1,15 @@
 /** What RedisStore keeps and hands out: by field, by need, on a full server, beside older versions, on other servers, by few rights. */
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { createClient, RESP_TYPES } from 'redis'
+import { setTimeout } from 'node:timers/promises'
+import { Cluster } from 'ioredis'
+import { createClient, createCluster, RESP_TYPES } from 'redis'
 import t, { type Test } from 'tap'
 import { RedisStore, type RedisClient } from '../src/stores/redis'
 import type { SessionRecord } from '../src/stores/store'
 import { record } from './helpers'
 import { asJson, handedOut, isAbout, same } from './redis/contract'
-import { startRedis, type RedisOptions } from './servers'
+import { freePort, startRedis, type RedisOptions } from './servers'
 
 const HOUR = 3_600_000
 
@@ -124,6 +126,58 @@ t.test('of one session', async t => {
     await isShort('getAndTouch')
     t.ok(isAbout(expires.getTime(), session.cookie.createdAt + HOUR + 2000))
   })
+})
+
+t.test('no session ends before its time, nor lives past its absolute end, whatever is done in whatever order', async t => {
+  const { store, client } = await open(t)
+  const some = <T>(list: readonly T[]): T => list[Math.floor(Math.random() * list.length)] as T
+  const left = async (): Promise<number> => await client.pTTL('sess:a')
+  for (let round = 0; round < 40; round++) {
+    const meta: Record<string, number> = {}
+    const life = some([HOUR, 7 * HOUR, 60_000])
+    const now = Date.now()
+    if (some([true, false])) meta.idle = some([HOUR / 2, 2 * HOUR])
+    if (some([true, false])) Object.assign(meta, { createdAt: now, absoluteTimeout: some([HOUR / 4, 3 * HOUR]) })
+    let limit = meta.createdAt === undefined ? Infinity : now + (meta.absoluteTimeout as number)
+    let idle = meta.idle ?? life
+    let end = Math.min(now + life, limit)
+    await store.set('a', ours({ n: 0 }, meta, life))
+    const done: string[] = ['set']
+    for (let step = 0; step < 15; step++) {
+      const change = { set: { n: step }, unset: [] }
+      const expires = Date.now() + some([1000, idle, 2 * idle, 9 * HOUR])
+      const session: any = { cookie: { expires: new Date(expires) } }
+      const what = some(['getAndTouch', 'get', 'touch', 'update', 'exact', 'limit', 'time passes'])
+      done.push(what)
+      if (what === 'getAndTouch') {
+        await store.getAndTouch('a')
+        end = Math.max(end, Date.now() - 20 + idle)
+      } else if (what === 'touch' || what === 'update') {
+        await (what === 'touch' ? store.touch('a', session) : store.update('a', change, session))
+        end = Math.max(end, expires)
+      } else if (what === 'exact') {
+        idle = some([HOUR, 5 * HOUR])
+        await store.update('a', { ...change, meta: { set: { expires, originalMaxAge: idle }, unset: ['idle'] } }, session)
+        end = expires
+      } else if (what === 'limit') {
+        limit = Date.now() + 4 * HOUR
+        await store.update('a', { ...change, meta: { set: { createdAt: limit - HOUR, absoluteTimeout: HOUR }, unset: [] } }, session)
+        end = Math.max(end, expires)
+      } else if (what === 'time passes') {
+        // As if the clocks of all had gone on: less is left, and the ends are nearer.
+        const passed = Math.min(idle / 300, await left() / 2)
+        await client.pExpire('sess:a', Math.round(await left() - passed))
+        end -= passed
+      }
+      end = Math.min(end, limit)
+      const kept = Date.now() + await left()
+      const most = Math.min(limit, end + Math.max(idle, life, 5 * HOUR) / 50)
+      if (kept < end - 100 || kept > most + 100) t.fail(`${done.join(', ')}: kept ${kept - end} ms longer`)
+      const found = await store.get('a') as any
+      const told = found.cookie.expires.getTime()
+      if (told <= Date.now() || told > kept + 100) t.fail(`${done.join(', ')}: its end is told as ${told - end} ms later`)
+    }
+  }
 })
 
 t.test('a record is parsed by need', async t => {
@@ -424,6 +478,52 @@ function serversFound (): Record<string, string> {
   const names = existsSync(folder) ? readdirSync(folder) : []
   const found = Object.fromEntries(names.map(name => [name, join(folder, name, 'run')]))
   return { 'redis-server': 'redis-server', ...found }
+}
+
+t.test('a cluster with a replica: reads go to the master, though the client may ask replicas', async t => {
+  const start = async (): Promise<{ port: number, busPort: string, own: Client }> => {
+    const busPort = String(await freePort())
+    const args = ['--cluster-enabled', 'yes', '--cluster-port', busPort, '--cluster-announce-ip', '127.0.0.1']
+    const { port, url } = await startRedis(t, { args })
+    return { port, busPort, own: await connect(t, url) }
+  }
+  const [master, replica] = await Promise.all([start(), start()])
+  await master.own.sendCommand(['CLUSTER', 'ADDSLOTSRANGE', '0', '16383'])
+  const masterId = String(await master.own.sendCommand(['CLUSTER', 'MYID']))
+  await replica.own.sendCommand(['CLUSTER', 'MEET', '127.0.0.1', String(master.port), master.busPort])
+  await until(async () => String(await replica.own.sendCommand(['CLUSTER', 'REPLICATE', masterId])) === 'OK')
+  for (const { own } of [master, replica]) {
+    await until(async () => String(await own.sendCommand(['CLUSTER', 'INFO'])).includes('cluster_state:ok'))
+    await until(async () => String(await own.sendCommand(['CLUSTER', 'NODES'])).includes('slave'))
+  }
+  await until(async () => String(await replica.own.info('replication')).includes('master_link_status:up'))
+
+  const cluster = createCluster({ rootNodes: [{ url: `redis://127.0.0.1:${master.port}` }], useReplicas: true })
+  await cluster.connect()
+  t.teardown(() => cluster.destroy())
+  const io = new Cluster([{ port: master.port, host: '127.0.0.1' }], { scaleReads: 'slave' })
+  t.teardown(() => io.disconnect())
+  for (const [name, client] of Object.entries({ 'node-redis': cluster, ioredis: io })) {
+    const store: any = new RedisStore({ client: client as RedisClient })
+    await replica.own.sendCommand(['CONFIG', 'RESETSTAT'])
+    for (let i = 0; i < 20; i++) {
+      await store.set('a', ours({ n: i }))
+      t.equal((await store.getAndTouch('a')).n, i, `${name}: what was written is read`)
+      await store.destroy('a')
+      t.equal(await store.get('a'), undefined, 'and what has ended has ended')
+    }
+    const [, reads = '0'] = /cmdstat_hgetall:calls=(\d+)/.exec(await replica.own.info('commandstats')) ?? []
+    t.equal(reads, '0')
+  }
+})
+
+/** Waits for what no server tells by itself. */
+async function until (isTrue: () => Promise<boolean>): Promise<void> {
+  for (let i = 0; i < 600; i++) {
+    if (await isTrue().catch(() => false)) return
+    await setTimeout(50)
+  }
+  throw new Error('waited in vain')
 }
 
 t.test('a hundred thousand sessions are counted without being gathered', async t => {

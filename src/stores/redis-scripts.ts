@@ -29,9 +29,9 @@ const WRITE = `
 `
 
 // Answers how long Redis must keep a session, in milliseconds: until its end and a hundredth of its life, but never past its
-// absolute end. Further answers are that hundredth, and what is left until the absolute end. The arguments are the time, the
-// session's end (nothing for the end of a whole life from now), the store's ttl, and from who has read more than a script can: an
-// absolute end and how long the session may be idle. All in milliseconds.
+// absolute end. Further answers are the same without the hundredth, and what is left until the absolute end. The arguments are
+// the time, the session's end (nothing for the end of a whole life from now), the store's ttl, and from who has read more than a
+// script can: an absolute end and how long the session may be idle. All in milliseconds.
 const TIMES = `
   local function life(text)
     local number = tonumber(text)
@@ -47,8 +47,8 @@ const TIMES = `
     local createdAt, absoluteTimeout = tonumber(own[3]), tonumber(own[4])
     if createdAt and absoluteTimeout then limit = math.min(limit or math.huge, createdAt + absoluteTimeout) end
     local most = (limit or math.huge) - now
-    if left <= 0 then return left, slack, most end
-    return math.min(left + slack, most), slack, most
+    if left <= 0 then return left, left, most end
+    return math.min(left + slack, most), math.min(left, most), most
   end
 `
 
@@ -93,9 +93,8 @@ export const UPDATE = new Script(`${WRITE}
   local ends = tonumber(ARGV[2])
   if ARGV[4] ~= '0' or kept < 0 or not ends or ends - ARGV[1] > kept then
     ${TIMES}
-    local wanted, slack, most = times(tonumber(ARGV[1]), ends, tonumber(ARGV[3]))
-    if ARGV[4] == '1' or kept < 0 then keep(wanted)
-    elseif wanted > kept + slack then keep(wanted)
+    local wanted, needed, most = times(tonumber(ARGV[1]), ends, tonumber(ARGV[3]))
+    if ARGV[4] == '1' or kept < 0 or needed > kept then keep(wanted)
     elseif kept > most then keep(most)
     end
   end
