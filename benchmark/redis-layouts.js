@@ -43,7 +43,10 @@ const LAYOUTS = {
     return {
       write: (key, session) => store.set(key, session),
       read: key => store.getAndTouch(key),
-      change: (key, session) => store.update(key, { set: { visits: 2 }, unset: [], meta: { set: { seenAt: Date.now() }, unset: [] } }, session)
+      change: (key, session) => {
+        const meta = { set: { seenAt: Date.now() }, unset: [] }
+        return store.update(key, { set: { visits: 2 }, unset: [], meta }, session)
+      }
     }
   },
   'the same, but each read moves the end' (client) {
@@ -59,7 +62,10 @@ const LAYOUTS = {
     return {
       write: (key, session) => store.set(key, session),
       read: key => Promise.all([client.hGetAll(key), client.pTTL(key)]),
-      change: key => client.multi().hSet(key, { visits: '2', '\0s': String(Date.now()) }).pExpire(key, HOUR, 'GT').exec()
+      change: key => {
+        const fields = { visits: '2', '\0s': String(Date.now()) }
+        return client.multi().hSet(key, fields).pExpire(key, HOUR, 'GT').exec()
+      }
     }
   },
   'a string with a version: a change may have to be repeated' (client) {
@@ -94,7 +100,9 @@ const LAYOUTS = {
     const names = session => [Object.keys(session).length, ...Object.keys(session)]
     return {
       needs: 8,
-      write: (key, session) => send('HSETEX', key, 'PX', HOUR, 'FIELDS', Object.keys(session).length, ...fields(session)),
+      write (key, session) {
+        return send('HSETEX', key, 'PX', HOUR, 'FIELDS', Object.keys(session).length, ...fields(session))
+      },
       // As if the names were known before.
       read: (key, session) => send('HGETEX', key, 'PX', HOUR, 'FIELDS', ...names(session)),
       change: key => send('HSETEX', key, 'FXX', 'PX', HOUR, 'FIELDS', '1', 'visits', '2')

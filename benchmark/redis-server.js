@@ -10,8 +10,8 @@ const { join } = require('node:path')
 const TIME_LIMIT = 10_000
 
 /**
- * A Redis of our own, which ends with this process, in a folder of its own. Unless the arguments say otherwise, it keeps nothing on
- * the disk.
+ * A Redis of our own, which ends with this process, in a folder of its own. Unless the arguments say otherwise, it
+ * keeps nothing on the disk.
  */
 async function startRedis ({ command = 'redis-server', args = [] } = {}) {
   const port = await freePort()

@@ -1,4 +1,7 @@
-/** What RedisStore keeps and hands out: by field, by need, on a full server, beside older versions, on other servers, by few rights. */
+/**
+ * What RedisStore keeps and hands out: by field, by need, on a full server, beside older versions, on other servers,
+ * by few rights.
+ */
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
@@ -47,7 +50,8 @@ t.test('of one session', async t => {
 
   t.test('a small one is one block in Redis, with all that the library keeps', async t => {
     const now = Date.now()
-    const meta = { createdAt: now, authenticatedAt: now, seenAt: now, claimedAt: now, absoluteTimeout: 12 * HOUR, idle: HOUR, userKey: 'max' }
+    const times = { createdAt: now, authenticatedAt: now, seenAt: now, claimedAt: now }
+    const meta = { ...times, absoluteTimeout: 12 * HOUR, idle: HOUR, userKey: 'max' }
     await store.set('a', ours({ user: { id: 7, name: 'max' }, csrf: 'x'.repeat(24), n: 1 }, meta, 400 * 24 * HOUR))
     t.match(await client.sendCommand(['OBJECT', 'ENCODING', 'sess:a']), /^(listpack|ziplist)$/)
     const bytes = Number(await client.sendCommand(['MEMORY', 'USAGE', 'sess:a']))
@@ -100,13 +104,22 @@ t.test('of one session', async t => {
     t.ok(isAbout(await client.pTTL('sess:a'), 24 * HOUR * 1.01))
   })
 
+  t.test('one that is created between its reading and its time is not there yet', async t => {
+    const answers: Record<string, unknown> = { HGETALL: [], PTTL: 5 }
+    const client: any = { evalSha () {}, sendCommand: async ([name]: [string]) => answers[name] }
+    t.equal(await new RedisStore({ client }).get('a'), undefined)
+  })
+
   t.test('one that ends between its reading and its touch is gone', async t => {
     await store.set('a', ours({ n: 1 }))
     await client.pExpire('sess:a', 1000)
     const plain = client.withTypeMapping({ [RESP_TYPES.MAP]: Array })
     const meddling: any = {
       sendCommand: (args: string[]) => plain.sendCommand(args),
-      evalSha: async (...args: Parameters<Client['evalSha']>) => { await client.del('sess:a'); return await client.evalSha(...args) },
+      evalSha: async (...args: Parameters<Client['evalSha']>) => {
+        await client.del('sess:a')
+        return await client.evalSha(...args)
+      },
       eval: (...args: Parameters<Client['eval']>) => client.eval(...args)
     }
     t.equal(await new RedisStore({ client: meddling }).getAndTouch('a'), undefined)
@@ -136,6 +149,8 @@ t.test('no session ends before its time, nor lives past its absolute end, whatev
     const meta: Record<string, number> = {}
     const life = some([HOUR, 7 * HOUR, 60_000])
     const now = Date.now()
+    // What goes by between a number here and what Redis makes of it.
+    const apart = (): number => Date.now() - now + 50
     if (some([true, false])) meta.idle = some([HOUR / 2, 2 * HOUR])
     if (some([true, false])) Object.assign(meta, { createdAt: now, absoluteTimeout: some([HOUR / 4, 3 * HOUR]) })
     let limit = meta.createdAt === undefined ? Infinity : now + (meta.absoluteTimeout as number)
@@ -151,7 +166,7 @@ t.test('no session ends before its time, nor lives past its absolute end, whatev
       done.push(what)
       if (what === 'getAndTouch') {
         await store.getAndTouch('a')
-        end = Math.max(end, Date.now() - 20 + idle)
+        end = Math.max(end, Date.now() + idle)
       } else if (what === 'touch' || what === 'update') {
         await (what === 'touch' ? store.touch('a', session) : store.update('a', change, session))
         end = Math.max(end, expires)
@@ -172,10 +187,10 @@ t.test('no session ends before its time, nor lives past its absolute end, whatev
       end = Math.min(end, limit)
       const kept = Date.now() + await left()
       const most = Math.min(limit, end + Math.max(idle, life, 5 * HOUR) / 50)
-      if (kept < end - 100 || kept > most + 100) t.fail(`${done.join(', ')}: kept ${kept - end} ms longer`)
+      if (kept < end - apart() || kept > most + apart()) t.fail(`${done.join(', ')}: kept ${kept - end} ms longer`)
       const found = await store.get('a') as any
       const told = found.cookie.expires.getTime()
-      if (told <= Date.now() || told > kept + 100) t.fail(`${done.join(', ')}: its end is told as ${told - end} ms later`)
+      if (told < Date.now() || told > kept + apart()) t.fail(`${done.join(', ')}: its end is told as ${told - end} ms later`)
     }
   }
 })
@@ -220,7 +235,8 @@ t.test('a record is parsed by need', async t => {
 
   t.test('ten thousand of them with large values are no burden', async t => {
     await client.del('sess:many')
-    await client.hSet('sess:many', Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`key${i}`, `"${'x'.repeat(80)}"`])))
+    const fields = Array.from({ length: 10_000 }, (_, i) => [`key${i}`, `"${'x'.repeat(80)}"`])
+    await client.hSet('sess:many', Object.fromEntries(fields))
     const found = await store.get('many') as SessionRecord
     t.equal(Object.keys(found).length, 10_001)
     t.equal(Object.values(found).filter(value => value === 'x'.repeat(80)).length, 10_000)
@@ -246,6 +262,7 @@ t.test('a conditional update', async t => {
     t.equal(await write(found, ['nothing'], { n: 2 }), 'changed', 'gone is not null')
     t.equal((await store.get('a'))?.n, 1)
     t.equal(await write({ text: () => {} }, ['text'], {}), 'changed', 'a record that the store never saw')
+    t.equal(await write({}, ['text'], {}), 'changed')
     await store.destroy('a')
     t.equal(await write(found, ['text'], { n: 2 }), 'gone')
     t.equal(await client.exists('sess:a'), 0)
@@ -321,7 +338,9 @@ t.test('sessions of version 12.0.0, and version 12.0.0 beside', async t => {
     userKey: 'max',
     claimedAt: Date.now()
   }
-  const oldFields = (session: object): any => Object.fromEntries(Object.entries(session).map(([key, value]) => [key, JSON.stringify(value)]))
+  const oldFields = (session: object): any => {
+    return Object.fromEntries(Object.entries(session).map(([key, value]) => [key, JSON.stringify(value)]))
+  }
   const oldUpdate = async (set: object, cookie: object): Promise<unknown> => {
     const fields = Object.entries(oldFields({ ...set, cookie })).flat() as string[]
     return await client.eval(UPDATE, { keys: ['sess:a'], arguments: [String(HOUR), '0', ...fields] })
@@ -340,7 +359,8 @@ t.test('sessions of version 12.0.0, and version 12.0.0 beside', async t => {
     same(t, await store.getAndTouch('a'), expected)
     t.ok(isAbout(await client.pTTL('sess:a'), HOUR * 1.01))
     t.notOk(await isOurs(), 'reading rewrites nothing')
-    t.equal(await store.updateIf('a', await store.get('a') as any, ['user', 'list'], { set: { n: 1 }, unset: [] }, ours({})), 'written')
+    const change = { set: { n: 1 }, unset: [] }
+    t.equal(await store.updateIf('a', await store.get('a') as any, ['user', 'list'], change, ours({})), 'written')
     t.ok(await isOurs())
     same(t, await store.get('a'), { ...expected, n: 1 })
     t.equal((await store.destroy('a') as any).n, 1)
@@ -349,7 +369,9 @@ t.test('sessions of version 12.0.0, and version 12.0.0 beside', async t => {
   t.test('changes at the moment of the change all count', async t => {
     await client.hSet('sess:a', oldFields({ user: 'max', cookie }))
     await client.pExpire('sess:a', HOUR)
-    const changes = Array.from({ length: 20 }, (_, i) => ({ set: { [`key${i}`]: i }, unset: [], meta: { set: { [`own${i}`]: i }, unset: [] } }))
+    const changes = Array.from({ length: 20 }, (_, i) => {
+      return { set: { [`key${i}`]: i }, unset: [], meta: { set: { [`own${i}`]: i }, unset: [] } }
+    })
     t.ok((await Promise.all(changes.map(change => store.update('a', change, ours({}))))).every(Boolean))
     const found = await store.get('a') as any
     t.equal(Object.keys(found).length, 22)

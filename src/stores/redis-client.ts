@@ -20,13 +20,19 @@ interface IoRedis {
   unlink (...args: any[]): Promise<unknown>
 }
 
-/** A client that the application made: of node-redis 5 or newer (single, cluster, sentinel) or ioredis 5 or newer (single, cluster). */
+/**
+ * A client that the application made: of node-redis 5 or newer (single, cluster, sentinel) or ioredis 5 or newer
+ * (single, cluster).
+ */
 export type RedisClient = NodeRedis | IoRedis
 
 /** The parts that differ by kind of client, which the type above need not know. */
 type AnyClient = RedisClient & Record<string, any>
 
-/** A read: a hash's fields and texts in turn, or a string's text, and the milliseconds that are left (-1 for ever, -2 for gone). */
+/**
+ * A read: a hash's fields and texts in turn, or a string's text, and the milliseconds that are left (-1 for ever, -2
+ * for gone).
+ */
 export type Reading = [reply: string[] | string | null, left: number]
 
 // In node-redis's words: maps, as RESP 3 has them, become arrays, and all else what it is by default.
@@ -105,7 +111,10 @@ export async function remove (client: RedisClient, keys: string[]): Promise<void
   await Promise.all(keys.map(key => client.unlink(key)))
 }
 
-/** The keys that begin with a prefix, in batches, from all masters. A key may come twice, while Redis makes its table smaller. */
+/**
+ * The keys that begin with a prefix, in batches, from all masters. A key may come twice, while Redis makes its table
+ * smaller.
+ */
 export async function * scan (client: RedisClient, prefix: string): AsyncGenerator<string[]> {
   const ownPrefix = keyPrefixOf(client)
   const pattern = `${(ownPrefix + prefix).replace(/[\\*?[\]]/g, '\\$&')}*`
@@ -119,7 +128,9 @@ export async function * scan (client: RedisClient, prefix: string): AsyncGenerat
   }
 }
 
-async function scanOnce (node: AnyClient, cursor: string, pattern: string): Promise<{ cursor: unknown, keys: unknown[] }> {
+async function scanOnce (
+  node: AnyClient, cursor: string, pattern: string
+): Promise<{ cursor: unknown, keys: unknown[] }> {
   if (isNodeRedis(node)) return await node.scan(cursor, { MATCH: pattern, COUNT: 1000 })
   const [next, keys] = await node.scan(cursor, 'MATCH', pattern, 'COUNT', 1000)
   return { cursor: next, keys }
@@ -131,8 +142,8 @@ async function masters (client: AnyClient): Promise<AnyClient[]> {
 }
 
 /**
- * A command that only reads, sent to a master. Not by node-redis's own methods: as the application has set it up, they answer from
- * a replica or from a cache of the client, which don't know yet who has logged in or out.
+ * A command that only reads, sent to a master. Not by node-redis's own methods: as the application has set it up,
+ * they answer from a replica or from a cache of the client, which don't know yet who has logged in or out.
  */
 function ask (client: AnyClient, command: 'hgetall' | 'get' | 'pttl', key: string): Promise<unknown> {
   if (!isNodeRedis(client)) return client[command](key)
@@ -143,7 +154,10 @@ function ask (client: AnyClient, command: 'hgetall' | 'get' | 'pttl', key: strin
   return isSentinel ? client.sendCommand(false, words) : client.sendCommand(words)
 }
 
-/** ioredis can be told to read from replicas, and then can't be told otherwise for one command. It sends them no scripts. */
+/**
+ * ioredis can be told to read from replicas, and then can't be told otherwise for one command. It sends them no
+ * scripts.
+ */
 function asksReplicas (client: AnyClient): boolean {
   return client.isCluster === true && client.options.scaleReads !== 'master'
 }
@@ -154,9 +168,10 @@ async function evaluate (
   if (isNodeRedis(client)) return await client[how](script, { keys: [key], arguments: args })
   const command = how.toLowerCase() as 'evalsha' | 'eval'
   if (client.isCluster !== true) return await client[command](script, 1, key, ...args)
-  // ioredis 5 with `enableAutoPipelining` takes the hash of a script for its key, and asks the wrong server of a cluster. Not so in
-  // a pipeline of ours.
-  const [[error, reply]] = await client.pipeline([[command, script, 1, key, ...args]]).exec() as [[error: unknown, reply: unknown]]
+  // ioredis 5 with `enableAutoPipelining` takes the hash of a script for its key, and asks the wrong server of a
+  // cluster. Not so in a pipeline of ours.
+  const pipeline = client.pipeline([[command, script, 1, key, ...args]])
+  const [[error, reply]] = await pipeline.exec() as [[error: unknown, reply: unknown]]
   if (error) throw error
   return reply
 }

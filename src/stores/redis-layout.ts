@@ -16,7 +16,14 @@ const MARK = '\0'
 
 // A session of a few hundred bytes is kept in one block by Redis, where each byte counts.
 const CODES: Record<string, string> = {
-  absoluteTimeout: 'a', authenticatedAt: 'l', chosen: 'h', claimedAt: 'i', createdAt: 'c', idle: 'd', seenAt: 's', userKey: 'u'
+  absoluteTimeout: 'a',
+  authenticatedAt: 'l',
+  chosen: 'h',
+  claimedAt: 'i',
+  createdAt: 'c',
+  idle: 'd',
+  seenAt: 's',
+  userKey: 'u'
 }
 const NAMES = Object.fromEntries(Object.entries(CODES).map(([name, code]) => [code, name]))
 const OTHER = ':'
@@ -58,7 +65,8 @@ export function fieldsOf (session: object): Fields {
 }
 
 /**
- * What makes a record of ours of another one: the text that must still be there, and the fields. Undefined when it isn't a session.
+ * What makes a record of ours of another one: the text that must still be there, and the fields. Undefined when it
+ * isn't a session.
  *
  * @param reply a hash's fields and texts in turn, which version 12.0.0 wrote, or a string, which connect-redis wrote
  * @throws FST_ERR_SESSION_RECORD
@@ -112,8 +120,9 @@ export function isMeta (name: string): boolean {
 }
 
 /**
- * The cookie and the library's own in one. A cookie in another form was written by version 12.0.0, beside us or before us: of
- * what it keeps there, the owner is right there and nowhere else, and the earlier creation is the true one.
+ * The cookie and the library's own in one. A cookie in another form was written by version 12.0.0, beside us or
+ * before us: of what it keeps there, the owner is right there and nowhere else, and the earlier creation is the true
+ * one.
  */
 export function mergeMeta (text: string | undefined, own: Meta): Meta {
   const cookie: Meta = { ...objectOf(text === undefined ? {} : parse(text, 'its cookie')) }
@@ -187,8 +196,8 @@ export function objectOf (value: unknown): Meta {
 
 function metaOf (cookie: unknown): Meta {
   // A live cookie says what it holds by its toJSON.
-  const plain = typeof (cookie as { toJSON?: unknown } | null)?.toJSON === 'function' ? (cookie as any).toJSON() : cookie
-  return objectOf(plain)
+  const { toJSON } = objectOf(cookie)
+  return objectOf(typeof toJSON === 'function' ? toJSON.call(cookie) : cookie)
 }
 
 function textsOf (

@@ -1,7 +1,8 @@
 /** What a read of Redis becomes: a record whose fields are parsed when they are read. */
 import { expiryOf } from '../session-cookie'
 import {
-  absoluteEndOf, COOKIE, isOwnCookie, lifeOf, mergeMeta, nameOf, objectOf, parse, recordOfText, slackOf, type Fields, type Meta
+  absoluteEndOf, COOKIE, isOwnCookie, lifeOf, mergeMeta, nameOf, objectOf, parse, recordOfText, slackOf, type Fields,
+  type Meta
 } from './redis-layout'
 import type { SessionRecord } from './store'
 
@@ -124,8 +125,8 @@ function setLazily (record: SessionRecord, key: string, text: string): boolean {
 }
 
 /**
- * A property that is parsed at its first read. One for all records: where each has its own, V8 keeps the records, with their
- * texts, until its next full collection.
+ * A property that is parsed at its first read. One for all records: where each has its own, V8 keeps the records,
+ * with their texts, until its next full collection.
  */
 function lazy (key: string): PropertyDescriptor {
   let property = properties.get(key)

@@ -1,7 +1,8 @@
 /**
- * What must be checked and done in one step, in Lua. Each script has one key, so it works on a cluster. A script's first write is
- * one that a full Redis refuses: after another one, Redis lets the script write on. No JSON is made or read here, because Lua's
- * spoils large numbers and empty arrays. One command a line: where Redis refuses one, its line tells which.
+ * What must be checked and done in one step, in Lua. Each script has one key, so it works on a cluster. A script's
+ * first write is one that a full Redis refuses: after another one, Redis lets the script write on. No JSON is made or
+ * read here, because Lua's spoils large numbers and empty arrays. One command a line: where Redis refuses one, its
+ * line tells which.
  */
 import { fieldOfMeta } from './redis-layout'
 import { Script } from './redis-client'
@@ -28,17 +29,23 @@ const WRITE = `
   end
 `
 
-// Answers how long Redis must keep a session, in milliseconds: until its end and a hundredth of its life, but never past its
-// absolute end. Further answers are the same without the hundredth, and what is left until the absolute end. The arguments are
-// the time, the session's end (nothing for the end of a whole life from now), the store's ttl, and from who has read more than a
-// script can: an absolute end and how long the session may be idle. All in milliseconds.
+// As Lua writes them.
+const [IDLE, CREATED_AT, ABSOLUTE_TIMEOUT, USER_KEY, CLAIMED_AT] = [
+  'idle', 'createdAt', 'absoluteTimeout', 'userKey', 'claimedAt'
+].map(name => fieldOfMeta(name).replace('\0', '\\0'))
+
+// Answers how long Redis must keep a session, in milliseconds: until its end and a hundredth of its life, but never
+// past its absolute end. Further answers are the same without the hundredth, and what is left until the absolute end.
+// The arguments are the time, the session's end (nothing for the end of a whole life from now), the store's ttl, and
+// from who has read more than a script can: an absolute end and how long the session may be idle. All in
+// milliseconds.
 const TIMES = `
   local function life(text)
     local number = tonumber(text)
     if number and number > 0 and number < 1e15 then return number end
   end
   local function times(now, ends, ttl, limit, idle)
-    local own = redis.call('HMGET', KEYS[1], 'cookie', '${meta('idle')}', '${meta('createdAt')}', '${meta('absoluteTimeout')}')
+    local own = redis.call('HMGET', KEYS[1], 'cookie', '${IDLE}', '${CREATED_AT}', '${ABSOLUTE_TIMEOUT}')
     local cookie = own[1] or ''
     idle = idle or life(own[2]) or life(string.match(cookie, '"originalMaxAge":([^,}]+)'))
     if not ends then idle = idle or ttl end
@@ -63,10 +70,11 @@ export const SET = new Script(`${WRITE}
 `)
 
 /**
- * ARGV: the time, the end or '', the store's ttl, what the end is (1: exactly that; 2: cut short by what is written; 0: neither),
- * the numbers of values that are expected and of fields to remove, the expected as fields and texts ('' for none), the fields to
- * remove, then fields and texts in turn. Answers 0 where the session is gone, 2 where it isn't as expected, or the record where it
- * is in another form than ours. The end is left where it is if it is as late already, which costs less.
+ * ARGV: the time, the end or '', the store's ttl, what the end is (1: exactly that; 2: cut short by what is written;
+ * 0: neither), the numbers of values that are expected and of fields to remove, the expected as fields and texts (''
+ * for none), the fields to remove, then fields and texts in turn. Answers 0 where the session is gone, 2 where it
+ * isn't as expected, or the record where it is in another form than ours. The end is left where it is if it is as
+ * late already, which costs less.
  */
 export const UPDATE = new Script(`${WRITE}
   local kept = redis.call('PTTL', KEYS[1])
@@ -102,8 +110,9 @@ export const UPDATE = new Script(`${WRITE}
 `)
 
 /**
- * Puts a record into our form, unless it has changed: ARGV has the text of the string or of the cookie ('' for none), then fields
- * and texts in turn. Its time stays. Fields of the owner that aren't written go: version 12.0.0 knows better.
+ * Puts a record into our form, unless it has changed: ARGV has the text of the string or of the cookie ('' for none),
+ * then fields and texts in turn. Its time stays. Fields of the owner that aren't written go: version 12.0.0 knows
+ * better.
  */
 export const CONVERT = new Script(`${WRITE}
   local kept = redis.call('PTTL', KEYS[1])
@@ -111,7 +120,7 @@ export const CONVERT = new Script(`${WRITE}
   if kind == 'hash' then
     if (redis.call('HGET', KEYS[1], 'cookie') or '') ~= ARGV[1] then return end
     write(2)
-    redis.call('HDEL', KEYS[1], '${meta('userKey')}', '${meta('claimedAt')}')
+    redis.call('HDEL', KEYS[1], '${USER_KEY}', '${CLAIMED_AT}')
     write(2)
   elseif kind == 'string' then
     if redis.call('GET', KEYS[1]) ~= ARGV[1] then return end
@@ -123,8 +132,8 @@ export const CONVERT = new Script(`${WRITE}
 `)
 
 /**
- * ARGV: the time, the end or '' for a whole life from now, the store's ttl, and an absolute end and a life, or ''. Never shortens.
- * Answers whether the session is there.
+ * ARGV: the time, the end or '' for a whole life from now, the store's ttl, and an absolute end and a life, or ''.
+ * Never shortens. Answers whether the session is there.
  */
 export const TOUCH = new Script(`${WRITE} ${TIMES}
   local kept = redis.call('PTTL', KEYS[1])
@@ -167,8 +176,3 @@ export const CLAIM = new Script(`
 export const RELEASE = new Script("return redis.call('ZREM', KEYS[1], ARGV[1])")
 
 export const CLAIMS_OF = new Script("return redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')")
-
-/** How Lua writes the name of a field of the library. */
-function meta (name: string): string {
-  return fieldOfMeta(name).replace('\0', '\\0')
-}

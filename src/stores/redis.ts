@@ -3,8 +3,8 @@ import { OptionError, StoreError } from '../errors'
 import type { Callback, CallbackSession } from '../types'
 import { isClient, plainClient, read, remove, scan, type RedisClient, type Script } from './redis-client'
 import {
-  convert, COOKIE, cookieText, dataFields, endArgument, fieldOfKey, fieldOfMeta, fieldsOf, isData, isMeta, metaFields, objectOf,
-  timeToKeep, type Fields
+  convert, COOKIE, cookieText, dataFields, endArgument, fieldOfKey, fieldOfMeta, fieldsOf, isData, isMeta, metaFields,
+  objectOf, timeToKeep, type Fields
 } from './redis-layout'
 import { foundIn, textOf, type Found } from './redis-record'
 import { CLAIM, CLAIMS_OF, CONVERT, DESTROY, RELEASE, SET, TOUCH, UPDATE } from './redis-scripts'
@@ -13,7 +13,10 @@ import type { FoundCallback, SessionChanges, SessionRecord, SessionStore } from 
 export type { RedisClient }
 
 export interface RedisStoreOptions {
-  /** A connected client: node-redis's (`createClient`, `createCluster`, `createSentinel`) or ioredis's (`Redis`, `Cluster`). */
+  /**
+   * A connected client: node-redis's (`createClient`, `createCluster`, `createSentinel`) or ioredis's (`Redis`,
+   * `Cluster`).
+   */
   client: RedisClient
   /**
    * What stands before the session id in the key.
@@ -22,8 +25,8 @@ export interface RedisStoreOptions {
    */
   prefix?: string
   /**
-   * How long a session without an expiry of its own is kept after its last use (with `rolling: false`, its last write), in
-   * milliseconds.
+   * How long a session without an expiry of its own is kept after its last use (with `rolling: false`, its last
+   * write), in milliseconds.
    *
    * @default 86400000, one day
    */
@@ -37,7 +40,9 @@ const ONE_HOUR = 3_600_000
 // How often a session is read again because another writer keeps putting it into an older form.
 const MOST_TRIES = 10
 
-/** What a request changed of a session; `meta` are the library's own fields, which stand under `cookie` in the record. */
+/**
+ * What a request changed of a session; `meta` are the library's own fields, which stand under `cookie` in the record.
+ */
 export interface RecordChanges extends SessionChanges {
   readonly meta?: Readonly<{ set: Readonly<Record<string, unknown>>, unset: readonly string[] }>
 }
@@ -57,14 +62,15 @@ const LIMITS = ['idle', 'createdAt', 'absoluteTimeout']
 const RESULTS: readonly UpdateResult[] = ['gone', 'written', 'changed']
 
 /**
- * Keeps sessions in Redis or Valkey: one hash per session, with a field for each top-level key (JSON), one for each of the
- * library's own and one for the cookie, and Redis's own expiry. Each operation touches one key, so it works on a cluster, and is
- * one round trip; a read is two native commands, and one more once in a hundredth of the session's life, which moves the end. What
- * changed is written in one atomic step, and only if the session is still there.
+ * Keeps sessions in Redis or Valkey: one hash per session, with a field for each top-level key (JSON), one for each
+ * of the library's own and one for the cookie, and Redis's own expiry. Each operation touches one key, so it works on
+ * a cluster, and is one round trip; a read is two native commands, and one more once in a hundredth of the session's
+ * life, which moves the end. What changed is written in one atomic step, and only if the session is still there.
  *
  * A record's fields are parsed when they are read. One that can't be throws FST_ERR_SESSION_RECORD then.
  *
- * Sessions that version 12.0.0 or connect-redis wrote under the same prefix are read, and take this form at their next update.
+ * Sessions that version 12.0.0 or connect-redis wrote under the same prefix are read, and take this form at their
+ * next update.
  *
  * Whose sessions are whose is kept in keys of its own, `users:` before the prefix: a sorted set for each user, which
  * expires after the last of them.
@@ -121,8 +127,8 @@ export class RedisStore implements SessionStore {
   }
 
   /**
-   * As `update`, but only where these keys are as they were in a record that this store handed out: their texts are compared, and
-   * a key that was missing must be missing.
+   * As `update`, but only where these keys are as they were in a record that this store handed out: their texts are
+   * compared, and a key that was missing must be missing.
    */
   updateIf (
     sessionId: string, record: SessionRecord, keys: readonly string[], changes: RecordChanges, session: Fastify.Session,
@@ -149,13 +155,15 @@ export class RedisStore implements SessionStore {
   }
 
   /** All sessions, by their ids. Walks through all keys (SCAN): not for every request. */
-  all (callback?: (error: any, sessions?: Record<string, SessionRecord>) => void): Promise<Record<string, SessionRecord>> {
+  all (
+    callback?: (error: any, sessions?: Record<string, SessionRecord>) => void
+  ): Promise<Record<string, SessionRecord>> {
     return answered(this.#all(), callback)
   }
 
   /**
-   * The number of sessions. Walks through all keys (SCAN): not for every request. A session may be counted twice where Redis
-   * makes its table smaller in the meantime.
+   * The number of sessions. Walks through all keys (SCAN): not for every request. A session may be counted twice
+   * where Redis makes its table smaller in the meantime.
    */
   length (callback?: (error: any, length?: number) => void): Promise<number> {
     return answered(this.#length(), callback)
@@ -209,7 +217,8 @@ export class RedisStore implements SessionStore {
     const [data, own] = [dataFields(set), metaFields(meta.set)]
     const fields = [...data.fields, ...own.fields]
     const removed = [
-      ...unset.filter(isData).map(fieldOfKey), ...data.lacking, ...meta.unset.filter(isMeta).map(fieldOfMeta), ...own.lacking
+      ...unset.filter(isData).map(fieldOfKey), ...data.lacking,
+      ...meta.unset.filter(isMeta).map(fieldOfMeta), ...own.lacking
     ]
     const isExact = Object.hasOwn(meta.set, 'expires')
     const isCut = LIMITS.some(name => Object.hasOwn(meta.set, name))

@@ -276,7 +276,8 @@ async function testLives (t: Test, kind: Kind): Promise<void> {
 async function testPrefixes (t: Test, kind: Kind, keyPrefix: string | undefined): Promise<void> {
   const prefix = `${++subjects} a*[b]?\\^-]:`
   const { store, client, key, send } = await open(t, kind, { prefix, keyPrefix })
-  // What it would match if its letters meant anything, what begins with less of it, and what another client calls the same.
+  // What it would match if its letters meant anything, what begins with less of it, and what another client calls the
+  // same.
   const others = [`${subjects} a*b?\\^-]:`, `${subjects} axb^-]:`, `${subjects} a*[b]x\\^-]:`, `${subjects} a`]
     .map(prefix => new RedisStore({ client, prefix }))
   const elsewhere = await open(t, kind, { prefix, keyPrefix: keyPrefix === undefined ? 'other:' : undefined })
