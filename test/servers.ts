@@ -27,6 +27,9 @@ export interface RedisOptions {
   appendOnly?: boolean
   port?: number
   dir?: string
+  /** Another server than the one on the path. */
+  command?: string
+  args?: string[]
 }
 
 /** What a server needs to be started, and to be waited for. */
@@ -203,12 +206,12 @@ export async function freePort (): Promise<number> {
 // --- How a program is started and ended
 
 async function startRedisWith (t: Test, options: RedisOptions, more: string[]): Promise<Server> {
-  const { appendOnly = false, port = await freePort(), dir = await temporaryFolder(t) } = options
+  const { appendOnly = false, port = await freePort(), dir = await temporaryFolder(t), command = 'redis-server', args = [] } = options
   const redis: Start = {
-    command: 'redis-server',
+    command,
     args: [
       '--port', String(port), '--bind', '127.0.0.1', '--dir', dir, '--save', '',
-      '--appendonly', appendOnly ? 'yes' : 'no', ...more
+      '--appendonly', appendOnly ? 'yes' : 'no', ...more, ...args
     ],
     ready: /Ready to accept connections/,
     needs: NEEDS_REDIS

@@ -29,9 +29,9 @@ const FORGET = `
 `
 
 /**
- * ARGV: fingerprint, id, how long the entry lives in milliseconds, the fingerprint of the session that it replaces or '',
- * whether it is written, the most sessions or 0, and whether one too many is refused. Answers what came of it, then the ids
- * of those that are too many. The first write is one that a full Redis refuses.
+ * ARGV: fingerprint, id, how long the entry lives in milliseconds, the fingerprint of the session that it replaces or
+ * '', whether it is written, the most sessions or 0, and whether one too many is refused. Answers what came of it,
+ * then the ids of those that are too many. The first write is one that a full Redis refuses.
  */
 const CLAIM = new Script(`${COMMON}
   local print, id, lives, replaces, isWritten, most, refuses = unpack(ARGV)
@@ -137,7 +137,10 @@ const ENDINGS_OF = new Script(`${COMMON}
   return found
 `)
 
-/** ARGV: before which time, in microseconds, and how many. Answers ids, times of claims, and ages in milliseconds, in turn. */
+/**
+ * ARGV: before which time, in microseconds, and how many. Answers ids, times of claims, and ages in milliseconds, in
+ * turn.
+ */
 const CLAIMS_OF = new Script(`${COMMON}
   local found = {}
   local prints = redis.call('ZREVRANGEBYSCORE', claims, ARGV[1], '-inf', 'WITHSCORES', 'LIMIT', 0, ARGV[2])
@@ -182,7 +185,7 @@ export class RedisIndex {
   }
 
   async release (userKey: string, sessionIds: readonly string[]): Promise<void> {
-    if (sessionIds.length > 0) await this.#run(RELEASE, userKey, sessionIds.map(fingerprint))
+    if (sessionIds.length > 0) await this.#run(RELEASE, userKey, sessionIds.map(id => fingerprint(id)))
   }
 
   async revoke (userKey: string, { fingerprint: only = '', except }: Revoking): Promise<number> {

@@ -134,7 +134,9 @@ export interface SessionStore<Session = Fastify.Session> {
    * The index by user is this method and the next four. Only the option `user` asks for it. It finds sessions; whose a
    * session is, its record says.
    */
-  claim?(userKey: string, sessionId: string, claiming: Claiming, callback: (error: any, claimed?: Claimed) => void): void
+  claim?(
+    userKey: string, sessionId: string, claiming: Claiming, callback: (error: any, claimed?: Claimed) => void
+  ): void
 
   /** Takes sessions off a user's, and off those to be ended. No error when they are not there. */
   release?(userKey: string, sessionIds: readonly string[], callback: Callback): void
@@ -154,7 +156,9 @@ export interface SessionStore<Session = Fastify.Session> {
    * @param before only those that were claimed before that, in milliseconds since the epoch; Infinity for all
    * @param count how many at most
    */
-  claimsOf?(userKey: string, before: number, count: number, callback: (error: any, entries?: IndexEntry[]) => void): void
+  claimsOf?(
+    userKey: string, before: number, count: number, callback: (error: any, entries?: IndexEntry[]) => void
+  ): void
 
   /** All sessions. */
   all?(callback: (error: any, sessions?: any) => void): void
