@@ -129,6 +129,7 @@ export class Claims {
    */
   async #leaveOthers (userKey: string | undefined, before: string | undefined, state: SessionState): Promise<void> {
     const { sessionId, replaces } = state
+    state.replaces = undefined
     if (before !== undefined && before !== userKey) await this.#release(before, sessionId)
     if (replaces !== undefined && replaces.userKey !== userKey) {
       await this.#release(replaces.userKey, replaces.sessionId)
