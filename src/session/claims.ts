@@ -5,30 +5,32 @@ import { TooManyError } from '../errors'
 import type { UserSettings } from '../options/settings'
 import { promised } from '../stores/call'
 import type { Repository } from '../stores/repository'
-import { endOf } from '../values/lifetime'
+import { renewalOf } from '../values/claim'
+import { endOf, idleOf } from '../values/lifetime'
 import type { Answer, Claimed } from '../types/store'
 
 type Write = (answer: Answer<boolean>) => void
 
-// An entry is renewed within the hour, and may be forgotten when its session has ended and an hour has passed.
-const ONE_HOUR = 3_600_000
+/** What is done with the sessions of a user beside the one that is written. */
+interface OfUser {
+  /** Ends sessions that are revoked already. */
+  endAll (userKey: string, sessionIds: readonly string[]): Promise<unknown>
+  /** Drops entries of sessions that have ended by themselves. */
+  tidy (userKey: string, count: number): Promise<unknown>
+}
 
 /** Keeps the store's index by user right as sessions are written. */
 export class Claims {
   readonly #settings: UserSettings
   readonly #owners: Owners
   readonly #repository: Repository
-  /** Ends sessions of a user that are revoked already. */
-  readonly #end: (userKey: string, sessionIds: readonly string[]) => Promise<unknown>
+  readonly #ofUser: OfUser
 
-  constructor (
-    settings: UserSettings, owners: Owners, repository: Repository,
-    end: (userKey: string, sessionIds: readonly string[]) => Promise<unknown>
-  ) {
+  constructor (settings: UserSettings, owners: Owners, repository: Repository, ofUser: OfUser) {
     this.#settings = settings
     this.#owners = owners
     this.#repository = repository
-    this.#end = end
+    this.#ofUser = ofUser
   }
 
   /** Writes a session, and enters it as its user's. Answers whether it is still there. */
@@ -78,7 +80,12 @@ export class Claims {
     const { claim: before, sessionId } = state
     const { maxPerUser, refuses } = this.#settings
     const replaces = state.replaces?.userKey === userKey ? state.replaces.sessionId : undefined
-    const { outcome } = await this.#claim(userKey, state, { max: maxPerUser, replaces })
+    const claim = async (): Promise<Claimed> => await this.#claim(userKey, state, { max: maxPerUser, replaces })
+    let { outcome } = await claim()
+    if (outcome === 'full') {
+      await this.#ofUser.tidy(userKey, maxPerUser)
+      outcome = (await claim()).outcome
+    }
     if (outcome === 'full') throw new TooManyError(maxPerUser)
     if (outcome !== 'entered') return await this.#giveUp(userKey, state)
     state.claim = { userKey, claimedAt: Date.now() }
@@ -93,7 +100,7 @@ export class Claims {
     await this.#leaveOthers(userKey, before?.userKey, state)
     const again = await this.#claim(userKey, state, { max: maxPerUser, isWritten: true })
     if (again.outcome !== 'entered') return await this.#giveUp(userKey, state)
-    if (again.tooMany.length > 0) await this.#end(userKey, again.tooMany)
+    if (again.tooMany.length > 0) await this.#ofUser.endAll(userKey, again.tooMany)
     return refuses || !again.tooMany.includes(sessionId)
   }
 
@@ -105,7 +112,8 @@ export class Claims {
     const left = endOf(lifetime, now) - now
     const claiming = {
       fingerprint: fingerprint(sessionId),
-      lives: left === Infinity ? null : Math.max(left, 0) + ONE_HOUR,
+      // Touches may move the end by so much before the index hears of it again.
+      lives: left === Infinity ? null : Math.max(left, 0) + renewalOf(idleOf(lifetime)),
       refuses: this.#settings.refuses,
       isWritten: false,
       ...how

@@ -31,7 +31,7 @@ export class Users implements UserIndex {
     this.#context = context
     this.#repository = context.repository
     this.#owners = new Owners(settings, context.settings)
-    this.#claims = new Claims(settings, this.#owners, this.#repository, (userKey, ids) => this.#endAll(userKey, ids))
+    this.#claims = new Claims(settings, this.#owners, this.#repository, this)
   }
 
   write (state: SessionState, write: (answer: Answer<boolean>) => void, answer: Answer<boolean>): void {
@@ -86,12 +86,12 @@ export class Users implements UserIndex {
     for (;;) {
       const ids = await promised<string[]>(answer => this.#repository.endingsOf(userKey, answer)) ?? []
       if (ids.length === 0) return count
-      count += await this.#endAll(userKey, ids)
+      count += await this.endAll(userKey, ids)
     }
   }
 
   /** Ends sessions that are revoked. Answers how many were there. */
-  async #endAll (userKey: string, sessionIds: readonly string[]): Promise<number> {
+  async endAll (userKey: string, sessionIds: readonly string[]): Promise<number> {
     let count = 0
     for (let i = 0; i < sessionIds.length; i += AT_ONCE) {
       const ids = sessionIds.slice(i, i + AT_ONCE)
@@ -107,6 +107,11 @@ export class Users implements UserIndex {
     const removed = await promised(answer => this.#repository.destroy(sessionId, answer))
     this.#repository.recent.mark(sessionId, 'destroyed')
     return removed !== false
+  }
+
+  async tidy (userKey: string, count: number): Promise<void> {
+    const entries = await this.#entriesOf(userKey, Infinity, count)
+    await Promise.all(entries.map(entry => this.#look(userKey, entry, undefined)))
   }
 
   /** As many living sessions as fit on the page, while there are any. */
