@@ -6,6 +6,13 @@ import type { SessionRecord } from '../types/store'
 /** The library's own fields of a session, which stand under `cookie` in its record. */
 export type Meta = Record<string, unknown>
 
+/**
+ * What a request changed of a session; `meta` are the library's own fields, which stand under `cookie` in the record.
+ */
+export interface RecordChanges extends SessionChanges {
+  readonly meta?: Readonly<{ set: Readonly<Meta>, unset: readonly string[] }>
+}
+
 /** Fields of a hash with their texts, in turn. */
 export type Fields = string[]
 
@@ -169,10 +176,9 @@ export function timeToKeep (session: object, ttl: number): number {
   return Math.ceil(left <= 0 ? left : Math.min(left + slackOf(life), absoluteEndOf(cookie) - now))
 }
 
-/** When the session ends, in milliseconds since the epoch; '' where it doesn't say. */
-export function endArgument (session: object): number | '' {
-  const end = expiryOf(session as SessionRecord)
-  return Number.isNaN(end) ? '' : end
+/** A time as scripts take it: '' for none. */
+export function timeArgument (time: number): number | '' {
+  return Number.isFinite(time) ? time : ''
 }
 
 /** When the session ends however much it is used, in milliseconds since the epoch. */

@@ -1,9 +1,10 @@
 import type * as Fastify from 'fastify'
 import { OptionError, StoreError } from '../errors'
+import { expiryOf } from '../values/record'
 import { isClient, plainClient, read, remove, scan, type RedisClient, type Script } from './redis-client'
 import {
-  convert, COOKIE, cookieText, dataFields, endArgument, fieldOfKey, fieldOfMeta, fieldsOf, isData, isMeta, metaFields,
-  objectOf, timeToKeep, type Fields
+  absoluteEndOf, convert, COOKIE, cookieText, dataFields, fieldOfKey, fieldOfMeta, fieldsOf, isData, isMeta, metaFields,
+  objectOf, timeArgument, timeToKeep, type Fields
 } from './redis-layout'
 import { foundIn, textOf, type Found } from './redis-record'
 import { RedisIndex } from './redis-index'
@@ -190,7 +191,7 @@ export class RedisStore implements SessionStore {
     const found = await this.#find(this.#prefix + sessionId)
     if (found === undefined || !found.isDue) return found?.record
     const { record, life, limit } = found
-    const isThere = await this.#run(TOUCH, sessionId, [Date.now(), '', '', limit === Infinity ? '' : limit, life])
+    const isThere = await this.#run(TOUCH, sessionId, [Date.now(), '', '', timeArgument(limit), life])
     return isOne(isThere) ? record : undefined
   }
 
@@ -210,12 +211,16 @@ export class RedisStore implements SessionStore {
     }
   }
 
-  async #touch (sessionId: string, session: object): Promise<boolean> {
-    return isOne(await this.#run(TOUCH, sessionId, [Date.now(), endArgument(session), this.#ttl, '', '']))
+  async #touch (sessionId: string, { cookie }: { cookie: unknown }): Promise<boolean> {
+    const end = timeArgument(expiryOf({ cookie }))
+    // The store may not know it yet, of a session that version 12.0.0 wrote.
+    const limit = timeArgument(absoluteEndOf(objectOf(cookie)))
+    return isOne(await this.#run(TOUCH, sessionId, [Date.now(), end, this.#ttl, limit, '']))
   }
 
   async #update (
-    sessionId: string, expected: Fields, { set, unset, meta = NO_META }: SessionChanges, session: object
+    sessionId: string, expected: Fields, { set, unset, meta = NO_META }: SessionChanges,
+    { cookie }: { cookie: unknown }
   ): Promise<UpdateResult> {
     const [data, own] = [dataFields(set), metaFields(meta.set)]
     const fields = [...data.fields, ...own.fields]
@@ -226,12 +231,12 @@ export class RedisStore implements SessionStore {
     const isExact = Object.hasOwn(meta.set, 'expires')
     const isCut = LIMITS.some(name => Object.hasOwn(meta.set, name))
     if (isExact) {
-      const { expires } = objectOf((session as SessionRecord).cookie)
+      const { expires } = objectOf(cookie)
       fields.push(COOKIE, cookieText({ expires, originalMaxAge: meta.set.originalMaxAge }))
     }
     for (let tries = 0; tries < MOST_TRIES; tries++) {
       const reply = await this.#run(UPDATE, sessionId, [
-        Date.now(), endArgument(session), this.#ttl, isExact ? 1 : isCut ? 2 : 0, expected.length / 2, removed.length,
+        Date.now(), timeArgument(expiryOf({ cookie })), this.#ttl, isExact ? 1 : isCut ? 2 : 0, expected.length / 2, removed.length,
         ...expected, ...removed, ...fields
       ])
       if (!Array.isArray(reply)) return RESULTS[Number(reply)] as UpdateResult

@@ -72,7 +72,7 @@ export class Draft {
   }
 
   keys (): string[] {
-    return Object.keys({ ...this.#record, ...this.#saved, ...this.#own }).filter(key => this.has(key))
+    return this.#allKeys(this.#own).filter(key => this.has(key))
   }
 
   toObject (): Record<string, unknown> {
@@ -105,7 +105,7 @@ export class Draft {
   /** The data as the store has them, for stores that want to see all of them. */
   stored (): Record<string, unknown> {
     const stored: Record<string, unknown> = {}
-    for (const key of Object.keys({ ...this.#record, ...this.#saved })) {
+    for (const key of this.#allKeys()) {
       if (this.isStored(key)) stored[key] = this.#stored(key)
     }
     return stored
@@ -143,6 +143,11 @@ export class Draft {
   moveRecordedTo (other: Draft): void {
     for (const key of this.#recorded ?? []) other.set(key, this.#own[key])
     this.#recorded = undefined
+  }
+
+  // Not by a spread: that would read every value, which a lazy record has yet to parse.
+  #allKeys (more: object = {}): string[] {
+    return [...new Set([this.#record, this.#saved ?? {}, more].flatMap(fields => Object.keys(fields)))]
   }
 
   #stored (key: string): unknown {
