@@ -6,13 +6,6 @@ import type { SessionRecord } from '../types/store'
 /** The library's own fields of a session, which stand under `cookie` in its record. */
 export type Meta = Record<string, unknown>
 
-/**
- * What a request changed of a session; `meta` are the library's own fields, which stand under `cookie` in the record.
- */
-export interface RecordChanges extends SessionChanges {
-  readonly meta?: Readonly<{ set: Readonly<Meta>, unset: readonly string[] }>
-}
-
 /** Fields of a hash with their texts, in turn. */
 export type Fields = string[]
 

@@ -236,8 +236,8 @@ export class RedisStore implements SessionStore {
     }
     for (let tries = 0; tries < MOST_TRIES; tries++) {
       const reply = await this.#run(UPDATE, sessionId, [
-        Date.now(), timeArgument(expiryOf({ cookie })), this.#ttl, isExact ? 1 : isCut ? 2 : 0, expected.length / 2, removed.length,
-        ...expected, ...removed, ...fields
+        Date.now(), timeArgument(expiryOf({ cookie })), this.#ttl, isExact ? 1 : isCut ? 2 : 0,
+        expected.length / 2, removed.length, ...expected, ...removed, ...fields
       ])
       if (!Array.isArray(reply)) return RESULTS[Number(reply)] as UpdateResult
       const converted = convert(reply[0])

@@ -1,5 +1,6 @@
 /** What RedisStore does for its caller and in Redis, whatever client it was given. */
 import type { Test } from 'tap'
+import { fingerprint } from '../../src/diagnostics'
 import { RedisStore, type RedisClient, type RedisStoreOptions } from '../../src/stores/redis'
 import type { SessionRecord } from '../../src/types/store'
 import { record } from '../helpers'
@@ -108,9 +109,9 @@ async function testMethods (t: Test, kind: Kind, ask: Ask): Promise<void> {
   t.equal(await ask(store, 'touch', 'a', second), true)
   same(t, await get(), expected, 'neither changes data, nor shortens')
 
-  const meta = { set: { userKey: 'max', seenAt: 7, odd: [1] }, unset: [], meta: NO_META }
+  const meta = { set: { userKey: 'max', seenAt: 7, odd: [1] }, unset: [] }
   await ask(store, 'update', 'a', { set: {}, unset: [], meta }, second)
-  await ask(store, 'update', 'a', { set: {}, unset: [], meta: { set: { seenAt: 8 }, unset: ['odd'], meta: NO_META } }, second)
+  await ask(store, 'update', 'a', { set: {}, unset: [], meta: { set: { seenAt: 8 }, unset: ['odd'] } }, second)
   const owned = { ...expected, cookie: { ...expected.cookie, userKey: 'max', seenAt: 8 } }
   same(t, await get(), owned, "the library's own, by field")
   t.equal(await ask(store, 'updateIf', 'a', await get(), ['n', 'none'], { set: { n: 3 }, unset: [], meta: NO_META }, second), 'written')
@@ -411,22 +412,51 @@ async function testBig (t: Test, kind: Kind): Promise<void> {
 async function testIndex (t: Test, kind: Kind, ask: Ask): Promise<void> {
   const { store, prefix, send } = await open(t, kind)
   const session = record({ n: 1 })
-  const ids = async (): Promise<string[]> => (await ask(store, 'claimsOf', 'eva')).map(([sessionId]: [string]) => sessionId)
+  const entries = async (): Promise<any[]> => await ask(store, 'claimsOf', 'eva', Infinity, 100)
+  const ids = async (): Promise<string[]> => (await entries()).map(({ sessionId }) => sessionId)
+  const claim = async (sessionId: string, more: object = {}): Promise<any> => await ask(store, 'claim', 'eva', sessionId, {
+    fingerprint: fingerprint(sessionId), lives: HOUR, isWritten: false, max: Infinity, refuses: false, ...more
+  })
+  const entered = { outcome: 'entered', tooMany: [] }
   const before = Date.now()
   t.same(await ids(), [])
-  t.equal(await ask(store, 'claim', 'eva', 'a', session, Infinity), true)
-  t.equal(await ask(store, 'claim', 'eva', 'b', session, 2), true)
-  t.equal(await ask(store, 'claim', 'eva', 'c', session, 2), false, 'no room')
-  t.equal(await ask(store, 'claim', 'eva', 'a', session, 2), true, 'is in already, and stays the first')
-  t.same(await ids(), ['a', 'b'])
-  const [[, claimedAt]] = await ask(store, 'claimsOf', 'eva')
-  t.ok(isAbout(claimedAt, before))
-  t.same(await ask(store, 'claimsOf', 'max'), [])
-  const key = `users:${prefix}eva`
-  t.ok(isAbout(Number(await send(key, 'PTTL', key)), 2 * HOUR * 1.01 + HOUR))
-  await ask(store, 'release', 'eva', 'a')
-  await ask(store, 'release', 'eva', 'nobody')
-  t.same(await ids(), ['b'])
+  t.same(await claim('a'), entered)
+  t.same(await claim('b', { max: 2, refuses: true }), entered)
+  t.same(await claim('c', { max: 2, refuses: true }), { outcome: 'full', tooMany: [] }, 'no room')
+  t.same(await claim('a', { max: 2, refuses: true }), entered, 'is in already, and stays the first')
+  t.same(await claim('nobody', { isWritten: true }), { outcome: 'lost', tooMany: [] })
+  t.same(await ids(), ['b', 'a'], 'the latest first')
+  const [latest, first] = await entries()
+  t.ok(isAbout(first.claimedAt, before))
+  t.ok(first.age >= 0 && first.age < ONE_MINUTE)
+  t.same((await ask(store, 'claimsOf', 'eva', latest.claimedAt, 1)).map(({ sessionId }: any) => sessionId), ['a'], 'a page')
+  t.same(await ask(store, 'claimsOf', 'max', Infinity, 100), [])
+  for (const suffix of ['', ':ends', ':ids']) {
+    const key = `users:${prefix}{eva}${suffix}`
+    t.ok(isAbout(Number(await send(key, 'PTTL', key)), HOUR), `${key} goes with its last session`)
+  }
+
+  t.same(await claim('d', { replaces: 'a' }), entered)
+  t.same(await ids(), ['b', 'd'], 'in the place of the one that it replaces')
+  t.same(await claim('e', { replaces: 'a' }), { outcome: 'lost', tooMany: [] })
+  t.same(await claim('f'), entered)
+  t.same(await claim('f', { isWritten: true, max: 2 }), { outcome: 'entered', tooMany: ['d'] }, 'the oldest is ended')
+  t.same(await ask(store, 'endingsOf', 'eva'), ['d'])
+  t.same(await claim('d'), { outcome: 'ending', tooMany: [] })
+  t.same(await claim('g', { replaces: 'd' }), { outcome: 'ending', tooMany: [] })
+  await ask(store, 'release', 'eva', ['d', 'nobody'])
+  t.same(await ask(store, 'endingsOf', 'eva'), [])
+
+  t.equal(await ask(store, 'revoke', 'eva', { fingerprint: fingerprint('nobody') }), 0)
+  t.equal(await ask(store, 'revoke', 'eva', { fingerprint: fingerprint('b') }), 1)
+  await claim('h')
+  t.equal(await ask(store, 'revoke', 'eva', { except: 'h' }), 1)
+  t.same((await ask(store, 'endingsOf', 'eva')).sort(), ['b', 'f'])
+  t.same(await ids(), ['h'])
+  t.equal(await ask(store, 'revoke', 'eva', {}), 1)
+  t.equal(await ask(store, 'revoke', 'eva', {}), 0)
+  t.same((await ask(store, 'endingsOf', 'eva')).sort(), ['b', 'f', 'h'])
+  await ask(store, 'release', 'eva', ['b', 'f', 'h'])
 
   await ask(store, 'set', 'a', session)
   await ask(store, 'touch', 'a', record({ n: 1 }, 2 * HOUR))
@@ -434,6 +464,7 @@ async function testIndex (t: Test, kind: Kind, ask: Ask): Promise<void> {
   t.same(data, { n: 1 })
   t.ok(isAbout(new Date(cookie.expires).getTime(), Date.now() + 2 * HOUR), 'as far as the touch moved it')
   t.equal(await ask(store, 'inspect', 'nobody'), undefined)
+  await claim('i')
   await ask(store, 'clear')
   t.same(await ids(), [])
 }
