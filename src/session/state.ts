@@ -237,17 +237,18 @@ export class SessionState {
     const { lifetime } = this
     const isUse = this.#isUse || this.wasTouched
     const end = isUse ? cookieEndOf(lifetime, Date.now()) : this.#knownCookieEnd(lifetime)
-    // The keys are all there, because `@fastify/cookie` puts defaults where one is missing.
-    return {
+    // As in version 11, these keys are all there, because `@fastify/cookie` puts defaults of its own where one is missing.
+    const attributes: CookieSerializeOptions = {
       domain: domain ?? undefined,
       path,
       expires: Number.isFinite(end) ? new Date(end) : undefined,
       httpOnly,
       secure: secure ?? undefined,
       partitioned,
-      sameSite: sameSite ?? false,
-      priority
+      sameSite: sameSite ?? false
     }
+    if (priority !== undefined) attributes.priority = priority
+    return attributes
   }
 
   /**
