@@ -108,8 +108,8 @@ class UserSession extends Session {
 Object.freeze(Session.prototype)
 Object.freeze(UserSession.prototype)
 
-// Own properties are the cookie and the data, which the target itself doesn't have, and what an application defined that isn't
-// stored: symbols, getters and what isn't enumerable. These are the target's own. Everything else is the API.
+// Own properties are the cookie and the data, which the target itself doesn't have. What an application defined and isn't
+// stored is the target's own: symbols, getters and what isn't enumerable. Everything else is the API.
 const traps: ProxyHandler<Session> = {
   get (target, key, receiver) {
     if (typeof key === 'symbol') return Reflect.get(target, key, receiver)
@@ -153,7 +153,8 @@ const traps: ProxyHandler<Session> = {
     if (isReserved(key)) throw new ReservedKeyError(key)
     const { draft } = target[kState]
     const isAccessor = 'get' in descriptor || 'set' in descriptor
-    const whole = isAccessor || !draft.has(key) ? descriptor : { ...traps.getOwnPropertyDescriptor?.(target, key), ...descriptor }
+    const before = isAccessor || !draft.has(key) ? undefined : traps.getOwnPropertyDescriptor?.(target, key)
+    const whole = { ...before, ...descriptor }
     if (!isAccessor && whole.enumerable === true && Reflect.deleteProperty(target, key)) {
       write(target[kState], key, whole.value)
       return true

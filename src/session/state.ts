@@ -237,7 +237,7 @@ export class SessionState {
     const { lifetime } = this
     const isUse = this.#isUse || this.wasTouched
     const end = isUse ? cookieEndOf(lifetime, Date.now()) : this.#knownCookieEnd(lifetime)
-    // As in version 11, these keys are all there, because `@fastify/cookie` puts defaults of its own where one is missing.
+    // As in version 11, these keys are all there: where one is missing, `@fastify/cookie` puts a default of its own.
     const attributes: CookieSerializeOptions = {
       domain: domain ?? undefined,
       path,
