@@ -104,6 +104,14 @@ t.test("what is set for all cookies reaches the session's, unless it says otherw
   }
 })
 
+t.test('over plain http, save() by hand sends the cookie of a secure session, and regenerate() does not', async t => {
+  const app = await register({}, app => app.get('/:verb', async ({ session, params }) => {
+    await (session as any)[(params as { verb: string }).verb]()
+  }))
+  t.match((await app.inject('/save')).headers['set-cookie'], 'Secure')
+  t.equal((await app.inject('/regenerate')).headers['set-cookie'], undefined)
+})
+
 t.test('null for an option is the same as leaving it out', async t => {
   const options = { algorithm: null, cookie: null, cookieName: null, cookiePrefix: null, rolling: null, store: null, idGenerator: null }
   const app = await register({ ...options, cookie: { secure: false } } as object, app => app.get('/', nothing))

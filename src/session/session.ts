@@ -1,5 +1,5 @@
 import { inspect } from 'node:util'
-import { destroy, regenerate, reload, save } from './operations'
+import { destroy, regenerate, reload, saveByHand } from './operations'
 import type { SessionState, UserIndex } from './state'
 import { ReservedKeyError } from '../errors'
 import { isReserved } from '../values/draft'
@@ -53,7 +53,7 @@ class Session {
   }
 
   save (callback?: Callback | null): Promise<void> | undefined {
-    return perform(this, callback, save, 'reload')
+    return perform(this, callback, saveByHand, 'reload')
   }
 
   get (key: string): unknown {

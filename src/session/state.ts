@@ -78,6 +78,8 @@ export class SessionState {
   replacement: { readonly state: SessionState, readonly by: 'regenerate' | 'reload' } | undefined
   /** Whether save() or regenerate() could not write it. */
   hasFailed = false
+  /** Whether a handler called save(), and it was written. */
+  wasSavedByHand = false
   /** Whether touch() or options() asks for a reply that prolongs it and sends its cookie. */
   wasTouched = false
   /** As whose session the store has it. */
