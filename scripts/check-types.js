@@ -12,7 +12,8 @@ const root = join(__dirname, '..')
 
 // What compiles with version 11's own types compiles with ours: one compiler tells.
 const projectsOf = name => [
-  'tsconfig.json', 'tsconfig.stores.json', 'tsconfig.bare.json', 'tsconfig.bundler.json', ...name === 'typescript' ? ['tsconfig.eleven.json'] : []
+  'tsconfig.json', 'tsconfig.stores.json', 'tsconfig.bare.json', 'tsconfig.named.json', 'tsconfig.indexed.json', 'tsconfig.bundler.json',
+  ...name === 'typescript' ? ['tsconfig.eleven.json'] : []
 ]
 
 // With skipLibCheck: false, all of our declarations are checked. Those of other packages are not ours to mend (those that

@@ -8,7 +8,7 @@ import type * as cookies from './types/cookie'
 import type * as options from './types/options'
 import type * as sessions from './types/session'
 import type * as stores from './types/store'
-import type {} from './types/fastify'
+import './types/fastify'
 
 type Plugin = FastifyPluginCallback<options.FastifySessionOptions>
 

@@ -32,6 +32,54 @@ async function register (options: SessionOptions, routes: Routes): Promise<Fasti
   return app
 }
 
+t.test('a session that a hook put into request.cookies counts before the header', async t => {
+  const app = Fastify()
+  app.register(fastifyCookie)
+  app.addHook('onRequest', async request => {
+    const token = request.headers['x-session'] as string | undefined
+    if (token !== undefined) request.cookies.sessionId = token
+  })
+  app.register(fastifySession, { secret: SECRET, cookie: { secure: false } })
+  app.get('/in/:pet', async ({ session, params }) => {
+    session.pet = (params as { pet: string }).pet
+    return session.encryptedSessionId
+  })
+  app.get('/', async ({ session }) => session.pet ?? 'nothing')
+  const token = (await app.inject('/in/cat')).body
+  const other = (await app.inject('/in/dog')).body
+  for (const cookie of [undefined, 'a=b', 'sessionId2=x; sessionId=old', `sessionId=${other}`]) {
+    const headers = { 'x-session': token, ...(cookie !== undefined && { cookie }) }
+    t.equal((await app.inject({ url: '/', headers })).body, 'cat', cookie ?? 'no header')
+  }
+  t.equal((await app.inject({ url: '/', headers: { 'x-session': '', cookie: `sessionId=${other}` } })).body, 'nothing', 'emptied')
+})
+
+t.test("what is set for all cookies reaches the session's, unless it says otherwise", async t => {
+  for (const priority of [undefined, 'low'] as const) {
+    const app = Fastify()
+    app.register(fastifyCookie, { parseOptions: { priority: 'high' } })
+    app.register(fastifySession, { secret: SECRET, cookie: { secure: false, priority } })
+    app.get('/', nothing)
+    t.match((await app.inject('/')).headers['set-cookie'], priority === undefined ? 'Priority=High' : 'Priority=Low')
+  }
+})
+
+t.test('over plain http, save() by hand sends the cookie of a secure session, and regenerate() does not', async t => {
+  const app = await register({}, app => app.get('/:verb', async ({ session, params }) => {
+    await (session as any)[(params as { verb: string }).verb]()
+  }))
+  t.match((await app.inject('/save')).headers['set-cookie'], 'Secure')
+  t.equal((await app.inject('/regenerate')).headers['set-cookie'], undefined)
+})
+
+t.test('null for an option is the same as leaving it out', async t => {
+  const options = { algorithm: null, cookie: null, cookieName: null, cookiePrefix: null, rolling: null, store: null, idGenerator: null }
+  const app = await register({ ...options, cookie: { secure: false } } as object, app => app.get('/', nothing))
+  const [cookie] = (await app.inject('/')).cookies
+  t.equal(cookie?.name, 'sessionId')
+  t.equal((await register({ cookie: null } as object, app => app.get('/', nothing))) !== undefined, true)
+})
+
 /** The error with which a registration is refused. */
 async function refusal (options: object): Promise<Error> {
   const app = Fastify()

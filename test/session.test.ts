@@ -118,10 +118,9 @@ t.test('delete, defineProperty and assign change the data', async t => {
   t.same(stored(), { user: 'eva', defined: { a: 1 }, assigned: [1], reflected: true })
 })
 
-t.test('what could not be stored is refused', async t => {
+t.test('a session can not be frozen, because its data must stay changeable', async t => {
   const { request, stored } = await visit({ user: 'max' })
   await request(session => {
-    t.throws(() => Object.defineProperty(session, 'computed', { get: () => 1 }), TypeError)
     t.throws(() => Object.freeze(session), TypeError)
     t.throws(() => Object.preventExtensions(session), TypeError)
     t.equal(Object.isFrozen(session), false)
@@ -194,8 +193,7 @@ t.test('get, set and properties are the same data', async t => {
 // --- Names of the session's own
 
 const RESERVED = [
-  '__proto__', 'cookie', 'sessionId', 'encryptedSessionId', 'touch', 'regenerate', 'options', 'destroy', 'reload', 'save',
-  'get', 'set', 'isModified', 'isSaved'
+  '__proto__', 'cookie', 'sessionId', 'encryptedSessionId', 'save', 'destroy', 'regenerate', 'reload', 'get', 'set'
 ]
 
 for (const name of RESERVED) {
@@ -221,6 +219,90 @@ for (const name of RESERVED) {
     t.same(calls, ['get'])
   })
 }
+
+for (const name of ['options', 'touch', 'isModified', 'isSaved', 'isAnonymous', 'list', 'revoke', 'revokeOthers', 'update', 'take']) {
+  t.test(`data may be called '${name}'`, async t => {
+    const { request, stored } = await visit({ user: 'max' })
+    await request(session => { session[name] = { mine: 1 } })
+    t.same(stored(), { user: 'max', [name]: { mine: 1 } })
+    await request(session => {
+      t.same(session[name], { mine: 1 })
+      session[name].mine = 2
+    })
+    t.same(stored(), { user: 'max', [name]: { mine: 2 } })
+    await request(session => { delete session[name] })
+    t.same(stored(), { user: 'max' })
+  })
+}
+
+t.test('what is set on an object that inherits from the session stays there', async t => {
+  const { request, stored } = await visit({ user: 'max' })
+  await request(session => {
+    const child = Object.create(session)
+    child.user = 'eve'
+    child.more = 1
+    child.options = 'mine'
+    t.same([child.user, child.more, child.options], ['eve', 1, 'mine'])
+    t.same(Object.keys(session), ['cookie', 'user'])
+    t.equal(session.user, 'max')
+  })
+  t.same(stored(), { user: 'max' })
+})
+
+t.test('a getter may be defined on the session, and is not stored', async t => {
+  const { request, stored } = await visit({ first: 'max', name: 'old' })
+  await request(session => {
+    Object.defineProperty(session, 'name', {
+      get () { return `${this.first}!` }, set (first) { this.first = first }, enumerable: true, configurable: true
+    })
+    t.equal(session.name, 'max!')
+    session.name = 'eve'
+    t.same([session.first, session.name, session.get('name')], ['eve', 'eve!', 'eve!'])
+    t.same(Object.keys(session), ['cookie', 'first', 'name'])
+    t.equal(JSON.parse(JSON.stringify(session)).name, 'eve!')
+    Object.defineProperty(session, 'other', { get: () => 1, configurable: true })
+    delete session.other
+    t.notOk('other' in session)
+  })
+  t.same(stored(), { first: 'eve' })
+})
+
+t.test('what is not enumerable is not stored', async t => {
+  const { request, stored } = await visit({ user: 'max', secret: 1 })
+  await request(session => {
+    Object.defineProperty(session, 'password', { value: 'hunter2', writable: true, configurable: true })
+    Object.defineProperty(session, 'secret', { enumerable: false })
+    session.password = 'hunter3'
+    t.same([session.password, session.get('password'), session.secret], ['hunter3', 'hunter3', 1])
+    t.same(Object.keys(session), ['cookie', 'user'])
+    t.ok(Object.hasOwn(session, 'password'))
+    Object.defineProperty(session, 'user', { value: 'eve' })
+  })
+  t.same(stored(), { user: 'eve' })
+  await request(session => {
+    Object.defineProperty(session, 'password', { value: 'hunter2', configurable: true })
+    Object.defineProperty(session, 'password', { value: 'open', enumerable: true })
+  })
+  t.same(stored(), { user: 'eve', password: 'open' })
+})
+
+t.test('symbols are properties like any, and are not stored', async t => {
+  const { request, stored } = await visit({ user: 'max' })
+  await request(session => {
+    const [set, defined] = [Symbol('set'), Symbol('defined')]
+    session[set] = 1
+    Object.defineProperty(session, defined, { value: 2 })
+    const spread: Record<symbol, unknown> = { ...session }
+    t.equal(spread[set], 1)
+    t.same(Object.getOwnPropertySymbols(session), [set, defined])
+    t.equal(JSON.parse(JSON.stringify(session)).user, 'max')
+    session[set] = 3
+    t.equal(session[set], 3)
+    delete session[set]
+    t.same(Object.getOwnPropertySymbols(session), [defined])
+  })
+  t.same(stored(), { user: 'max' })
+})
 
 t.test("'data' stays free", async t => {
   const { request, stored } = await visit()

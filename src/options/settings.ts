@@ -87,7 +87,8 @@ export function resolveOptions (fastify: FastifyInstance, given: FastifySessionO
   }
 }
 
-function resolveSigner ({ secret, algorithm = 'sha256' }: FastifySessionOptions): Signer {
+function resolveSigner ({ secret, algorithm: given }: FastifySessionOptions): Signer {
+  const algorithm = given ?? 'sha256'
   if (typeof secret === 'string') {
     if (secret.length < SECRET_LENGTH) throw new SecretError('the secret must have length 32 or greater')
     return checkedSigner([secret], algorithm)

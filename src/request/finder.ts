@@ -34,15 +34,15 @@ export class Finder {
   /**
    * The values under the cookie's name, not more than ten: browsers send several when domain or path were changed.
    *
-   * @param parsed the cookies, if `@fastify/cookie` has parsed the header already
+   * @param parsed the cookies, if `@fastify/cookie` has parsed the header already; and what hooks have put there, which comes
+   *   first
    */
   valuesIn (header: string | undefined, parsed?: Record<string, string | undefined> | null): string[] {
-    if (header === undefined) return []
     const { cookieName } = this.#settings
-    const first = (parsed ?? this.#fastify.parseCookie(header))[cookieName]
-    if (first === undefined) return []
-    if (header.indexOf(cookieName) === header.lastIndexOf(cookieName)) return first === '' ? [] : [first]
-    const values = new Set<string>()
+    const first = (parsed ?? (header === undefined ? {} : this.#fastify.parseCookie(header)))[cookieName]
+    if (typeof first !== 'string') return []
+    const values = new Set(first === '' ? [] : [first])
+    if (header === undefined || header.indexOf(cookieName) === header.lastIndexOf(cookieName)) return [...values]
     for (const pair of header.split(';')) {
       const value = pair.includes(cookieName) ? this.#fastify.parseCookie(pair)[cookieName] : undefined
       if (value) values.add(value)

@@ -56,7 +56,7 @@ export function decide (
   // A handler that made do with that has it tried once more.
   if (state.hasFailed && reply.statusCode >= 500 && decision.outcome !== 'clear') return DECISIONS.failed
   // As in version 11, what was saved by hand is sent.
-  if (!sends(decision.outcome) || state.standing === 'written' || !isRefused(state.visit, state.cookie.secure)) return decision
+  if (!sends(decision.outcome) || state.wasSavedByHand || !isRefused(state.visit, state.cookie.secure)) return decision
   return state.isInStore && state.sessionId === slot.sentId ? DECISIONS.insecure : DECISIONS.insecureClear
 }
 

@@ -12,6 +12,14 @@ export function save (state: SessionState, answer: Answer<void>, reason = 'save(
   state.makeId(error => error === null ? write(state, answer, reason) : answer(error))
 }
 
+/** The same, because a handler called for it. */
+export function saveByHand (state: SessionState, answer: Answer<void>): void {
+  save(state, error => {
+    if (error === null) state.wasSavedByHand = true
+    answer(error)
+  })
+}
+
 /** Writes when the session was created, into a record that doesn't say. The session lives no longer by that. */
 export function date (state: SessionState, answer: Answer<void>, reason?: string): void {
   const { changes, session } = state.writing('creation')

@@ -78,6 +78,8 @@ export class SessionState {
   replacement: { readonly state: SessionState, readonly by: 'regenerate' | 'reload' } | undefined
   /** Whether save() or regenerate() could not write it. */
   hasFailed = false
+  /** Whether a handler called save(), and it was written. */
+  wasSavedByHand = false
   /** Whether touch() or options() asks for a reply that prolongs it and sends its cookie. */
   wasTouched = false
   /** As whose session the store has it. */
@@ -239,17 +241,18 @@ export class SessionState {
     const { lifetime } = this
     const isUse = this.#isUse || this.wasTouched
     const end = isUse ? cookieEndOf(lifetime, Date.now()) : this.#knownCookieEnd(lifetime)
-    // The keys are all there, because `@fastify/cookie` puts defaults where one is missing.
-    return {
+    // As in version 11, these keys are all there: where one is missing, `@fastify/cookie` puts a default of its own.
+    const attributes: CookieSerializeOptions = {
       domain: domain ?? undefined,
       path,
       expires: Number.isFinite(end) ? new Date(end) : undefined,
       httpOnly,
       secure: secure ?? undefined,
       partitioned,
-      sameSite: sameSite ?? false,
-      priority
+      sameSite: sameSite ?? false
     }
+    if (priority !== undefined) attributes.priority = priority
+    return attributes
   }
 
   /**

@@ -88,6 +88,35 @@ export interface Sessions {
   count(): Promise<number>
 }
 
+/** What a session can do under names that data may have, too. */
+interface SessionTools {
+  /** Starts the lifetime anew: `cookie.expires` becomes now + `originalMaxAge`. Does nothing without a `maxAge`. */
+  touch(): void
+
+  /**
+   * Changes the attributes of this session's cookie. `maxAge` (milliseconds) and `expires` are kept with the session;
+   * the other attributes hold for this request.
+   *
+   * @throws FST_ERR_SESSION_COOKIE when a cookie can't carry them
+   */
+  options(options: Partial<CookieOptions>): void
+
+  /** All data as a plain object, without the cookie. */
+  data(): Record<string, any>
+
+  /** Whether the data differ from what the store has. */
+  isModified(): boolean
+
+  /** Whether the store has the session as it is now. */
+  isSaved(): boolean
+
+  /**
+   * Whether this is only a stand-in, because the store failed to load the session and `onStoreError` is `'anonymous'`.
+   * It is empty, nothing of it is saved, and `save()` fails with the store's error. `reload()` tries once more.
+   */
+  readonly isAnonymous: boolean
+}
+
 /** What a session can do with the sessions of its user. */
 interface UserSessions {
   /**
@@ -115,16 +144,16 @@ type AnyName = DataKey | (string & {})
 /** Of names that are written out, those which are declared; of names that nobody knows before run time, all. */
 type KnownKey<K extends AnyName> = string extends K ? K : [DataKey] extends [never] ? K : DataKey
 
-// The application's own data have the name, where they are called so.
-export interface FastifySessionObject extends Fastify.Session, Omit<UserSessions, keyof Fastify.Session> {
+/** The names that the application declares one by one: an index signature takes no method away. */
+type DeclaredName = keyof { [K in keyof Fastify.Session as string extends K ? never : number extends K ? never : K]: 1 }
+
+// If the application's own data are called so, they have the name.
+export interface FastifySessionObject extends Fastify.Session, Omit<SessionTools & UserSessions, DeclaredName> {
   /** The session's id. Whoever has it and the secret has the session: don't log it. */
   sessionId: string
 
   /** The signed id, as the cookie carries it, without `cookiePrefix`. */
   encryptedSessionId: string
-
-  /** Starts the lifetime anew: `cookie.expires` becomes now + `originalMaxAge`. Does nothing without a `maxAge`. */
-  touch(): void
 
   /**
    * Replaces the session by a new one with a new id, which is written at once, and destroys the old one. Call it when a
@@ -141,14 +170,6 @@ export interface FastifySessionObject extends Fastify.Session, Omit<UserSessions
   regenerate<K extends AnyName>(keys: ReadonlyArray<KnownKey<K>>, callback: Callback): void
   regenerate(): Promise<void>
   regenerate<K extends AnyName>(keys: ReadonlyArray<KnownKey<K>>): Promise<void>
-
-  /**
-   * Changes the attributes of this session's cookie. `maxAge` (milliseconds) and `expires` are kept with the session;
-   * the other attributes hold for this request.
-   *
-   * @throws FST_ERR_SESSION_COOKIE when a cookie can't carry them
-   */
-  options(options: Partial<CookieOptions>): void
 
   /**
    * Ends the session: removes it from the store and its cookie from the browser. `request.session` is null afterwards.
@@ -184,21 +205,6 @@ export interface FastifySessionObject extends Fastify.Session, Omit<UserSessions
 
   /** The value that was stored under a name, or undefined. Sees the session's own data only. */
   get<K extends keyof Fastify.Session>(key: K): Fastify.Session[K] | undefined
-
-  /** All data as a plain object, without the cookie. */
-  data(): Record<string, any>
-
-  /** Whether the data differ from what the store has. */
-  isModified(): boolean
-
-  /** Whether the store has the session as it is now. */
-  isSaved(): boolean
-
-  /**
-   * Whether this is only a stand-in, because the store failed to load the session and `onStoreError` is `'anonymous'`.
-   * It is empty, nothing of it is saved, and `save()` fails with the store's error. `reload()` tries once more.
-   */
-  readonly isAnonymous: boolean
 }
 
 /** A session that was made outside of a request. */

@@ -3,10 +3,9 @@ import { differ } from './equality'
 import { ReservedKeyError } from '../errors'
 import type { FieldChanges, SessionRecord } from '../types/store'
 
-// What a session calls its own. `data` is missing on purpose: it is a popular name for users' own data.
+// By these a session is read, written or ended. Under all other names of its methods data win, as in version 11.
 const RESERVED = new Set([
-  '__proto__', 'cookie', 'sessionId', 'encryptedSessionId', 'touch', 'regenerate', 'options', 'destroy', 'reload', 'save',
-  'get', 'set', 'isModified', 'isSaved'
+  '__proto__', 'cookie', 'sessionId', 'encryptedSessionId', 'save', 'destroy', 'regenerate', 'reload', 'get', 'set'
 ])
 
 export function isReserved (key: string): boolean {
