@@ -2,6 +2,7 @@ import { inspect } from 'node:util'
 import { destroy, regenerate, reload, save } from './operations'
 import type { SessionState, UserIndex } from './state'
 import { warnLateChange } from '../warnings'
+import type { Recording } from '../values/draft'
 import type { CookieOptions } from '../types/cookie'
 import type { FastifySessionObject, SessionList, SessionPage } from '../types/session'
 import type { Answer, Callback } from '../types/store'
@@ -39,7 +40,7 @@ class Session {
     if (typeof keys === 'function') return this.regenerate([], keys)
     if (this[kState].visit.phase !== 'open') warnLateChange()
     const taken = Array.isArray(keys) ? keys : []
-    return perform(this, callback, (state, answer) => regenerate(state, taken, answer))
+    return replace(this, callback, (state, recording, answer) => regenerate(state, taken, recording, answer))
   }
 
   destroy (callback?: Callback | null): Promise<void> | undefined {
@@ -47,7 +48,7 @@ class Session {
   }
 
   reload (callback?: Callback | null): Promise<void> | undefined {
-    return perform(this, callback, reload)
+    return replace(this, callback, reload)
   }
 
   save (callback?: Callback | null): Promise<void> | undefined {
@@ -219,7 +220,23 @@ function perform (
   return promise
 }
 
-function inPlaceOf (state: SessionState, passedOnAfter: 'reload' | undefined): SessionState {
+/**
+ * Runs an operation that puts another session in the place of this one. What the handler writes after its call is meant for that
+ * one, also if it doesn't wait.
+ */
+function replace (
+  session: Session,
+  callback: Callback | null | undefined,
+  operation: (state: SessionState, recording: Recording, answer: Answer<void>) => void
+): Promise<void> | undefined {
+  const recording = inPlaceOf(session[kState]).draft.record()
+  return perform(session, callback, (state, answer) => operation(state, recording, error => {
+    if (error !== null) state.draft.forget(recording)
+    answer(error)
+  }))
+}
+
+function inPlaceOf (state: SessionState, passedOnAfter?: 'reload'): SessionState {
   const { replacement } = state
   if (replacement === undefined || (passedOnAfter !== undefined && replacement.by !== passedOnAfter)) return state
   return inPlaceOf(replacement.state, passedOnAfter)

@@ -323,7 +323,7 @@ export class SessionState {
   }
 
   /** A session in the place of this one. */
-  successor (found: Found | undefined, isRenewal: boolean): SessionState {
+  successor (found: Found, isRenewal: boolean): SessionState {
     const lifetime = isRenewal ? this.lifetime : { ...this.#lifetime, chosen: undefined }
     return new SessionState(this.context, this.visit, found, { attributes: this.#attributes, lifetime, isRenewal })
   }
