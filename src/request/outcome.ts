@@ -3,7 +3,7 @@ import type { Settings } from '../options/settings'
 import type { SessionState } from '../session/state'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
-/** What a reply does to the store and to the visitor's cookie. Those after `date` send the cookie, `end` and `clear` remove it. */
+/** What a reply does to store and cookie. `clear` and `end` remove the cookie, those after `date` send it. */
 export type Outcome = 'nothing' | 'clear' | 'end' | 'date' | 'send' | 'touch' | 'update' | 'create'
 
 /** An outcome, and why it was decided on. */

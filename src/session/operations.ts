@@ -38,11 +38,14 @@ export function prolong (state: SessionState, answer: Answer<void>, reason?: str
 export function renew (state: SessionState, answer: Answer<boolean>, reason?: string): void {
   const { sessionId, visit, context: { repository } } = state
   const writing = attempt(() => state.writing('life'), answer)
-  if (writing !== undefined) repository.update(sessionId, visit.cookie.terms, writing.changes, writing.session, answer, reason)
+  if (writing === undefined) return
+  repository.update(sessionId, visit.cookie.terms, writing.changes, writing.session, answer, reason)
 }
 
 /** A new session for the same visitor, with a new id, which takes the named data along. Writes it; ends this one. */
-export function regenerate (state: SessionState, keys: readonly string[], recording: Recording, answer: Answer<void>): void {
+export function regenerate (
+  state: SessionState, keys: readonly string[], recording: Recording, answer: Answer<void>
+): void {
   state.context.ids.make(state.visit.request, (error, sessionId) => {
     if (error === null) giveWay(state, sessionId, keys, recording, answer)
     else answer(error)
@@ -91,7 +94,7 @@ function loadAgain (state: SessionState, recording: Recording, answer: Answer<vo
     if (standing === 'written') next.standing = 'written'
     if (state.wasTouched) next.touch()
     state.draft.handOver(next.draft, recording)
-    state.replaceBy(next, 'reload')
+    state.replaceBy(next)
     answer(null)
   })
 }
@@ -146,7 +149,7 @@ function write (state: SessionState, answer: Answer<void>, reason: string): void
   else users.write(state, put, finish)
 }
 
-/** What a store is to be given, unless it can't be made: that is the answer then. Only that, and not what the answer throws. */
+/** What a store is to be given, or, if it can't be made, why: that is the answer then. */
 function attempt<T> (make: () => T, answer: Answer<any>): T | undefined {
   try {
     return make()
@@ -157,7 +160,11 @@ function attempt<T> (make: () => T, answer: Answer<any>): T | undefined {
 }
 
 function giveWay (
-  state: SessionState, sessionId: string | undefined, keys: readonly string[], recording: Recording, answer: Answer<void>
+  state: SessionState,
+  sessionId: string | undefined,
+  keys: readonly string[],
+  recording: Recording,
+  answer: Answer<void>
 ): void {
   const takesData = keys.some(key => state.draft.isStored(key))
   end(state, keys.length > 0, (error, removed) => {
@@ -184,7 +191,7 @@ function giveWay (
       answer(thrown as Error)
       return
     }
-    state.replaceBy(next, 'regenerate')
+    state.replaceBy(next)
     const { recent } = state.context.repository
     if (state.hasId) recent.mark(state.sessionId, 'replaced')
     // Its place in the index by user.

@@ -52,7 +52,7 @@ class Session {
   }
 
   save (callback?: Callback | null): Promise<void> | undefined {
-    return perform(this, callback, save, 'reload')
+    return perform(this, callback, save, 'reloaded')
   }
 
   get (key: string): unknown {
@@ -197,17 +197,17 @@ function isOwn (target: Session, key: string | symbol): boolean {
  * Runs an operation in both call forms, after those that the handler asked for before. What was replaced passes it on
  * to the session in its place.
  *
- * @param passedOnAfter after which kind of replacement; after any by default
+ * @param target which of those in its place
  */
 function perform (
   session: Session,
   callback: Callback | null | undefined,
   operation: (state: SessionState, answer: Answer<void>) => void,
-  passedOnAfter?: 'reload'
+  target: 'inPlace' | 'reloaded' = 'inPlace'
 ): Promise<void> | undefined {
   const state = session[kState]
   const { pending } = state.visit
-  const run = (answer: Answer<void>): void => operation(inPlaceOf(state, passedOnAfter), answer)
+  const run = (answer: Answer<void>): void => operation(state[target], answer)
   if (typeof callback === 'function') {
     pending.run(run, callback)
     return undefined
@@ -221,23 +221,17 @@ function perform (
 }
 
 /**
- * Runs an operation that puts another session in the place of this one. What the handler writes after its call is meant for that
- * one, also if it doesn't wait.
+ * Runs an operation that puts another session in the place of this one. What the handler writes after its call is meant
+ * for that one, also if it doesn't wait.
  */
 function replace (
   session: Session,
   callback: Callback | null | undefined,
   operation: (state: SessionState, recording: Recording, answer: Answer<void>) => void
 ): Promise<void> | undefined {
-  const recording = inPlaceOf(session[kState]).draft.record()
+  const recording = session[kState].inPlace.draft.record()
   return perform(session, callback, (state, answer) => operation(state, recording, error => {
     if (error !== null) state.draft.forget(recording)
     answer(error)
   }))
-}
-
-function inPlaceOf (state: SessionState, passedOnAfter?: 'reload'): SessionState {
-  const { replacement } = state
-  if (replacement === undefined || (passedOnAfter !== undefined && replacement.by !== passedOnAfter)) return state
-  return inPlaceOf(replacement.state, passedOnAfter)
 }

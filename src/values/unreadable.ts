@@ -1,7 +1,7 @@
 /** The code of `RecordError`, by which an error of a store says the same. */
 export const RECORD_ERROR = 'FST_ERR_SESSION_RECORD'
 
-/** Whether an error says that a record, or a part of it, can't be read: of JSON that was cut off, or RedisStore's own. */
+/** Whether an error says that a record, or a part of it, can't be read: that of JSON.parse, or RedisStore's own. */
 export function isUnreadable (error: unknown): boolean {
   return codeOf(error) === RECORD_ERROR || causeOf(error) instanceof SyntaxError
 }
