@@ -7,14 +7,14 @@ import { checkNames, decorate } from './request/decorators'
 import { Finder } from './request/finder'
 import { KeepAlive } from './request/keep-alive'
 import { endOthers } from './request/others'
-import { decide, isInsecure, resultOf, type Decision } from './request/outcome'
+import { decide, isInsecure, resultOf, type Decision, type Result } from './request/outcome'
 import { outsideOf } from './request/outside'
 import { hearPayload } from './request/payload'
 import { isWithin, routeOptionsOf } from './request/route'
 import { clearCookie, setCookie } from './request/set-cookie'
 import { isRefused, slotKeyOf, type Slot, type Slotted } from './request/slot'
 import { SessionIds } from './session/ids'
-import { date, prolong, save } from './session/operations'
+import { date, discard, prolong, save } from './session/operations'
 import { createSession } from './session/session'
 import { SessionState, type Context } from './session/state'
 import { sessionsOf, Users } from './session/users'
@@ -166,6 +166,12 @@ function commit (
   if (isInsecure(decision)) warnInsecure()
   carryOut(decision, state, error => {
     const result = resultOf(decision, state, error)
+    // Nobody could write it before its end, so it ends with the reply that tells of that.
+    if (result === 'failed' && state.draft.isUnreadable) discard(state, unended => answer(unended === null ? 'cleared' : result, error))
+    else answer(result, result === 'failed' ? error : null)
+  })
+
+  function answer (result: Result, error: Error | null): void {
     const clears = result === 'cleared' && visit.sent.length > 0
     try {
       if (result === 'sent') setCookie(reply, state)
@@ -174,12 +180,13 @@ function commit (
       finish(thrown as Error, false)
       return
     }
-    finish(result === 'failed' ? error : null, clears || result === 'sent')
-  })
+    finish(error, clears || result === 'sent')
+  }
 }
 
 function carryOut ({ outcome, reason }: Decision, state: SessionState, answer: Answer<void>): void {
   if (outcome === 'create' || outcome === 'update') save(state, answer, reason)
+  else if (outcome === 'end') discard(state, answer)
   else if (outcome === 'touch') prolong(state, answer, reason)
   else if (outcome === 'date') date(state, answer, reason)
   else answer(null)

@@ -23,6 +23,8 @@ export class Finder {
   readonly #settings: Settings
   readonly #repository: Repository
   readonly #signals: Signals
+  /** What came of the values of one header, if there are several: none is verified twice. */
+  readonly #proofs = new WeakMap<readonly string[], Map<string, Proof | null>>()
 
   constructor (fastify: FastifyInstance, settings: Settings, repository: Repository, signals: Signals) {
     this.#fastify = fastify
@@ -90,7 +92,7 @@ export class Finder {
   ): void {
     for (let i = start; i < values.length; i++) {
       const value = values[i] as string
-      const proof = this.prove(value)
+      const proof = this.proveOf(values, value)
       if (proof === null) {
         this.#signals.warn('bad-signature', value, this.#signals.now())
         continue
@@ -107,6 +109,16 @@ export class Finder {
       return
     }
     answer(null, provedId === undefined ? NOTHING : { provedId })
+  }
+
+  /** The session id that one of a header's values proves. */
+  proveOf (values: readonly string[], value: string): Proof | null {
+    if (values.length === 1) return this.prove(value)
+    let proofs = this.#proofs.get(values)
+    if (proofs === undefined) this.#proofs.set(values, proofs = new Map())
+    let proof = proofs.get(value)
+    if (proof === undefined) proofs.set(value, proof = this.prove(value))
+    return proof
   }
 
   /** The session id that a cookie's value proves. */

@@ -8,7 +8,7 @@ import type { Repository } from '../stores/repository'
  */
 export function endOthers (finder: Finder, repository: Repository): Context['endOthers'] {
   return function end (visit, sessionId, answer) {
-    const proved = visit.sent.map(value => finder.prove(value)?.sessionId)
+    const proved = visit.sent.map(value => finder.proveOf(visit.sent, value)?.sessionId)
     const ids = new Set(proved.filter(id => id !== undefined && id !== sessionId))
     let left = ids.size
     let failure: Error | null = null

@@ -3,8 +3,8 @@ import type { Settings } from '../options/settings'
 import type { SessionState } from '../session/state'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
-/** What a reply does to the store and to the visitor's cookie. Those after `date` send the cookie. */
-export type Outcome = 'nothing' | 'clear' | 'date' | 'send' | 'touch' | 'update' | 'create'
+/** What a reply does to store and cookie. `clear` and `end` remove the cookie, those after `date` send it. */
+export type Outcome = 'nothing' | 'clear' | 'end' | 'date' | 'send' | 'touch' | 'update' | 'create'
 
 /** An outcome, and why it was decided on. */
 export interface Decision {
@@ -24,6 +24,7 @@ const DECISIONS = {
   destroyed: because('clear', 'the session was destroyed'),
   gone: because('clear', 'the session is gone'),
   other: because('nothing', 'request.session is not a session'),
+  unreadable: because('end', 'a part of the record can not be read', false),
   anonymous: because('nothing', 'the session could not be loaded'),
   failed: because('nothing', 'the reply says that the session could not be written'),
   preflight: because('clear', 'browsers keep no cookie of a preflight'),
@@ -54,7 +55,7 @@ export function decide (
 ): Decision {
   const decision = wanted(slot, state, settings, request)
   // A handler that made do with that has it tried once more.
-  if (state.hasFailed && reply.statusCode >= 500 && decision.outcome !== 'clear') return DECISIONS.failed
+  if (state.hasFailed && reply.statusCode >= 500 && !clears(decision.outcome)) return DECISIONS.failed
   // As in version 11, what was saved by hand is sent.
   if (!sends(decision.outcome) || state.wasSavedByHand || !isRefused(state.visit, state.cookie.secure)) return decision
   return state.isInStore && state.sessionId === slot.sentId ? DECISIONS.insecure : DECISIONS.insecureClear
@@ -72,12 +73,16 @@ export function resultOf ({ outcome, isNeeded }: Decision, state: SessionState, 
   // cleared. But if that was a login, clearing would hit the new session's cookie.
   if (isOver) return recent.wasReplaced(state.sessionId) ? 'left' : 'cleared'
   if (error !== null) return isNeeded ? 'failed' : 'left'
-  if (outcome === 'clear') return 'cleared'
+  if (clears(outcome)) return 'cleared'
   return sends(outcome) ? 'sent' : 'left'
 }
 
 function sends (outcome: Outcome): boolean {
-  return outcome !== 'nothing' && outcome !== 'clear' && outcome !== 'date'
+  return outcome !== 'nothing' && outcome !== 'date' && !clears(outcome)
+}
+
+function clears (outcome: Outcome): boolean {
+  return outcome === 'clear' || outcome === 'end'
 }
 
 function wanted (slot: Slot, state: SessionState, settings: Settings, request: FastifyRequest): Decision {
@@ -103,6 +108,7 @@ function wantedOfNew (
 
 function wantedOfStored (state: SessionState, settings: Settings): Decision {
   const isWritten = state.standing === 'written'
+  if (state.draft.isUnreadable) return DECISIONS.unreadable
   if (state.isModified()) return DECISIONS.modified
   if (state.wasChosen) return DECISIONS.chosen
   if (isWritten) return state.wasTouched ? DECISIONS.touched : DECISIONS.written

@@ -12,8 +12,9 @@ export function setCookie (reply: FastifyReply, state: SessionState): void {
 /** Removes the cookie. A browser refuses that, as it would refuse the cookie, if an attribute is missing. */
 export function clearCookie (reply: FastifyReply, cookieName: string, visit: Visit): void {
   const { domain, path, partitioned, sameSite } = visit.cookie
-  // In a page that another site embeds, browsers take only what is meant for that.
-  const isForOthers = String(sameSite).toLowerCase() === 'none'
+  // In a page that another site embeds, browsers take only what is meant for that. Over http it can't be.
+  const isLax = visit.cookie.secure === 'auto' && !visit.isOverHttps
+  const isForOthers = !isLax && String(sameSite).toLowerCase() === 'none'
   const secure = isSecure(visit) || partitioned === true || isForOthers || /^__(Host|Secure)-/.test(cookieName)
   reply.clearCookie(cookieName, { domain, path: path || '/', secure, partitioned, ...(isForOthers && { sameSite: 'none' }) })
 }

@@ -34,7 +34,7 @@ export class SessionIds {
     try {
       const made = this.#call(request)
       if (isPromise(made)) {
-        made.then(checkedId).then(sessionId => answer(null, sessionId), answer)
+        Promise.resolve(made).then(checkedId).then(sessionId => answer(null, sessionId), answer)
         return
       }
       sessionId = checkedId(made)

@@ -1,5 +1,6 @@
 import type { SessionState } from './state'
 import { GoneError, ReplacedError } from '../errors'
+import type { Recording } from '../values/draft'
 import type { Answer, SessionRecord } from '../types/store'
 
 /** Writes what changed, or all of a new session. */
@@ -22,15 +23,18 @@ export function saveByHand (state: SessionState, answer: Answer<void>): void {
 
 /** Writes when the session was created, into a record that doesn't say. The session lives no longer by that. */
 export function date (state: SessionState, answer: Answer<void>, reason?: string): void {
-  const { changes, session } = state.writing('creation')
-  const { repository } = state.context
-  repository.update(state.sessionId, state.visit.cookie.terms, changes, session, error => answer(error), reason)
+  const { sessionId, visit, context: { repository } } = state
+  const writing = attempt(() => state.writing('creation'), answer)
+  if (writing === undefined) return
+  repository.update(sessionId, visit.cookie.terms, writing.changes, writing.session, error => answer(error), reason)
 }
 
 /** Moves the end of a session that is otherwise unchanged. */
 export function prolong (state: SessionState, answer: Answer<void>, reason?: string): void {
-  const { repository } = state.context
-  repository.prolong(state.sessionId, state.visit.cookie.terms, state.forStore(), state.since, (error, found) => {
+  const { sessionId, visit, since, context: { repository } } = state
+  const session = attempt(() => state.forStore(), answer)
+  if (session === undefined) return
+  repository.prolong(sessionId, visit.cookie.terms, session, since, (error, found) => {
     if (error === null && found === false) state.standing = 'gone'
     answer(error ?? (state.standing === 'gone' ? new GoneError() : null))
   }, reason)
@@ -40,30 +44,49 @@ export function prolong (state: SessionState, answer: Answer<void>, reason?: str
  * Moves the end of a session that is used, and writes it into the record; what the handler changed isn't written yet.
  */
 export function renew (state: SessionState, answer: Answer<boolean>, reason?: string): void {
-  const { changes, session } = state.writing('life')
-  state.context.repository.update(state.sessionId, state.visit.cookie.terms, changes, session, answer, reason)
+  const { sessionId, visit, context: { repository } } = state
+  const writing = attempt(() => state.writing('life'), answer)
+  if (writing === undefined) return
+  repository.update(sessionId, visit.cookie.terms, writing.changes, writing.session, answer, reason)
 }
 
 /** A new session for the same visitor, with a new id, which takes the named data along. Writes it; ends this one. */
-export function regenerate (state: SessionState, keys: readonly string[], answer: Answer<void>): void {
-  const next = state.successor(undefined, true)
-  // What the handler writes from now on is meant for the new session, also if it doesn't wait for that.
-  state.draft.beginRecording()
-  next.makeId(error => error === null ? giveWayTo(state, next, keys, answer) : answer(error))
+export function regenerate (
+  state: SessionState, keys: readonly string[], recording: Recording, answer: Answer<void>
+): void {
+  state.context.ids.make(state.visit.request, (error, sessionId) => {
+    if (error === null) giveWay(state, sessionId, keys, recording, answer)
+    else answer(error)
+  })
 }
 
 /** The session as the store has it now. Nothing changes when that can't be had. */
-export function reload (state: SessionState, answer: Answer<void>): void {
+export function reload (state: SessionState, recording: Recording, answer: Answer<void>): void {
   if (state.standing === 'gone' || state.standing === 'destroyed') answer(new GoneError())
-  else state.makeId(error => error === null ? loadAgain(state, answer) : answer(error))
+  else state.makeId(error => error === null ? loadAgain(state, recording, answer) : answer(error))
 }
 
 /** Ends the session, and those of all other cookies of the name that came with the request. */
 export function destroy (state: SessionState, answer: Answer<void>): void {
-  state.makeId(error => error === null ? remove(state, answer) : answer(error))
+  const { visit, context: { endOthers } } = state
+  const finish: Answer<void> = error => {
+    state.show(null)
+    answer(error)
+  }
+  const removed: Answer<void> = error => {
+    if (error === null && visit.sent.length > 1) endOthers(visit, state.sessionId, finish)
+    else finish(error)
+  }
+  state.makeId(error => error === null ? remove(state, removed) : answer(error))
 }
 
-function loadAgain (state: SessionState, answer: Answer<void>): void {
+/** Ends a session of whose record a part can't be read, so that the visitor can have a new one. */
+export function discard (state: SessionState, answer: Answer<void>): void {
+  state.context.repository.warn('unreadable', state.sessionId)
+  remove(state, answer)
+}
+
+function loadAgain (state: SessionState, recording: Recording, answer: Answer<void>): void {
   const { repository } = state.context
   const { sessionId, visit, standing, found } = state
   repository.load(sessionId, visit.cookie.terms, false, (error, stored) => {
@@ -78,22 +101,22 @@ function loadAgain (state: SessionState, answer: Answer<void>): void {
     const next = state.successor(again, false)
     if (standing === 'written') next.standing = 'written'
     if (state.wasTouched) next.touch()
-    state.replaceBy(next, 'reload')
+    state.draft.handOver(next.draft, recording)
+    state.replaceBy(next)
     answer(null)
   })
 }
 
 function remove (state: SessionState, answer: Answer<void>): void {
-  const { repository, endOthers } = state.context
-  const { sessionId, visit } = state
+  const { sessionId, context: { repository } } = state
   repository.destroy(sessionId, error => {
-    if (error === null) {
-      state.standing = 'destroyed'
-      repository.recent.mark(sessionId, 'destroyed')
+    if (error !== null) {
+      answer(error)
+      return
     }
-    state.show(null)
-    if (error !== null) answer(error)
-    else release(state, () => visit.sent.length > 1 ? endOthers(visit, sessionId, answer) : answer(null))
+    state.standing = 'destroyed'
+    repository.recent.mark(sessionId, 'destroyed')
+    release(state, () => answer(null))
   })
 }
 
@@ -111,7 +134,8 @@ function write (state: SessionState, answer: Answer<void>, reason: string): void
   const { repository, users } = state.context
   const { sessionId, visit } = state
   const put = (answer: Answer<boolean>): void => {
-    const writing = state.writing('all')
+    const writing = attempt(() => state.writing('all'), answer)
+    if (writing === undefined) return
     const { changes, session } = writing
     const written: Answer<boolean> = (error, found) => {
       if (error === null && found === true) state.markWritten(writing)
@@ -129,15 +153,27 @@ function write (state: SessionState, answer: Answer<void>, reason: string): void
     state.hasFailed = true
     answer(error ?? new GoneError())
   }
+  if (users === undefined) put(finish)
+  else users.write(state, put, finish)
+}
+
+/** What a store is to be given, or, if it can't be made, why: that is the answer then. */
+function attempt<T> (make: () => T, answer: Answer<any>): T | undefined {
   try {
-    if (users === undefined) put(finish)
-    else users.write(state, put, finish)
+    return make()
   } catch (error) {
-    finish(error as Error)
+    answer(error as Error)
+    return undefined
   }
 }
 
-function giveWayTo (state: SessionState, next: SessionState, keys: readonly string[], answer: Answer<void>): void {
+function giveWay (
+  state: SessionState,
+  sessionId: string | undefined,
+  keys: readonly string[],
+  recording: Recording,
+  answer: Answer<void>
+): void {
   const takesData = keys.some(key => state.draft.isStored(key))
   end(state, keys.length > 0, (error, removed) => {
     const wasThere = removed !== false && (removed !== undefined || !state.hasEnded)
@@ -151,17 +187,19 @@ function giveWayTo (state: SessionState, next: SessionState, keys: readonly stri
       answer(error)
       return
     }
+    // Not before, because the handler may have chosen a lifetime in the meantime.
+    const next = state.successor({ sessionId }, true)
     try {
       for (const key of keys) {
         const value = removed ? state.draft.getOnto(removed, key) : state.draft.get(key)
         if (value !== undefined) next.draft.set(key, value)
       }
-      state.draft.moveRecordedTo(next.draft)
+      state.draft.handOver(next.draft, recording)
     } catch (thrown) {
       answer(thrown as Error)
       return
     }
-    state.replaceBy(next, 'regenerate')
+    state.replaceBy(next)
     const { recent } = state.context.repository
     if (state.hasId) recent.mark(state.sessionId, 'replaced')
     // Its place in the index by user.

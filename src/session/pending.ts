@@ -11,16 +11,19 @@ type Operation = (answer: Answer<void>) => void
 export class Pending {
   readonly #waiting: Array<() => void> = []
   #isRunning = false
+  /** Whether those that wait are being started. */
+  #isStarting = false
   /** Gets the first error of those that the reply waits for. */
   #failed: ((error: Error) => void) | undefined
 
   get isBusy (): boolean {
-    return this.#isRunning
+    return this.#isRunning || this.#waiting.length > 0
   }
 
   /** Runs an operation, at once if none is under way. */
   run (operation: Operation, answer: Answer<void>): void {
-    if (this.#isRunning) this.#waiting.push(AsyncResource.bind(() => this.#start(operation, answer)))
+    // What a callback asks for comes after those that wait already.
+    if (this.isBusy) this.#waiting.push(AsyncResource.bind(() => this.#start(operation, answer)))
     else this.#start(operation, answer)
   }
 
@@ -32,7 +35,7 @@ export class Pending {
    * @param tooLate the error after that
    */
   settle (patience: number, tooLate: () => Error, answer: Answer<void>): void {
-    if (!this.#isRunning) {
+    if (!this.isBusy) {
       answer(null)
       return
     }
@@ -55,13 +58,11 @@ export class Pending {
     const finish: Answer<void> = error => {
       isOver = true
       if (error !== null) this.#failed?.(error)
-      const next = this.#waiting.shift()
-      // What the callback asks for comes after those that wait already.
-      this.#isRunning = next !== undefined
+      this.#isRunning = false
       try {
         answer(error)
       } finally {
-        next?.()
+        this.#startNext()
       }
     }
     try {
@@ -71,5 +72,22 @@ export class Pending {
       if (isOver) throw thrown
       finish(thrown as Error)
     }
+  }
+
+  // A loop and no recursion: a long line of operations that are over at once would overflow the stack.
+  #startNext (): void {
+    if (this.#isStarting) return
+    this.#isStarting = true
+    while (!this.#isRunning) {
+      const next = this.#waiting.shift()
+      if (next === undefined) break
+      try {
+        next()
+      } catch (thrown) {
+        // By a callback, whose caller has gone on. The others don't suffer for it.
+        queueMicrotask(() => { throw thrown })
+      }
+    }
+    this.#isStarting = false
   }
 }

@@ -2,8 +2,8 @@ import { inspect } from 'node:util'
 import { destroy, regenerate, reload, saveByHand } from './operations'
 import type { SessionState, UserIndex } from './state'
 import { ReservedKeyError } from '../errors'
-import { isReserved } from '../values/draft'
 import { warnLateChange } from '../warnings'
+import { isReserved, type Recording } from '../values/draft'
 import type { CookieOptions } from '../types/cookie'
 import type { FastifySessionObject, SessionList, SessionPage } from '../types/session'
 import type { Answer, Callback } from '../types/store'
@@ -41,7 +41,7 @@ class Session {
     if (typeof keys === 'function') return this.regenerate([], keys)
     if (this[kState].visit.phase !== 'open') warnLateChange()
     const taken = Array.isArray(keys) ? keys : []
-    return perform(this, callback, (state, answer) => regenerate(state, taken, answer))
+    return replace(this, callback, (state, recording, answer) => regenerate(state, taken, recording, answer))
   }
 
   destroy (callback?: Callback | null): Promise<void> | undefined {
@@ -49,11 +49,11 @@ class Session {
   }
 
   reload (callback?: Callback | null): Promise<void> | undefined {
-    return perform(this, callback, reload)
+    return replace(this, callback, reload)
   }
 
   save (callback?: Callback | null): Promise<void> | undefined {
-    return perform(this, callback, saveByHand, 'reload')
+    return perform(this, callback, saveByHand, 'reloaded')
   }
 
   get (key: string): unknown {
@@ -213,17 +213,17 @@ function isOwn (target: Session, key: string | symbol): boolean {
  * Runs an operation in both call forms, after those that the handler asked for before. What was replaced passes it on
  * to the session in its place.
  *
- * @param passedOnAfter after which kind of replacement; after any by default
+ * @param target which of those in its place
  */
 function perform (
   session: Session,
   callback: Callback | null | undefined,
   operation: (state: SessionState, answer: Answer<void>) => void,
-  passedOnAfter?: 'reload'
+  target: 'inPlace' | 'reloaded' = 'inPlace'
 ): Promise<void> | undefined {
   const state = session[kState]
   const { pending } = state.visit
-  const run = (answer: Answer<void>): void => operation(inPlaceOf(state, passedOnAfter), answer)
+  const run = (answer: Answer<void>): void => operation(state[target], answer)
   if (typeof callback === 'function') {
     pending.run(run, callback)
     return undefined
@@ -236,8 +236,18 @@ function perform (
   return promise
 }
 
-function inPlaceOf (state: SessionState, passedOnAfter: 'reload' | undefined): SessionState {
-  const { replacement } = state
-  if (replacement === undefined || (passedOnAfter !== undefined && replacement.by !== passedOnAfter)) return state
-  return inPlaceOf(replacement.state, passedOnAfter)
+/**
+ * Runs an operation that puts another session in the place of this one. What the handler writes after its call is meant
+ * for that one, also if it doesn't wait.
+ */
+function replace (
+  session: Session,
+  callback: Callback | null | undefined,
+  operation: (state: SessionState, recording: Recording, answer: Answer<void>) => void
+): Promise<void> | undefined {
+  const recording = session[kState].inPlace.draft.record()
+  return perform(session, callback, (state, answer) => operation(state, recording, error => {
+    if (error !== null) state.draft.forget(recording)
+    answer(error)
+  }))
 }

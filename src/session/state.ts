@@ -55,8 +55,14 @@ export interface Found {
   readonly loadError?: Error
 }
 
+/** The sessions of one request that took each other's place: only the last, so that those in between aren't held. */
+interface Line {
+  last: SessionState
+}
+
 /** What a session has of the one in whose place it is. */
 interface Inherited {
+  readonly line: Line
   readonly attributes: CookieOptions
   readonly lifetime: Lifetime
   readonly isRenewal: boolean
@@ -74,8 +80,6 @@ const NOTHING: FieldChanges = { set: {}, unset: [] }
 /** One session as one request knows it: what the store has, what changed, and what became of it. */
 export class SessionState {
   standing: Standing
-  /** The session that took its place, and how. */
-  replacement: { readonly state: SessionState, readonly by: 'regenerate' | 'reload' } | undefined
   /** Whether save() or regenerate() could not write it. */
   hasFailed = false
   /** Whether a handler called save(), and it was written. */
@@ -95,6 +99,8 @@ export class SessionState {
   readonly since: number
   /** Whether regenerate() made it. */
   readonly isRenewal: boolean
+  #line: Line | undefined
+  readonly #renewals: number
   #lifetime: Lifetime
   #storedClaim: Claim | undefined
   #attributes: CookieOptions
@@ -113,6 +119,8 @@ export class SessionState {
     this.found = found
     this.standing = stored !== undefined ? 'stored' : found.loadError !== undefined ? 'anonymous' : 'new'
     this.isRenewal = inherited?.isRenewal === true
+    this.#line = inherited?.line
+    this.#renewals = visit.renewals
     this.since = stored?.loadedAt ?? context.repository.recent.now
     this.draft = new Draft(stored?.record ?? {})
     this.claim = this.#storedClaim = stored && claimOf(stored.record)
@@ -326,15 +334,29 @@ export class SessionState {
   }
 
   /** A session in the place of this one. */
-  successor (found: Found | undefined, isRenewal: boolean): SessionState {
+  successor (found: Found, isRenewal: boolean): SessionState {
     const lifetime = isRenewal ? this.lifetime : { ...this.#lifetime, chosen: undefined }
-    return new SessionState(this.context, this.visit, found, { attributes: this.#attributes, lifetime, isRenewal })
+    if (isRenewal) this.visit.renewals++
+    const line = (this.#line ??= { last: this })
+    const inherited = { line, attributes: this.#attributes, lifetime, isRenewal }
+    return new SessionState(this.context, this.visit, found, inherited)
   }
 
-  replaceBy (state: SessionState, by: 'regenerate' | 'reload'): void {
+  replaceBy (state: SessionState): void {
     this.standing = 'replaced'
-    this.replacement = { state, by }
+    ;(this.#line as Line).last = state
     this.show(state.session)
+  }
+
+  /** The session in the place of this one, which may be itself. */
+  get inPlace (): SessionState {
+    return this.#line?.last ?? this
+  }
+
+  /** The same, if all that happened to it was reload(); otherwise itself. */
+  get reloaded (): SessionState {
+    const last = this.inPlace
+    return last.#renewals === this.#renewals ? last : this
   }
 
   show (session: FastifySessionObject | null): void {

@@ -9,6 +9,7 @@ import type { Repository } from '../stores/repository'
 import { claimOf } from '../values/claim'
 import { lastUseIn } from '../values/lifetime'
 import { createdAtOf, expiryOf } from '../values/record'
+import { isUnreadable } from '../values/unreadable'
 import type { FastifySessionObject, SessionList, SessionPage, Sessions, SessionView } from '../types/session'
 import type { Answer, IndexEntry, Revoking, SessionRecord } from '../types/store'
 
@@ -154,12 +155,22 @@ export class Users implements UserIndex {
   ): Promise<SessionView> {
     const expires = expiryOf(record)
     return {
-      ...await this.#settings.describe(this.#sessionOf(sessionId, record)),
+      ...await this.#description(this.#sessionOf(sessionId, record)),
       handle: handleOf(userKey, sessionId),
       current: sessionId === current,
       createdAt: new Date(createdAtOf(record)),
       lastSeenAt: new Date(lastUseIn(record)),
       expiresAt: Number.isNaN(expires) ? null : new Date(expires)
+    }
+  }
+
+  /** One of which a part can't be read says nothing of itself. It stays in the list, so that it can be ended. */
+  async #description (session: FastifySessionObject): Promise<object> {
+    try {
+      return await this.#settings.describe(session)
+    } catch (error) {
+      if (isUnreadable(error)) return {}
+      throw error
     }
   }
 

@@ -15,6 +15,8 @@ interface Watched {
 export class Visit {
   phase: Phase = 'open'
   readonly pending = new Pending()
+  /** How many times regenerate() has put a session in the place of another. */
+  renewals = 0
   /** Unknown in a job or a test. */
   readonly request: FastifyRequest | undefined
   /** Unknown outside the normal course of a request. */

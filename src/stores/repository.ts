@@ -1,4 +1,4 @@
-import { isNotFound, isUnreadable, isWhole } from './answers'
+import { isNotFound, isWhole } from './answers'
 import { callStore, type Method } from './call'
 import { InTurn } from './in-turn'
 import { has, tellsEnd } from './methods'
@@ -7,6 +7,7 @@ import type { Signals, SecurityReason } from '../diagnostics'
 import { whyOver, type Terms } from '../values/lifetime'
 import { applyChanges, isRecord } from '../values/record'
 import { StoredSession } from '../values/stored-session'
+import { isUnreadable } from '../values/unreadable'
 import type {
   Answer, Claimed, Claiming, IndexEntry, Revoking, SessionChanges, SessionRecord, SessionStore
 } from '../types/store'
@@ -216,18 +217,14 @@ export class Repository {
         answer(null)
         return
       }
-      if (!isRecord(result)) {
-        answer(null, undefined, 'unreadable')
-        return
-      }
       let flaw: SecurityReason | undefined
       try {
-        flaw = this.#whyOver(result, terms, this.#isExactBy(method))
+        flaw = isRecord(result) ? this.#whyOver(result, terms, this.#isExactBy(method)) : 'unreadable'
       } catch (thrown) {
         answer(thrown as Error)
         return
       }
-      answer(null, result, flaw)
+      answer(null, flaw === 'unreadable' ? undefined : result as SessionRecord, flaw)
     })
   }
 

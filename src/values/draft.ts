@@ -1,6 +1,7 @@
 import { copy, copyWhole } from './copy'
 import { differ } from './equality'
-import { ReservedKeyError } from '../errors'
+import { codeOf, isUnreadable, RECORD_ERROR } from './unreadable'
+import { RecordError, ReservedKeyError } from '../errors'
 import type { FieldChanges, SessionRecord } from '../types/store'
 
 // By these a session is read, written or ended. Under all other names of its methods data win, as in version 11.
@@ -12,12 +13,17 @@ export function isReserved (key: string): boolean {
   return RESERVED.has(key)
 }
 
+/** The keys that were written since something was asked for that hasn't happened yet. */
+export type Recording = Set<string>
+
 /**
  * The data of a record as one request sees and changes them. The record itself is never changed, because the store may
  * hand the same one to other requests: the first read of an object copies that key, and only keys that were read or
  * written are compared in the end.
  */
 export class Draft {
+  /** Whether a field was read that can't be read any more. */
+  isUnreadable = false
   readonly #record: SessionRecord
   /** What save() has changed in the store since the record was loaded; undefined for a key it removed. */
   #saved: Record<string, unknown> | undefined
@@ -27,8 +33,7 @@ export class Draft {
   #texts: Map<string, string | undefined> | undefined
   /** The same, of what `changes()` told last. */
   #changedTexts: Map<string, string | undefined> | undefined
-  /** What was written since `beginRecording()`. */
-  #recorded: Set<string> | undefined
+  #recordings: Recording[] | undefined
 
   constructor (record: SessionRecord) {
     this.#record = record
@@ -45,10 +50,11 @@ export class Draft {
     return Object.hasOwn(this.#record, key)
   }
 
+  /** @throws FST_ERR_SESSION_RECORD */
   get (key: string): unknown {
     if (Object.hasOwn(this.#own, key)) return this.#own[key]
     if (!this.isStored(key)) return undefined
-    const value = this.#stored(key)
+    const value = this.#readFrom(this.#holderOf(key), key)
     if (typeof value !== 'object' || value === null) return value
     return (this.#own[key] = this.#copied(key, value))
   }
@@ -61,7 +67,7 @@ export class Draft {
   set (key: string, value: unknown): void {
     if (isReserved(key)) throw new ReservedKeyError(key)
     this.#own[key] = value
-    this.#recorded?.add(key)
+    if (this.#recordings !== undefined) for (const recording of this.#recordings) recording.add(key)
   }
 
   /** @throws FST_ERR_SESSION_RESERVED_KEY */
@@ -101,11 +107,15 @@ export class Draft {
     return { set, unset }
   }
 
-  /** The data as the store has them, for stores that want to see all of them. */
+  /**
+   * The data as the store has them, for stores that want to see all of them.
+   *
+   * @throws FST_ERR_SESSION_RECORD
+   */
   stored (): Record<string, unknown> {
     const stored: Record<string, unknown> = {}
     for (const key of this.#allKeys()) {
-      if (this.isStored(key)) stored[key] = this.#stored(key)
+      if (this.isStored(key)) stored[key] = this.#readFrom(this.#holderOf(key), key)
     }
     return stored
   }
@@ -115,7 +125,7 @@ export class Draft {
     const ours = this.get(key)
     const isOurs = Object.hasOwn(this.#own, key) && this.#differs(key)
     if (isOurs || isReserved(key)) return ours
-    const theirs = Object.hasOwn(newer, key) ? newer[key] : undefined
+    const theirs = Object.hasOwn(newer, key) ? this.#readFrom(newer, key) : undefined
     // The handler may hold our object.
     return differ(theirs, ours) ? copy(theirs) : ours
   }
@@ -133,15 +143,23 @@ export class Draft {
     }
   }
 
-  /** From now on it is known what is written, for `moveRecordedTo`. */
-  beginRecording (): void {
-    this.#recorded = new Set()
+  /** What is written from now on is meant for the draft that takes this one's place. */
+  record (): Recording {
+    const recording: Recording = new Set()
+    ;(this.#recordings ??= []).push(recording)
+    return recording
   }
 
-  /** What was written since `beginRecording()` is written to another draft. */
-  moveRecordedTo (other: Draft): void {
-    for (const key of this.#recorded ?? []) other.set(key, this.#own[key])
-    this.#recorded = undefined
+  forget (recording: Recording): void {
+    this.#recordings = this.#recordings?.filter(other => other !== recording)
+  }
+
+  /** Writes what was recorded to the draft in the place of this one, where the other recordings continue. */
+  handOver (next: Draft, recording: Recording): void {
+    const recordings = this.#recordings ?? []
+    for (const keys of recordings) for (const key of keys) next.set(key, this.#own[key])
+    next.#recordings = recordings.filter(other => other !== recording)
+    this.#recordings = undefined
   }
 
   // Not by a spread: that would read every value, which a lazy record has yet to parse.
@@ -150,7 +168,22 @@ export class Draft {
   }
 
   #stored (key: string): unknown {
-    return this.#saved !== undefined && Object.hasOwn(this.#saved, key) ? this.#saved[key] : this.#record[key]
+    return this.#holderOf(key)[key]
+  }
+
+  #holderOf (key: string): SessionRecord {
+    return this.#saved !== undefined && Object.hasOwn(this.#saved, key) ? this.#saved : this.#record
+  }
+
+  // A record may read its fields when it is asked for them.
+  #readFrom (record: SessionRecord, key: string): unknown {
+    try {
+      return record[key]
+    } catch (error) {
+      if (!isUnreadable(error)) throw error
+      this.isUnreadable = true
+      throw codeOf(error) === RECORD_ERROR ? error : new RecordError(`its field '${key}' is broken`)
+    }
   }
 
   #copied (key: string, value: unknown): unknown {
@@ -161,7 +194,13 @@ export class Draft {
 
   #differs (key: string): boolean {
     const value = this.#own[key]
-    if (differ(this.isStored(key) ? this.#stored(key) : undefined, value)) return true
+    try {
+      if (differ(this.isStored(key) ? this.#stored(key) : undefined, value)) return true
+    } catch (error) {
+      // It can't be read, and is mended.
+      if (isUnreadable(error)) return true
+      throw error
+    }
     return this.#texts?.has(key) === true && this.#texts.get(key) !== textOf(value)
   }
 }

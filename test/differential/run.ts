@@ -4,7 +4,8 @@ import fastifyCookie, { unsign } from '@fastify/cookie'
 import Fastify, { type FastifyInstance, type LightMyRequestResponse } from 'fastify'
 import upstreamSession from 'upstream-session'
 import fastifySession, { MemoryStore } from '../../src/index'
-import { SECRET, type Answer } from '../helpers'
+import { SECRET } from '../helpers'
+import type { Answer } from '../odd-stores'
 import type { Attributes, Config, Form, Program, Request, Step, Value } from './program'
 
 /** What was seen of one request, by names that say where: 'status', '2 look.isSaved', 'cookie.expires'. */

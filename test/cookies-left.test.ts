@@ -1,0 +1,301 @@
+/** Races of browsers: late requests, several cookies, posts of other sites, and cookies that must really go. */
+import { sign } from '@fastify/cookie'
+import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fastify'
+import t, { type Test } from 'tap'
+import { MemoryStore } from '../src/index'
+import { build, record, SECRET, setCookies, type Routes, type SessionOptions } from './helpers'
+import { type Answer, ThreeMethodStore } from './odd-stores'
+
+const CLEARED = /^sessionId=; Max-Age=0/
+const GRACE = 30_000
+
+// The clock stands still but where a test moves it.
+const { now: realNow } = Date
+let now = realNow()
+Date.now = () => now
+t.teardown(() => { Date.now = realNow })
+
+class TouchStore extends ThreeMethodStore {
+  touch (_sessionId: string, _session: object, callback: Answer): void { callback() }
+}
+
+const STORES: Record<string, () => any> = {
+  MemoryStore: () => new MemoryStore(), 'get, set and destroy': () => new ThreeMethodStore(), 'touch as well': () => new TouchStore()
+}
+
+const sizeOf = (store: any): number => (store.store ?? store.records).size
+
+const routes: Routes = app => {
+  app.get('/cart', async ({ session }) => { (session as any).cart = ['apple'] })
+  app.get('/login', async request => {
+    await request.session.regenerate(['cart'] as any)
+    ;(request.session as any).user = 'ada'
+  })
+  app.get('/poll', async ({ session }) => (session as any).user ?? 'nobody')
+  app.get('/write', async ({ session }) => { (session as any).seen = 1 })
+  app.get('/touch', async ({ session }) => { session.touch() })
+  app.get('/quiet', async () => 'quiet')
+  app.get('/save', async ({ session }) => {
+    (session as any).seen = 1
+    await session.save()
+  })
+  app.get('/logout', async ({ session }) => { await session.destroy() })
+  app.get('/logout/forgotten', async ({ session }) => { session.destroy() })
+  app.get('/logout/callback', (request, reply) => { request.session.destroy(error => { reply.send(error ?? 'bye') }) })
+  app.post('/paid', async () => 'thank you')
+  app.post('/paid/noted', async ({ session }) => { (session as any).paid = true })
+}
+
+async function open (t: Test, options: SessionOptions, server = {}): Promise<FastifyInstance> {
+  const app = await build({ saveUninitialized: false, cookie: { maxAge: 600_000, ...options.cookie as object }, ...options }, routes, server)
+  t.teardown(() => app.close())
+  return app
+}
+
+const cookieOf = (response: LightMyRequestResponse): string => setCookies(response)[0]?.split(';', 1)[0] ?? ''
+const get = (app: FastifyInstance, url: string, cookie = '', more: InjectOptions = {}): Promise<LightMyRequestResponse> => {
+  return app.inject({ url, ...more, headers: { ...(cookie !== '' && { cookie }), ...more.headers } })
+}
+
+// --- Late requests
+
+for (const [name, makeStore] of Object.entries(STORES)) {
+  for (const saveUninitialized of [true, false]) {
+    for (const rolling of [true, false]) {
+      const title = `saveUninitialized: ${saveUninitialized}, rolling: ${rolling}, ${name}`
+      t.test(`a request with the id of before a login leaves the cookie alone for half a minute: ${title}`, async t => {
+        const store = makeStore()
+        const app = await open(t, { store, saveUninitialized, rolling })
+        const old = cookieOf(await get(app, '/cart'))
+        const login = await get(app, '/login', old)
+        const begun = now
+        const size = sizeOf(store)
+        for (const time of [0, GRACE - 1]) {
+          now = begun + time
+          for (const url of ['/poll', '/quiet', '/write', '/touch']) {
+            const late = await get(app, url, old)
+            t.same([late.statusCode, setCookies(late)], [200, []], `${url} after ${time} ms`)
+          }
+          t.equal((await get(app, '/poll', old)).body, 'nobody', 'and never gets the new session')
+        }
+        t.equal(sizeOf(store), size, 'nothing is stored for it')
+        t.equal((await get(app, '/poll', cookieOf(login))).body, 'ada')
+      })
+
+      t.test(`after half a minute it is an unknown id like any other: ${title}`, async t => {
+        const app = await open(t, { store: makeStore(), saveUninitialized, rolling })
+        const old = cookieOf(await get(app, '/cart'))
+        await get(app, '/login', old)
+        now += GRACE - 1
+        t.same(setCookies(await get(app, '/poll', old)), [])
+        now += 1
+        const [header = ''] = setCookies(await get(app, '/poll', old))
+        if (saveUninitialized) t.ok(header.startsWith('sessionId=') && !CLEARED.test(header), header)
+        else t.match(header, CLEARED)
+        t.notMatch(header, old)
+      })
+    }
+
+    t.test(`a second login with the old id sends its cookie: saveUninitialized: ${saveUninitialized}, ${name}`, async t => {
+      const app = await open(t, { store: makeStore(), saveUninitialized })
+      const old = cookieOf(await get(app, '/cart'))
+      const first = cookieOf(await get(app, '/login', old))
+      const second = cookieOf(await get(app, '/login', old))
+      t.not(second, '')
+      t.equal((await get(app, '/poll', second)).body, 'ada')
+      t.equal((await get(app, '/poll', first)).body, 'ada')
+      const third = cookieOf(await get(app, '/save', old))
+      t.not(third, '', 'who saves by hand wants it')
+    })
+  }
+
+  t.test(`each of several ids that were replaced is left alone, also after the last has logged out: ${name}`, async t => {
+    const app = await open(t, { store: makeStore() })
+    const cookies = [cookieOf(await get(app, '/cart'))]
+    for (let i = 0; i < 3; i++) cookies.push(cookieOf(await get(app, '/login', cookies.at(-1))))
+    const last = cookies.pop()
+    for (const cookie of cookies) t.same(setCookies(await get(app, '/poll', cookie)), [])
+    t.match(setCookies(await get(app, '/logout', last)), [CLEARED])
+    for (const cookie of cookies) t.same(setCookies(await get(app, '/poll', cookie)), [])
+    t.match(setCookies(await get(app, '/poll', last)), [CLEARED], 'an id that was logged out is not one that was replaced')
+  })
+}
+
+// --- Several cookies
+
+for (const [name, makeStore] of Object.entries(STORES)) {
+  for (const url of ['/logout', '/logout/forgotten', '/logout/callback']) {
+    t.test(`a logout ends every living session whose cookie came with it: ${url}, ${name}`, async t => {
+      const store = makeStore()
+      const app = await open(t, { store })
+      const cookies = [cookieOf(await get(app, '/login')), cookieOf(await get(app, '/login')), cookieOf(await get(app, '/login'))]
+      const bystander = cookieOf(await get(app, '/login'))
+      const dead = `sessionId=${encodeURIComponent(sign('an-id-that-nobody-has', SECRET))}`
+      const header = ['sessionId=forged', dead, cookies[0], cookies[1], cookies[1], 'other=1', cookies[2]].join('; ')
+      const response = await get(app, url, header)
+      t.equal(response.statusCode, 200)
+      t.match(setCookies(response), [CLEARED])
+      for (const cookie of cookies) t.equal((await get(app, '/poll', cookie)).body, 'nobody')
+      t.equal((await get(app, '/poll', bystander)).body, 'ada')
+      t.equal(sizeOf(store), 1)
+    })
+  }
+}
+
+t.test('a logout of which one part fails says so, and ends what can be ended', async t => {
+  const store = new MemoryStore()
+  const app = await open(t, { store })
+  const cookies = [cookieOf(await get(app, '/login')), cookieOf(await get(app, '/login')), cookieOf(await get(app, '/login'))]
+  const [, second] = store.store.keys()
+  const { destroy } = store
+  store.destroy = function (sessionId: string, callback: any) {
+    if (sessionId === second) callback(new Error('The store is away'))
+    else destroy.call(this, sessionId, callback)
+  }
+  t.match((await get(app, '/logout', cookies.join('; '))).json(), { statusCode: 500, message: 'The store is away' })
+  t.same([...store.store.keys()], [second])
+})
+
+t.test('a request that loaded the second session before the logout does not bring it back', async t => {
+  const store = new MemoryStore()
+  let go!: () => void
+  const waits = new Promise<void>(resolve => { go = resolve })
+  const app = await build({ store, saveUninitialized: false }, app => {
+    routes(app)
+    app.get('/slow', async ({ session }) => {
+      (session as any).seen = 1
+      await waits
+    })
+  })
+  t.teardown(() => app.close())
+  const cookies = [cookieOf(await get(app, '/login')), cookieOf(await get(app, '/login'))]
+  const slow = get(app, '/slow', cookies[1])
+  await new Promise(setImmediate)
+  await get(app, '/logout', cookies.join('; '))
+  go()
+  t.match(setCookies(await slow), [CLEARED])
+  t.equal(store.store.size, 0)
+})
+
+t.test('16 KB of cookies cost ten verifications, and as many look-ups, at most', async t => {
+  let verified = 0
+  const signer = {
+    sign: (value: string) => `${value}.signed`,
+    unsign: (value: string) => {
+      verified++
+      const valid = value.endsWith('.signed')
+      return { valid, renew: false, value: valid ? value.slice(0, -'.signed'.length) : null }
+    }
+  }
+  const kinds: Record<string, (i: number) => string> = {
+    forged: i => `sessionId=forged${i}`,
+    'signed, and unknown': i => `sessionId=unknown${i}.signed`,
+    quoted: i => `sessionId="forged${i}"`,
+    'with spaces': i => `  sessionId = forged${i}  `,
+    'among others of like names': i => `sessionId${i}=x; xsessionId=y; sessionId=forged${i}`,
+    empty: () => 'sessionId='
+  }
+  for (const [what, pair] of Object.entries(kinds)) {
+    for (const url of ['/poll', '/logout', '/login']) {
+      const store = new ThreeMethodStore()
+      let looked = 0
+      const { get: find } = store
+      store.get = (sessionId, callback) => {
+        if (sessionId.startsWith('unknown')) looked++
+        find.call(store, sessionId, callback)
+      }
+      const app = await open(t, { store: store as any, secret: signer })
+      const pairs: string[] = []
+      for (let i = 0, length = 0; length < 16_384; i++) length += pairs[pairs.push(pair(i)) - 1]?.length as number + 2
+      verified = looked = 0
+      const response = await get(app, url, pairs.join('; '))
+      t.equal(response.statusCode, 200)
+      t.ok(verified <= 10, `${what}, ${url}: ${verified} verifications`)
+      t.ok(looked <= 10, `${what}, ${url}: ${looked} look-ups`)
+    }
+  }
+})
+
+// --- Posts of other sites
+
+t.test('a post from another site that brings no cookie and stores nothing makes no session', async t => {
+  const store = new MemoryStore()
+  const app = await open(t, { store, saveUninitialized: true })
+  const mine = cookieOf(await get(app, '/login'))
+  const post = (site: string | undefined, url = '/paid', cookie = '', method: 'POST' | 'GET' | 'HEAD' = 'POST'): Promise<LightMyRequestResponse> => {
+    return get(app, url, cookie, { method, headers: site === undefined ? {} : { 'sec-fetch-site': site, 'sec-fetch-mode': 'navigate' } })
+  }
+  const size = store.store.size
+  t.same(setCookies(await post('cross-site')), [])
+  t.same(setCookies(await post('cross-site', '/paid', 'theme=dark')), [], 'another cookie is no session')
+  t.equal(store.store.size, size)
+  t.equal((await get(app, '/poll', mine)).body, 'ada', "the visitor's own is what it was")
+  t.equal(setCookies(await post('cross-site', '/paid/noted')).length, 1, 'what is stored is kept')
+  for (const site of ['same-origin', 'same-site', 'none', undefined]) t.equal(setCookies(await post(site)).length, 1, String(site))
+  for (const method of ['GET', 'HEAD'] as const) t.equal(setCookies(await post('cross-site', '/quiet', '', method)).length, 1, method)
+  t.same(setCookies(await post('cross-site', '/paid', mine)).map(header => header.split(';', 1)[0]), [mine])
+})
+
+// --- What clears a cookie
+
+const GONE = 'Expires=Thu, 01 Jan 1970 00:00:00 GMT'
+const HTTPS = { 'x-forwarded-proto': 'https' }
+
+for (const [what, cookie, headers, wanted] of [
+  ['of an embedded page', { secure: true, sameSite: 'none', partitioned: true }, HTTPS, `sessionId=; Max-Age=0; Path=/; ${GONE}; Secure; Partitioned; SameSite=None`],
+  ['of an embedded page, secure: auto', { secure: 'auto', sameSite: 'none', partitioned: true }, HTTPS, `sessionId=; Max-Age=0; Path=/; ${GONE}; Secure; Partitioned; SameSite=None`],
+  ['of another site', { secure: true, sameSite: 'none' }, HTTPS, `sessionId=; Max-Age=0; Path=/; ${GONE}; Secure; SameSite=None`],
+  ['of another site, in capitals', { secure: true, sameSite: 'None' as 'none' }, HTTPS, `sessionId=; Max-Age=0; Path=/; ${GONE}; Secure; SameSite=None`],
+  ['of another site, secure: auto, over http, where it is Lax', { secure: 'auto', sameSite: 'none' }, {}, `sessionId=; Max-Age=0; Path=/; ${GONE}; SameSite=Lax`],
+  ['of a domain and a path', { secure: true, sameSite: 'none', domain: 'shop.example', path: '/' }, HTTPS, `sessionId=; Max-Age=0; Domain=shop.example; Path=/; ${GONE}; Secure; SameSite=None`],
+  ['that is Strict', { secure: true, sameSite: 'strict' }, HTTPS, `sessionId=; Max-Age=0; Path=/; ${GONE}; Secure; SameSite=Lax`],
+  ['over http', { secure: false }, {}, `sessionId=; Max-Age=0; Path=/; ${GONE}; SameSite=Lax`]
+] as const) {
+  t.test(`the header that clears a cookie ${what}`, async t => {
+    const app = await open(t, { cookie }, { trustProxy: true })
+    const sent = await get(app, '/login', '', { headers })
+    t.match(setCookies(sent), [/^sessionId=[^;]{20}/])
+    t.same(setCookies(await get(app, '/logout', cookieOf(sent), { headers })), [wanted])
+  })
+}
+
+// --- A store that calls a missing session an error
+
+for (const message of ['Unable to find the session to touch', 'no such row']) {
+  t.test(`a touch that says '${message}' does not take away the page that is ready`, async t => {
+    class Mongo extends ThreeMethodStore {
+      touch (sessionId: string, _session: object, callback: Answer): void {
+        setImmediate(() => callback(this.records.has(sessionId) ? null : new Error(message)))
+      }
+    }
+    const store = new Mongo()
+    const app = await build({ store: store as any, saveUninitialized: false, cookie: { maxAge: 60_000 } }, app => {
+      routes(app)
+      app.get('/page', async ({ session }) => {
+        store.records.clear()
+        return `page for ${(session as any).user}`
+      })
+      app.get('/page/touched', async ({ session }) => {
+        session.touch()
+        store.records.clear()
+        return 'page'
+      })
+      app.get('/page/changed', async ({ session }) => {
+        (session as any).seen = 1
+        store.records.clear()
+        return 'page'
+      })
+    })
+    t.teardown(() => app.close())
+    for (const [url, body] of [['/page', 'page for ada'], ['/page/touched', 'page'], ['/page/changed', 'page']] as const) {
+      const cookie = cookieOf(await get(app, '/login'))
+      const response = await get(app, url, cookie)
+      t.same([response.statusCode, response.body], [200, body])
+      t.same(setCookies(response).filter(header => !CLEARED.test(header)), [], 'no cookie of a session that is gone')
+      t.equal(store.records.size, 0)
+    }
+    t.equal((await get(app, '/poll', `sessionId=${encodeURIComponent(sign('an-id', SECRET))}`)).body, 'nobody')
+    store.records.set('an-id', JSON.stringify(record({ user: 'max' })))
+    t.equal((await get(app, '/poll', `sessionId=${encodeURIComponent(sign('an-id', SECRET))}`)).body, 'max')
+  })
+}

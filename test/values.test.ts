@@ -1,0 +1,373 @@
+/** Values that are more than data: each is what it was, a change in it is found, and the same JSON is no change. */
+import { runInNewContext } from 'node:vm'
+import t, { type Test } from 'tap'
+import { MemoryStore } from '../src/index'
+import { build, Visitor } from './helpers'
+import { type Answer, ThreeMethodStore } from './odd-stores'
+
+// --- Stand-ins for what keeps its state where a copy doesn't reach
+
+const kId = Symbol('id')
+
+/** Of bson 4, which Mongoose 6 brings: its bytes are under a symbol, and one that has none is a new, random one. */
+class ObjectIdOfBson4 {
+  [kId]: Buffer | undefined
+  constructor (hex?: string) {
+    Object.defineProperty(this, '_bsontype', { value: 'ObjectID', configurable: true })
+    this[kId] = hex === undefined ? randomBytes() : Buffer.from(hex, 'hex')
+  }
+
+  toHexString (): string { return (this[kId] ??= randomBytes()).toString('hex') }
+  toString (): string { return this.toHexString() }
+  toJSON (): string { return this.toHexString() }
+}
+
+/** Of bson 5, which Mongoose 7 brings: `_bsontype` is a getter of the prototype. */
+class ObjectIdOfBson5 {
+  [kId]: Buffer
+  constructor (hex: string) { this[kId] = Buffer.from(hex, 'hex') }
+  get _bsontype (): string { return 'ObjectId' }
+  toHexString (): string { return this[kId].toString('hex') }
+  toString (): string { return this.toHexString() }
+  toJSON (): string { return this.toHexString() }
+}
+
+/** As Mongoose's: what it is is behind `$__` and `_doc`, and shown by getters of its model's prototype. */
+class Document {
+  readonly $__ = { activePaths: new Map(), session: new WeakMap() }
+  readonly _doc: Record<string, unknown>
+  constructor (doc: Record<string, unknown>) { this._doc = doc }
+  get _id (): unknown { return this._doc._id }
+  get name (): unknown { return this._doc.name }
+  set name (name: unknown) { this._doc.name = name }
+  toJSON (): object { return { ...this._doc } }
+}
+
+const slots = new WeakMap<object, string>()
+
+/** As the polyfills have it: its state is in a WeakMap, and it has nothing of its own. */
+class PlainDate {
+  constructor (date: string) { slots.set(this, date) }
+  toJSON (): string {
+    const date = slots.get(this)
+    if (date === undefined) throw new TypeError('invalid receiver')
+    return date
+  }
+
+  toString (): string { return this.toJSON() }
+}
+
+class Money {
+  #cents: number
+  constructor (cents: number) { this.#cents = cents }
+  add (cents: number): void { this.#cents += cents }
+  toJSON (): number { return this.#cents }
+}
+
+class Cart {
+  #items = ['apple']
+  add (item: string): void { this.#items.push(item) }
+  get items (): string[] { return this.#items }
+}
+
+class Point {
+  constructor (public x: number, public y: number) {}
+  get length (): number { return Math.hypot(this.x, this.y) }
+}
+
+class List extends Array<number> { toJSON (): object { return { list: [...this] } } }
+
+class Hidden {
+  constructor () { Object.defineProperty(this, 'value', { value: 7, writable: true }) }
+  toJSON (): number { return (this as any).value }
+}
+
+function randomBytes (): Buffer {
+  return Buffer.from(Array.from({ length: 12 }, () => Math.floor(Math.random() * 256)))
+}
+
+const HEX = '507f1f77bcf86cd799439011'
+
+const VALUES: Record<string, { make: () => any, change?: (value: any) => void, text: (value: any) => string }> = {
+  URL: { make: () => new URL('http://shop.example/a'), change: url => url.searchParams.append('page', '2'), text: url => url.href },
+  'an id of bson 4': { make: () => new ObjectIdOfBson4(HEX), change: id => { id[kId][0] = 0 }, text: id => id.toHexString() },
+  'an id of bson 5': { make: () => new ObjectIdOfBson5(HEX), change: id => { id[kId][0] = 0 }, text: id => id.toHexString() },
+  'a plain object with an id of bson 4': {
+    make: () => ({ _id: new ObjectIdOfBson4(HEX), name: 'max' }), change: user => { user.name = 'eva' }, text: user => `${user._id} ${user.name}`
+  },
+  'a list of ids': {
+    make: () => [new ObjectIdOfBson4(HEX), new ObjectIdOfBson5(HEX)],
+    change: list => { list[1] = new ObjectIdOfBson5(HEX.replace('5', '6')) },
+    text: list => list.join()
+  },
+  'a document': {
+    make: () => new Document({ _id: new ObjectIdOfBson4(HEX), name: 'max' }), change: user => { user.name = 'eva' }, text: user => `${user._id} ${user.name}`
+  },
+  'a document within data': {
+    make: () => ({ of: [new Document({ _id: new ObjectIdOfBson5(HEX), name: 'max' })] }),
+    change: ({ of: [user] }) => { user.name = 'eva' },
+    text: ({ of: [user] }) => `${user._id} ${user.name}`
+  },
+  'a date of Temporal': { make: () => new PlainDate('2026-05-01'), change: date => { slots.set(date, '2026-05-02') }, text: String },
+  'a date of Temporal in a Map': {
+    make: () => new Map([['from', new PlainDate('2026-05-01')]]), text: map => String(map.get('from'))
+  },
+  'private fields with toJSON': { make: () => new Money(150), change: money => money.add(1), text: money => String(money.toJSON()) },
+  'private fields without': { make: () => new Cart(), text: cart => cart.items.join() },
+  'an instance with properties': { make: () => new Point(3, 4), change: point => { point.x = 0 }, text: point => String(point.length) },
+  'a class that extends Array': { make: () => List.from([1, 2]), change: list => list.push(3), text: list => list.join() },
+  'a property that is not enumerable': { make: () => new Hidden(), change: hidden => { hidden.value = 8 }, text: hidden => String(hidden.value) },
+  'new String()': { make: () => Object('abc'), text: String },
+  URLSearchParams: { make: () => new URLSearchParams('a=1'), text: String },
+  Error: { make: () => new Error('wrong'), text: String }
+}
+
+/** A store of JSON, as most are. */
+class JsonStore extends ThreeMethodStore {
+  written = 0
+  override set (sessionId: string, session: object, callback: Answer): void {
+    this.written++
+    super.set(sessionId, session, callback)
+  }
+}
+
+class TouchStore extends JsonStore {
+  touch (_sessionId: string, _session: object, callback: Answer): void { callback() }
+}
+
+/** Keeps what it is given, and answers with that. */
+class HoldingStore {
+  readonly records = new Map<string, any>()
+  written = 0
+  get (sessionId: string, callback: Answer): void { callback(null, this.records.get(sessionId)) }
+  set (sessionId: string, session: object, callback: Answer): void {
+    this.written++
+    this.records.set(sessionId, session)
+    callback()
+  }
+
+  destroy (sessionId: string, callback: Answer): void {
+    this.records.delete(sessionId)
+    callback()
+  }
+}
+
+/** MemoryStore, whose writes are counted. */
+class CountingStore {
+  readonly memory = new MemoryStore()
+  written = 0
+  readonly store = new Proxy(this.memory, {
+    get: (memory, key) => {
+      if (key === 'set' || key === 'update') this.written++
+      return Reflect.get(memory, key)
+    }
+  })
+}
+
+interface Shop { visitor: Visitor, act: (act: (session: any) => unknown) => Promise<any> }
+
+async function open (t: Test, store: any): Promise<Shop> {
+  let task: (session: any) => unknown = () => {}
+  // Nothing rolls, so that what is written is what was changed.
+  const app = await build({ store, saveUninitialized: false, rolling: false, cookie: { maxAge: 600_000 } }, app => {
+    app.get('/', async ({ session }) => {
+      const said = await task(session)
+      return JSON.stringify(said ?? null)
+    })
+  })
+  t.teardown(() => app.close())
+  const visitor = new Visitor(app)
+  return {
+    visitor,
+    async act (act) {
+      task = act
+      const { statusCode, body } = await visitor.get('/')
+      if (statusCode !== 200) throw new Error(body)
+      return JSON.parse(body)
+    }
+  }
+}
+
+for (const [what, { make, change, text }] of Object.entries(VALUES)) {
+  for (const Store of [JsonStore, TouchStore]) {
+    t.test(`${what}: a ${Store.name} keeps its JSON`, async t => {
+      const { act } = await open(t, new Store())
+      const value = make()
+      await act(session => { session.value = value })
+      t.equal(await act(session => JSON.stringify(session.value)), JSON.stringify(make()))
+      t.equal(text(value), text(make()), 'the handler\'s own is what it was')
+    })
+  }
+
+  for (const makeStore of [() => new CountingStore(), () => new HoldingStore()]) {
+    const { name } = makeStore().constructor
+    t.test(`${what}: it is what it was, with a ${name}`, async t => {
+      const counting = makeStore()
+      const { act } = await open(t, 'store' in counting ? counting.store : counting)
+      const value = make()
+      await act(session => { session.value = value })
+      const { writes } = counting
+      t.equal(await act(session => text(session.value)), text(make()))
+      t.equal(await act(session => session.value.constructor === make().constructor), true)
+      t.equal(counting.written, writes, 'to read it writes nothing')
+      await act(session => { Object.assign(session, { value: session.value }) })
+      t.equal(counting.written, writes, 'nor does setting it to what it is')
+      if (change === undefined) return
+      const changed = make()
+      change(changed)
+      await act(session => { change(session.value) })
+      t.equal(counting.written, writes + 1, 'a change inside is found')
+      t.equal(await act(session => text(session.value)), text(changed))
+      t.equal(counting.written, writes + 1)
+    })
+
+    if (change === undefined) continue
+    t.test(`${what}: a change inside it after save() is found, with a ${name}`, async t => {
+      const counting = makeStore()
+      const { act } = await open(t, 'store' in counting ? counting.store : counting)
+      await act(async session => {
+        session.value = make()
+        await session.save()
+        const { writes } = counting
+        t.equal(session.isModified(), false)
+        change(session.value)
+        t.equal(session.isModified(), true)
+        t.equal(counting.written, writes)
+      })
+      const changed = make()
+      change(changed)
+      t.equal(await act(session => text(session.value)), text(changed))
+    })
+  }
+
+  if (change === undefined) continue
+  t.test(`${what}: a change inside it after save() is found, with a store of JSON`, async t => {
+    const store = new JsonStore()
+    const { act } = await open(t, store)
+    await act(async session => {
+      session.value = make()
+      await session.save()
+      change(session.value)
+    })
+    const changed = make()
+    change(changed)
+    t.equal(await act(session => JSON.stringify(session.value)), JSON.stringify(changed))
+    t.equal(store.written, 2)
+  })
+}
+
+t.test('what is equal as JSON is no change', async t => {
+  const date = new Date('2026-05-01')
+  const values: Record<string, () => unknown> = {
+    'a date': () => new Date(date),
+    'a URL': () => new URL('http://shop.example/'),
+    'an id': () => new ObjectIdOfBson4(HEX),
+    'a document': () => new Document({ _id: new ObjectIdOfBson5(HEX), list: [1, { date }] }),
+    'a date of Temporal': () => new PlainDate('2026-05-01'),
+    'an instance': () => new Point(1, 2),
+    'an object with undefined': () => ({ a: 1, b: undefined }),
+    'a list with undefined': () => [1, undefined],
+    'a plain object': () => ({ a: { b: [1, { c: 'x' }] } })
+  }
+  for (const [what, make] of Object.entries(values)) {
+    const store = new JsonStore()
+    const { act } = await open(t, store)
+    await act(session => { session.value = make() })
+    t.equal(store.written, 1)
+    await act(session => { session.value = make() })
+    await act(session => { session.value = JSON.parse(JSON.stringify(session.value)) })
+    t.equal(store.written, 1, what)
+  }
+})
+
+t.test('what JSON does not tell is a change', async t => {
+  const pairs: Record<string, [unknown, unknown]> = {
+    'two Maps': [new Map([['a', 1]]), new Map([['a', 2]])],
+    'two Sets': [new Set([1]), new Set([2])],
+    'two patterns': [/a/, /b/],
+    'NaN and null': [{ n: NaN }, { n: null }],
+    'a Map and an object': [new Map(), {}]
+  }
+  for (const [what, [before, after]] of Object.entries(pairs)) {
+    const counting = new CountingStore()
+    const { act } = await open(t, counting.store)
+    await act(session => { session.value = before })
+    const { writes } = counting
+    await act(session => { session.value = after })
+    t.equal(counting.written, writes + 1, what)
+  }
+})
+
+// --- Dates that aren't ours
+
+const ElsewhereDate = runInNewContext('Date') as DateConstructor
+
+for (const makeStore of [() => new MemoryStore(), () => new JsonStore(), () => new TouchStore(), () => new HoldingStore()]) {
+  const { name } = makeStore().constructor
+  t.test(`dates of another realm are dates: ${name}`, async t => {
+    const { act, visitor } = await open(t, makeStore())
+    const end = new ElsewhereDate(Date.now() + 3_600_000)
+    await act(session => {
+      session.since = new ElsewhereDate(5)
+      session.list = [new ElsewhereDate(6)]
+      session.cookie.expires = end
+    })
+    t.match(await act(session => JSON.stringify([session.since, session.list])), '["1970-01-01T00:00:00.005Z",["1970-01-01T00:00:00.006Z"]]')
+    t.equal(await act(session => session.cookie.expires.getTime()), end.getTime())
+    t.equal(visitor.cookies.size, 1)
+    const { isModified, setTime } = await act(session => {
+      const isModified = session.isModified()
+      if (typeof session.list[0] === 'object') session.list[0].setTime(7)
+      return { isModified, setTime: typeof session.list[0] === 'object' && session.isModified() }
+    })
+    t.equal(isModified, false)
+    t.equal(setTime, name === 'MemoryStore' || name === 'HoldingStore')
+  })
+
+  for (const [clock, makeClock] of Object.entries({ Vitest: vitestClock, 'Jest and Sinon': sinonClock })) {
+    t.test(`dates under a test clock of ${clock} are dates, and sessions end by it: ${name}`, async t => {
+      const { act } = await open(t, makeStore())
+      const RealDate = globalThis.Date
+      const fake = makeClock(RealDate)
+      t.teardown(() => { globalThis.Date = RealDate })
+      globalThis.Date = fake.Date
+      await act(session => { session.since = new Date(5) })
+      t.equal(await act(session => JSON.stringify(session.since)), '"1970-01-01T00:00:00.005Z"')
+      await act(session => { session.since = new Date(6) })
+      t.equal(await act(session => JSON.stringify(session.since)), '"1970-01-01T00:00:00.006Z"')
+      fake.pass(599_000)
+      t.equal(await act(session => session.since !== undefined), true)
+      fake.pass(600_001)
+      t.equal(await act(session => session.since === undefined), true, 'it has expired by the clock of the test')
+    })
+  }
+}
+
+interface Clock { Date: DateConstructor, pass: (milliseconds: number) => void }
+
+/** As Vitest makes it: a class of its own that extends Date. */
+function vitestClock (RealDate: DateConstructor): Clock {
+  let now = RealDate.now()
+  class MockDate extends RealDate {
+    constructor (...args: []) {
+      super(...(args.length === 0 ? [now] as unknown as [] : args))
+    }
+
+    static override now (): number { return now }
+  }
+  return { Date: MockDate as DateConstructor, pass: milliseconds => { now += milliseconds } }
+}
+
+/** As Sinon's, which Jest uses: a function that looks like Date, with instances of the real one's prototype. */
+function sinonClock (RealDate: DateConstructor): Clock {
+  let now = RealDate.now()
+  function ClockDate (this: unknown, ...args: []): unknown {
+    if (!(this instanceof ClockDate)) return new RealDate(now).toString()
+    const date = args.length === 0 ? new RealDate(now) : new RealDate(...args)
+    return Object.setPrototypeOf(date, ClockDate.prototype)
+  }
+  ClockDate.prototype = Object.create(RealDate.prototype, { constructor: { value: ClockDate, writable: true } })
+  Object.defineProperty(ClockDate, 'name', { value: 'Date' })
+  Object.assign(ClockDate, { now: () => now, UTC: RealDate.UTC, parse: RealDate.parse })
+  return { Date: ClockDate as unknown as DateConstructor, pass: milliseconds => { now += milliseconds } }
+}
