@@ -110,7 +110,7 @@ export function sessionPlugin (
       const state = new SessionState(context, visit, found)
       const slot: Slot = { visit, route, sentId: found?.provedId, state };
       (request as Slotted)[kSlot] = slot
-      if (rolling && state.isInStore) keepAlive.begin(slot)
+      if (rolling && state.standing !== 'anonymous') keepAlive.begin(slot)
       if (state.standing === 'new' && context.ids.isEarly) state.makeId(error => error === null ? done() : goWithout(request, done, error))
       else done()
     })

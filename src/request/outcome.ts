@@ -42,6 +42,7 @@ const DECISIONS = {
   touchedByStore: because('send', 'the store moved the end when it was loaded', false),
   touched: because('touch', 'the session is prolonged', false),
   rewritten: because('touch', 'the session is prolonged, for which this store writes all of it'),
+  late: because('touch', 'the reply goes out a while after the session was saved by hand', false),
   signed: because('send', 'an older secret signed the cookie', false),
   unused: because('nothing', 'the request does not prolong the session', false),
   insecure: because('nothing', 'the cookie may go over https only'),
@@ -102,7 +103,10 @@ function wantedOfStored (state: SessionState, settings: Settings): Decision {
   const isWritten = state.standing === 'written'
   if (state.isModified()) return DECISIONS.modified
   if (state.wasChosen) return DECISIONS.chosen
-  if (isWritten && !state.wasTouched) return DECISIONS.written
+  if (isWritten && !state.wasTouched) {
+    if (!state.visit.rolling || !state.isBehind) return DECISIONS.written
+    return state.isOutdated ? DECISIONS.outdated : DECISIONS.late
+  }
   const isRolling = state.visit.rolling && !state.isFresh
   if (state.wasTouched || isRolling) {
     if (isWritten) return DECISIONS.touched
@@ -110,7 +114,7 @@ function wantedOfStored (state: SessionState, settings: Settings): Decision {
     if (state.claimIsAging) return DECISIONS.claimed
     if (settings.refreshAfter > 0) return DECISIONS.refreshed
     if (!settings.rolling) return DECISIONS.told
-    if (state.found.stored?.isTouched === true && !state.wasTouched) return DECISIONS.touchedByStore
+    if (state.found.stored?.isTouched === true && !state.wasTouched && !state.isBehind) return DECISIONS.touchedByStore
     return state.context.repository.hasTouch ? DECISIONS.touched : DECISIONS.rewritten
   }
   if (state.isUndated) return DECISIONS.undated

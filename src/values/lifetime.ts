@@ -91,24 +91,24 @@ export function lastUseIn (record: SessionRecord): number {
 /**
  * Whether a stored session is over by now, and by what.
  *
- * @param isExact whether the record's end is the store's own; otherwise touches may have moved that by half an idle time,
- *   because the record is written again after that
+ * @param untold by how many idle times the store's own end may be later than the record tells: 0 where the record has it,
+ *   half of one where touches move only the store's, because the record is written again after that
  */
 export function whyOver (
-  record: SessionRecord, terms: Terms, now: number, isExact: boolean
+  record: SessionRecord, terms: Terms, now: number, untold: number
 ): 'absolute-timeout' | 'expired' | undefined {
   const lifetime = lifetimeIn(record, terms, now)
   if (absoluteEndOf(lifetime) <= now) return 'absolute-timeout'
-  return endIn(record, lifetime, isExact) <= now ? 'expired' : undefined
+  return endIn(record, lifetime, untold) <= now ? 'expired' : undefined
 }
 
 /** When a stored session ends at the latest if it isn't used any more, in milliseconds since the epoch. */
-export function endIn (record: SessionRecord, lifetime: Lifetime, isExact: boolean): number {
+export function endIn (record: SessionRecord, lifetime: Lifetime, untold: number): number {
   const end = expiryOf(record)
   if (Number.isNaN(end)) return absoluteEndOf(lifetime)
   const idle = idleIn(record)
   if (idle === undefined) return Math.min(end, absoluteEndOf(lifetime))
-  const touched = isExact ? 0 : idle / 2
+  const touched = idle * untold
   const endToday = endOf(lifetime, lastUseIn(record) + touched)
   // The last use isn't known where the end of a life cut the record's short.
   return idleOf(lifetime) === idle ? Math.min(Math.max(end + touched, endToday), lastEndOf(lifetime)) : endToday
