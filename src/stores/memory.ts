@@ -44,6 +44,9 @@ interface Internals {
   [kClaims]: Map<string, Map<string, number>>
 }
 
+/** Marks what stores inherit from ours, for every copy of the library. */
+export const IS_OURS = Symbol.for('@fastify/session MemoryStore')
+
 const kMax = Symbol('max')
 const kSweep = Symbol('sweep')
 const kOldest = Symbol('oldest')
@@ -73,7 +76,8 @@ export const MemoryStore = function (this: EventEmitter & Internals, map = new M
 Object.defineProperty(MemoryStore, 'name', { value: 'MemoryStore' })
 
 MemoryStore.prototype = Object.create(EventEmitter.prototype, {
-  constructor: { value: MemoryStore, writable: true, configurable: true }
+  constructor: { value: MemoryStore, writable: true, configurable: true },
+  [IS_OURS]: { value: true }
 })
 
 Object.assign(MemoryStore.prototype, {
