@@ -99,7 +99,7 @@ function openSession (
     const state = new SessionState(context, visit, found)
     const slot: Slot = { visit, route: route || undefined, sentId: found?.provedId, state }
     request[kSlot] = slot
-    if (rolling && state.isInStore) keepAlive.begin(slot)
+    if (rolling && state.standing !== 'anonymous') keepAlive.begin(slot)
     if (state.standing === 'new' && ids.isEarly) state.makeId(error => error === null ? done() : goWithout(error))
     else done()
   })

@@ -80,6 +80,9 @@ type Data = Record<string, any>
 /** A session as a store has it. */
 interface Stored {
   data: Data
+  /** What a handler chose for the cookie: milliseconds, or null for 'ends with the browser'. */
+  chosen: number | null | undefined
+  /** The cookie's. */
   maxAge: number | null
   /** The record's own word. */
   expires: number | null
@@ -114,9 +117,10 @@ class Visit {
   #id: string | undefined
   #stored: Stored | undefined
   #data: Data = {}
-  #maxAge: number | null
-  #expires: number | null
-  #mustSave = false
+  #chosen: number | null | undefined
+  /** When the cookie ends, as the handler sees it. */
+  #expires: number | null = null
+  #wasChosen = false
   #wasWritten = false
   #wasTouched = false
   #isOver = false
@@ -124,7 +128,6 @@ class Visit {
   constructor (readonly model: Model, readonly sentId: string | undefined) {
     this.#stored = model.find(sentId)
     this.#id = this.#stored && sentId
-    this.#maxAge = this.#expires = null
     this.#load()
   }
 
@@ -135,9 +138,9 @@ class Visit {
       case 'write': this.#data[step.key] = structuredClone(step.value); break
       case 'delete': delete this.#data[step.key]; break
       case 'writeWithin': writeWithin(this.#data[step.key], step.value); break
-      case 'options': this.#setMaxAge(step.maxAge); break
-      case 'maxAge': this.#setMaxAge(step.maxAge); break
-      case 'prioritise': this.#touch(); this.#mustSave = true; break
+      case 'options': this.#choose(step.maxAge); this.#wasTouched = true; break
+      case 'maxAge': this.#choose(step.maxAge); break
+      case 'prioritise': this.#wasTouched = true; break
       case 'touch': this.#touch(); this.#wasTouched = true; break
       case 'save': this.#save(); break
       case 'reload': this.#load(); break
@@ -156,19 +159,14 @@ class Visit {
   /** What the reply does with the cookie. */
   reply (): { does: 'nothing' } | { does: 'clear' } | { does: 'send', expires: number | null } {
     const { rolling, saveUninitialized } = this.model.config
-    const send = { does: 'send' as const, expires: this.#expires }
     if (this.#isOver) return { does: this.sentId === undefined ? 'nothing' : 'clear' }
     if (this.#stored === undefined && !saveUninitialized && !this.#isModified()) {
       return { does: this.sentId === undefined ? 'nothing' : 'clear' }
     }
-    if (this.#stored === undefined || this.#isModified() || this.#mustSave) {
-      this.#save()
-      return { ...send, expires: this.#expires }
-    }
-    if (this.#wasWritten) return send
-    if (!rolling && !this.#wasTouched) return { does: 'nothing' }
-    this.#move(this.#stored)
-    return send
+    if (this.#stored === undefined || this.#isModified() || this.#wasChosen) this.#save()
+    else if (rolling || this.#wasTouched) this.#move(this.#stored)
+    else if (!this.#wasWritten) return { does: 'nothing' }
+    return { does: 'send', expires: after(this.#maxAge) }
   }
 
   /** The session's id is known at last. */
@@ -180,28 +178,41 @@ class Visit {
     return this.#id
   }
 
+  /** The cookie's, in milliseconds; null if it ends with the browser. */
+  get #maxAge (): number | null {
+    return this.#chosen === undefined ? this.model.config.maxAge ?? null : this.#chosen
+  }
+
+  /** How long the session may be idle, in milliseconds: a cookie that ends with the browser leaves that as it is configured. */
+  get #idle (): number | null {
+    return this.#chosen ?? this.model.config.maxAge ?? null
+  }
+
   #load (): void {
+    const { rolling } = this.model.config
     this.#data = structuredClone(this.#stored?.data ?? {})
-    this.#maxAge = this.#stored?.maxAge ?? this.model.config.maxAge ?? null
-    this.#expires = this.#stored?.expires ?? null
-    this.#mustSave = false
-    if (this.model.config.rolling || this.#expires === null || this.#wasTouched) this.#touch()
+    this.#chosen = this.#stored?.chosen
+    this.#wasChosen = false
+    const isUse = rolling || this.#stored === undefined || this.#wasTouched
+    const usedAt = isUse ? Date.now() : this.#stored?.expires as number - (this.#idle as number)
+    this.#expires = this.#maxAge === null ? null : usedAt + this.#maxAge
   }
 
   #save (): void {
-    this.#touch()
-    const data = structuredClone(this.#data)
-    this.#stored = { data, maxAge: this.#maxAge, expires: this.#expires, until: this.#expires ?? Infinity }
+    const end = after(this.#idle)
+    this.#stored = { data: structuredClone(this.#data), chosen: this.#chosen, maxAge: this.#maxAge, expires: end, until: end ?? Infinity }
     if (this.#id !== undefined) this.model.sessions.set(this.#id, this.#stored)
-    this.#mustSave = false
+    this.#touch()
+    this.#wasChosen = false
     this.#wasWritten = true
   }
 
-  // A record is written anew when half of its life has passed, for those who judge by it.
+  // A record is written again when half of its idle time has passed, for those who judge by it.
   #move (stored: Stored): void {
-    stored.until = this.#expires ?? Infinity
-    const isAging = this.#maxAge !== null && (stored.expires === null || stored.expires - Date.now() < this.#maxAge / 2)
-    if (this.model.touchMovesRecord || isAging) Object.assign(stored, { maxAge: this.#maxAge, expires: this.#expires })
+    const end = after(this.#idle)
+    stored.until = end ?? Infinity
+    const isAging = this.#idle !== null && (stored.expires as number) - Date.now() < this.#idle / 2
+    if (this.model.touchMovesRecord || !this.model.config.rolling || isAging) stored.expires = end
   }
 
   #regenerate (keys: string[]): void {
@@ -218,18 +229,22 @@ class Visit {
   }
 
   #touch (): void {
-    if (this.#maxAge !== null) this.#expires = Date.now() + this.#maxAge
+    this.#expires = after(this.#maxAge)
   }
 
-  #setMaxAge (maxAge: number | null): void {
-    this.#maxAge = maxAge
-    this.#expires = maxAge === null ? null : Date.now() + maxAge
-    this.#mustSave = true
+  #choose (maxAge: number | null): void {
+    this.#chosen = maxAge
+    this.#wasChosen = true
+    this.#touch()
   }
 
   #isModified (): boolean {
     return !isDeepStrictEqual(this.#data, this.#stored?.data ?? {})
   }
+}
+
+function after (milliseconds: number | null): number | null {
+  return milliseconds === null ? null : Date.now() + milliseconds
 }
 
 const keys = fc.constantFrom('user', 'cart', 'constructor', 'hasOwnProperty')
@@ -274,7 +289,8 @@ const fromRecords = (records: Map<string, any>): Contents => Array.from(records,
 })
 
 function fromRecord ({ cookie, ...data }: any, until: number): Stored {
-  return { data, maxAge: cookie.originalMaxAge, expires: cookie.expires && new Date(cookie.expires).getTime(), until }
+  const { chosen, originalMaxAge, expires } = cookie
+  return { data, chosen, maxAge: originalMaxAge, expires: expires == null ? null : new Date(expires).getTime(), until }
 }
 
 const KINDS: Record<string, Kind> = {
@@ -621,7 +637,7 @@ t.test('the changes make of the record what the handler saw, save by save', t =>
     const save = (): void => {
       const changes = draft.changes()
       stored = applied(stored, changes)
-      same(withoutUndefined(stored), withoutUndefined(draft.toObject()), 'what is stored')
+      sameToStores(stored, draft.toObject())
       draft.rebase(changes)
       same(draft.isChanged(), false, 'isChanged() after a save')
     }
@@ -698,7 +714,21 @@ function changeWithin (target: unknown, value: unknown): void {
   else if (typeof target === 'object' && target !== null) Object.assign(target, { within: value })
 }
 
-// A record has no undefined: a key that was set to it is a key that was removed.
-function withoutUndefined (data: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(data).filter(([, value]) => value !== undefined))
+/** Whether a record has what the handler saw. What JSON makes the same of isn't written again. */
+function sameToStores (record: Record<string, unknown>, seen: Record<string, unknown>): void {
+  // A record has no undefined: a key that was set to it is a key that was removed.
+  for (const key of new Set([...Object.keys(record), ...Object.keys(seen)])) {
+    if (!isTheSameJson(record[key], seen[key])) same(record[key], seen[key], `what is stored as '${key}'`)
+  }
+}
+
+function isTheSameJson (a: unknown, b: unknown): boolean {
+  const [one, other] = [a, b].map(value => JSON.stringify(value, tellAll))
+  return one !== undefined && one === other
+}
+
+/** What JSON doesn't tell, is told, so that it counts. */
+function tellAll (_key: string, value: unknown): unknown {
+  if (value instanceof Map || value instanceof Set) return { [value.constructor.name]: [...value] }
+  return typeof value === 'bigint' || (typeof value === 'number' && !Number.isFinite(value)) ? { number: String(value) } : value
 }

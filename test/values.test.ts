@@ -206,7 +206,7 @@ for (const [what, { make, change, text }] of Object.entries(VALUES)) {
       const { act } = await open(t, 'store' in counting ? counting.store : counting)
       const value = make()
       await act(session => { session.value = value })
-      const { writes } = counting
+      const { written: writes } = counting
       t.equal(await act(session => text(session.value)), text(make()))
       t.equal(await act(session => session.value.constructor === make().constructor), true)
       t.equal(counting.written, writes, 'to read it writes nothing')
@@ -228,7 +228,7 @@ for (const [what, { make, change, text }] of Object.entries(VALUES)) {
       await act(async session => {
         session.value = make()
         await session.save()
-        const { writes } = counting
+        const { written: writes } = counting
         t.equal(session.isModified(), false)
         change(session.value)
         t.equal(session.isModified(), true)
@@ -292,7 +292,7 @@ t.test('what JSON does not tell is a change', async t => {
     const counting = new CountingStore()
     const { act } = await open(t, counting.store)
     await act(session => { session.value = before })
-    const { writes } = counting
+    const { written: writes } = counting
     await act(session => { session.value = after })
     t.equal(counting.written, writes + 1, what)
   }

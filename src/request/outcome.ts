@@ -43,6 +43,7 @@ const DECISIONS = {
   touchedByStore: because('send', 'the store moved the end when it was loaded', false),
   touched: because('touch', 'the session is prolonged', false),
   rewritten: because('touch', 'the session is prolonged, for which this store writes all of it'),
+  late: because('touch', 'the reply goes out a while after the session was saved by hand', false),
   signed: because('send', 'an older secret signed the cookie', false),
   unused: because('nothing', 'the request does not prolong the session', false),
   insecure: because('nothing', 'the cookie may go over https only'),
@@ -111,12 +112,18 @@ function wantedOfStored (state: SessionState, settings: Settings): Decision {
   if (state.draft.isUnreadable) return DECISIONS.unreadable
   if (state.isModified()) return DECISIONS.modified
   if (state.wasChosen) return DECISIONS.chosen
-  if (isWritten) return state.wasTouched ? DECISIONS.touched : DECISIONS.written
+  if (isWritten) return state.wasTouched ? DECISIONS.touched : wantedOfWritten(state)
   if (state.wasTouched || (state.visit.rolling && !state.isFresh)) return wantedOfUsed(state, settings)
   if (state.isUndated) return DECISIONS.undated
   // If it is this route only that doesn't roll, the record may not know how far a touch has moved the end. A cookie
   // that ends too early would log out; the next route that rolls signs it again.
   return state.mustSignAgain && (state.visit.rolling || !settings.rolling) ? DECISIONS.signed : DECISIONS.unused
+}
+
+/** Of a session that this request has written by hand. */
+function wantedOfWritten (state: SessionState): Decision {
+  if (!state.visit.rolling || !state.isBehind) return DECISIONS.written
+  return state.isOutdated ? DECISIONS.outdated : DECISIONS.late
 }
 
 /** Of a session that lives longer by this request, and is otherwise unchanged. */
@@ -125,7 +132,8 @@ function wantedOfUsed (state: SessionState, { refreshAfter, rolling }: Settings)
   if (state.claimIsAging) return DECISIONS.claimed
   if (refreshAfter > 0) return DECISIONS.refreshed
   if (!rolling) return DECISIONS.told
-  if (state.found.stored?.isTouched === true && !state.wasTouched) return DECISIONS.touchedByStore
+  const isMoved = state.found.stored?.isTouched === true && !state.wasTouched && !state.isBehind
+  if (isMoved) return DECISIONS.touchedByStore
   return state.context.repository.hasTouch ? DECISIONS.touched : DECISIONS.rewritten
 }
 

@@ -72,7 +72,7 @@ export class SessionCookie {
 
   set expires (date: Date | string | number | null | undefined | false) {
     const end = date ? checkedDate(date) : null
-    this.#choose(end, end)
+    SessionCookie.#choose(this, end, end)
   }
 
   get maxAge (): number | null {
@@ -83,7 +83,7 @@ export class SessionCookie {
   set maxAge (milliseconds: number | null | undefined) {
     const end = milliseconds == null ? null : dateAfter(milliseconds)
     // One that is over at once isn't a lifetime that could start again.
-    this.#choose(milliseconds && milliseconds > 0 ? milliseconds : end, end)
+    SessionCookie.#choose(this, milliseconds && milliseconds > 0 ? milliseconds : end, end)
     this.originalMaxAge = milliseconds ?? null
   }
 
@@ -102,12 +102,13 @@ export class SessionCookie {
     return { expires, originalMaxAge, path, httpOnly, secure, sameSite, domain, partitioned }
   }
 
-  #choose (life: CookieLife, end: Date | null): void {
-    this.originalMaxAge = null
-    this._expires = end
+  // No method, which a copy wouldn't have.
+  static #choose (cookie: SessionCookie, life: CookieLife, end: Date | null): void {
+    cookie.originalMaxAge = null
+    cookie._expires = end
     // A copy of the cookie has nothing to choose.
-    if (!(#choice in this)) return
-    this.#choice = { life }
-    this.#session.noteChange()
+    if (!(#choice in cookie)) return
+    cookie.#choice = { life }
+    cookie.#session.noteChange()
   }
 }

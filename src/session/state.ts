@@ -73,8 +73,12 @@ export interface Writing {
   readonly changes: SessionChanges
   readonly session: StoredSession
   readonly choice: Choice | undefined
+  /** When it was made, in milliseconds since the epoch. */
+  readonly at: number
 }
 
+// What a cookie's date tells, in milliseconds.
+const COOKIE_GRAIN = 1000
 const NOTHING: FieldChanges = { set: {}, unset: [] }
 
 /** One session as one request knows it: what the store has, what changed, and what became of it. */
@@ -108,8 +112,10 @@ export class SessionState {
   #signedId: string | undefined
   #cookie: SessionCookie | undefined
   #session: FastifySessionObject | undefined
-  /** Whether this request wrote the record, so that what it says of the lifetime is today's. */
-  #isUpToDate = false
+  /** When this request wrote the record, in milliseconds since the epoch: what it says of the lifetime is today's since then. */
+  #writtenAt: number | undefined
+  /** When this request moved the end that the store keeps, in milliseconds since the epoch. */
+  #movedAt: number
 
   constructor (context: Context, visit: Visit, found: Found = {}, inherited?: Inherited) {
     const { stored } = found
@@ -128,6 +134,7 @@ export class SessionState {
     this.#signedId = found.signedId
     this.#attributes = inherited?.attributes ?? visit.cookie
     const now = Date.now()
+    this.#movedAt = now
     this.#lifetime = stored !== undefined
       ? lifetimeIn(stored.record, terms, now)
       : { terms, createdAt: now, chosen: inherited?.lifetime.chosen }
@@ -166,9 +173,7 @@ export class SessionState {
 
   get cookie (): SessionCookie {
     if (this.#cookie === undefined) {
-      const { lifetime } = this
-      const end = this.#isUse ? cookieEndOf(lifetime, Date.now()) : this.#knownCookieEnd(lifetime)
-      this.#cookie = new SessionCookie(this, this.#attributes, this.visit.isOverHttps, cookieLifeOf(lifetime), end)
+      this.#cookie = new SessionCookie(this, this.#attributes, this.visit.isOverHttps, cookieLifeOf(this.lifetime), this.#cookieEnd)
     }
     return this.#cookie
   }
@@ -216,17 +221,24 @@ export class SessionState {
   /** Whether the record must be written because it doesn't say by which absolute timeout, and from when, it ends. */
   get isUndated (): boolean {
     const { record } = this
-    if (record === undefined || this.#isUpToDate || this.#lifetime.terms.absoluteTimeout === undefined) return false
+    if (record === undefined || this.#writtenAt !== undefined || this.#lifetime.terms.absoluteTimeout === undefined) return false
     return Number.isNaN(createdAtOf(record))
   }
 
   /** Whether the record must be written, though nothing changed, when the session is used. */
   get isOutdated (): boolean {
     const { record } = this
-    if (record === undefined || this.#isUpToDate) return false
-    if (isOutdated(record, this.#lifetime)) return true
+    const now = Date.now()
     // Whoever knows the store's own end needn't judge by the record's.
-    return this.found.stored?.isExact !== true && isAging(record, this.#lifetime, Date.now())
+    const isExact = this.found.stored?.isExact === true
+    if (this.#writtenAt !== undefined) return !isExact && now - this.#writtenAt >= (idleOf(this.#lifetime) ?? Infinity) / 2
+    if (record === undefined) return false
+    return isOutdated(record, this.#lifetime) || (!isExact && isAging(record, this.#lifetime, now))
+  }
+
+  /** Whether so much time has passed since the store's end was moved that it is moved again, for the cookie's that goes out. */
+  get isBehind (): boolean {
+    return Date.now() - this.#movedAt >= COOKIE_GRAIN
   }
 
   /** Whether the store's index by user must hear of the session again. */
@@ -246,14 +258,12 @@ export class SessionState {
   /** When the cookie that goes out now ends, and what it says besides. */
   cookieAttributes (): CookieSerializeOptions {
     const { domain, path, httpOnly, secure, partitioned, sameSite, priority } = this.cookie
-    const { lifetime } = this
-    const isUse = this.#isUse || this.wasTouched
-    const end = isUse ? cookieEndOf(lifetime, Date.now()) : this.#knownCookieEnd(lifetime)
+    const end = this.#cookieEnd
     // As in version 11, these keys are all there: where one is missing, `@fastify/cookie` puts a default of its own.
     const attributes: CookieSerializeOptions = {
       domain: domain ?? undefined,
       path,
-      expires: Number.isFinite(end) ? new Date(end) : undefined,
+      expires: dateOf(end) ?? undefined,
       httpOnly,
       secure: secure ?? undefined,
       partitioned,
@@ -284,7 +294,7 @@ export class SessionState {
   /** Prolongs the session, in the store when the reply goes out. Does nothing without a `maxAge`. */
   touch (): void {
     const { cookie, lifetime } = this
-    if (typeof cookieLifeOf(lifetime) === 'number') cookie._expires = new Date(cookieEndOf(lifetime, Date.now()))
+    if (typeof cookieLifeOf(lifetime) === 'number') cookie._expires = dateOf(cookieEndOf(lifetime, Date.now()))
     this.wasTouched = true
   }
 
@@ -294,24 +304,25 @@ export class SessionState {
    * @param what all that changed; only that the session is used (`life`); or only when it was created
    */
   writing (what: 'all' | 'life' | 'creation'): Writing {
-    const kept = keptOf(this.lifetime, this.claim, this.cookie, Date.now())
+    const at = Date.now()
+    const kept = keptOf(this.lifetime, this.claim, this.cookie, at)
     const choice = this.#choice
     if (what === 'creation') {
       const { createdAt, absoluteTimeout } = kept
       const changes = { ...NOTHING, meta: { set: { createdAt, absoluteTimeout }, unset: [] } }
       // The end stays what it is.
-      return { changes, session: this.forStore({ ...kept, expires: null }), choice: undefined }
+      return { changes, session: this.forStore({ ...kept, expires: null }), choice: undefined, at }
     }
     const data = what === 'all' ? this.draft.changes() : NOTHING
     if (!this.isInStore) {
       const session = new StoredSession(this.sessionId, data.set, kept)
-      return { changes: { ...data, meta: NOTHING }, session, choice }
+      return { changes: { ...data, meta: NOTHING }, session, choice, at }
     }
-    const record = this.#isUpToDate ? undefined : this.record
+    const record = this.#writtenAt === undefined ? this.record : undefined
     const isNewLife = choice !== undefined || (record !== undefined && isOutdated(record, this.#lifetime))
     const isOlder = record !== undefined && !isOurs(record)
     const meta = keptChanges(kept, isNewLife, isOlder, this.#storedClaim)
-    return { changes: { ...data, meta }, session: this.forStore(kept), choice }
+    return { changes: { ...data, meta }, session: this.forStore(kept), choice, at }
   }
 
   /** The session for a store that only moves its end. */
@@ -321,14 +332,15 @@ export class SessionState {
     return new StoredSession(this.sessionId, data, cookie)
   }
 
-  markWritten ({ changes, choice }: Writing): void {
+  markWritten ({ changes, choice, at }: Writing): void {
     if (choice !== undefined) {
       this.#lifetime = { ...this.#lifetime, chosen: choice.life }
       SessionCookie.forget(this.cookie, choice)
     }
     this.hasFailed = false
     this.standing = 'written'
-    this.#isUpToDate = true
+    this.#writtenAt = this.#movedAt = at
+    if (this.#cookie !== undefined && !this.wasChosen) this.#cookie._expires = dateOf(this.#cookieEnd)
     this.#storedClaim = this.claim
     this.draft.rebase(changes)
   }
@@ -376,9 +388,16 @@ export class SessionState {
     return (this.standing === 'new' || this.isInStore) && this.isModified()
   }
 
-  /** Whether this reply is a use of the session, so that its lifetime starts again. */
-  get #isUse (): boolean {
-    return this.visit.rolling || !this.isInStore || this.#isUpToDate
+  /** When the session is used, as far as this reply goes, in milliseconds since the epoch; undefined if it isn't. */
+  get #usedAt (): number | undefined {
+    return this.visit.rolling || this.wasTouched || !this.isInStore ? Date.now() : this.#writtenAt
+  }
+
+  /** When the visitor's cookie ends, in milliseconds since the epoch; NaN if that isn't known. */
+  get #cookieEnd (): number {
+    const { lifetime } = this
+    const usedAt = this.#usedAt
+    return usedAt === undefined ? this.#knownCookieEnd(lifetime) : cookieEndOf(lifetime, usedAt)
   }
 
   get #choice (): Choice | undefined {
@@ -391,4 +410,8 @@ export class SessionState {
     if (stored === undefined || typeof cookieLifeOf(lifetime) !== 'number') return cookieEndOf(lifetime, Date.now())
     return stored.isExact ? cookieEndOf(lifetime, lastUseIn(stored.record)) : NaN
   }
+}
+
+function dateOf (end: number): Date | null {
+  return Number.isFinite(end) ? new Date(end) : null
 }

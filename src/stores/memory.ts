@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events'
 import { MemoryIndex } from './memory-index'
 import { copy } from '../values/copy'
 import { claimOf } from '../values/claim'
-import { applyChanges, endsLater, expiryOf, isExpired, timeIn } from '../values/record'
+import { applyChanges, cookieOf, expiryOf, isExpired, movedEnd } from '../values/record'
 import type {
   Callback, CallbackSession, Claimed, Claiming, FoundCallback, IndexEntry, Revoking, SessionChanges, SessionRecord,
   SessionStore
@@ -48,6 +48,9 @@ interface Internals {
   [kIndex]: MemoryIndex
 }
 
+/** Marks what stores inherit from ours, for every copy of the library. */
+export const IS_OURS = Symbol.for('@fastify/session MemoryStore')
+
 const kMax = Symbol('max')
 const kSweep = Symbol('sweep')
 const kOldest = Symbol('oldest')
@@ -77,7 +80,8 @@ export const MemoryStore = function (this: EventEmitter & Internals, map = new M
 Object.defineProperty(MemoryStore, 'name', { value: 'MemoryStore' })
 
 MemoryStore.prototype = Object.create(EventEmitter.prototype, {
-  constructor: { value: MemoryStore, writable: true, configurable: true }
+  constructor: { value: MemoryStore, writable: true, configurable: true },
+  [IS_OURS]: { value: true }
 })
 
 Object.assign(MemoryStore.prototype, {
@@ -226,11 +230,12 @@ function dropExpired (store: Internals, entries: Iterator<[string, SessionRecord
 // A new cookie for an old record is 0.6 us and work for the garbage collector, with each request; a date in place is
 // 0.1.
 function moveExpiry (record: SessionRecord, expires: unknown): void {
-  const cookie = record.cookie as { expires?: unknown } | undefined
-  if (!endsLater(expires, cookie?.expires)) return
+  const cookie = cookieOf(record)
+  const moved = movedEnd(cookie, expires)
+  if (Number.isNaN(moved)) return
   // Not one that only inherits from Date.
-  if (cookie?.expires instanceof Date && !Number.isNaN(expiryOf(record))) cookie.expires.setTime(timeIn(expires))
-  else record.cookie = { ...cookie, expires }
+  if (cookie.expires instanceof Date && !Number.isNaN(expiryOf(record))) cookie.expires.setTime(moved)
+  else record.cookie = { ...cookie, expires: new Date(moved) }
 }
 
 /** What an application that calls `set` by itself gives may be the cookie of a session. */

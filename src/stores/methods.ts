@@ -1,4 +1,4 @@
-import { MemoryStore } from './memory'
+import { IS_OURS } from './memory'
 import type { Method } from './call'
 import type { SessionStore } from '../types/store'
 
@@ -8,7 +8,8 @@ import type { SessionStore } from '../types/store'
  */
 export function has (store: SessionStore, method: Method): boolean {
   if (typeof store[method] !== 'function') return false
-  return store[method] !== MemoryStore.prototype[method] || store.set === MemoryStore.prototype.set
+  const ours = inheritedBy(store)
+  return store[method] !== ours?.[method] || store.set === ours.set
 }
 
 const INDEX = ['claim', 'release', 'revoke', 'endingsOf', 'claimsOf'] as const
@@ -20,5 +21,14 @@ export function hasIndex (store: SessionStore): boolean {
 
 /** Whether `get` hands out the store's own end: a touch of ours moves the one in the record. */
 export function tellsEnd (store: SessionStore): boolean {
-  return store.get === MemoryStore.prototype.get && store.touch === MemoryStore.prototype.touch
+  const ours = inheritedBy(store)
+  return ours !== undefined && store.get === ours.get && store.touch === ours.touch
+}
+
+/** What a store inherits from ours, or from that of a second copy of the library. */
+function inheritedBy (store: SessionStore): SessionStore | undefined {
+  for (let object: object | null = store; object !== null; object = Object.getPrototypeOf(object)) {
+    if (Object.hasOwn(object, IS_OURS)) return object as SessionStore
+  }
+  return undefined
 }

@@ -106,7 +106,15 @@ export class Repository {
     sessionId: string, terms: Terms, changes: SessionChanges, session: StoredSession, answer: Answer<boolean>,
     reason?: string
   ): void {
-    if (Object.hasOwn(changes.meta.set, 'expires')) this.recent.mark(sessionId, 'relived')
+    if (Object.hasOwn(changes.meta.set, 'expires')) {
+      const tell = answer
+      // Now for those who have loaded it, and then for those who load it in the meantime.
+      this.recent.mark(sessionId, 'relived')
+      answer = (error, found) => {
+        if (found === true) this.recent.mark(sessionId, 'relived')
+        tell(error, found)
+      }
+    }
     this.#commit(sessionId, answer, reason, answer => this.#update(sessionId, terms, changes, session, answer))
   }
 
@@ -219,7 +227,7 @@ export class Repository {
       }
       let flaw: SecurityReason | undefined
       try {
-        flaw = isRecord(result) ? this.#whyOver(result, terms, this.#isExactBy(method)) : 'unreadable'
+        flaw = isRecord(result) ? whyOver(result, terms, Date.now(), this.#untoldBy(method)) : 'unreadable'
       } catch (thrown) {
         answer(thrown as Error)
         return
@@ -228,9 +236,12 @@ export class Repository {
     })
   }
 
-  #whyOver (record: SessionRecord, terms: Terms, isExact: boolean): SecurityReason | undefined {
-    const reason = whyOver(record, terms, Date.now(), isExact)
-    return reason === 'expired' && this.hasTouch && this.#settings.trustsStoreTtl ? undefined : reason
+  /** By how many idle times the store's own end may be later than what a method says. */
+  #untoldBy (method: GetMethod): number {
+    if (this.hasTouch && this.#settings.trustsStoreTtl) return Infinity
+    if (this.#isExactBy(method)) return 0
+    // Loading has moved the store's clock, and nobody wrote that into the record.
+    return this.touchesOnLoad ? Infinity : 1 / 2
   }
 
   #update (

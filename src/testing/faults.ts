@@ -65,8 +65,8 @@ export class FaultyStore {
     return this.#answer('getAndTouch', callback, () => {
       const record = this.#find(sessionId)
       if (record === undefined) return undefined
-      const { originalMaxAge, expires } = record.cookie as CookieRecord
-      const moved = originalMaxAge === null ? expires : new Date(Date.now() + originalMaxAge)
+      const { originalMaxAge, idle = originalMaxAge, expires } = record.cookie as CookieRecord
+      const moved = idle === null ? expires : new Date(Date.now() + idle)
       this.records.set(sessionId, { ...record, cookie: { ...record.cookie as CookieRecord, expires: moved } })
       return this.records.get(sessionId)
     })

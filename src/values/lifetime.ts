@@ -1,6 +1,6 @@
 import { CookieError } from '../errors'
 import type { CookieOptions } from '../types/cookie'
-import { cookieOf, createdAtOf, expiryOf, seenAtOf, timeIn } from './record'
+import { cookieOf, createdAtOf, expiryOf, numberIn, seenAtOf, timeIn } from './record'
 import type { SessionRecord } from '../types/store'
 
 /**
@@ -37,13 +37,16 @@ export function cookieLifeOf ({ chosen, terms }: Lifetime): CookieLife {
   return chosen === undefined ? terms.cookie : chosen
 }
 
-/** How long after its last use the session ends, in milliseconds; undefined if only the store's own `ttl` says. */
+/**
+ * How long after its last use the session ends, in milliseconds; undefined if only the store's own `ttl` says. A cookie that
+ * lives no longer is over first.
+ */
 export function idleOf ({ chosen, terms }: Lifetime): number | undefined {
-  if (terms.idleTimeout !== undefined) return terms.idleTimeout
-  if (typeof chosen === 'number') return chosen
-  // Until the date that a handler chose. A cookie that ends with the browser leaves the idle time as it is configured.
-  if (chosen instanceof Date) return undefined
-  return typeof terms.cookie === 'number' ? terms.cookie : undefined
+  const { cookie, idleTimeout } = terms
+  // A cookie that ends with the browser leaves the idle time as it is configured.
+  const life = chosen === undefined || (chosen === null && idleTimeout === undefined) ? cookie : chosen
+  if (typeof life !== 'number') return idleTimeout
+  return Math.min(life, idleTimeout ?? Infinity)
 }
 
 /**
@@ -59,8 +62,14 @@ export function cookieEndOf (lifetime: Lifetime, usedAt: number): number {
 
 /** When the session ends if it was last used at a time, in milliseconds since the epoch; Infinity: never, by itself. */
 export function endOf (lifetime: Lifetime, usedAt: number): number {
-  const idle = idleOf(lifetime) ?? Infinity
-  return Math.min(cookieEndOf(lifetime, usedAt), usedAt + idle, absoluteEndOf(lifetime))
+  const end = Math.min(usedAt + (idleOf(lifetime) ?? Infinity), lastEndOf(lifetime))
+  return end === Infinity ? end : Math.min(end, LAST_DATE)
+}
+
+/** When the session ends however much it is used. */
+function lastEndOf (lifetime: Lifetime): number {
+  const life = cookieLifeOf(lifetime)
+  return Math.min(life instanceof Date ? life.getTime() : Infinity, absoluteEndOf(lifetime))
 }
 
 function absoluteEndOf ({ createdAt, terms }: Lifetime): number {
@@ -85,22 +94,27 @@ export function lastUseIn (record: SessionRecord): number {
 /**
  * Whether a stored session is over by now, and by what.
  *
- * @param isExact whether the record's end is the store's own; otherwise touches may have moved that by half an idle
- *   time,
- *   because the record is written again after that
+ * @param untold by how many idle times the store's own end may be later than the record tells: 0 where the record has it,
+ *   half of one where touches move only the store's, because the record is written again after that
  */
 export function whyOver (
-  record: SessionRecord, terms: Terms, now: number, isExact: boolean
+  record: SessionRecord, terms: Terms, now: number, untold: number
 ): 'absolute-timeout' | 'expired' | undefined {
   const lifetime = lifetimeIn(record, terms, now)
   if (absoluteEndOf(lifetime) <= now) return 'absolute-timeout'
+  return endIn(record, lifetime, untold) <= now ? 'expired' : undefined
+}
+
+/** When a stored session ends at the latest if it isn't used any more, in milliseconds since the epoch. */
+export function endIn (record: SessionRecord, lifetime: Lifetime, untold: number): number {
   const end = expiryOf(record)
-  if (Number.isNaN(end)) return undefined
+  if (Number.isNaN(end)) return absoluteEndOf(lifetime)
   const idle = idleIn(record)
-  if (idle === undefined) return end <= now ? 'expired' : undefined
-  const touched = isExact ? 0 : idle / 2
-  const endToday = idleOf(lifetime) === idle ? end + touched : endOf(lifetime, lastUseIn(record) + touched)
-  return endToday <= now ? 'expired' : undefined
+  if (idle === undefined) return Math.min(end, absoluteEndOf(lifetime))
+  const touched = idle * untold
+  const endToday = endOf(lifetime, lastUseIn(record) + touched)
+  // The last use isn't known where the end of a life cut the record's short.
+  return idleOf(lifetime) === idle ? Math.min(Math.max(end + touched, endToday), lastEndOf(lifetime)) : endToday
 }
 
 /**
@@ -122,8 +136,12 @@ export function isOutdated (record: SessionRecord, lifetime: Lifetime): boolean 
  */
 export function isAging (record: SessionRecord, lifetime: Lifetime, now: number): boolean {
   const idle = idleOf(lifetime)
+  if (idle === undefined) return false
+  const end = expiryOf(record)
+  // Nothing moves the end any more, so the record tells no more than when the session was used.
+  const isLast = end >= endOf(lifetime, now)
   // Don't invert: a record that says no end must be written too.
-  return idle !== undefined && !(expiryOf(record) - now >= idle / 2)
+  return !(isLast ? now - seenAtOf(record) < idle / 2 : end - now >= idle / 2)
 }
 
 /** Whether the record says by itself who chose its lifetime. Those of older versions and of express-session don't. */
@@ -143,7 +161,7 @@ function chosenIn (record: SessionRecord, terms: Terms, now: number): CookieLife
     if (originalMaxAge && isLifetime(originalMaxAge, now)) return originalMaxAge
     const end = expiryOf(record)
     // What 12.0.0 told stores of a cookie that ends with the browser: the absolute end.
-    const isAbsolute = end === Math.trunc((createdAt as number) + (absoluteTimeout as number))
+    const isAbsolute = end === Math.trunc(numberIn(createdAt) + numberIn(absoluteTimeout))
     return typeof terms.cookie === 'number' || Number.isNaN(end) || isAbsolute ? undefined : new Date(end)
   }
   if (chosen === null) return null

@@ -62,21 +62,31 @@ export function seenAtOf (record: SessionRecord): number {
 /**
  * The record that the changes make of a record; neither is changed.
  *
- * @param end what `session.cookie.expires` says; counts only if the record doesn't end later
+ * @param end what `session.cookie.expires` says; see `movedEnd`
  */
 export function applyChanges (record: SessionRecord, changes: SessionChanges, end: unknown): SessionRecord {
   const changed = applied(record, changes)
   // Missing if somebody calls a store by hand, as for 12.0.0.
   const { meta = NO_FIELDS } = changes
   const cookie = applied(cookieOf(record), meta)
-  if (!Object.hasOwn(meta.set, 'expires') && endsLater(end, cookie.expires)) cookie.expires = end
+  if (!Object.hasOwn(meta.set, 'expires')) {
+    const moved = movedEnd(cookie, end)
+    if (!Number.isNaN(moved)) cookie.expires = new Date(moved)
+  }
   changed.cookie = cookie
   return changed
 }
 
-/** Whether one end is later than another. Without an end there is nothing that could be later. */
-export function endsLater (end: unknown, other: unknown): boolean {
-  return timeIn(end) > timeIn(other)
+/**
+ * Where a use of the session moves its end, in milliseconds since the epoch; NaN if it doesn't. Whoever uses it may not know of
+ * a lifetime that somebody has chosen since, so it is moved no further than what the record says of the idle time.
+ */
+export function movedEnd (cookie: Partial<CookieRecord>, end: unknown): number {
+  const { seenAt, idle } = cookie
+  const latest = typeof seenAt === 'number' ? Date.now() + numberIn(idle) : Infinity
+  const moved = Math.min(timeIn(end), latest)
+  // Without an end there is nothing that could be later.
+  return moved > timeIn(cookie.expires) ? moved : NaN
 }
 
 function applied (fields: object, { set, unset }: FieldChanges): Record<string, unknown> {

@@ -1,0 +1,756 @@
+/** How long sessions live, sentence by sentence, on each kind of store: to the millisecond, with a clock that the tests move. */
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import { PassThrough } from 'node:stream'
+import { mock } from 'node:test'
+import express from 'express'
+import expressSession from 'express-session'
+import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
+import t, { type Test } from 'tap'
+import { MemoryStore } from '../src/index'
+import { applyChanges } from '../src/values/record'
+import { build, SECRET, Visitor, type Routes, type SessionOptions } from './helpers'
+import { type Answer, ThreeMethodStore } from './odd-stores'
+
+const SECOND = 1000
+const MINUTE = 60 * SECOND
+const HOUR = 60 * MINUTE
+
+/** Keeps the expiry beside the record, which a touch leaves as it is. Ends sessions by it. */
+class TouchStore extends ThreeMethodStore {
+  readonly clocks = new Map<string, number>()
+
+  override get (sessionId: string, callback: Answer): void {
+    if ((this.clocks.get(sessionId) as number) <= Date.now()) this.records.delete(sessionId)
+    super.get(sessionId, callback)
+  }
+
+  override set (sessionId: string, session: any, callback: Answer): void {
+    this.clocks.set(sessionId, session.cookie.expires?.getTime() ?? Infinity)
+    super.set(sessionId, session, callback)
+  }
+
+  touch (sessionId: string, session: any, callback: Answer): void {
+    const isThere = this.records.has(sessionId)
+    if (isThere) this.clocks.set(sessionId, session.cookie.expires?.getTime() ?? Infinity)
+    callback(null, isThere)
+  }
+}
+
+/** Hands out what has expired, as connect-session-sequelize and connect-loki do until they next clean up. */
+class LaxStore extends TouchStore {
+  override get (sessionId: string, callback: Answer): void {
+    callback(null, JSON.parse(this.records.get(sessionId) ?? 'null'))
+  }
+}
+
+/** Moves its clock when it is asked, by what the record says of the idle time. */
+class TouchingStore extends TouchStore {
+  getAndTouch (sessionId: string, callback: Answer): void {
+    this.get(sessionId, (error, record) => {
+      if (record === null) {
+        callback(error)
+        return
+      }
+      const { originalMaxAge, idle = originalMaxAge, createdAt = 0, absoluteTimeout = Infinity, chosen } = record.cookie
+      const clock = this.clocks.get(sessionId) as number
+      record.cookie.expires = clock === Infinity ? null : new Date(clock)
+      const last = Math.min(createdAt + absoluteTimeout, typeof chosen === 'string' ? Date.parse(chosen) : Infinity)
+      if (idle != null) this.clocks.set(sessionId, Math.max(clock, Math.min(Date.now() + idle, last)))
+      callback(null, record)
+    })
+  }
+
+  update (sessionId: string, changes: any, session: any, callback: Answer): void {
+    const record = JSON.parse(this.records.get(sessionId) ?? 'null')
+    if (record === null) {
+      callback(null, false)
+      return
+    }
+    const changed: any = applyChanges(record, changes, session.cookie.expires)
+    this.records.set(sessionId, JSON.stringify(changed))
+    this.clocks.set(sessionId, changed.cookie.expires === null ? Infinity : new Date(changed.cookie.expires).getTime())
+    callback(null, true)
+  }
+
+  override touch (sessionId: string, session: any, callback: Answer): void {
+    if ((session.cookie.expires ?? 0) > (this.clocks.get(sessionId) as number)) super.touch(sessionId, session, callback)
+    else callback(null, this.records.has(sessionId))
+  }
+}
+
+/** Keeps the very object that it is given. */
+class KeepingStore {
+  readonly records = new Map<string, any>()
+
+  get (sessionId: string, callback: Answer): void { callback(null, this.records.get(sessionId)) }
+
+  set (sessionId: string, session: any, callback: Answer): void {
+    this.records.set(sessionId, session)
+    callback()
+  }
+
+  destroy (sessionId: string, callback: Answer): void {
+    this.records.delete(sessionId)
+    callback()
+  }
+}
+
+/** A store for one session, and what it says of it. */
+interface Subject {
+  store: any
+  /** Whether what the store hands out tells when the session was used last. */
+  isExact: boolean
+  /** Whether it hands out what has expired. */
+  isLax?: boolean
+  /** Milliseconds until the store would end the session; null: it wouldn't. */
+  left: () => number | null
+  cookie: () => any
+  setCookie: (cookie: object) => void
+}
+
+const STORES: Record<string, () => Subject> = {
+  MemoryStore () {
+    const store = new MemoryStore()
+    return { store, isExact: true, ...inRecords(store.store as Map<string, any>) }
+  },
+  'a store with three methods' () {
+    const store = new ThreeMethodStore()
+    return { store, isExact: true, ...inJson(store) }
+  },
+  'a store that keeps the very object': () => {
+    const store = new KeepingStore()
+    return { store, isExact: true, ...inRecords(store.records) }
+  },
+  'a store with touch' () {
+    const store = new TouchStore()
+    return { store, isExact: false, ...inJson(store), left: () => leftOf(store) }
+  },
+  'a store that hands out what has expired' () {
+    const store = new LaxStore()
+    return { store, isExact: false, isLax: true, ...inJson(store), left: () => leftOf(store) }
+  },
+  'a store with getAndTouch' () {
+    const store = new TouchingStore()
+    return { store, isExact: false, ...inJson(store), left: () => leftOf(store) }
+  }
+}
+
+function inRecords (records: Map<string, any>): Pick<Subject, 'left' | 'cookie' | 'setCookie'> {
+  const entry = (): [string, any] => [...records].at(-1) as [string, any]
+  return {
+    left: () => leftUntil(entry()[1].cookie.expires),
+    cookie: () => entry()[1].cookie,
+    setCookie: cookie => { records.set(entry()[0], { ...entry()[1], cookie }) }
+  }
+}
+
+function inJson ({ records }: ThreeMethodStore): Pick<Subject, 'left' | 'cookie' | 'setCookie'> {
+  const entry = (): [string, any] => [...records].map(([id, json]) => [id, JSON.parse(json)] as [string, any]).at(-1) as [string, any]
+  return {
+    left: () => leftUntil(entry()[1].cookie.expires),
+    cookie: () => entry()[1].cookie,
+    setCookie: cookie => { records.set(entry()[0], JSON.stringify({ ...entry()[1], cookie })) }
+  }
+}
+
+function leftOf ({ clocks }: TouchStore): number | null {
+  const clock = [...clocks.values()].at(-1) as number
+  return clock === Infinity ? null : clock - Date.now()
+}
+
+function leftUntil (expires: string | Date | null): number | null {
+  return expires === null ? null : new Date(expires).getTime() - Date.now()
+}
+
+/** The clock of all tests. It stops at a whole second, which is what cookies tell. */
+const { now: realNow } = Date
+let time = 0
+
+function pass (milliseconds: number): void {
+  time += milliseconds
+}
+
+t.beforeEach(() => {
+  time = Math.floor(realNow() / SECOND) * SECOND
+  Date.now = () => time
+})
+t.teardown(() => { Date.now = realNow })
+
+type Open = (options: SessionOptions, visitor?: Visitor) => Promise<Visitor>
+
+/** A test on each kind of store. `open` makes an app on it, and a visitor, or the same visitor after a deployment. */
+function onEachStore (name: string, test: (t: Test, subject: Subject, open: Open) => Promise<void>): void {
+  t.test(name, async t => {
+    for (const [store, makeSubject] of Object.entries(STORES)) {
+      await t.test(store, async t => {
+        const subject = makeSubject()
+        await test(t, subject, async (options, visitor) => {
+          const app = await build({ store: subject.store, saveUninitialized: false, ...options }, routes)
+          t.teardown(() => app.close())
+          const next = new Visitor(app)
+          for (const [name, value] of visitor?.cookies ?? []) next.cookies.set(name, value)
+          return next
+        })
+      })
+    }
+  })
+}
+
+const session = (request: { session: unknown }): any => request.session
+const quiet = { config: { session: { rolling: false } } }
+const look = async (request: any): Promise<object> => ({ maxAge: session(request).cookie.maxAge, expires: session(request).cookie.expires })
+
+const UNTICKED: Record<string, (session: any) => void> = {
+  'cookie.maxAge = null': session => { session.cookie.maxAge = null },
+  'cookie.maxAge = undefined': session => { session.cookie.maxAge = undefined },
+  'cookie.expires = null': session => { session.cookie.expires = null },
+  'cookie.expires = false': session => { session.cookie.expires = false },
+  'options({ maxAge: null })': session => session.options({ maxAge: null }),
+  'options({ maxAge: undefined })': session => session.options({ maxAge: undefined }),
+  'options({ expires: null })': session => session.options({ expires: null }),
+  'options({ expires: undefined })': session => session.options({ expires: undefined })
+}
+
+const routes: Routes = app => {
+  app.get('/login', async request => { session(request).user = 'max' })
+  app.get('/whoami', async request => session(request).user ?? 'nobody')
+  app.get('/visit', async request => { session(request).visits = (session(request).visits ?? 0) + 1 })
+  app.get('/poll', quiet, async request => session(request).user ?? 'nobody')
+  app.get('/left', quiet, look)
+  app.get('/left-rolling', look)
+  app.get('/remember/:minutes', async request => {
+    session(request).user = 'max'
+    session(request).cookie.maxAge = Number((request.params as any).minutes) * MINUTE
+  })
+  app.get('/until/:minutes', async request => {
+    session(request).user = 'max'
+    session(request).cookie.expires = new Date(Date.now() + Number((request.params as any).minutes) * MINUTE)
+  })
+  app.get('/unticked/:way', async request => {
+    session(request).user = 'max'
+    const untick = UNTICKED[(request.params as any).way] as (session: any) => void
+    untick(session(request))
+  })
+  app.get('/late', async request => {
+    session(request).visits = 1
+    pass(10 * MINUTE)
+  })
+  app.get('/read-late', async request => {
+    const { user } = session(request)
+    pass(10 * MINUTE)
+    return user
+  })
+  app.get('/saved-late', async request => {
+    session(request).user = 'max'
+    await session(request).save()
+    pass(10 * MINUTE)
+  })
+  app.get('/renewed-late', async request => {
+    session(request).user = 'max'
+    await session(request).regenerate(['user'])
+    pass(10 * MINUTE)
+  })
+  app.get('/save', quiet, async request => {
+    session(request).visits = (session(request).visits ?? 0) + 1
+    await session(request).save()
+    return await look(request)
+  })
+  app.get('/hijacked', async (request, reply) => {
+    session(request).get('user')
+    reply.hijack()
+    reply.raw.end('hijacked')
+  })
+}
+
+async function whoami (visitor: Visitor): Promise<string> {
+  return (await visitor.get('/whoami')).body
+}
+
+/** Who a copy of the cookie gets in as, on a route that doesn't prolong. Browsers drop cookies; thieves don't. */
+async function copyIs (visitor: Visitor): Promise<string> {
+  const headers = { cookie: visitor.cookieHeader() }
+  return (await new Visitor(visitor.app as FastifyInstance).get('/poll', { headers })).body
+}
+
+/** Milliseconds for which the browser is to keep the cookie; null: until it ends; undefined: none was sent. */
+function sent (response: LightMyRequestResponse): number | null | undefined {
+  const [cookie] = response.cookies
+  if (cookie === undefined) return undefined
+  return cookie.expires === undefined ? null : cookie.expires.getTime() - Date.now()
+}
+
+/** The session is alive for so long, and over then; where the store hands out what has expired, by half of that later. */
+async function endsAfter (t: Test, { isLax = false }: Subject, visitor: Visitor, milliseconds: number, later = milliseconds / 2): Promise<void> {
+  pass(milliseconds - 1)
+  t.equal(await copyIs(visitor), 'max', 'until the last millisecond')
+  pass(1 + (isLax ? later : 0))
+  t.equal(await copyIs(visitor), 'nobody', 'and not for one more')
+}
+
+// --- Three limits
+
+onEachStore('ends with the browser, 30 minutes idle, 12 hours at most: each of the three ends it', async (t, subject, open) => {
+  const options = { idleTimeout: 30 * MINUTE, absoluteTimeout: 12 * HOUR }
+  const idle = await open(options)
+  t.equal(sent(await idle.get('/login')), null, 'the browser')
+  t.equal(subject.left(), 30 * MINUTE)
+  await endsAfter(t, subject, idle, 30 * MINUTE)
+
+  const busy = await open(options)
+  await busy.get('/login')
+  for (let passed = 0; passed < 12 * HOUR - 20 * MINUTE; passed += 20 * MINUTE) {
+    t.equal(sent(await busy.get('/whoami')), null, 'the browser, still')
+    pass(20 * MINUTE)
+  }
+  t.equal(await whoami(busy), 'max', 'whoever comes stays')
+  t.equal(subject.left(), 20 * MINUTE, 'no further than its absolute end')
+  await endsAfter(t, { ...subject, isLax: false }, busy, 20 * MINUTE)
+})
+
+onEachStore('absoluteTimeout lengthens no idle time', async (t, subject, open) => {
+  for (const options of [{ idleTimeout: 30 * MINUTE }, { cookie: { maxAge: 30 * MINUTE } }]) {
+    const visitor = await open({ absoluteTimeout: 12 * HOUR, ...options })
+    await visitor.get('/login')
+    t.equal(subject.left(), 30 * MINUTE)
+    pass(20 * MINUTE)
+    await whoami(visitor)
+    t.equal(subject.left(), 30 * MINUTE, 'prolonged')
+    await endsAfter(t, subject, visitor, 30 * MINUTE)
+  }
+})
+
+onEachStore('of a maxAge and an idleTimeout the shorter one counts', async (t, subject, open) => {
+  for (const [maxAge, idleTimeout] of [[24 * HOUR, 30 * MINUTE], [30 * MINUTE, 24 * HOUR]] as const) {
+    const visitor = await open({ idleTimeout, cookie: { maxAge } })
+    t.equal(sent(await visitor.get('/login')), maxAge)
+    t.equal(subject.left(), 30 * MINUTE)
+    pass(20 * MINUTE)
+    t.equal(sent(await visitor.get('/whoami')), maxAge)
+    t.equal(subject.left(), 30 * MINUTE)
+    await endsAfter(t, subject, visitor, 30 * MINUTE)
+  }
+})
+
+onEachStore('a date that a handler chose ends the session, however much it is used', async (t, subject, open) => {
+  for (const options of [{}, { cookie: { maxAge: 30 * MINUTE } }, { idleTimeout: 3 * HOUR }]) {
+    const visitor = await open(options)
+    t.equal(sent(await visitor.get('/until/90')), 90 * MINUTE)
+    pass(20 * MINUTE)
+    t.equal(sent(await visitor.get('/whoami')), 70 * MINUTE)
+    t.equal(subject.left(), 70 * MINUTE)
+    await endsAfter(t, { ...subject, isLax: false }, visitor, 70 * MINUTE)
+  }
+})
+
+// --- Remember me
+
+for (const way of Object.keys(UNTICKED)) {
+  onEachStore(`remember me unticked, by ${way}: the cookie ends with the browser, over any number of requests`, async (t, subject, open) => {
+    const visitor = await open({ cookie: { maxAge: 30 * MINUTE } })
+    t.equal(sent(await visitor.get(`/unticked/${encodeURIComponent(way)}`)), null)
+    for (const url of ['/whoami', '/visit', '/whoami', '/whoami', '/visit', '/whoami']) {
+      pass(20 * MINUTE)
+      t.equal(sent(await visitor.get(url)), null, url)
+      t.equal(subject.left(), 30 * MINUTE, 'the idle time is the configured one')
+    }
+    t.same((await visitor.get('/left-rolling')).json(), { maxAge: null, expires: null })
+    await endsAfter(t, subject, visitor, 30 * MINUTE)
+  })
+}
+
+onEachStore('remember me ticked: the handler\'s maxAge wins over the configured one, over any number of requests', async (t, subject, open) => {
+  const visitor = await open({ cookie: { maxAge: 30 * MINUTE } })
+  t.equal(sent(await visitor.get('/remember/600')), 10 * HOUR)
+  for (const url of ['/whoami', '/visit', '/whoami', '/whoami']) {
+    pass(9 * HOUR)
+    t.equal(sent(await visitor.get(url)), 10 * HOUR, url)
+    t.equal(subject.left(), 10 * HOUR)
+  }
+  await endsAfter(t, subject, visitor, 10 * HOUR)
+})
+
+// --- A configuration that changed
+
+const idles = (minutes: number | undefined): Record<string, SessionOptions> => ({
+  'cookie.maxAge': { cookie: { maxAge: minutes && minutes * MINUTE } },
+  idleTimeout: { idleTimeout: minutes && minutes * MINUTE }
+})
+
+for (const option of Object.keys(idles(1))) {
+  const idle = (minutes: number | undefined): SessionOptions => idles(minutes)[option] as SessionOptions
+  const cookieOf = (minutes: number | undefined): number | null => option === 'cookie.maxAge' && minutes ? minutes * MINUTE : null
+
+  onEachStore(`${option} lowered: it counts for sessions that exist, and nobody who comes is logged out`, async (t, subject, open) => {
+    const before = await open(idle(60))
+    await before.get('/login')
+    // Of a store that moves only its clock nobody knows when the session was used, up to half of the idle time of before.
+    // If its clock is moved by loading, it alone knows: until its end of before.
+    const unknown = subject.isExact ? 0 : subject.store.getAndTouch === undefined ? 30 * MINUTE : 40 * MINUTE
+    const late = await open(idle(20), before)
+    await endsAfter(t, { ...subject, isLax: false }, late, 20 * MINUTE + unknown)
+
+    await before.get('/login')
+    pass(29 * MINUTE)
+    t.equal(await whoami(before), 'max')
+    const visitor = await open(idle(20), before)
+    pass(20 * MINUTE - SECOND)
+    const response = await visitor.get('/whoami')
+    t.equal(response.body, 'max', 'who comes')
+    t.equal(sent(response), cookieOf(20), 'gets the new one')
+    for (let i = 0; i < 5; i++) {
+      pass(20 * MINUTE - 1)
+      t.equal(await whoami(visitor), 'max')
+    }
+    await endsAfter(t, subject, visitor, 20 * MINUTE)
+  })
+
+  onEachStore(`${option} raised: it counts from the next use`, async (t, subject, open) => {
+    const before = await open(idle(20))
+    await before.get('/login')
+    pass(15 * MINUTE)
+    t.equal(await whoami(before), 'max')
+    const visitor = await open(idle(60), before)
+    pass(20 * MINUTE - SECOND)
+    const response = await visitor.get('/whoami')
+    t.equal(response.body, 'max')
+    t.equal(sent(response), cookieOf(60))
+    t.equal(subject.left(), 60 * MINUTE)
+    await endsAfter(t, subject, visitor, 60 * MINUTE)
+  })
+
+  onEachStore(`${option} removed: the session has no idle time from its next use`, async (t, subject, open) => {
+    const before = await open(idle(20))
+    await before.get('/login')
+    const visitor = await open(idle(undefined), before)
+    pass(20 * MINUTE - SECOND)
+    t.equal(sent(await visitor.get('/whoami')), null)
+    t.equal(subject.left(), null)
+    pass(1000 * HOUR)
+    t.equal(await whoami(visitor), 'max')
+  })
+
+  onEachStore(`${option} added: sessions that exist get one at their next use`, async (t, subject, open) => {
+    const before = await open(idle(undefined))
+    await before.get('/login')
+    pass(1000 * HOUR)
+    const visitor = await open(idle(20), before)
+    t.equal(sent(await visitor.get('/whoami')), cookieOf(20))
+    t.equal(subject.left(), 20 * MINUTE)
+    await endsAfter(t, subject, visitor, 20 * MINUTE)
+  })
+}
+
+for (const [change, minutes] of Object.entries({ lowered: 5, raised: 300, removed: undefined })) {
+  onEachStore(`cookie.maxAge ${change}: a handler's own choice stays`, async (t, subject, open) => {
+    const chosen = await open({ cookie: { maxAge: 30 * MINUTE } })
+    await chosen.get('/remember/60')
+    const after = await open({ cookie: { maxAge: minutes && minutes * MINUTE } }, chosen)
+    for (const url of ['/whoami', '/visit', '/whoami']) {
+      pass(60 * MINUTE - SECOND)
+      t.equal(sent(await after.get(url)), 60 * MINUTE, url)
+      t.equal(subject.left(), 60 * MINUTE)
+    }
+    await endsAfter(t, subject, after, 60 * MINUTE)
+  })
+}
+
+onEachStore('absoluteTimeout lowered, raised, removed or added counts for sessions that exist', async (t, subject, open) => {
+  for (const [before, after] of [[120, 60], [60, 120], [undefined, 60], [60, undefined]] as const) {
+    const options = (minutes: number | undefined): SessionOptions => ({
+      absoluteTimeout: minutes && minutes * MINUTE, cookie: { maxAge: 40 * MINUTE }
+    })
+    const first = await open(options(before))
+    await first.get('/login')
+    pass(35 * MINUTE)
+    const visitor = await open(options(after), first)
+    const left = after === undefined ? Infinity : after * MINUTE - 35 * MINUTE
+    t.equal(sent(await visitor.get('/whoami')), Math.min(40 * MINUTE, left), `${before} to ${after}`)
+    t.equal(subject.left(), Math.min(40 * MINUTE, left))
+    pass(20 * MINUTE)
+    t.equal(await whoami(visitor), 'max')
+    if (left > 40 * MINUTE) continue
+    await endsAfter(t, { ...subject, isLax: false }, visitor, left - 20 * MINUTE)
+  }
+})
+
+onEachStore('records of other software keep the lifetime that they have', async (t, subject, open) => {
+  const others: Record<string, object> = {
+    'express-session and version 11': { originalMaxAge: HOUR, path: '/', httpOnly: true, secure: false },
+    '12.0.0': { originalMaxAge: HOUR, path: '/', httpOnly: true, secure: false, createdAt: Date.now(), touchedAt: Date.now() }
+  }
+  for (const [software, cookie] of Object.entries(others)) {
+    for (const url of ['/whoami', '/visit']) {
+      const before = await open({ cookie: { maxAge: HOUR } })
+      await before.get('/login')
+      subject.setCookie({ ...cookie, expires: new Date(Date.now() + HOUR) })
+      const visitor = await open({ cookie: { maxAge: 20 * MINUTE } }, before)
+      for (let i = 0; i < 4; i++) {
+        pass(40 * MINUTE)
+        t.equal(sent(await visitor.get(url)), HOUR, `${software}, ${url}`)
+        t.equal(subject.left(), HOUR)
+      }
+      await endsAfter(t, subject, visitor, HOUR)
+    }
+  }
+})
+
+// --- What is left
+
+onEachStore('a route that does not prolong says what is really left, or null', async (t, { isExact }, open) => {
+  const visitor = await open({ cookie: { maxAge: HOUR } })
+  await visitor.get('/login')
+  const end = new Date(Date.now() + 70 * MINUTE).toISOString()
+  pass(10 * MINUTE)
+  await visitor.get('/whoami')
+  pass(10 * MINUTE)
+  const left = isExact ? { maxAge: 50 * MINUTE, expires: end } : { maxAge: null, expires: null }
+  t.same((await visitor.get('/left')).json(), left, 'a polling route')
+  const [sessionId] = (visitor.cookies.get('sessionId') as string).split('.')
+  const loaded = await (visitor.app as FastifyInstance).loadSession({ sessionId: sessionId as string })
+  t.same(JSON.parse(JSON.stringify({ maxAge: loaded?.cookie.maxAge, expires: loaded?.cookie.expires })), left, 'loadSession()')
+  t.same((await visitor.get('/left-rolling')).json(), { maxAge: HOUR, expires: new Date(Date.now() + HOUR).toISOString() }, 'a route that does')
+})
+
+onEachStore('where nothing rolls, each store knows what is left', async (t, _subject, open) => {
+  const visitor = await open({ rolling: false, cookie: { maxAge: HOUR } })
+  await visitor.get('/login')
+  pass(20 * MINUTE)
+  t.equal((await visitor.get('/left')).json().maxAge, 40 * MINUTE)
+  t.equal((await visitor.get('/save')).json().maxAge, HOUR, 'what was saved begins again')
+  pass(10 * MINUTE)
+  t.equal((await visitor.get('/left')).json().maxAge, 50 * MINUTE)
+})
+
+onEachStore('of a cookie that ends with the browser null is left, on every route', async (t, _subject, open) => {
+  const visitor = await open({ idleTimeout: 30 * MINUTE, absoluteTimeout: HOUR })
+  await visitor.get('/login')
+  pass(10 * MINUTE)
+  for (const url of ['/left', '/left-rolling']) t.same((await visitor.get(url)).json(), { maxAge: null, expires: null })
+})
+
+onEachStore('of a cookie that lives longer than the session may be idle, its own end is told', async (t, { isExact }, open) => {
+  const visitor = await open({ idleTimeout: 30 * MINUTE, cookie: { maxAge: 24 * HOUR } })
+  await visitor.get('/login')
+  pass(10 * MINUTE)
+  t.equal((await visitor.get('/left')).json().maxAge, isExact ? 24 * HOUR - 10 * MINUTE : null)
+  t.equal((await visitor.get('/left-rolling')).json().maxAge, 24 * HOUR)
+})
+
+// --- Requests that take their time
+
+onEachStore('ends are reckoned when the reply goes out', async (t, subject, open) => {
+  const visitor = await open({ cookie: { maxAge: 30 * MINUTE } })
+  await visitor.get('/login')
+  for (const url of ['/late', '/read-late', '/saved-late', '/renewed-late']) {
+    t.equal(sent(await visitor.get(url)), 30 * MINUTE, url)
+    t.equal(subject.left(), 30 * MINUTE, url)
+  }
+  await endsAfter(t, subject, visitor, 30 * MINUTE)
+})
+
+onEachStore('where nothing rolls, a cookie that is sent ends with its session', async (t, subject, open) => {
+  const visitor = await open({ rolling: false, cookie: { maxAge: 30 * MINUTE } })
+  for (const url of ['/saved-late', '/renewed-late', '/late']) {
+    const response = await visitor.get(url)
+    t.equal(sent(response), subject.left(), url)
+  }
+})
+
+// --- Who comes, and who doesn't
+
+onEachStore('nobody who comes in time is logged out, at whatever pace, on whatever route', async (t, _subject, open) => {
+  const PACES = [29, 1, 14, 15, 16, 29, 29, 29, 5, 5, 5, 5, 5, 5, 29, 16, 16, 16, 1, 29]
+  for (const options of [{ idleTimeout: 30 * MINUTE }, { cookie: { maxAge: 30 * MINUTE } }, { idleTimeout: 30 * MINUTE, refreshAfter: MINUTE }]) {
+    const visitor = await open(options)
+    await visitor.get('/login')
+    for (const [index, minutes] of PACES.entries()) {
+      pass(minutes * MINUTE)
+      t.equal(await copyIs(visitor), 'max', `request ${index}, polling`)
+      t.equal(await whoami(visitor), 'max', `request ${index}`)
+    }
+  }
+})
+
+onEachStore('a hijacked reply prolongs nothing, unless the store does when it is asked', async (t, subject, open) => {
+  const visitor = await open({ cookie: { maxAge: 30 * MINUTE } })
+  await visitor.get('/login')
+  pass(20 * MINUTE)
+  t.equal((await visitor.get('/hijacked')).body, 'hijacked')
+  if (subject.store.getAndTouch === undefined) {
+    t.equal(subject.left(), 10 * MINUTE)
+    pass(10 * MINUTE + (subject.isLax ? 15 * MINUTE : 0))
+    t.equal(await copyIs(visitor), 'nobody')
+    return
+  }
+  for (let i = 0; i < 5; i++) {
+    pass(20 * MINUTE)
+    t.equal(await copyIs(visitor), 'max', 'who comes stays')
+    t.equal((await visitor.get('/hijacked')).body, 'hijacked')
+  }
+  await endsAfter(t, subject, visitor, 30 * MINUTE)
+})
+
+/** A program of Express on the same store. */
+async function serveExpress (t: Test, store: any, maxAge: number): Promise<string> {
+  const app = express()
+  // Its stores are made of events, ours needn't be.
+  Object.assign(store, { on () {}, createSession: (expressSession.Store.prototype as any).createSession })
+  app.use(expressSession({ secret: SECRET, name: 'sessionId', store, resave: false, saveUninitialized: false, rolling: true, cookie: { maxAge, secure: false } }))
+  app.get('/whoami', (request, response) => { response.send((request.session as any).user ?? 'nobody') })
+  const server = app.listen(0)
+  t.teardown(() => new Promise(resolve => server.close(resolve)))
+  await once(server, 'listening')
+  return `http://localhost:${(server.address() as AddressInfo).port}`
+}
+
+for (const name of ['a store with touch', 'a store that hands out what has expired']) {
+  t.test(`beside Express, which touches without writing: ${name}`, async t => {
+    for (const storeTtl of ['trusted', undefined] as const) {
+      const { store } = (STORES[name] as () => Subject)()
+      const theirs = await serveExpress(t, store, 30 * MINUTE)
+      const app = await build({ store, storeTtl, saveUninitialized: false, cookie: { maxAge: 30 * MINUTE } }, routes)
+      t.teardown(() => app.close())
+      const visitor = new Visitor(app)
+      await visitor.get('/login')
+      const value = visitor.cookies.get('sessionId') as string
+      const cookie = `sessionId=${encodeURIComponent(`s:${value}`)}`
+      for (let i = 0; i < 4; i++) {
+        pass(20 * MINUTE)
+        t.equal(await (await fetch(`${theirs}/whoami`, { headers: { cookie } })).text(), 'max', 'there')
+      }
+      pass(20 * MINUTE)
+      t.equal(await whoami(visitor), storeTtl === 'trusted' ? 'max' : 'nobody', `storeTtl: ${storeTtl}`)
+    }
+  })
+}
+
+t.test("storeTtl: 'trusted': a session that 12.0.0 beside ours has touched, goes on here; its absolute end is judged all the same", async t => {
+  const { store, setCookie } = (STORES['a store with touch'] as () => Subject)()
+  const app = await build({ store, storeTtl: 'trusted', absoluteTimeout: 10 * HOUR, saveUninitialized: false, cookie: { maxAge: HOUR } }, routes)
+  t.teardown(() => app.close())
+  const visitor = new Visitor(app)
+  await visitor.get('/login')
+  setCookie({ originalMaxAge: HOUR, expires: new Date(Date.now() + HOUR), createdAt: Date.now(), absoluteTimeout: 10 * HOUR })
+  for (let i = 0; i < 3; i++) {
+    pass(50 * MINUTE)
+    for (const sessionId of store.records.keys()) store.touch(sessionId, { cookie: { expires: new Date(Date.now() + HOUR) } }, () => {})
+  }
+  t.equal(await whoami(visitor), 'max')
+  for (const sessionId of store.records.keys()) store.touch(sessionId, { cookie: { expires: null } }, () => {})
+  pass(10 * HOUR)
+  t.equal(await copyIs(visitor), 'nobody')
+})
+
+// --- A request that takes longer than the session may be idle, with timers that the tests move, too
+
+const WRITES = ['set', 'touch', 'update']
+
+/** An app with long requests, on a clock of the test's own. `writes` are the calls that prolonged or wrote the session. */
+async function longRequests (t: Test, store: any): Promise<{ visitor: Visitor, writes: string[], wait: () => Promise<void>, end: () => void }> {
+  const writes: string[] = []
+  for (const method of WRITES) {
+    const real = store[method]
+    if (real === undefined) continue
+    store[method] = (...args: any[]) => {
+      writes.push(method)
+      return real.apply(store, args)
+    }
+  }
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.teardown(() => mock.timers.reset())
+  let end = (): void => {}
+  const held = new Promise<void>(resolve => { end = resolve })
+  const app = await build({ store, saveUninitialized: false, cookie: { maxAge: 30 * SECOND } }, app => {
+    routes(app)
+    app.get('/long', async request => {
+      await held
+      return session(request).user ?? 'nobody'
+    })
+    app.get('/long-quiet', quiet, async request => {
+      await held
+      return session(request).user ?? 'nobody'
+    })
+    app.get('/login-long', async request => {
+      session(request).user = 'max'
+      await session(request).regenerate(['user'])
+      await held
+      return session(request).user ?? 'nobody'
+    })
+    app.get('/stream', async (_request, reply) => {
+      const stream = new PassThrough()
+      stream.write('begun')
+      void held.then(() => stream.end())
+      return await reply.send(stream)
+    })
+    app.get('/hijacked-long', async (_request, reply) => {
+      reply.hijack()
+      reply.raw.write('begun')
+      void held.then(() => reply.raw.end())
+    })
+  })
+  t.teardown(() => app.close())
+  const visitor = new Visitor(app)
+  await visitor.get('/login')
+  const wait = async (): Promise<void> => {
+    for (let i = 0; i < 30; i++) {
+      pass(5 * SECOND)
+      mock.timers.tick(5 * SECOND)
+      await new Promise(resolve => setImmediate(resolve))
+    }
+  }
+  return { visitor, writes, wait, end: () => end() }
+}
+
+function onEachLongRequest (name: string, urls: string[], test: (t: Test, long: Awaited<ReturnType<typeof longRequests>>, url: string, subject: Subject) => Promise<void>): void {
+  t.test(name, async t => {
+    for (const [store, makeSubject] of Object.entries(STORES)) {
+      for (const url of urls) {
+        await t.test(`${store}: ${url}`, async t => {
+          const subject = makeSubject()
+          await test(t, await longRequests(t, subject.store), url, subject)
+        })
+      }
+    }
+  })
+}
+
+onEachLongRequest('a request keeps its session for as long as it takes', ['/long', '/login-long'], async (t, { visitor, wait, end }, url) => {
+  const reply = visitor.get(url)
+  await wait()
+  end()
+  t.equal((await reply).body, 'max')
+  t.equal(sent(await reply), 30 * SECOND)
+  pass(29 * SECOND)
+  t.equal(await whoami(visitor), 'max')
+})
+
+onEachLongRequest('a request never brings back what has ended in the meantime', ['/long'], async (t, { visitor, wait, end }, url, { store }) => {
+  const reply = visitor.get(url)
+  await new Promise(resolve => setImmediate(resolve))
+  const records: Map<string, unknown> = store.records ?? store.store
+  records.clear()
+  await wait()
+  t.equal(records.size, 0)
+  end()
+  await reply
+  t.equal(records.size, 0)
+  t.equal(await whoami(visitor), 'nobody')
+})
+
+onEachLongRequest(
+  'what is streamed or hijacked, and what does not roll, keeps no session', ['/stream', '/hijacked-long', '/long-quiet'],
+  async (t, { visitor, writes, wait, end }, url) => {
+    const cookies = new Map(visitor.cookies)
+    const reply = visitor.get(url)
+    await new Promise(resolve => setImmediate(resolve))
+    await new Promise(resolve => setImmediate(resolve))
+    writes.length = 0
+    await wait()
+    t.same(writes, [])
+    end()
+    await reply
+    for (const [name, value] of cookies) visitor.cookies.set(name, value)
+    t.equal(await copyIs(visitor), 'nobody')
+  }
+)

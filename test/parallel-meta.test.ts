@@ -1,0 +1,245 @@
+/** What the library keeps of a session, whose it is and how long it lives, while other requests of the same session are under way. */
+import t, { type Test } from 'tap'
+import { MemoryStore } from '../src/index'
+import { build, Visitor, type SessionOptions } from './helpers'
+import { type Answer, ThreeMethodStore } from './odd-stores'
+
+const MINUTE = 60_000
+const HOUR = 60 * MINUTE
+
+/** Whoever comes waits until it is opened. */
+class Gate {
+  #open: () => void = () => {}
+  #arrived: () => void = () => {}
+  readonly #opened = new Promise<void>(resolve => { this.#open = resolve })
+  readonly arrival = new Promise<void>(resolve => { this.#arrived = resolve })
+
+  async pass (): Promise<void> {
+    this.#arrived()
+    await this.#opened
+  }
+
+  open (): void {
+    this.#open()
+  }
+}
+
+/** Keeps its clock beside the record, and moves it wherever a touch says. */
+class TouchStore extends ThreeMethodStore {
+  readonly clocks = new Map<string, number>()
+
+  override set (sessionId: string, session: any, callback: Answer): void {
+    this.clocks.set(sessionId, session.cookie.expires?.getTime() ?? Infinity)
+    super.set(sessionId, session, callback)
+  }
+
+  touch (sessionId: string, session: any, callback: Answer): void {
+    this.clocks.set(sessionId, session.cookie.expires?.getTime() ?? Infinity)
+    callback(null, this.records.has(sessionId))
+  }
+}
+
+/** Another store with an index by user, which answers later. */
+function lateStore (): any {
+  const memory: any = new MemoryStore()
+  const methods = ['get', 'set', 'destroy', 'touch', 'update', 'claim', 'release', 'claimsOf']
+  return Object.fromEntries(methods.map(method => [method, (...args: any[]) => { setImmediate(() => memory[method](...args)) }]))
+}
+
+const WITH_INDEX: Record<string, () => any> = { MemoryStore: () => new MemoryStore(), 'a store that answers later': lateStore }
+
+interface Subject {
+  store: any
+  /** How much longer the store keeps the session, in milliseconds. */
+  left: () => number
+}
+
+const STORES: Record<string, () => Subject> = {
+  MemoryStore () {
+    const store = new MemoryStore()
+    return { store, left: () => ([...store.store.values()][0] as any).cookie.expires - Date.now() }
+  },
+  'a store with three methods' () {
+    const store = new ThreeMethodStore()
+    return { store, left: () => new Date(JSON.parse([...store.records.values()][0] as string).cookie.expires).getTime() - Date.now() }
+  },
+  'a store with touch' () {
+    const store = new TouchStore()
+    return { store, left: () => [...store.clocks.values()][0] as number - Date.now() }
+  }
+}
+
+// Nothing here takes time, so that ends can be told apart.
+const { now: realNow } = Date
+const NOW = Math.floor(realNow() / 1000) * 1000
+Date.now = () => NOW
+t.teardown(() => { Date.now = realNow })
+
+const session = (request: { session: unknown }): any => request.session
+
+/** Requests that wait in their handler after they have read, and then do what they do. */
+const SLOW: Record<string, (session: any) => unknown> = {
+  'a slow read': () => {},
+  'a slow write': session => { session.seen = 1 },
+  'a slow save()': async session => {
+    session.seen = 1
+    await session.save()
+  },
+  'a slow touch()': session => session.touch(),
+  'slow options({ priority })': session => session.options({ priority: 'high' })
+}
+
+interface Site {
+  visitor: Visitor
+  app: Awaited<ReturnType<typeof build>>
+  /** Begins a request that waits for the gate. */
+  begin: (slow: string) => Promise<{ end: () => Promise<void> }>
+}
+
+async function open (t: Test, options: SessionOptions): Promise<Site> {
+  let gate = new Gate()
+  const app = await build({ cookie: { maxAge: HOUR }, ...options }, app => {
+    app.get('/visit', async request => { session(request).cart = [] })
+    app.get('/slow/:what', async request => {
+      session(request).get('cart')
+      await gate.pass()
+      await (SLOW[(request.params as any).what] as (session: any) => unknown)(session(request))
+    })
+    app.get('/login/:name', async request => { session(request).user = (request.params as any).name })
+    app.get('/logout', async request => { delete session(request).user })
+    app.get('/live/:minutes', async request => { session(request).cookie.maxAge = Number((request.params as any).minutes) * MINUTE })
+    app.get('/options/:minutes', async request => session(request).options({ maxAge: Number((request.params as any).minutes) * MINUTE }))
+    app.get('/unticked', async request => { session(request).cookie.maxAge = null })
+    app.get('/me', { config: { session: { rolling: false } } }, async request => ({
+      user: session(request).user, seen: session(request).seen, maxAge: session(request).cookie.originalMaxAge
+    }))
+    app.get('/ping', async () => 'pong')
+  })
+  t.teardown(() => app.close())
+  const visitor = new Visitor(app)
+  await visitor.get('/visit')
+  return {
+    visitor,
+    app,
+    async begin (slow) {
+      gate = new Gate()
+      const held = gate
+      const reply = visitor.get(`/slow/${encodeURIComponent(slow)}`)
+      await held.arrival
+      return {
+        async end () {
+          held.open()
+          const { statusCode } = await reply
+          if (statusCode !== 200) throw new Error(`The slow request ended with ${statusCode}`)
+        }
+      }
+    }
+  }
+}
+
+const BY_USER: SessionOptions = { user: session => (session as any).user }
+
+for (const slow of Object.keys(SLOW)) {
+  for (const maxAge of [undefined, HOUR]) {
+    for (const [name, makeStore] of Object.entries(WITH_INDEX)) {
+      const beside = `beside ${slow}, maxAge ${maxAge}, ${name}`
+
+      t.test(`a login on an existing id ${beside}: it is listed, counted and revoked`, async t => {
+        const { visitor, app, begin } = await open(t, { ...BY_USER, store: makeStore(), maxPerUser: 1, cookie: { maxAge } })
+        const request = await begin(slow)
+        await visitor.get('/login/eva')
+        await request.end()
+        t.equal((await app.sessions.forUser('eva')).length, 1, 'listed')
+        t.equal((await visitor.get('/me')).json().user, 'eva')
+
+        const other = new Visitor(app)
+        await other.get('/visit')
+        await other.get('/login/eva')
+        t.equal((await app.sessions.forUser('eva')).length, 1, 'counted: the first made room')
+        t.notMatch((await visitor.get('/me')).json(), { user: 'eva' })
+        t.equal(await app.sessions.revokeUser('eva'), 1, 'revoked')
+        t.notMatch((await other.get('/me')).json(), { user: 'eva' })
+      })
+
+      t.test(`a switch of user ${beside}: the session is the second one's`, async t => {
+        const { visitor, app, begin } = await open(t, { ...BY_USER, store: makeStore(), cookie: { maxAge } })
+        await visitor.get('/login/max')
+        const request = await begin(slow)
+        await visitor.get('/login/eva')
+        await request.end()
+        t.equal((await app.sessions.forUser('max')).length, 0)
+        t.equal((await app.sessions.forUser('eva')).length, 1)
+        t.equal(await app.sessions.revokeUser('max'), 0)
+        t.equal((await visitor.get('/me')).json().user, 'eva', 'who was before ends nothing')
+        t.equal(await app.sessions.revokeUser('eva'), 1)
+        t.notMatch((await visitor.get('/me')).json(), { user: 'eva' })
+      })
+
+      t.test(`a user taken off ${beside}: the session is nobody's`, async t => {
+        const { visitor, app, begin } = await open(t, { ...BY_USER, store: makeStore(), cookie: { maxAge } })
+        await visitor.get('/login/max')
+        const request = await begin(slow)
+        await visitor.get('/logout')
+        await request.end()
+        t.equal((await app.sessions.forUser('max')).length, 0)
+        t.equal(await app.sessions.revokeUser('max'), 0)
+        t.notMatch((await visitor.get('/me')).json(), { user: 'max' })
+      })
+    }
+  }
+}
+
+for (const [name, makeSubject] of Object.entries(STORES)) {
+  for (const slow of Object.keys(SLOW)) {
+    for (const how of ['live', 'options']) {
+      for (const minutes of [600, 5]) {
+        t.test(`${name}: a handler's choice of ${minutes} minutes (${how}) beside ${slow}`, async t => {
+          const { store, left } = makeSubject()
+          const { visitor, begin } = await open(t, { store })
+          const request = await begin(slow)
+          await visitor.get(`/${how}/${minutes}`)
+          await request.end()
+          t.equal(left(), minutes * MINUTE, "the store's own clock")
+          t.equal((await visitor.get('/me')).json().maxAge, minutes * MINUTE, 'what is kept of it')
+          await visitor.get('/ping')
+          t.equal(left(), minutes * MINUTE, 'after the next request')
+        })
+      }
+    }
+
+    t.test(`${name}: 'ends with the browser' beside ${slow}`, async t => {
+      const { store, left } = makeSubject()
+      const { visitor, begin } = await open(t, { store })
+      const request = await begin(slow)
+      await visitor.get('/unticked')
+      await request.end()
+      t.equal((await visitor.get('/me')).json().maxAge, null)
+      t.equal(left(), HOUR, 'idle as it is configured')
+      t.equal((await visitor.get('/ping')).cookies[0]?.expires, undefined)
+    })
+  }
+
+  t.test(`${name}: two choices beside each other, each by its own request: the later one counts, whole`, async t => {
+    const { store, left } = makeSubject()
+    const { visitor } = await open(t, { store })
+    await Promise.all([visitor.get('/live/600'), visitor.get('/options/5')])
+    const { maxAge } = (await visitor.get('/me')).json()
+    t.equal(left(), maxAge)
+  })
+}
+
+t.test('a store with touch: who loads a session while its longer life is being written does not shorten it', async t => {
+  const store = new TouchStore()
+  const gate = new Gate()
+  const { visitor, begin } = await open(t, { store })
+  const { set } = store
+  store.set = (...args) => { void gate.pass().then(() => set.apply(store, args)) }
+  const longer = visitor.get('/live/600')
+  await gate.arrival
+  // It gets the record of before.
+  const request = await begin('a slow read')
+  gate.open()
+  await longer
+  await request.end()
+  t.equal([...store.clocks.values()][0] as number - Date.now(), 600 * MINUTE)
+})
