@@ -11,7 +11,7 @@ import { ROOT } from './program'
 
 // The same in each run, so that what fails is what was changed. SEED=n tries others, RUNS=n more.
 const seed = Number(process.env.SEED ?? 2026)
-const numRuns = Number(process.env.RUNS ?? 500)
+const numRuns = Number(process.env.RUNS ?? 700)
 
 const { now: realNow } = Date
 Date.now = () => clock.now

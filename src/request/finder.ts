@@ -36,8 +36,8 @@ export class Finder {
   /**
    * The values under the cookie's name, not more than ten: browsers send several when domain or path were changed.
    *
-   * @param parsed the cookies, if `@fastify/cookie` has parsed the header already; and what hooks have put there, which comes
-   *   first
+   * @param parsed the cookies, if `@fastify/cookie` has parsed the header already, and what hooks have put there: that
+   *   comes first
    */
   valuesIn (header: string | undefined, parsed?: Record<string, string | undefined> | null): string[] {
     const { cookieName } = this.#settings

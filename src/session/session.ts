@@ -108,8 +108,8 @@ class UserSession extends Session {
 Object.freeze(Session.prototype)
 Object.freeze(UserSession.prototype)
 
-// Own properties are the cookie and the data, which the target itself doesn't have. What an application defined and isn't
-// stored is the target's own: symbols, getters and what isn't enumerable. Everything else is the API.
+// Own properties are the cookie and the data, which the target itself doesn't have. What else an application defined is
+// the target's own, and not stored: symbols, getters and what isn't enumerable. Everything else is the API.
 const traps: ProxyHandler<Session> = {
   get (target, key, receiver) {
     if (typeof key === 'symbol') return Reflect.get(target, key, receiver)

@@ -229,6 +229,15 @@ export const DIFFERENCES: Meant[] = [
     parts: true
   },
   {
+    version11: 'What is called on an object that `regenerate()` or `reload()` has replaced acts on the session of before.',
+    version12: 'It is passed on to the session in its place.',
+    why: 'A logout by a stale object logged nobody out.',
+    example: program([visit([set('user', 1)]), visit([call('regenerate'), call('reload', { isFirst: true })])]),
+    fits: ({ fact, did }) => (isCookie(fact) || isAbout(fact, [...DATA, ...LIFETIME]) || fact === 'answer') &&
+      did.some(step => 'isFirst' in step && step.isFirst) && did.filter(step => 'isFirst' in step).length > 1,
+    parts: true
+  },
+  {
     version11: 'A session that ends while a request uses it is written again by that request.',
     version12: 'It has ended, and the cookie is cleared.',
     why: 'Logged out stays logged out.',
@@ -313,6 +322,23 @@ export const DIFFERENCES: Meant[] = [
     why: '\'Until Sunday\' is a lifetime as \'for an hour\' is.',
     example: program([visit([{ do: 'options', after: 30 * SECOND }])]),
     fits: ({ fact, before, did }) => isAbout(fact, LIFETIME) && [...before, ...did].some(choosesEnd),
+    parts: true
+  },
+  {
+    version11: '`cookie.expires = null` takes the session\'s end away on the server, too.',
+    version12: 'The cookie ends with the browser, the session when it was idle for as long as is configured.',
+    why: 'A cookie\'s end is no reason to keep a session for ever.',
+    example: program([visit([set('user', 1), { do: 'expires', after: null }]), visit([look], { pause: 10 * MINUTE })]),
+    fits: ({ fact, before, time }) => (isCookie(fact) || isAbout(fact, DATA)) && time >= 30 * SECOND &&
+      before.some(step => step.do === 'expires' && step.after === null),
+    parts: true
+  },
+  {
+    version11: 'A lifetime that was set and not saved survives `reload()` if the store doesn\'t have another one, or is in memory.',
+    version12: 'It is dropped.',
+    why: 'So is all that was not saved.',
+    example: program([visit([{ do: 'options', maxAge: 10 * MINUTE }, call('reload')])]),
+    fits: ({ fact, did }) => isAbout(fact, LIFETIME) && has(did, 'reload') && did.some(choosesLifetime),
     parts: true
   },
   {

@@ -254,7 +254,12 @@ function looked (session: any, nameOf: (sessionId: string) => string): object {
     isSigned: session.encryptedSessionId.startsWith(session.sessionId),
     maxAge: originalMaxAge,
     expires: expires === null ? null : secondsFromStart(expires),
-    path, httpOnly, secure, sameSite, domain, partitioned
+    path,
+    httpOnly,
+    secure,
+    sameSite,
+    domain,
+    partitioned
   }
 }
 
