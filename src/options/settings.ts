@@ -54,9 +54,11 @@ export const makeId = (): string => uid(24)
 export function resolveOptions (fastify: FastifyInstance, given: FastifySessionOptions): Settings {
   const signer = resolveSigner(given)
   const options = checkOptions(given)
+  const names = namesOn(fastify)
   const { cookie, cookieName, sessionName, saveUninitialized, idleTimeout, absoluteTimeout, user } = options
   const { cookieFor, checkCookie } = resolveCookie(fastify, cookieName, cookie, { idleTimeout, absoluteTimeout })
   const store = options.store ?? defaultStore()
+  if (sessionName !== 'session') names.add(sessionName)
   if (typeof cookie !== 'function') warnOfRefusedCookies(cookieName, cookieFor(undefined))
   if (user !== undefined && !hasIndex(store)) {
     throw new OptionError('user needs a store with an index by user (claim, release, revoke, endingsOf and claimsOf), as MemoryStore and RedisStore have one')
@@ -65,7 +67,7 @@ export function resolveOptions (fastify: FastifyInstance, given: FastifySessionO
 
   return {
     sessionName,
-    signer: sessionName === 'session' ? defaultSigner(signer) : namedSigner(signer, sessionName),
+    signer: sessionName === 'session' ? defaultSigner(signer, names) : namedSigner(signer, sessionName),
     cookieName,
     cookiePrefix: options.cookiePrefix,
     cookieFor,
@@ -85,6 +87,16 @@ export function resolveOptions (fastify: FastifyInstance, given: FastifySessionO
     },
     checkCookie
   }
+}
+
+// By server, because registrations of different scopes may share secret and store.
+const namesOf = new WeakMap<object, Set<string>>()
+
+/** The names of the sessions of a server, but for the default one. */
+function namesOn ({ server }: FastifyInstance): Set<string> {
+  let names = namesOf.get(server)
+  if (names === undefined) namesOf.set(server, names = new Set())
+  return names
 }
 
 function resolveSigner ({ secret, algorithm: given }: FastifySessionOptions): Signer {

@@ -1,6 +1,6 @@
 import { isPromise } from 'node:util/types'
 import { sign, unsign } from '@fastify/cookie'
-import { SecretError, SessionIdError, SignerError } from '../errors'
+import { SecretError, SignerError } from '../errors'
 import type { Signer, UnsignResult } from '../types/cookie'
 
 /** A session id that a cookie value has proved. */
@@ -11,7 +11,6 @@ export interface Proof {
 }
 
 const REFUSED = { valid: false, renew: false, value: null }
-const MADE_BY_US = /^[\w-]{32}$/
 
 /** Signs with the first secret of an array and verifies with all. The array stays the application's: it may change. */
 export function secretsSigner (secrets: readonly string[], algorithm: string): Signer {
@@ -58,39 +57,50 @@ function ignoreRejection (value: unknown): void {
   Promise.resolve(value).catch(() => {})
 }
 
-// What a named session signs begins so, and what the default one signs doesn't: where they share secret and store,
-// the cookie of one would be good for the other.
+// What a named session signs begins so, and what the default one signs doesn't: where they share secret and store, the
+// cookie of one would be good for the other.
 const NAMED = '::'
 
-/** Signs for the session that has the default name: the id alone, as version 11 does. */
-export function defaultSigner (signer: Signer): Signer {
+/**
+ * Signs for the session that has the default name: the id alone, as version 11 does.
+ *
+ * @param names of the other sessions. An id that could be taken for what 12.0.0 signed for one of them is signed by the
+ *   default name
+ */
+export function defaultSigner (signer: Signer, names: ReadonlySet<string>): Signer {
+  const prefix = prefixOf('')
   return {
     sign (sessionId) {
-      if (sessionId.startsWith(NAMED)) throw new SessionIdError()
-      return signer.sign(sessionId)
+      const isPlain = !sessionId.startsWith(NAMED) && ![...names].some(name => sessionId.startsWith(prefixOf12(name)))
+      return signer.sign(isPlain ? sessionId : prefix + sessionId)
     },
     unsign (signedId) {
       const result = signer.unsign(signedId)
-      return result.valid && String(result.value).startsWith(NAMED) ? REFUSED : result
+      if (!result.valid || !String(result.value).startsWith(NAMED)) return result
+      return result.value?.startsWith(prefix) === true ? { ...result, value: result.value.slice(prefix.length) } : REFUSED
     }
   }
 }
 
-/** Signs for one session of several, by its name. */
+/** Signs for one session of several, by its name. What 12.0.0 signed counts, and is signed again. */
 export function namedSigner (signer: Signer, sessionName: string): Signer {
-  const prefix = `${NAMED}${encodeURIComponent(sessionName)}:`
-  const prefixOf12 = `${sessionName}.`
+  const [prefix, prefix12] = [prefixOf(sessionName), prefixOf12(sessionName)]
   return {
     sign: sessionId => signer.sign(prefix + sessionId),
     unsign (signedId) {
       const { valid, renew, value } = signer.unsign(signedId)
       if (value?.startsWith(prefix) === true) return { valid, renew, value: value.slice(prefix.length) }
-      // As 12.0.0 signed it, whose prefix an id of the default session may have too: only an id that nobody could
-      // choose.
-      const id = value?.startsWith(prefixOf12) === true ? value.slice(prefixOf12.length) : ''
-      return MADE_BY_US.test(id) ? { valid, renew: true, value: id } : REFUSED
+      return value?.startsWith(prefix12) === true ? { valid, renew: true, value: value.slice(prefix12.length) } : REFUSED
     }
   }
+}
+
+function prefixOf (sessionName: string): string {
+  return `${NAMED}${encodeURIComponent(sessionName)}:`
+}
+
+function prefixOf12 (sessionName: string): string {
+  return `${sessionName}.`
 }
 
 /** The session id that a signed id proves, or null. Whatever comes in, it doesn't throw. */
