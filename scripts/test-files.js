@@ -12,8 +12,8 @@ const TAP_TIMEOUT = '600'
 
 /** The files of `npm run test:quick`: what decides is tested here, in a few seconds each. */
 const quick = [
-  'changes', 'copy', 'defects', 'diagnostics', 'drop-in', 'errors', 'faults', 'lifetimes', 'memory-store', 'properties', 'repository', 'requests',
-  'session', 'several-sessions', 'users', 'warnings'
+  'changes', 'cookies-left', 'copy', 'defects', 'diagnostics', 'drop-in', 'errors', 'faults', 'lifetimes', 'memory-store', 'properties', 'records', 'repository', 'requests',
+  'session', 'several-sessions', 'users', 'values', 'warnings'
 ].map(name => `test/${name}.test.ts`)
 // What they need of the machine.
 const quickNeeds = ['redis-server']

@@ -194,6 +194,44 @@ t.test('cookies are kept, and cleared, as browsers understand them', async t => 
   }
 })
 
+t.test('the cookie of a page that another site embeds is really gone after a logout', async t => {
+  const { key, cert } = await makeCertificate(t)
+  const https = { key: await readFile(key), cert: await readFile(cert) }
+  const listen = async (app: FastifyInstance, host: string): Promise<string> => {
+    t.teardown(() => app.close())
+    await app.listen({ host: '127.0.0.1', port: 0 })
+    return `https://${host}:${(app.server.address() as AddressInfo).port}`
+  }
+  for (const saveUninitialized of [false, true]) {
+    const shop = Fastify({ https }) as unknown as FastifyInstance
+    shop.register(fastifyCookie)
+    const cookie = { sameSite: 'none', partitioned: true } as const
+    shop.register(fastifySession, { secret: SECRET, cookieName: 'id', cookie, saveUninitialized })
+    shop.get('/login', async ({ session }) => { (session as any).user = 'Ada' })
+    shop.get('/logout', async ({ session }) => { await session.destroy() })
+    shop.get('/me', { config: { session: { saveUninitialized: false } } as any }, async ({ session, headers }) => {
+      return `${(session as any).user ?? 'nobody'}, ${headers.cookie === undefined ? 'no cookie' : 'a cookie'}`
+    })
+    // To a browser an address and a name are two sites.
+    const shopAddress = await listen(shop, '127.0.0.1')
+    const embedding = Fastify({ https }) as unknown as FastifyInstance
+    embedding.get('/', async (_request, reply) => {
+      return await reply.type('text/html').send(`<iframe name="shop" src="${shopAddress}/login"></iframe>`)
+    })
+    const page = await open(t, await listen(embedding, 'localhost'))
+    const frame = page.frame({ name: 'shop' })
+    const says = async (path: string): Promise<string> => {
+      await frame?.goto(shopAddress + path)
+      return await frame?.locator('body').innerText() ?? 'no frame'
+    }
+    t.equal(await says('/me'), 'Ada, a cookie')
+    t.match(await cookiesOf(page), [{ name: 'id', sameSite: 'None', secure: true }])
+    await says('/logout')
+    t.same(await cookiesOf(page), [])
+    t.equal(await says('/me'), 'nobody, no cookie')
+  }
+})
+
 // SCREENSHOTS=docs npx tap run test/browser.test.ts makes the pictures of the README.
 t.test('the page is light or dark, as the visitor likes it', async t => {
   const folder = process.env.SCREENSHOTS ?? await temporaryFolder(t)

@@ -4,7 +4,7 @@ import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fas
 import t, { type Test } from 'tap'
 import { MemoryStore } from '../src/index'
 import { build, record, SECRET, setCookies, type Routes, type SessionOptions } from './helpers'
-import { type Answer, ThreeMethodStore } from './odd-stores'
+import { ThreeMethodStore, type Answer } from './odd-stores'
 
 const CLEARED = /^sessionId=; Max-Age=0/
 const GRACE = 30_000

@@ -4,6 +4,7 @@ import { promisify } from 'node:util'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { MemoryStore } from '../src/index'
+import { Browser } from './browser'
 import { build, record, setCookies, type Routes, type SessionOptions } from './helpers'
 import type { Answer } from './odd-stores'
 import { start } from './program'
@@ -77,19 +78,16 @@ class GatedStore {
   }
 }
 
-class Browser {
-  cookie = ''
-  constructor (readonly address: string) {}
+interface Reply { status: number, body: string, setCookies: string[] }
 
-  async get (path: string): Promise<{ status: number, body: string, setCookies: string[] }> {
-    const response = await fetch(this.address + path, { headers: this.cookie === '' ? {} : { cookie: this.cookie } })
-    const headers = response.headers.getSetCookie()
-    for (const header of headers) this.cookie = CLEARED.test(header) ? '' : header.split(';', 1)[0] as string
-    return { status: response.status, body: await response.text(), setCookies: headers }
+class Visitor extends Browser {
+  async ask (path: string): Promise<Reply> {
+    const response = await this.get(path)
+    return { status: response.status, body: await response.text(), setCookies: response.headers.getSetCookie() }
   }
 }
 
-interface Place { app: FastifyInstance, gate: GatedStore, browser: Browser }
+interface Place { app: FastifyInstance, gate: GatedStore, browser: Visitor }
 
 /** An app over real HTTP, and a visitor whose session holds user, cart and seen. */
 async function open (t: Test, kind: Kind, routes: Routes, options: SessionOptions = {}): Promise<Place> {
@@ -100,16 +98,16 @@ async function open (t: Test, kind: Kind, routes: Routes, options: SessionOption
     routes(app)
   })
   t.teardown(() => app.close())
-  const browser = new Browser(await app.listen({ host: '127.0.0.1', port: 0 }))
-  await browser.get('/in')
+  const browser = new Visitor(await app.listen({ host: '127.0.0.1', port: 0 }))
+  await browser.ask('/in')
   return { app, gate, browser }
 }
 
 /** Sends a request with the gate closed. */
-function send ({ gate, browser }: Place, path: string): Promise<{ status: number, body: string, setCookies: string[] }> {
+function send ({ gate, browser }: Place, path: string): Promise<Reply> {
   gate.calls.length = 0
   gate.close()
-  return browser.get(path)
+  return browser.ask(path)
 }
 
 /** Lets each call go on, one at a time, until there is a reply. */
@@ -169,7 +167,7 @@ for (const kind of KINDS) {
         const { status, body } = await finish(place, reply)
         t.same([status, body], [200, 'done'])
         t.equal(place.browser.cookie !== before, idChanges)
-        t.equal(JSON.parse((await place.browser.get('/data')).body).user ?? 'nobody', leaves)
+        t.equal(JSON.parse((await place.browser.ask('/data')).body).user ?? 'nobody', leaves)
         t.same(place.gate.data.length, leaves === 'nobody' ? 0 : 1, 'nothing is left behind')
       })
     }
@@ -187,7 +185,7 @@ for (const kind of KINDS) {
         const { status } = await finish(place, send(place, '/'))
         t.equal(status, 200)
         const wanted = (LEFT[first.name] as Record<string, string>)[second.name]
-        t.equal(JSON.parse((await place.browser.get('/data')).body).user ?? 'nobody', wanted)
+        t.equal(JSON.parse((await place.browser.ask('/data')).body).user ?? 'nobody', wanted)
         t.same(place.gate.data.map(({ user }) => user), wanted === 'nobody' ? [] : [wanted])
       })
     }
@@ -222,7 +220,7 @@ for (const kind of KINDS) {
         t.equal(status, 200)
         t.same(JSON.parse(body), leaves, 'as the handler sees it')
         t.same(place.gate.data, [leaves], 'as the store has it')
-        t.same(JSON.parse((await place.browser.get('/data')).body), leaves)
+        t.same(JSON.parse((await place.browser.ask('/data')).body), leaves)
       })
     }
   }
@@ -309,7 +307,7 @@ t.test('null, and whatever is no function, stands for no callback, and for no ke
         })
       }, { idGenerator: async () => Math.random().toString(36) })
       for (const path of ['/save', '/reload', '/regenerate/both', '/regenerate', '/destroy']) {
-        const { status, body } = await place.browser.get(path)
+        const { status, body } = await place.browser.ask(path)
         t.equal(status, 200, `${path} ${String(odd)}, ${kind}`)
         if (path === '/regenerate') t.equal(body, '{}')
         if (path === '/regenerate/both') t.equal(body, '{"user":"max"}')
@@ -368,7 +366,7 @@ for (const kind of KINDS) {
         await session.regenerate()
       })
     }, { idGenerator })
-    t.equal((await place.browser.get('/')).status, 200)
+    t.equal((await place.browser.ask('/')).status, 200)
     t.same(place.gate.data, [{}])
   })
 }
@@ -388,7 +386,7 @@ for (const kind of KINDS) {
       t.same([status, JSON.parse(body).message], [500, AWAY.message])
       t.same(setCookies.filter(header => !CLEARED.test(header)), [])
       t.equal(place.gate.data.length, 1, 'the session is there')
-      t.match(await place.browser.get('/data'), { status: 200 })
+      t.match(await place.browser.ask('/data'), { status: 200 })
     })
   }
 
@@ -452,7 +450,7 @@ t.test('an operation that the store never answers is the 503 of the reply, and n
       const { status, body } = await reply
       t.same([status, JSON.parse(body).code], [503, 'FST_ERR_SESSION_STORE_TIMEOUT'], `${name}, ${kind}`)
       place.gate.open()
-      t.match(await place.browser.get('/data'), { status: 200 })
+      t.match(await place.browser.ask('/data'), { status: 200 })
     }
   }
 })
@@ -466,7 +464,7 @@ t.test('an operation that is slow call by call holds a reply for the time limit 
   }, { storeTimeout: 300 })
   const { get } = place.gate.store
   place.gate.store.get = (sessionId: string, answer: Answer) => { setTimeout(get, 20, sessionId, answer) }
-  const { status, body } = await place.browser.get('/')
+  const { status, body } = await place.browser.ask('/')
   t.same([status, JSON.parse(body).code], [503, 'FST_ERR_SESSION_STORE_TIMEOUT'])
 })
 
@@ -478,7 +476,7 @@ t.test('what begins after the commit is not waited for', async t => {
     })
   })
   place.gate.close()
-  const reply = place.browser.get('/')
+  const reply = place.browser.ask('/')
   t.equal(await place.gate.next(), 'get')
   // The reply's own touch. The reload waits on.
   t.match([await place.gate.next(), await place.gate.next()].sort(), ['get', 'touch'])
@@ -523,18 +521,18 @@ for (const kind of KINDS) {
           })
           app.get('/out', async ({ session }) => { await session.destroy() })
         })
-        const other = new Browser(place.browser.address)
+        const other = new Visitor(place.browser.address)
         other.cookie = place.browser.cookie
-        const reply = place.browser.get('/')
+        const reply = place.browser.ask('/')
         await came
         if (order === 'first') {
-          await other.get('/out')
+          await other.ask('/out')
           go()
         } else {
           place.gate.close()
           go()
           await place.gate.next()
-          const out = other.get('/out')
+          const out = other.ask('/out')
           await finish(place, Promise.all([reply, out]))
         }
         const { status } = await reply
@@ -629,13 +627,13 @@ for (const [form, make] of Object.entries(GENERATORS)) {
         app.get('/text', async request => { await request.session.regenerate('text' as any); return 'done' })
         app.get('/out', async request => { request.session.destroy(); return 'done' })
       }, { idGenerator: make() })
-      const newcomer = new Browser(place.browser.address)
-      const { status, body } = await newcomer.get('/id')
+      const newcomer = new Visitor(place.browser.address)
+      const { status, body } = await newcomer.ask('/id')
       t.equal(status, 200)
       t.match(newcomer.cookie, body)
       for (const path of ['/renew', '/renew/callback', '/text', '/out']) {
         const before = place.browser.cookie
-        t.match(await place.browser.get(path), { status: 200, body: 'done' }, path)
+        t.match(await place.browser.ask(path), { status: 200, body: 'done' }, path)
         t.not(place.browser.cookie, before)
       }
     }
@@ -692,7 +690,7 @@ for (const kind of KINDS) {
       await new Promise(setImmediate)
       const { status, body } = await finish(place, reply)
       t.same([status, JSON.parse(body).message], [500, 'the file is gone'])
-      t.match(await place.browser.get('/data'), { status: 200 })
+      t.match(await place.browser.ask('/data'), { status: 200 })
     })
   }
 
@@ -706,7 +704,7 @@ for (const kind of KINDS) {
         return await reply.send(stream)
       })
     })
-    const { status } = await place.browser.get('/')
+    const { status } = await place.browser.ask('/')
     t.equal(status, 500)
   })
 }

@@ -1,16 +1,11 @@
 /** Who waits for whom: readers for nobody, each in its own async context; and what is left of ten thousand reloads. */
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { PassThrough } from 'node:stream'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import fastifyCookie from '@fastify/cookie'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import fastifySession, { MemoryStore } from '../src/index'
-import { build, SECRET, Visitor, type Routes, type SessionOptions } from './helpers'
-
-setFlagsFromString('--expose-gc')
-const collectGarbage = runInNewContext('gc') as () => void
+import { build, collectGarbage, SECRET, Visitor, type Routes, type SessionOptions } from './helpers'
 
 type Kind = 'get, set, destroy' | 'touch' | 'update' | 'getAndTouch'
 const KINDS: readonly Kind[] = ['get, set, destroy', 'touch', 'update', 'getAndTouch']

@@ -4,7 +4,7 @@ import { sign } from '@fastify/cookie'
 import t, { type Test } from 'tap'
 import { MemoryStore, type SecurityMessage, type SessionRecord } from '../src/index'
 import { build, record, SECRET, Visitor, type Routes, type SessionOptions } from './helpers'
-import { type Answer, ThreeMethodStore } from './odd-stores'
+import { ThreeMethodStore, type Answer } from './odd-stores'
 
 const CLEARED = /^sessionId=; Max-Age=0/
 
