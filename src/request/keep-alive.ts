@@ -75,6 +75,6 @@ function isOver ({ visit }: Slot): boolean {
 function keep ({ state, visit }: Slot): void {
   if (state === undefined || !state.isInStore || visit?.pending.isBusy === true) return
   const reason = 'the request takes longer than the session may be idle'
-  if (state.isOutdated) renew(state, () => {}, reason)
+  if (state.life.isOutdated) renew(state, () => {}, reason)
   else prolong(state, () => {}, reason)
 }

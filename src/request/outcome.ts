@@ -113,8 +113,8 @@ function wantedOfStored (state: SessionState, settings: Settings): Decision {
   if (state.isModified()) return DECISIONS.modified
   if (state.wasChosen) return DECISIONS.chosen
   if (isWritten) return state.wasTouched ? DECISIONS.touched : wantedOfWritten(state)
-  if (state.wasTouched || (state.visit.rolling && !state.isFresh)) return wantedOfUsed(state, settings)
-  if (state.isUndated) return DECISIONS.undated
+  if (state.wasTouched || (state.visit.rolling && !state.life.isFresh(settings.refreshAfter))) return wantedOfUsed(state, settings)
+  if (state.life.isUndated) return DECISIONS.undated
   // If it is this route only that doesn't roll, the record may not know how far a touch has moved the end. A cookie
   // that ends too early would log out; the next route that rolls signs it again.
   return state.mustSignAgain && (state.visit.rolling || !settings.rolling) ? DECISIONS.signed : DECISIONS.unused
@@ -122,17 +122,17 @@ function wantedOfStored (state: SessionState, settings: Settings): Decision {
 
 /** Of a session that this request has written by hand. */
 function wantedOfWritten (state: SessionState): Decision {
-  if (!state.visit.rolling || !state.isBehind) return DECISIONS.written
-  return state.isOutdated ? DECISIONS.outdated : DECISIONS.late
+  if (!state.visit.rolling || !state.life.isBehind) return DECISIONS.written
+  return state.life.isOutdated ? DECISIONS.outdated : DECISIONS.late
 }
 
 /** Of a session that lives longer by this request, and is otherwise unchanged. */
 function wantedOfUsed (state: SessionState, { refreshAfter, rolling }: Settings): Decision {
-  if (state.isOutdated) return DECISIONS.outdated
+  if (state.life.isOutdated) return DECISIONS.outdated
   if (state.claimIsAging) return DECISIONS.claimed
   if (refreshAfter > 0) return DECISIONS.refreshed
   if (!rolling) return DECISIONS.told
-  const isMoved = state.found.stored?.isTouched === true && !state.wasTouched && !state.isBehind
+  const isMoved = state.found.stored?.isTouched === true && !state.wasTouched && !state.life.isBehind
   if (isMoved) return DECISIONS.touchedByStore
   return state.context.repository.hasTouch ? DECISIONS.touched : DECISIONS.rewritten
 }

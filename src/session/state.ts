@@ -1,15 +1,13 @@
 import { SessionCookie, type Choice } from './cookie'
 import type { SessionIds } from './ids'
 import { keptChanges, keptOf } from './kept'
+import { Life } from './life'
 import type { Visit } from './visit'
 import type { Settings } from '../options/settings'
 import type { Repository, Stored } from '../stores/repository'
 import { Draft } from '../values/draft'
-import {
-  cookieEndOf, cookieLifeOf, idleOf, isAging, isOurs, isOutdated, lastUseIn, lifetimeIn, type Lifetime
-} from '../values/lifetime'
+import { cookieEndOf, cookieLifeOf, idleOf, type Lifetime } from '../values/lifetime'
 import { claimIsAging, claimOf, type Claim } from '../values/claim'
-import { createdAtOf, seenAtOf } from '../values/record'
 import { StoredSession } from '../values/stored-session'
 import { warnAnonymous, warnLateChange, warnReplaced } from '../warnings'
 import type { CookieOptions } from '../types/cookie'
@@ -77,8 +75,6 @@ export interface Writing {
   readonly at: number
 }
 
-// What a cookie's date tells, in milliseconds.
-const COOKIE_GRAIN = 1000
 const NOTHING: FieldChanges = { set: {}, unset: [] }
 
 /** One session as one request knows it: what the store has, what changed, and what became of it. */
@@ -96,6 +92,7 @@ export class SessionState {
   replaces: { readonly userKey: string, readonly sessionId: string } | undefined
 
   readonly draft: Draft
+  readonly life: Life
   readonly context: Context
   readonly visit: Visit
   readonly found: Found
@@ -105,21 +102,15 @@ export class SessionState {
   readonly isRenewal: boolean
   #line: Line | undefined
   readonly #renewals: number
-  #lifetime: Lifetime
   #storedClaim: Claim | undefined
   #attributes: CookieOptions
   #sessionId: string | undefined
   #signedId: string | undefined
   #cookie: SessionCookie | undefined
   #session: FastifySessionObject | undefined
-  /** When this request wrote the record, in milliseconds since the epoch: what it says of the lifetime is today's since then. */
-  #writtenAt: number | undefined
-  /** When this request moved the end that the store keeps, in milliseconds since the epoch. */
-  #movedAt: number
 
   constructor (context: Context, visit: Visit, found: Found = {}, inherited?: Inherited) {
     const { stored } = found
-    const { terms } = visit.cookie
     this.context = context
     this.visit = visit
     this.found = found
@@ -133,11 +124,7 @@ export class SessionState {
     this.#sessionId = found.sessionId
     this.#signedId = found.signedId
     this.#attributes = inherited?.attributes ?? visit.cookie
-    const now = Date.now()
-    this.#movedAt = now
-    this.#lifetime = stored !== undefined
-      ? lifetimeIn(stored.record, terms, now)
-      : { terms, createdAt: now, chosen: inherited?.lifetime.chosen }
+    this.life = new Life(stored, visit.cookie.terms, inherited?.lifetime.chosen)
   }
 
   get record (): SessionRecord | undefined {
@@ -173,7 +160,8 @@ export class SessionState {
 
   get cookie (): SessionCookie {
     if (this.#cookie === undefined) {
-      this.#cookie = new SessionCookie(this, this.#attributes, this.visit.isOverHttps, cookieLifeOf(this.lifetime), this.#cookieEnd)
+      const life = cookieLifeOf(this.lifetime)
+      this.#cookie = new SessionCookie(this, this.#attributes, this.visit.isOverHttps, life, this.#cookieEnd)
     }
     return this.#cookie
   }
@@ -181,7 +169,7 @@ export class SessionState {
   /** The lifetime with what the handler chose since it was written last. */
   get lifetime (): Lifetime {
     const choice = this.#choice
-    return choice === undefined ? this.#lifetime : { ...this.#lifetime, chosen: choice.life }
+    return choice === undefined ? this.life.lifetime : { ...this.life.lifetime, chosen: choice.life }
   }
 
   /** The object in the handler's hand. */
@@ -218,41 +206,10 @@ export class SessionState {
     return this.standing === 'stored' && this.found.signedId === undefined
   }
 
-  /** Whether the record must be written because it doesn't say by which absolute timeout, and from when, it ends. */
-  get isUndated (): boolean {
-    const { record } = this
-    if (record === undefined || this.#writtenAt !== undefined || this.#lifetime.terms.absoluteTimeout === undefined) return false
-    return Number.isNaN(createdAtOf(record))
-  }
-
-  /** Whether the record must be written, though nothing changed, when the session is used. */
-  get isOutdated (): boolean {
-    const { record } = this
-    const now = Date.now()
-    // Whoever knows the store's own end needn't judge by the record's.
-    const isExact = this.found.stored?.isExact === true
-    if (this.#writtenAt !== undefined) return !isExact && now - this.#writtenAt >= (idleOf(this.#lifetime) ?? Infinity) / 2
-    if (record === undefined) return false
-    return isOutdated(record, this.#lifetime) || (!isExact && isAging(record, this.#lifetime, now))
-  }
-
-  /** Whether so much time has passed since the store's end was moved that it is moved again, for the cookie's that goes out. */
-  get isBehind (): boolean {
-    return Date.now() - this.#movedAt >= COOKIE_GRAIN
-  }
-
   /** Whether the store's index by user must hear of the session again. */
   get claimIsAging (): boolean {
     if (this.context.users === undefined || this.claim === undefined) return false
     return claimIsAging(this.claim, idleOf(this.lifetime), Date.now())
-  }
-
-  /** Whether the record was written less than `refreshAfter` ago. */
-  get isFresh (): boolean {
-    const { refreshAfter } = this.context.settings
-    if (refreshAfter === 0 || this.record === undefined) return false
-    // A session whose own life is shorter would end before it is renewed.
-    return (idleOf(this.#lifetime) ?? Infinity) > refreshAfter && Date.now() - seenAtOf(this.record) < refreshAfter
   }
 
   /** When the cookie that goes out now ends, and what it says besides. */
@@ -318,10 +275,7 @@ export class SessionState {
       const session = new StoredSession(this.sessionId, data.set, kept)
       return { changes: { ...data, meta: NOTHING }, session, choice, at }
     }
-    const record = this.#writtenAt === undefined ? this.record : undefined
-    const isNewLife = choice !== undefined || (record !== undefined && isOutdated(record, this.#lifetime))
-    const isOlder = record !== undefined && !isOurs(record)
-    const meta = keptChanges(kept, isNewLife, isOlder, this.#storedClaim)
+    const meta = keptChanges(kept, choice !== undefined || this.life.isNew, this.life.isOlder, this.#storedClaim)
     return { changes: { ...data, meta }, session: this.forStore(kept), choice, at }
   }
 
@@ -333,13 +287,10 @@ export class SessionState {
   }
 
   markWritten ({ changes, choice, at }: Writing): void {
-    if (choice !== undefined) {
-      this.#lifetime = { ...this.#lifetime, chosen: choice.life }
-      SessionCookie.forget(this.cookie, choice)
-    }
+    this.life.markWritten(at, choice)
+    if (choice !== undefined) SessionCookie.forget(this.cookie, choice)
     this.hasFailed = false
     this.standing = 'written'
-    this.#writtenAt = this.#movedAt = at
     if (this.#cookie !== undefined && !this.wasChosen) this.#cookie._expires = dateOf(this.#cookieEnd)
     this.#storedClaim = this.claim
     this.draft.rebase(changes)
@@ -347,7 +298,7 @@ export class SessionState {
 
   /** A session in the place of this one. */
   successor (found: Found, isRenewal: boolean): SessionState {
-    const lifetime = isRenewal ? this.lifetime : { ...this.#lifetime, chosen: undefined }
+    const lifetime = isRenewal ? this.lifetime : { ...this.life.lifetime, chosen: undefined }
     if (isRenewal) this.visit.renewals++
     const line = (this.#line ??= { last: this })
     const inherited = { line, attributes: this.#attributes, lifetime, isRenewal }
@@ -390,25 +341,18 @@ export class SessionState {
 
   /** When the session is used, as far as this reply goes, in milliseconds since the epoch; undefined if it isn't. */
   get #usedAt (): number | undefined {
-    return this.visit.rolling || this.wasTouched || !this.isInStore ? Date.now() : this.#writtenAt
+    return this.visit.rolling || this.wasTouched || !this.isInStore ? Date.now() : this.life.writtenAt
   }
 
   /** When the visitor's cookie ends, in milliseconds since the epoch; NaN if that isn't known. */
   get #cookieEnd (): number {
     const { lifetime } = this
     const usedAt = this.#usedAt
-    return usedAt === undefined ? this.#knownCookieEnd(lifetime) : cookieEndOf(lifetime, usedAt)
+    return usedAt === undefined ? this.life.knownCookieEnd(lifetime) : cookieEndOf(lifetime, usedAt)
   }
 
   get #choice (): Choice | undefined {
     return this.#cookie && SessionCookie.choiceOf(this.#cookie)
-  }
-
-  /** When the cookie ends that the visitor has, in milliseconds since the epoch; NaN if that isn't known. */
-  #knownCookieEnd (lifetime: Lifetime): number {
-    const { stored } = this.found
-    if (stored === undefined || typeof cookieLifeOf(lifetime) !== 'number') return cookieEndOf(lifetime, Date.now())
-    return stored.isExact ? cookieEndOf(lifetime, lastUseIn(stored.record)) : NaN
   }
 }
 

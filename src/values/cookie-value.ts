@@ -77,7 +77,8 @@ export function defaultSigner (signer: Signer, names: ReadonlySet<string>): Sign
     unsign (signedId) {
       const result = signer.unsign(signedId)
       if (!result.valid || !String(result.value).startsWith(NAMED)) return result
-      return result.value?.startsWith(prefix) === true ? { ...result, value: result.value.slice(prefix.length) } : REFUSED
+      const isOurs = result.value?.startsWith(prefix) === true
+      return isOurs ? { ...result, value: (result.value as string).slice(prefix.length) } : REFUSED
     }
   }
 }
@@ -90,7 +91,8 @@ export function namedSigner (signer: Signer, sessionName: string): Signer {
     unsign (signedId) {
       const { valid, renew, value } = signer.unsign(signedId)
       if (value?.startsWith(prefix) === true) return { valid, renew, value: value.slice(prefix.length) }
-      return value?.startsWith(prefix12) === true ? { valid, renew: true, value: value.slice(prefix12.length) } : REFUSED
+      if (value?.startsWith(prefix12) !== true) return REFUSED
+      return { valid, renew: true, value: value.slice(prefix12.length) }
     }
   }
 }

@@ -38,8 +38,8 @@ export function cookieLifeOf ({ chosen, terms }: Lifetime): CookieLife {
 }
 
 /**
- * How long after its last use the session ends, in milliseconds; undefined if only the store's own `ttl` says. A cookie that
- * lives no longer is over first.
+ * How long after its last use the session ends, in milliseconds; undefined if only the store's own `ttl` says. A
+ * cookie that lives no longer is over first.
  */
 export function idleOf ({ chosen, terms }: Lifetime): number | undefined {
   const { cookie, idleTimeout } = terms
@@ -94,7 +94,8 @@ export function lastUseIn (record: SessionRecord): number {
 /**
  * Whether a stored session is over by now, and by what.
  *
- * @param untold by how many idle times the store's own end may be later than the record tells: 0 where the record has it,
+ * @param untold by how many idle times the store's own end may be later than the record tells: 0 where the record has
+ *   it,
  *   half of one where touches move only the store's, because the record is written again after that
  */
 export function whyOver (
@@ -110,7 +111,8 @@ export function endIn (record: SessionRecord, lifetime: Lifetime, untold: number
   const end = expiryOf(record)
   if (Number.isNaN(end)) return absoluteEndOf(lifetime)
   const idle = idleIn(record)
-  if (idle === undefined) return Math.min(end, absoluteEndOf(lifetime))
+  // One that was over when it was written is over whatever the idle time.
+  if (idle === undefined || end <= seenAtOf(record)) return Math.min(end, absoluteEndOf(lifetime))
   const touched = idle * untold
   const endToday = endOf(lifetime, lastUseIn(record) + touched)
   // The last use isn't known where the end of a life cut the record's short.
