@@ -6,10 +6,10 @@ import type { Settings } from '../options/settings'
 import type { Repository, Stored } from '../stores/repository'
 import { Draft } from '../values/draft'
 import {
-  cookieEndOf, cookieLifeOf, idleOf, isAging, isOurs, isOutdated, lastUseIn, lifetimeIn, type Lifetime
+  cookieEndOf, cookieLifeOf, endIn, idleOf, isAging, isOurs, isOutdated, lastUseIn, lifetimeIn, type Lifetime
 } from '../values/lifetime'
 import { claimIsAging, claimOf, type Claim } from '../values/claim'
-import { createdAtOf, seenAtOf } from '../values/record'
+import { createdAtOf, expiryOf, seenAtOf } from '../values/record'
 import { StoredSession } from '../values/stored-session'
 import { warnAnonymous, warnLateChange, warnReplaced } from '../warnings'
 import type { CookieOptions } from '../types/cookie'
@@ -182,6 +182,17 @@ export class SessionState {
   get lifetime (): Lifetime {
     const choice = this.#choice
     return choice === undefined ? this.#lifetime : { ...this.#lifetime, chosen: choice.life }
+  }
+
+  /** When the session ends if it isn't used any more, in milliseconds since the epoch; undefined if it doesn't, or nobody knows. */
+  get knownEnd (): number | undefined {
+    const { stored } = this.found
+    if (stored === undefined) return undefined
+    const { record, isExact } = stored
+    const end = endIn(record, this.#lifetime, 0)
+    // What touches don't move is known on every store.
+    if (!Number.isFinite(end) || (!isExact && endIn(record, this.#lifetime, Infinity) !== end)) return undefined
+    return Math.min(end, expiryOf(record) || Infinity)
   }
 
   /** The object in the handler's hand. */
