@@ -726,13 +726,13 @@ async function longRequests (t: Test, store: any): Promise<{ visitor: Visitor, w
     app.get('/stream', async (_request, reply) => {
       const stream = new PassThrough()
       stream.write('begun')
-      void held.then(() => stream.end())
+      held.then(() => stream.end(), t.fail)
       return await reply.send(stream)
     })
     app.get('/hijacked-long', async (_request, reply) => {
       reply.hijack()
       reply.raw.write('begun')
-      void held.then(() => reply.raw.end())
+      held.then(() => reply.raw.end(), t.fail)
     })
   })
   t.teardown(() => app.close())
