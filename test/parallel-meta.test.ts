@@ -42,7 +42,7 @@ class TouchStore extends ThreeMethodStore {
 /** Another store with an index by user, which answers later. */
 function lateStore (): any {
   const memory: any = new MemoryStore()
-  const methods = ['get', 'set', 'destroy', 'touch', 'update', 'claim', 'release', 'claimsOf']
+  const methods = ['get', 'set', 'destroy', 'touch', 'update', 'claim', 'release', 'revoke', 'endingsOf', 'claimsOf']
   return Object.fromEntries(methods.map(method => [method, (...args: any[]) => { setImmediate(() => memory[method](...args)) }]))
 }
 

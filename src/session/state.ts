@@ -112,7 +112,10 @@ export class SessionState {
   #signedId: string | undefined
   #cookie: SessionCookie | undefined
   #session: FastifySessionObject | undefined
-  /** When this request wrote the record, in milliseconds since the epoch: what it says of the lifetime is today's since then. */
+  /**
+   * When this request wrote the record, in milliseconds since the epoch: what it says of the lifetime is today's
+   * since then.
+   */
   #writtenAt: number | undefined
   /** When this request moved the end that the store keeps, in milliseconds since the epoch. */
   #movedAt: number
@@ -184,7 +187,10 @@ export class SessionState {
     return choice === undefined ? this.#lifetime : { ...this.#lifetime, chosen: choice.life }
   }
 
-  /** When the session ends if it isn't used any more, in milliseconds since the epoch; undefined if it doesn't, or nobody knows. */
+  /**
+   * When the session ends if it isn't used any more, in milliseconds since the epoch; undefined if it doesn't, or
+   * nobody knows.
+   */
   get knownEnd (): number | undefined {
     const { stored } = this.found
     if (stored === undefined) return undefined
@@ -247,7 +253,10 @@ export class SessionState {
     return isOutdated(record, this.#lifetime) || (!isExact && isAging(record, this.#lifetime, now))
   }
 
-  /** Whether so much time has passed since the store's end was moved that it is moved again, for the cookie's that goes out. */
+  /**
+   * Whether so much time has passed since the store's end was moved that it is moved again, for the cookie's that
+   * goes out.
+   */
   get isBehind (): boolean {
     return Date.now() - this.#movedAt >= COOKIE_GRAIN
   }

@@ -174,7 +174,8 @@ export class Users implements UserIndex {
   }
 
   /**
-   * A session as the store has it, if it is the user's. Older software drops whose it is, so then the application is asked.
+   * A session as the store has it, if it is the user's. Older software drops whose it is, so then the application
+   * is asked.
    */
   async #stored (userKey: string, sessionId: string): Promise<SessionState | undefined> {
     const { terms } = this.#cookie

@@ -38,7 +38,8 @@ export function cookieLifeOf ({ chosen, terms }: Lifetime): CookieLife {
 }
 
 /**
- * How long after its last use the session ends, in milliseconds; undefined if only the store's own `ttl` says. A cookie that
+ * How long after its last use the session ends, in milliseconds; undefined if only the store's own `ttl` says.
+ * A cookie that
  * lives no longer is over first.
  */
 export function idleOf ({ chosen, terms }: Lifetime): number | undefined {
@@ -94,7 +95,8 @@ export function lastUseIn (record: SessionRecord): number {
 /**
  * Whether a stored session is over by now, and by what.
  *
- * @param untold by how many idle times the store's own end may be later than the record tells: 0 where the record has it,
+ * @param untold by how many idle times the store's own end may be later than the record tells: 0 where the
+ * record has it,
  *   half of one where touches move only the store's, because the record is written again after that
  */
 export function whyOver (

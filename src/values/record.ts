@@ -78,7 +78,8 @@ export function applyChanges (record: SessionRecord, changes: SessionChanges, en
 }
 
 /**
- * Where a use of the session moves its end, in milliseconds since the epoch; NaN if it doesn't. Whoever uses it may not know of
+ * Where a use of the session moves its end, in milliseconds since the epoch; NaN if it doesn't. Whoever uses it
+ * may not know of
  * a lifetime that somebody has chosen since, so it is moved no further than what the record says of the idle time.
  */
 export function movedEnd (cookie: Partial<CookieRecord>, end: unknown): number {
