@@ -537,6 +537,52 @@ onEachStore('of a cookie that lives longer than the session may be idle, its own
   t.equal((await visitor.get('/left-rolling')).json().maxAge, 24 * HOUR)
 })
 
+/** As a store with an index by user, of those whose touch moves their clock. */
+class IndexedTouchStore extends TouchStore {
+  readonly index = new MemoryStore() as any
+  claim (...args: any[]): void { this.index.claim(...args) }
+  release (...args: any[]): void { this.index.release(...args) }
+  claimsOf (...args: any[]): void { this.index.claimsOf(...args) }
+  revoke (...args: any[]): void { this.index.revoke(...args) }
+  endingsOf (...args: any[]): void { this.index.endingsOf(...args) }
+}
+
+t.test('lists say when a session really ends, or null', async t => {
+  const user = (session: any): string => session.user
+  const seen: unknown[] = []
+  const describe = (session: any): object => {
+    seen.push(session.cookie.maxAge)
+    return {}
+  }
+  for (const store of [new MemoryStore(), new IndexedTouchStore()] as any[]) {
+    const isExact = store instanceof MemoryStore
+    await t.test(isExact ? 'MemoryStore' : 'a store with touch', async t => {
+      const open = async (options: SessionOptions): Promise<any> => {
+        const app = await build({ store, user, describe, saveUninitialized: false, ...options }, routes)
+        t.teardown(() => app.close())
+        return app
+      }
+      const before = await open({ cookie: { maxAge: HOUR } })
+      const visitor = new Visitor(before)
+      await visitor.get('/login')
+      pass(10 * MINUTE)
+      await visitor.get('/whoami')
+      pass(10 * MINUTE)
+      const ends = async (app: any): Promise<unknown> => {
+        const [{ expiresAt }] = await app.sessions.forUser('max')
+        return expiresAt && expiresAt.getTime() - Date.now()
+      }
+      t.equal(await ends(before), isExact ? 50 * MINUTE : null)
+      t.equal(seen.at(-1), isExact ? 50 * MINUTE : null, 'what describe() sees')
+      t.equal(await ends(await open({ cookie: { maxAge: 30 * MINUTE } })), isExact ? 20 * MINUTE : null, 'lowered')
+      t.equal(await ends(await open({ cookie: { maxAge: 90 * MINUTE } })), isExact ? 50 * MINUTE : null, 'raised, and not used since')
+      t.equal(await ends(await open({ absoluteTimeout: 25 * MINUTE, cookie: { maxAge: HOUR } })), 5 * MINUTE, 'absolute')
+      await visitor.get('/until/40')
+      t.equal(await ends(before), 40 * MINUTE, 'a date that a handler chose is known on every store')
+    })
+  }
+})
+
 // --- Requests that take their time
 
 onEachStore('ends are reckoned when the reply goes out', async (t, subject, open) => {
@@ -680,13 +726,13 @@ async function longRequests (t: Test, store: any): Promise<{ visitor: Visitor, w
     app.get('/stream', async (_request, reply) => {
       const stream = new PassThrough()
       stream.write('begun')
-      held.then(() => stream.end())
+      held.then(() => stream.end(), t.fail)
       return await reply.send(stream)
     })
     app.get('/hijacked-long', async (_request, reply) => {
       reply.hijack()
       reply.raw.write('begun')
-      held.then(() => reply.raw.end())
+      held.then(() => reply.raw.end(), t.fail)
     })
   })
   t.teardown(() => app.close())

@@ -233,7 +233,7 @@ t.test('a store with touch: who loads a session while its longer life is being w
   const gate = new Gate()
   const { visitor, begin } = await open(t, { store })
   const { set } = store
-  store.set = (...args) => { gate.pass().then(() => set.apply(store, args)) }
+  store.set = (...args) => { gate.pass().then(() => set.apply(store, args), t.fail) }
   const longer = visitor.get('/live/600')
   await gate.arrival
   // It gets the record of before.

@@ -113,7 +113,8 @@ function wantedOfStored (state: SessionState, settings: Settings): Decision {
   if (state.isModified()) return DECISIONS.modified
   if (state.wasChosen) return DECISIONS.chosen
   if (isWritten) return state.wasTouched ? DECISIONS.touched : wantedOfWritten(state)
-  if (state.wasTouched || (state.visit.rolling && !state.life.isFresh(settings.refreshAfter))) return wantedOfUsed(state, settings)
+  const isUsed = state.visit.rolling && !state.life.isFresh(settings.refreshAfter)
+  if (state.wasTouched || isUsed) return wantedOfUsed(state, settings)
   if (state.life.isUndated) return DECISIONS.undated
   // If it is this route only that doesn't roll, the record may not know how far a touch has moved the end. A cookie
   // that ends too early would log out; the next route that rolls signs it again.

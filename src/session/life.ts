@@ -1,10 +1,10 @@
 import type { Choice } from './cookie'
 import type { Stored } from '../stores/repository'
 import {
-  cookieEndOf, cookieLifeOf, idleOf, isAging, isOurs, isOutdated, lastUseIn, lifetimeIn, type CookieLife, type Lifetime,
+  cookieEndOf, cookieLifeOf, endIn, idleOf, isAging, isOurs, isOutdated, lastUseIn, lifetimeIn, type CookieLife, type Lifetime,
   type Terms
 } from '../values/lifetime'
-import { createdAtOf, seenAtOf } from '../values/record'
+import { createdAtOf, expiryOf, seenAtOf } from '../values/record'
 
 // What a cookie's date tells, in milliseconds.
 const COOKIE_GRAIN = 1000
@@ -68,6 +68,19 @@ export class Life {
     // A session whose own life is shorter would end before it is renewed.
     if ((idleOf(this.lifetime) ?? Infinity) <= refreshAfter) return false
     return Date.now() - seenAtOf(this.#stored.record) < refreshAfter
+  }
+
+  /**
+   * When the session ends if it isn't used any more, in milliseconds since the epoch; undefined if it doesn't, or if
+   * nobody knows.
+   */
+  get knownEnd (): number | undefined {
+    if (this.#stored === undefined) return undefined
+    const { record, isExact } = this.#stored
+    const end = endIn(record, this.lifetime, 0)
+    // What touches don't move is known on every store.
+    if (!Number.isFinite(end) || (!isExact && endIn(record, this.lifetime, Infinity) !== end)) return undefined
+    return Math.min(end, expiryOf(record) || Infinity)
   }
 
   /** When the cookie ends that the visitor has, in milliseconds since the epoch; NaN if that isn't known. */

@@ -206,7 +206,7 @@ function giveWay (
     if (state.claim !== undefined) next.replaces = { userKey: state.claim.userKey, sessionId: state.sessionId }
     save(next, error => {
       // The visitor gets no new cookie to wait for.
-      if (error !== null && state.hasId) recent.mark(state.sessionId, 'destroyed')
+      if (error !== null && state.hasId) recent.unreplace(state.sessionId)
       answer(error)
     }, 'regenerate() was called')
   })

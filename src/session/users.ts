@@ -5,10 +5,10 @@ import { SessionState, type Context, type UserIndex } from './state'
 import { Visit } from './visit'
 import type { RequestCookie, UserSettings } from '../options/settings'
 import { promised } from '../stores/call'
-import type { Repository } from '../stores/repository'
+import type { Repository, Stored } from '../stores/repository'
 import { claimOf } from '../values/claim'
 import { lastUseIn } from '../values/lifetime'
-import { createdAtOf, expiryOf } from '../values/record'
+import { createdAtOf } from '../values/record'
 import { isUnreadable } from '../values/unreadable'
 import type { FastifySessionObject, SessionList, SessionPage, Sessions, SessionView } from '../types/session'
 import type { Answer, IndexEntry, Revoking, SessionRecord } from '../types/store'
@@ -83,11 +83,15 @@ export class Users implements UserIndex {
    */
   async #revoke (userKey: string, which: Revoking): Promise<number> {
     await promised(answer => this.#repository.revoke(userKey, which, answer))
+    const ended = new Set<string>()
     let count = 0
     for (;;) {
-      const ids = await promised<string[]>(answer => this.#repository.endingsOf(userKey, answer)) ?? []
+      const endings = await promised<string[]>(answer => this.#repository.endingsOf(userKey, answer)) ?? []
+      // A store that forgets to release them would name them for ever.
+      const ids = endings.filter(sessionId => !ended.has(sessionId))
       if (ids.length === 0) return count
       count += await this.endAll(userKey, ids)
+      for (const sessionId of ids) ended.add(sessionId)
     }
   }
 
@@ -104,7 +108,7 @@ export class Users implements UserIndex {
   }
 
   async #end (userKey: string, sessionId: string): Promise<boolean> {
-    if (await this.#record(userKey, sessionId) === undefined) return false
+    if (await this.#stored(userKey, sessionId) === undefined) return false
     const removed = await promised(answer => this.#repository.destroy(sessionId, answer))
     this.#repository.recent.mark(sessionId, 'destroyed')
     return removed !== false
@@ -144,23 +148,22 @@ export class Users implements UserIndex {
   async #look (
     userKey: string, { sessionId, claimedAt, age }: IndexEntry, current: string | undefined
   ): Promise<{ claimedAt: number, view: SessionView | undefined }> {
-    const record = await this.#record(userKey, sessionId)
-    if (record !== undefined) return { claimedAt, view: await this.#view(userKey, sessionId, record, current) }
+    const state = await this.#stored(userKey, sessionId)
+    if (state !== undefined) return { claimedAt, view: await this.#view(userKey, state, current) }
     if (age >= GRACE) await promised<void>(answer => this.#repository.release(userKey, [sessionId], answer))
     return { claimedAt, view: undefined }
   }
 
-  async #view (
-    userKey: string, sessionId: string, record: SessionRecord, current: string | undefined
-  ): Promise<SessionView> {
-    const expires = expiryOf(record)
+  async #view (userKey: string, state: SessionState, current: string | undefined): Promise<SessionView> {
+    const { sessionId, life: { knownEnd } } = state
+    const record = state.record as SessionRecord
     return {
-      ...await this.#description(this.#sessionOf(sessionId, record)),
+      ...await this.#description(state.session),
       handle: handleOf(userKey, sessionId),
       current: sessionId === current,
       createdAt: new Date(createdAtOf(record)),
       lastSeenAt: new Date(lastUseIn(record)),
-      expiresAt: Number.isNaN(expires) ? null : new Date(expires)
+      expiresAt: knownEnd === undefined ? null : new Date(knownEnd)
     }
   }
 
@@ -175,19 +178,16 @@ export class Users implements UserIndex {
   }
 
   /**
-   * The record of a session, if it is the user's. Older software drops whose it is, so then the application is asked.
+   * A session as the store has it, if it is the user's. Older software drops whose it is, so then the application
+   * is asked.
    */
-  async #record (userKey: string, sessionId: string): Promise<SessionRecord | undefined> {
+  async #stored (userKey: string, sessionId: string): Promise<SessionState | undefined> {
     const { terms } = this.#cookie
-    const record = await promised<SessionRecord>(answer => this.#repository.inspect(sessionId, terms, answer))
-    if (record === undefined) return undefined
-    const owner = claimOf(record)?.userKey ?? this.#owners.keyOf(this.#sessionOf(sessionId, record))
-    return owner === userKey ? record : undefined
-  }
-
-  #sessionOf (sessionId: string, record: SessionRecord): FastifySessionObject {
-    const stored = { record, isExact: true, isTouched: false, loadedAt: this.#repository.recent.now }
-    return new SessionState(this.#context, new Visit(this.#cookie, false), { sessionId, stored }).session
+    const stored = await promised<Stored>(answer => this.#repository.inspect(sessionId, terms, answer))
+    if (stored === undefined) return undefined
+    const state = new SessionState(this.#context, new Visit(this.#cookie, false), { sessionId, stored })
+    const owner = claimOf(stored.record)?.userKey ?? this.#owners.keyOf(state.session)
+    return owner === userKey ? state : undefined
   }
 
   /** The cookie's configuration outside of requests. */

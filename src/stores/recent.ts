@@ -26,13 +26,21 @@ export class RecentChanges {
   now = 0
 
   mark (sessionId: string, fate: Fate): void {
-    // A late request that changes the lifetime of what has ended must not hide that.
+    // A late request that changes the lifetime of what has ended must not hide that, nor one that ends it again that the
+    // visitor has the cookie of another by now.
     if (fate === 'relived' && this.hasEnded(sessionId, 0)) return
+    if (fate === 'destroyed' && this.wasReplaced(sessionId)) return
     this.#changes.delete(sessionId)
     this.#changes.set(sessionId, { fate, order: ++this.now, at: Date.now() })
     if (this.#changes.size <= KEPT) return
     const [oldest] = this.#changes.keys()
     this.#changes.delete(oldest as string)
+  }
+
+  /** No session took the place of this one after all. */
+  unreplace (sessionId: string): void {
+    this.#changes.delete(sessionId)
+    this.mark(sessionId, 'destroyed')
   }
 
   /** Whether the session has ended since a time. */

@@ -90,9 +90,12 @@ export class Repository {
   }
 
   /** A session for a list: as the store has it now, and nobody is told. Answers undefined if none is alive. */
-  inspect (sessionId: string, terms: Terms, answer: Answer<SessionRecord>): void {
-    this.#get(sessionId, terms, this.#methodFor(false), (error, record, flaw) => {
-      answer(error, flaw === undefined ? record : undefined)
+  inspect (sessionId: string, terms: Terms, answer: Answer<Stored>): void {
+    const loadedAt = this.recent.now
+    const method = this.#methodFor(false)
+    this.#get(sessionId, terms, method, (error, record, flaw) => {
+      const isThere = record !== undefined && flaw === undefined
+      answer(error, isThere ? { record, isExact: this.#isExactBy(method), isTouched: false, loadedAt } : undefined)
     })
   }
 

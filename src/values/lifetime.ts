@@ -114,9 +114,9 @@ export function endIn (record: SessionRecord, lifetime: Lifetime, untold: number
   // One that was over when it was written is over whatever the idle time.
   if (idle === undefined || end <= seenAtOf(record)) return Math.min(end, absoluteEndOf(lifetime))
   const touched = idle * untold
-  const endToday = endOf(lifetime, lastUseIn(record) + touched)
-  // The last use isn't known where the end of a life cut the record's short.
-  return idleOf(lifetime) === idle ? Math.min(Math.max(end + touched, endToday), lastEndOf(lifetime)) : endToday
+  // Not by its last use, which isn't known if the end of a life cut the record's short.
+  if (idleOf(lifetime) === idle) return Math.min(end + touched, lastEndOf(lifetime))
+  return endOf(lifetime, lastUseIn(record) + touched)
 }
 
 /**
