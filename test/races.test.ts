@@ -199,9 +199,9 @@ const update: Update = ({ records }, sessionId, { set, unset }, { cookie }) => {
 const ODD_STORES: Record<string, { update: Update, events: RaceEvent[], broken: PromiseName[] }> = {
   'brings back what is gone': { update, events: ['write a', 'log out'], broken: ['ended'] },
   'replaces the whole record': {
-    update: ({ records }, sessionId, _changes, session) => {
+    update: ({ records }, sessionId, { set }, session) => {
       const isThere = records.has(sessionId)
-      if (isThere) records.set(sessionId, JSON.stringify(session))
+      if (isThere && Object.keys(set).length > 0) records.set(sessionId, JSON.stringify({ ...BASE, ...session, ...set }))
       return isThere
     },
     events: ['write a', 'write b'],

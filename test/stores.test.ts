@@ -3,10 +3,12 @@ import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { MemoryStore } from '../src/index'
 import { RedisStore } from '../src/stores/redis'
+import { applyChanges } from '../src/values/record'
 import type { SessionChanges, SessionRecord, SessionStore } from '../src/types/store'
 import { testStore, type Promises } from '../src/testing/index'
 import { connectTo } from './all-stores/subjects'
 import { build, ThreeMethodStore, Visitor, type Answer } from './helpers'
+import { KeepingStore, UnlookedStore, WHOLE, WholeStore } from './planted-stores'
 import { startRedis } from './servers'
 
 /** Answers later, and keeps the expiry beside the record, where a touch leaves the record as it is. */
@@ -122,21 +124,19 @@ class PromiseStore {
   }
 
   async touch (sessionId: string, session: SessionRecord): Promise<boolean> {
-    return await this.#change(sessionId, { set: {}, unset: [] }, session)
+    return await this.#change(sessionId, { set: {}, unset: [], meta: { set: {}, unset: [] } }, session)
   }
 
   async update (sessionId: string, changes: SessionChanges, session: SessionRecord): Promise<boolean> {
     return await this.#change(sessionId, changes, session)
   }
 
-  async #change (sessionId: string, { set, unset }: SessionChanges, { cookie }: SessionRecord): Promise<boolean> {
-    const changed = plain({ ...set, cookie })
+  async #change (sessionId: string, changes: SessionChanges, { cookie }: SessionRecord): Promise<boolean> {
+    const changed = structuredClone(changes)
     await undefined
     const record = this.#find(sessionId)
-    if (record === undefined) return false
-    Object.assign(record, changed)
-    for (const key of unset) delete record[key]
-    return true
+    if (record !== undefined) this.#records.set(sessionId, applyChanges(record, changed, (cookie as any).expires))
+    return record !== undefined
   }
 
   #find (sessionId: string): SessionRecord | undefined {
@@ -168,6 +168,9 @@ const promises: Promises = {
   onlyYours: true,
   lists: false,
   stops: true,
+  copies: true,
+  touchesOnly: false,
+  users: false,
   updates: false,
   tellsGone: true
 }
@@ -189,11 +192,23 @@ t.test('a store of files', t => testStore(() => {
 }))
 
 t.test('a store of promises', t => testStore(() => new PromiseStore() as unknown as SessionStore, {
-  promises: { ...promises, updates: true }, test: t.test
+  promises: { ...promises, touchesOnly: true, updates: true }, test: t.test
 }))
 
 t.test('MemoryStore with a max', t => testStore(() => new MemoryStore(new Map(), { max: 100 }), {
-  promises: { ...promises, lists: true, updates: true }, test: t.test
+  promises: { ...promises, lists: true, touchesOnly: true, updates: true, users: true }, test: t.test
+}))
+
+t.test('a store that keeps the very object it is given', t => testStore(() => new KeepingStore() as unknown as SessionStore, {
+  promises: { ...promises, copies: false, expires: false, touches: false }, test: t.test
+}))
+
+t.test('a store whose touch moves a clock that its get does not look at', t => testStore(() => new UnlookedStore(), {
+  promises: { ...promises, dates: false, expires: false, touchesOnly: true }, test: t.test
+}))
+
+t.test('a store with all methods that there are', t => testStore(() => new WholeStore() as unknown as SessionStore, {
+  promises: WHOLE, test: t.test
 }))
 
 t.test('Redis itself ends a session, and rolling keeps it', async t => {

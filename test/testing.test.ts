@@ -9,17 +9,22 @@ import {
   AWAY, FAULTS, FaultyStore, RACES, testRaces, testStore, type PromiseName, type StoreTestOptions, type TestContext
 } from '../src/testing/index'
 import { SECRET, ThreeMethodStore, type Answer } from './helpers'
+import { KeepingStore, Overwriting, planted, PLANTED, UnlookedStore, WHOLE, WholeStore } from './planted-stores'
 import { Program } from './program'
 
-/** A runner that keeps going, and the names of the tests that failed in it. */
-function runner (): { failed: string[], test: TestContext['test'] } {
+/** A runner that keeps going, the names of the tests that failed in it, and what they said. */
+function runner (): { failed: string[], said: string[], test: TestContext['test'] } {
   const failed: string[] = []
+  const said: string[] = []
   const test: TestContext['test'] = async (name, run) => {
     const ends: Array<() => unknown> = []
-    await run({ test, after: end => { ends.push(end) } }).catch(() => failed.push(name))
+    await run({ test, after: end => { ends.push(end) } }).catch(({ message }) => {
+      failed.push(name)
+      said.push(message)
+    })
     for (const end of ends.reverse()) await end()
   }
-  return { failed, test }
+  return { failed, said, test }
 }
 
 async function failuresOf (store: () => object, promises: StoreTestOptions['promises']): Promise<string[]> {
@@ -28,7 +33,7 @@ async function failuresOf (store: () => object, promises: StoreTestOptions['prom
   return failed
 }
 
-const KEPT = { onlyYours: true, waits: true, stops: true } as const
+const KEPT = { onlyYours: true, waits: true, stops: true, copies: true } as const
 
 t.test('a store under sixty lines passes all of it, under node:test', async t => {
   const env = ['-u', 'NODE_OPTIONS', process.execPath, '--test', 'examples/writing-a-store/']
@@ -70,12 +75,6 @@ class Creating extends MemoryStore {
   }
 }
 
-class Overwriting extends MemoryStore {
-  override update (...[sessionId, { set }, { cookie }, callback]: Parameters<MemoryStore['update']>): void {
-    super.set(sessionId, { ...set, cookie } as any, error => callback(error, true))
-  }
-}
-
 class Forgetful extends ThreeMethodStore {
   override set (): void {}
 }
@@ -91,7 +90,7 @@ t.test('a method that never answers is named, and nothing is waited for after th
 })
 
 t.test('what no store may do fails', async t => {
-  const memory = { ...KEPT, touches: true, expires: true, dates: true, lists: true, updates: true, tellsGone: true }
+  const memory = { ...WHOLE, oneCall: false, dates: true, lists: true, touchesOnly: true }
   const cases: Array<[store: new () => object, promises: object, failed: string[]]> = [
     [Remembering, KEPT, ['keeps sessions apart']],
     [Mixing, KEPT, ['keeps sessions apart']],
@@ -102,6 +101,35 @@ t.test('what no store may do fails', async t => {
     const failures = await failuresOf(() => new Store(), promises)
     for (const name of failed) t.ok(failures.includes(name), `${Store.name}: ${name}`)
   }
+})
+
+t.test('a store with all methods that there are passes all of it', async t => {
+  t.same(await failuresOf(() => new WholeStore(), WHOLE), [])
+})
+
+t.test('the two kinds of stores that keep a session too long are found, and pass as what they are', async t => {
+  const kinds: Array<[store: () => object, promise: PromiseName, promises: object]> = [
+    [() => new KeepingStore(), 'copies', { ...KEPT, dates: true }],
+    [() => new UnlookedStore(), 'expires', { ...KEPT, touches: true, touchesOnly: true, tellsGone: true }]
+  ]
+  for (const [store, promise, promises] of kinds) {
+    const { said, test } = runner()
+    await testStore(store as () => SessionStore, { promises: { ...promises, [promise]: true }, test })
+    t.match(said[0], `promises.${promise} is declared, and not kept, so mend the store or take it out`)
+    t.same(await failuresOf(store, { ...promises, [promise]: false }), [], promise)
+  }
+})
+
+t.test('each bug that is planted in a store is found, and its failure says what to mend', async t => {
+  let found = 0
+  for (const [what, bug, says] of PLANTED) {
+    const { said, test } = runner()
+    await testStore(() => planted(bug) as unknown as SessionStore, { promises: WHOLE, test })
+    const isFound = said.some(message => says.test(message))
+    if (isFound) found++
+    t.ok(isFound, what, { said })
+  }
+  t.comment(`${found} of ${PLANTED.length} planted bugs found`)
 })
 
 t.test('testRaces passes a store that keeps every promise, and says how many orders there were', async t => {

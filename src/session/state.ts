@@ -100,6 +100,8 @@ export class SessionState {
   #session: FastifySessionObject | undefined
   /** Whether this request wrote the record, so that what it says of the lifetime is today's. */
   #isUpToDate = false
+  /** From when the end counts that the store was told last, in milliseconds since the epoch. */
+  #toldAt: number | undefined
 
   constructor (context: Context, visit: Visit, found: Found = {}, inherited?: Inherited) {
     const { stored } = found
@@ -235,7 +237,9 @@ export class SessionState {
   cookieAttributes (): CookieSerializeOptions {
     const { domain, path, httpOnly, secure, partitioned, sameSite, priority } = this.cookie
     const { lifetime } = this
-    const end = this.#isUse || this.wasTouched || this.#isUpToDate ? cookieEndOf(lifetime, Date.now()) : this.#knownCookieEnd(lifetime)
+    // Not later than the session, which may have ended while the store wrote it.
+    const usedAt = this.#toldAt ?? Date.now()
+    const end = this.#isUse || this.wasTouched || this.#isUpToDate ? cookieEndOf(lifetime, usedAt) : this.#knownCookieEnd(lifetime)
     // The keys are all there, because `@fastify/cookie` puts defaults where one is missing.
     return {
       domain: domain ?? undefined,
@@ -362,6 +366,7 @@ export class SessionState {
   /** What stores keep under `cookie` if the session is used now. */
   #cookieRecord (now: number): CookieRecord {
     const { lifetime, claim } = this
+    this.#toldAt = now
     const { terms, createdAt, chosen } = lifetime
     const { path, httpOnly, secure, sameSite, domain, partitioned } = this.cookie
     const life = cookieLifeOf(lifetime)

@@ -12,7 +12,7 @@ const MOST_CALLS = 10
 export async function testProcesses (t: TestContext, findings: Findings, openStore: OpenStore): Promise<void> {
   const promises = findings.declared
 
-  await t.test(promises.shared ? 'both have the same sessions' : 'no other process has its sessions', async t => {
+  await t.test(findings.title('shared', 'both have the same sessions', 'no other process has its sessions'), async t => {
     const { store, another } = await openStore(t)
     await ask(store, 'set', 'a', live({ user: 'max' }))
     const found = another === undefined ? undefined : await find(another(), 'a')
@@ -38,7 +38,7 @@ export async function testProcesses (t: TestContext, findings: Findings, openSto
     assert.equal((await max.get('/whoami')).body, 'nobody')
   })
 
-  await t.test(`writes at the same time ${promises.parallel ? 'lose nothing' : 'may lose one'}`, async t => {
+  await t.test(`writes at the same time ${findings.title('parallel', 'lose nothing', 'may lose one')}`, async t => {
     const [here, there] = await open(t)
     findings.note('parallel', await atEachCall(here, there, '/set/a/1', '/set/b/1', async old => {
       const { a, b } = (await there.revisit(old, '/all')).json()
@@ -46,7 +46,7 @@ export async function testProcesses (t: TestContext, findings: Findings, openSto
     }))
   })
 
-  await t.test(`a request under way ${promises.ended ? 'does not bring' : 'may bring'} back a session that ended`, async t => {
+  await t.test(`a request under way ${findings.title('ended', 'does not bring', 'may bring')} back a session that ended`, async t => {
     const [here, there] = await open(t)
     const isOver = async (old: string): Promise<boolean> => {
       const replies = await Promise.all([here, there].map(({ revisit }) => revisit(old, '/whoami')))
@@ -62,14 +62,14 @@ export async function testProcesses (t: TestContext, findings: Findings, openSto
     findings.note('ended', isKept)
   })
 
-  await t.test(`a new id ${promises.renews ? 'takes nothing' : 'may take something'} along out of a session that ended`, async t => {
+  await t.test(`a new id ${findings.title('renews', 'takes nothing', 'may take something')} along out of a session that ended`, async t => {
     const [here, there] = await open(t)
     const isNobody = async (_old: string, max: Visitor): Promise<boolean> => (await max.get('/whoami')).body === 'nobody'
     findings.note('renews', await atEachCall(here, there, '/renew', '/logout', isNobody))
   })
 
   for (const end of ['/logout', '/renew']) {
-    const sends = promises.noDeadCookie ? 'sends no' : 'sends a'
+    const sends = findings.title('noDeadCookie', 'sends no', 'sends a')
     await t.test(`a slow request that only reads ${sends} cookie for a session that ended (${end})`, async t => {
       const [here, there] = await open(t)
       await here.max.get('/login/max')

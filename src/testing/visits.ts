@@ -6,6 +6,8 @@ import { sendsCookie, Site, type SiteOptions } from './site'
 
 export async function testVisits (t: TestContext, findings: Findings, openStore: OpenStore): Promise<void> {
   const promises = findings.declared
+  // A store that moves its clock, and leaves it to the library to ask whether it has passed: the library knows within half a life.
+  const longestIdle = (): number => promises.touches === true && promises.expires !== true ? 1.5 * MINUTE : MINUTE
 
   async function open (t: TestContext, options: SiteOptions = {}): Promise<Site> {
     const { store, pass } = await timed(t, openStore)
@@ -146,15 +148,14 @@ export async function testVisits (t: TestContext, findings: Findings, openStore:
   })
 
   for (const rolling of [true, false]) {
-    const isFree = promises.touches || !rolling
-    await t.test(`a request that only reads writes ${isFree ? 'no data' : 'the session whole'}, rolling: ${rolling}`, async t => {
+    await t.test(`a request that only reads writes ${rolling ? findings.title('touches', 'no data', 'the session whole') : 'no data'}, rolling: ${rolling}`, async t => {
       const { max, calls } = await open(t, { rolling, cookie: { maxAge: HOUR } })
       await max.get('/login/max')
       calls.length = 0
       await max.get('/all')
       await max.get('/nothing')
       const written = calls.filter(method => method === 'set' || method === 'update')
-      assert.deepEqual(written, isFree ? [] : ['set', 'set'])
+      assert.deepEqual(written, promises.touches || !rolling ? [] : ['set', 'set'])
       if (!rolling) {
         assert.equal(calls.length, 2, 'one call each')
         return
@@ -169,7 +170,7 @@ export async function testVisits (t: TestContext, findings: Findings, openStore:
     await max.get('/login/max')
     calls.length = 0
     await max.get('/login/max')
-    assert.deepEqual(calls, ['get'])
+    assert.deepEqual(calls, [calls.includes('inspect') ? 'inspect' : 'get'])
   })
 
   await t.test('a write is one write', async t => {
@@ -240,7 +241,7 @@ export async function testVisits (t: TestContext, findings: Findings, openStore:
       assert.equal((await revisit(oldMax, '/whoami')).body, 'max')
     }
     assert.equal((await revisit(oldEva, '/whoami')).body, 'nobody')
-    await pass(MINUTE + 5000)
+    await pass(longestIdle() + 5000)
     assert.equal((await revisit(oldMax, '/whoami')).body, 'nobody')
   })
 
@@ -251,7 +252,7 @@ export async function testVisits (t: TestContext, findings: Findings, openStore:
       const old = max.cookieHeader()
       const slow = revisit(old, `/slow/${what}`)
       await gate.holds(1)
-      await pass(MINUTE + 5000)
+      await pass(longestIdle() + 5000)
       gate.open()
       assert.equal((await slow).body, 'done')
       assert.equal((await revisit(old, '/whoami')).body, 'nobody')
@@ -270,7 +271,7 @@ export async function testVisits (t: TestContext, findings: Findings, openStore:
     assert.equal((await revisit(old, '/whoami')).body, 'nobody')
   })
 
-  await t.test(`a visitor's Date is ${promises.dates ? 'a Date' : 'its ISO string'} with the next request`, async t => {
+  await t.test(`a visitor's Date is ${findings.title('dates', 'a Date', 'its ISO string')} with the next request`, async t => {
     const { max } = await open(t)
     await max.get('/login/max')
     await max.get('/date')
