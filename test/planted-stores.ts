@@ -158,8 +158,17 @@ export class WholeStore {
 }
 
 export const WHOLE = {
-  onlyYours: true, waits: true, stops: true, copies: true, touches: true, oneCall: true, expires: true, updates: true,
-  tellsGone: true, touchesOnly: true, users: true
+  onlyYours: true,
+  waits: true,
+  stops: true,
+  copies: true,
+  touches: true,
+  oneCall: true,
+  expires: true,
+  updates: true,
+  tellsGone: true,
+  touchesOnly: true,
+  users: true
 } as const
 
 const overLatin1 = /[^\x00-\xff]/g // eslint-disable-line no-control-regex

@@ -4,10 +4,12 @@ import { tmpdir } from 'node:os'
 import fastifyCookie from '@fastify/cookie'
 import Fastify from 'fastify'
 import t from 'tap'
+import upstreamSession from 'upstream-session'
 import fastifySession, { MemoryStore, type SessionStore } from '../src/index'
 import {
   AWAY, FAULTS, FaultyStore, RACES, testRaces, testStore, type PromiseName, type StoreTestOptions, type TestContext
 } from '../src/testing/index'
+import type { RaceEvent } from '../src/testing/index'
 import { SECRET, ThreeMethodStore, type Answer } from './helpers'
 import { KeepingStore, Overwriting, planted, PLANTED, UnlookedStore, WHOLE, WholeStore } from './planted-stores'
 import { Program } from './program'
@@ -75,6 +77,14 @@ class Creating extends MemoryStore {
   }
 }
 
+/** Forgets numbers. */
+class Forgetting extends ThreeMethodStore {
+  override set (sessionId: string, session: object, callback: Answer): void {
+    this.records.set(sessionId, JSON.stringify(session, (_key, value) => typeof value === 'number' ? undefined : value))
+    callback()
+  }
+}
+
 class Forgetful extends ThreeMethodStore {
   override set (): void {}
 }
@@ -132,6 +142,29 @@ t.test('each bug that is planted in a store is found, and its failure says what 
   t.comment(`${found} of ${PLANTED.length} planted bugs found`)
 })
 
+t.test('a store is measured in one run, and the list is what it is declared to keep', async t => {
+  const { log } = console
+  const printed: string[] = []
+  console.log = text => { printed.push(text) }
+  t.teardown(() => { console.log = log })
+  const stores: Array<[store: () => object, promises: object]> = [
+    [() => new ThreeMethodStore(), KEPT],
+    [() => new WholeStore(), WHOLE],
+    [() => new UnlookedStore(), { ...KEPT, touches: true, touchesOnly: true, tellsGone: true }]
+  ]
+  for (const [store, promises] of stores) {
+    const { failed, test } = runner()
+    const findings = await testStore(store as () => SessionStore, { promises: 'measure', test })
+    t.same(failed, [])
+    t.same(Object.entries(findings.declared).filter(([, isKept]) => isKept).map(([name]) => name).sort(), Object.keys(promises).sort())
+    t.match(printed.pop(), /^The store keeps\npromises: \{\n( {2}\w+: true,?\n)+\}$/)
+  }
+  const { failed, test } = runner()
+  await testStore(() => new Forgetting() as unknown as SessionStore, { promises: 'measure', test })
+  t.ok(failed.length > 0)
+  t.match(printed.pop(), /^Mend what fails first/)
+})
+
 t.test('testRaces passes a store that keeps every promise, and says how many orders there were', async t => {
   const { failed, test } = runner()
   const { schedules, violated } = await testRaces(() => new ThreeMethodStore(), { test, races: RACES.slice(0, 4) })
@@ -144,6 +177,57 @@ t.test('testRaces fails one that brings back what has ended', async t => {
   const { violations } = await testRaces(() => new Overwriting(), { test, races: [['write a', 'log out']] })
   t.same(failed, ['races of requests break no promise'])
   t.ok(violations.some(({ promise }) => promise === 'ended'))
+})
+
+/** A store in which a life can be shortened: a touch tells the end, and the next one asks. */
+function shortening (): WholeStore {
+  const touch: WholeStore['touch'] = function (this: WholeStore, sessionId, session, callback) {
+    const record = this.find(sessionId) as any
+    if (record !== undefined) this.write(sessionId, { ...record, cookie: { ...record.cookie, expires: session.cookie.expires } })
+    callback(null, record !== undefined)
+  }
+  return Object.assign(planted({ touch }), { getAndTouch: undefined, inspect: undefined })
+}
+
+/** An index that has forgotten what it told. */
+const forgetting = (): WholeStore => planted({
+  claimsOf (userKey, callback) {
+    WholeStore.prototype.claimsOf.call(this, userKey, callback)
+    this.claims.delete(userKey)
+  }
+})
+
+const withoutMeta = (...fields: string[]): WholeStore => planted({
+  changed (record, changes, session) {
+    const set = Object.fromEntries(Object.entries(changes.meta.set).filter(([field]) => !fields.includes(field)))
+    return WholeStore.prototype.changed.call(this, record, { ...changes, meta: { ...changes.meta, set } }, session)
+  }
+})
+
+t.test('testRaces finds in each new kind of request what it is there for', async t => {
+  const upstream = { store: () => new MemoryStore(), plugin: upstreamSession }
+  const cases: Array<[what: string, how: { store: () => object, plugin?: any, users?: object }, race: RaceEvent[], promise: string]> = [
+    ['an owner who is not written', { store: () => withoutMeta('userKey'), users: {} }, ['become eva', 'read'], 'owned'],
+    ['an owner who is listed only once', { store: forgetting, users: {} }, ['become eva', 'read'], 'listed'],
+    ['an owner whom a revocation does not see', { store: () => withoutMeta('userKey'), users: {} }, ['become eva', 'revoke users'], 'ended'],
+    ['a chosen life that is not written', { store: () => withoutMeta('originalMaxAge', 'chosen') }, ['remember', 'read'], 'lived'],
+    ['a chosen life that is not written, by options()', { store: () => withoutMeta('originalMaxAge', 'chosen') }, ['remember by options', 'read'], 'lived'],
+    ['an end that a slow reader moves back', { store: shortening }, ['remember', 'read'], 'lived'],
+    ['an end that a slow touch moves back', { store: shortening }, ['remember', 'touch'], 'lived'],
+    ['an unawaited save that is lost', upstream, ['save unawaited', 'write a'], 'saved'],
+    ['an unawaited login that is lost', upstream, ['log in unawaited', 'read'], 'reachable'],
+    ['a late answer that takes the new cookie away', upstream, ['log in', 'read'], 'leftAlone'],
+    ['a second cookie that stays', upstream, ['log out of both', 'read'], 'ended']
+  ]
+  let found = 0
+  for (const [what, { store, ...options }, race, promise] of cases) {
+    const { test } = runner()
+    const { violations } = await testRaces(store as () => SessionStore, { test, races: [race], ...options })
+    const isFound = violations.some(violation => violation.promise === promise)
+    if (isFound) found++
+    t.ok(isFound, what, { violations })
+  }
+  t.comment(`${found} of ${cases.length} planted bugs found`)
 })
 
 t.test('an application can be asked what it does when its store fails, in each way that there is', async t => {

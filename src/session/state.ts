@@ -409,10 +409,14 @@ export class SessionState {
       }
     }
     if (this.claim !== this.#storedClaim) {
-      if (this.claim === undefined) unset.push('userKey', 'claimedAt')
-      else Object.assign(set, this.claim)
+      if (this.claim === undefined) {
+        unset.push('userKey', 'claimedAt')
+      } else {
+        set.claimedAt = this.claim.claimedAt
+        // If only the claim was renewed, another request may have changed the owner in the meantime.
+        if (this.claim.userKey !== this.#storedClaim?.userKey) set.userKey = this.claim.userKey
+      }
     }
     return { set, unset }
   }
 }
-

@@ -18,8 +18,15 @@ type AnyStore = Record<string, ((...args: any[]) => any) | undefined>
 // What applications and the library itself store, and what goes wrong with it where keys, text or size are handled carelessly.
 const ODD_KEYS = { a: { b: 1 }, 'a.b': 2, '$set.a': 3, "it's": 4, '"; --': 5, '{}': 6, ' ': 7, 7: 8, Größe: 9, 鍵: 10 }
 const ODD_VALUES = {
-  text: 'ü ß € 日本語 👩‍👩‍👧 \u2028 \u0000 \\ " \' %', empty: '', list: [], object: {}, lists: [[], {}, [{}]],
-  numbers: [0, -1, 0.1, 1e21, Number.MAX_SAFE_INTEGER], no: false, nothing: null, nested: { deep: { deeper: [{ n: 1 }] } }
+  text: 'ü ß € 日本語 👩‍👩‍👧 \u2028 \u0000 \\ " \' %',
+  empty: '',
+  list: [],
+  object: {},
+  lists: [[], {}, [{}]],
+  numbers: [0, -1, 0.1, 1e21, Number.MAX_SAFE_INTEGER],
+  no: false,
+  nothing: null,
+  nested: { deep: { deeper: [{ n: 1 }] } }
 }
 const LARGE = { large: 'x'.repeat(70_000), wide: '鍵'.repeat(70_000) }
 // Ids that a careless comparison takes for one another: without case, by prefix, by a pattern, by their first characters.

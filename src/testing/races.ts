@@ -70,8 +70,12 @@ const EVENTS: readonly RaceEvent[] = [
   ...(Object.keys(REQUESTS) as RequestName[]).filter(request => !NEEDS_USERS.includes(request)), 'expire'
 ]
 
+/** Other ways to do the same: each races with what there is, and not with another one of these. */
+const VARIANTS: readonly RaceEvent[] = ['remember by options', 'save unawaited', 'log in unawaited', 'log out of both']
+
 /** All pairs of events. */
-export const PAIRS: ReadonlyArray<readonly RaceEvent[]> = combinations(2, EVENTS)
+export const PAIRS: ReadonlyArray<readonly RaceEvent[]> = combinations(2, EVENTS).filter(events =>
+  events.filter(event => VARIANTS.includes(event)).length < 2)
 
 /** All pairs of events, and all triples of the simplest requests. */
 export const RACES: ReadonlyArray<readonly RaceEvent[]> = [...PAIRS, ...combinations(3, ['read', 'write a', 'write b', 'log out'])]
@@ -79,6 +83,11 @@ export const RACES: ReadonlyArray<readonly RaceEvent[]> = [...PAIRS, ...combinat
 /** Pairs of a request that ends sessions by the index by user, and one that could get in its way. */
 export const USER_RACES: ReadonlyArray<readonly RaceEvent[]> = (['revoke', 'revoke others'] as const).flatMap(revoke =>
   (['read', 'write a', 'renew', 'log out', 'revoke'] as const).map(request => [revoke, request]))
+
+/** Pairs of a request that sets the user on an existing id, and one that could get in its way. */
+export const OWNER_RACES: ReadonlyArray<readonly RaceEvent[]> = ([
+  'read', 'write a', 'renew', 'log in', 'log out', 'become eva', 'remember', 'touch', 'revoke users'
+] as const).map(request => ['become eva', request])
 
 export interface RaceTestOptions extends Omit<RaceOptions, 'store' | 'expire'> {
   /**
