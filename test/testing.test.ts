@@ -37,7 +37,7 @@ async function failuresOf (store: () => object, promises: StoreTestOptions['prom
 
 const KEPT = { onlyYours: true, waits: true, stops: true, copies: true } as const
 
-t.test('a store under sixty lines passes all of it, under node:test', async t => {
+t.test('a store of sixty lines passes all of it, under node:test', async t => {
   const env = ['-u', 'NODE_OPTIONS', process.execPath, '--test', 'examples/writing-a-store/']
   const TMPDIR = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
   const { code, stdout } = await new Program(t, 'env', env, { TMPDIR }).end()
@@ -163,6 +163,19 @@ t.test('a store is measured in one run, and the list is what it is declared to k
   await testStore(() => new Forgetting() as unknown as SessionStore, { promises: 'measure', test })
   t.ok(failed.length > 0)
   t.match(printed.pop(), /^Mend what fails first/)
+})
+
+t.test('what visitors see of a bug says what to mend, too', async t => {
+  const dropping = (): object => planted({
+    write (sessionId, record: any) {
+      const { a, ...others } = record
+      WholeStore.prototype.write.call(this, sessionId, typeof a === 'string' ? others : record)
+    }
+  })
+  const { failed, said, test } = runner()
+  await testStore(dropping as () => SessionStore, { promises: WHOLE, test })
+  t.ok(failed.includes('a slow request does not undo what others wrote and removed meanwhile'))
+  t.same(said.filter(message => !/To mend it: (update|set|get)\(\)/.test(message)), [])
 })
 
 t.test('testRaces passes a store that keeps every promise, and says how many orders there were', async t => {

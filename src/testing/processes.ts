@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { ask, find, live } from './contract'
 import type { OpenStore, StoreUnderTest, TestContext } from './context'
+import { advising, ok } from './mend'
 import type { Findings } from './promises'
 import { dataOf, sendsCookie, Site } from './site'
 import type { Visitor } from './visitor'
@@ -27,7 +28,7 @@ export async function testProcesses (t: TestContext, findings: Findings, openSto
     return [await Site.open(t, store, pass, {}), await Site.open(t, another(), pass, {})]
   }
 
-  await t.test('who logs in or out in one is logged in or out in the other', async t => {
+  await t.test('who logs in or out in one is logged in or out in the other', t => advising('every call must ask what all processes share, without a cache of its own', async () => {
     const [{ max }, there] = await open(t)
     await max.get('/login/max')
     const old = max.cookieHeader()
@@ -36,7 +37,7 @@ export async function testProcesses (t: TestContext, findings: Findings, openSto
     assert.deepEqual((await max.get('/all')).json(), { user: 'max', cart: [], a: '1' })
     await there.revisit(old, '/logout')
     assert.equal((await max.get('/whoami')).body, 'nobody')
-  })
+  }))
 
   await t.test(`writes at the same time ${findings.title('parallel', 'lose nothing', 'may lose one')}`, async t => {
     const [here, there] = await open(t)
@@ -54,7 +55,7 @@ export async function testProcesses (t: TestContext, findings: Findings, openSto
     }
     let isKept = true
     for (const end of ['/logout', '/renew']) {
-      assert.ok(await atEachCall(here, there, '/whoami', end, isOver), `one that only reads, and ${end}`)
+      ok(await atEachCall(here, there, '/whoami', end, isOver), `touch() and set() must not create: a request that only reads brings back a session that ended (${end})`)
       for (const slow of ['/set/a/1', '/push/apple', '/delete/cart']) {
         isKept = await atEachCall(here, there, slow, end, isOver) && isKept
       }

@@ -131,7 +131,7 @@ export class Findings {
 
   /** The name of a test, by what is declared. */
   title (promise: PromiseName, kept: string, otherwise: string): string {
-    if (this.#isMeasuring) return `${kept}, or not`
+    if (this.#isMeasuring) return `${kept} or ${otherwise}`
     return this.declared[promise] === true ? kept : otherwise
   }
 

@@ -149,7 +149,6 @@ export const others: Contestant[] = [
     name: 'session-file-store',
     packages: ['session-file-store'],
     promises: { ...base, noDeadCookie: true, onlyYours: false, lists: false },
-    brokenRaces: 4,
     prepare () {
       const FileStore = connectFile(connectable)
       return async t => {
