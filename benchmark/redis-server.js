@@ -2,14 +2,24 @@
 
 const { spawn } = require('node:child_process')
 const { once } = require('node:events')
+const { mkdtempSync, rmSync } = require('node:fs')
 const { createServer } = require('node:net')
+const { tmpdir } = require('node:os')
+const { join } = require('node:path')
 
 const TIME_LIMIT = 10_000
 
-/** A Redis of our own, which keeps nothing on the disk and ends with this process. */
-async function startRedis () {
+/**
+ * A Redis of our own, which ends with this process, in a folder of its own. Unless the arguments say otherwise, it
+ * keeps nothing on the disk.
+ */
+async function startRedis ({ command = 'redis-server', args = [] } = {}) {
   const port = await freePort()
-  const server = spawn('redis-server', ['--port', port, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'])
+  const dir = mkdtempSync(join(tmpdir(), 'session-benchmark-'))
+  process.on('exit', () => rmSync(dir, { recursive: true, force: true }))
+  const server = spawn(command, [
+    '--port', port, '--bind', '127.0.0.1', '--dir', dir, '--save', '', '--appendonly', 'no', ...args
+  ])
   const stop = () => server.kill('SIGKILL')
   process.on('exit', stop)
   // A signal alone would leave it behind.

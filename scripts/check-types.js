@@ -5,12 +5,15 @@
 //   node scripts/check-types.js typescript-5.5
 
 const { join } = require('node:path')
+require('../packages/stores')
+require('../packages/tools')
 
 const root = join(__dirname, '..')
 
 // What compiles with version 11's own types compiles with ours: one compiler tells.
 const projectsOf = name => [
-  'tsconfig.json', 'tsconfig.stores.json', 'tsconfig.bare.json', 'tsconfig.bundler.json', ...name === 'typescript' ? ['tsconfig.eleven.json'] : []
+  'tsconfig.json', 'tsconfig.stores.json', 'tsconfig.bare.json', 'tsconfig.named.json', 'tsconfig.indexed.json', 'tsconfig.bundler.json',
+  ...name === 'typescript' ? ['tsconfig.eleven.json'] : []
 ]
 
 // With skipLibCheck: false, all of our declarations are checked. Those of other packages are not ours to mend (those that

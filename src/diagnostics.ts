@@ -41,7 +41,10 @@ const tracing = {
 }
 const security = channel('@fastify/session:security')
 
-/** A stable name of a session for logs: it tells whether two lines are about the same, and can't be turned into its id. */
+/**
+ * A stable name of a session for logs: it tells whether two lines are about the same, and can't be turned into its
+ * id.
+ */
 export function fingerprint (sessionId: string | Buffer): string {
   return createHash('sha256').update(sessionId).digest('base64url').slice(0, 16)
 }

@@ -40,10 +40,10 @@ export const ReplacedError = createError(
   409
 )
 
-/** A stored session can't be read. */
+/** What the store has of a session can't be read: all of it, or the named field. None of it is in the message. */
 export const RecordError = createError<[string]>(
   'FST_ERR_SESSION_RECORD',
-  "The stored session can't be read: %s. It has ended; the visitor gets a new one"
+  "The stored session can't be read: %s isn't JSON. It has ended, and the visitor gets a new one"
 )
 
 /** The session was destroyed, replaced or has expired since this request loaded it. Nothing was written. */

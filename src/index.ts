@@ -8,7 +8,7 @@ import type * as cookies from './types/cookie'
 import type * as options from './types/options'
 import type * as sessions from './types/session'
 import type * as stores from './types/store'
-import type {} from './types/fastify'
+import './types/fastify'
 
 type Plugin = FastifyPluginCallback<options.FastifySessionOptions>
 
@@ -45,6 +45,11 @@ namespace fastifySession {
   export type SecurityReason = diagnostics.SecurityReason
   export type FieldChanges = stores.FieldChanges
   export type SessionChanges = stores.SessionChanges
+  export type Claimed = stores.Claimed
+  export type Claiming = stores.Claiming
+  export type IndexEntry = stores.IndexEntry
+  export type Revoking = stores.Revoking
+  export type SessionList = sessions.SessionList
   export type SessionPage = sessions.SessionPage
   export type SessionRecord = stores.SessionRecord
   export type SessionStore<S = Session> = stores.SessionStore<S>

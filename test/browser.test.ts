@@ -1,44 +1,47 @@
 /** The demo in a real browser, over http and https: Chromium, as Debian has it. */
-import { execFile } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import '../packages/tools'
 import { readFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { promisify } from 'node:util'
 import fastifyCookie from '@fastify/cookie'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import fastifySession from '../src/index'
 import { SECRET } from './helpers'
-import { start } from './program'
-import { temporaryFolder } from './servers'
+import { conduct, start, type Program } from './program'
+import { makeCertificate, temporaryFolder } from './servers'
+import { PATIENCE } from './waiting'
 
-// Where Debian and others put it.
-const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(file => existsSync(file))
+const CHROMIUM: string | undefined = require('../scripts/requirements').findChromium()
 
-// Browsers are slow where other tests have the processor.
-t.setTimeout(300_000)
+const MINUTE = 60_000
 
 let browser: Browser
 
 t.before(async () => {
-  if (CHROMIUM === undefined) throw new Error('Chromium is needed to run this test: install it (Debian: chromium)')
+  if (CHROMIUM === undefined) throw new Error('Chromium is needed to run this test: install it (Debian: chromium), or set CHROME_PATH')
   // As root, as in most containers, Chromium runs without its sandbox only.
-  browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox', '--disable-dev-shm-usage'] })
+  browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox', '--disable-dev-shm-usage'], timeout: PATIENCE })
 })
 t.teardown(() => browser.close())
 
-/** Starts the demo, and says where. */
+const DEMO = 'examples/demo/server.js'
+
+/** Starts the demo. Returns where it is. */
 async function startDemo (t: Test, env: NodeJS.ProcessEnv = {}): Promise<string> {
-  return (await start(t, 'examples/demo/server.js', env).says(/at https?:\S+/)).slice('at '.length)
+  return await addressOf(start(t, DEMO, env))
+}
+
+async function addressOf (demo: Program): Promise<string> {
+  return (await demo.says(/at https?:\S+/)).slice('at '.length)
 }
 
 /** Somebody's browser, with cookies of its own. */
 async function open (t: Test, address: string, options: Parameters<Browser['newContext']>[0] = {}): Promise<Page> {
   const context = await browser.newContext({ baseURL: address, ignoreHTTPSErrors: true, ...options })
   t.teardown(() => context.close())
+  context.setDefaultTimeout(PATIENCE)
   const page = await context.newPage()
   await page.goto('/')
   return page
@@ -53,15 +56,6 @@ async function login (page: Page, name: string): Promise<void> {
 const heading = async (page: Page): Promise<string> => await page.getByRole('heading', { level: 1 }).innerText()
 const cookiesOf = async (page: Page): ReturnType<BrowserContext['cookies']> => await page.context().cookies()
 
-async function certificate (t: Test): Promise<{ HTTPS_KEY: string, HTTPS_CERT: string }> {
-  const folder = await temporaryFolder(t)
-  const [HTTPS_KEY, HTTPS_CERT] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
-  await promisify(execFile)('openssl', [
-    'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '1', '-subj', '/CN=localhost', '-keyout', HTTPS_KEY, '-out', HTTPS_CERT
-  ])
-  return { HTTPS_KEY, HTTPS_CERT }
-}
-
 t.test('who logs in is known, and who logs out is not, by the back button either', async t => {
   const page = await open(t, await startDemo(t))
   t.equal(await heading(page), 'Hello, stranger')
@@ -73,15 +67,18 @@ t.test('who logs in is known, and who logs out is not, by the back button either
 })
 
 t.test('two tabs that add at the same time lose nothing', async t => {
-  const page = await open(t, await startDemo(t))
+  const demo = conduct(t, DEMO)
+  const page = await open(t, await addressOf(demo))
   await login(page, 'Ada')
   const other = await page.context().newPage()
   await other.goto('/')
-  for (const tab of [page, other]) await tab.getByLabel('Take 2 seconds over it').check()
-  await Promise.all([
-    page.getByRole('button', { name: 'Add apple' }).click(),
-    other.getByRole('button', { name: 'Add apple' }).click()
-  ])
+  for (const tab of [page, other]) {
+    await tab.getByLabel('Take 2 seconds over it').check()
+    await tab.getByRole('button', { name: 'Add apple' }).click({ noWaitAfter: true })
+  }
+  await demo.asleep(2)
+  demo.wake()
+  for (const tab of [page, other]) await tab.getByText('It is in the cart').waitFor()
   await page.reload()
   t.match(await page.getByRole('listitem').filter({ hasText: 'Apple' }).innerText(), /Apple: 2/)
 })
@@ -118,7 +115,8 @@ t.test('over http, the cookie is out of reach of scripts and of other sites\' fo
 })
 
 t.test('over https, a __Host- cookie is Secure, and cleared at logout', async t => {
-  const page = await open(t, await startDemo(t, { ...await certificate(t), COOKIE_NAME: '__Host-sessionId' }))
+  const { key, cert } = await makeCertificate(t)
+  const page = await open(t, await startDemo(t, { HTTPS_KEY: key, HTTPS_CERT: cert, COOKIE_NAME: '__Host-sessionId' }))
   await login(page, 'Ada')
   t.match(await cookiesOf(page), [{ name: '__Host-sessionId', httpOnly: true, secure: true, sameSite: 'Lax', path: '/' }])
   const [before] = await cookiesOf(page)
@@ -129,15 +127,18 @@ t.test('over https, a __Host- cookie is Secure, and cleared at logout', async t 
 })
 
 t.test('the clock on the page counts down, and says when the time is over', async t => {
-  const page = await open(t, await startDemo(t, { IDLE_SECONDS: '4' }))
+  const demo = conduct(t, DEMO)
+  const page = await open(t, await addressOf(demo))
+  await page.clock.install()
   await login(page, 'Ada')
   const idle = page.locator('#idle')
   const first = await idle.innerText()
-  // The page's own rules forbid the eval by which playwright would wait for it.
-  for (let i = 0; i < 100 && await idle.innerText() === first; i++) await sleep(50)
+  await page.clock.runFor(2000)
   t.not(await idle.innerText(), first)
+  await page.clock.runFor(10 * MINUTE)
   await page.getByText('The time is over').waitFor()
   t.equal(await idle.innerText(), '0 s')
+  await demo.advance(10 * MINUTE)
   await page.reload()
   t.equal(await heading(page), 'Hello, stranger')
 })
@@ -162,8 +163,8 @@ t.test('the page breaks none of its own rules (CSP), and no script of it fails',
 })
 
 t.test('cookies are kept, and cleared, as browsers understand them', async t => {
-  const { HTTPS_KEY, HTTPS_CERT } = await certificate(t)
-  const https = { key: await readFile(HTTPS_KEY), cert: await readFile(HTTPS_CERT) }
+  const { key, cert } = await makeCertificate(t)
+  const https = { key: await readFile(key), cert: await readFile(cert) }
   const kinds = {
     'for as long as the browser runs': {},
     'for an hour': { maxAge: 3_600_000 },

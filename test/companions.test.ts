@@ -1,3 +1,4 @@
+import '../packages/companions'
 import { createHash, randomBytes } from 'node:crypto'
 import fastifyCsrfProtection from '@fastify/csrf-protection'
 import fastifyFlash from '@fastify/flash'

@@ -1,15 +1,14 @@
-import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { request } from 'node:https'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { promisify } from 'node:util'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
-import { ROOT, start, stop, type Program } from './program'
-import { freePort, startRedis, temporaryFolder } from './servers'
+import { Browser } from './browser'
+import { conduct, ROOT, start, stop, type Program } from './program'
+import { freePort, makeCertificate, startRedis } from './servers'
+import { until } from './waiting'
 
 // The demo as `npm start` runs it, over real HTTP. It requires the built package: `npm run build` first.
 
@@ -32,58 +31,44 @@ interface Reply {
 }
 
 /** A browser with the page open. */
-class Visitor {
-  cookie = ''
-  /** The last Set-Cookie header, as it came. */
-  setCookie = ''
+class Visitor extends Browser {
+  constructor (address: string, userAgent = FIREFOX) {
+    super(address, { 'user-agent': userAgent })
+  }
 
-  constructor (readonly address: string, readonly userAgent = FIREFOX) {}
-
-  async get (path = '/', init: RequestInit = {}): Promise<Reply> {
-    const response = await fetch(this.address + path, {
-      ...init,
-      redirect: 'manual',
-      headers: { 'user-agent': this.userAgent, ...(this.cookie !== '' && { cookie: this.cookie }), ...init.headers }
-    })
-    const [setCookie] = response.headers.getSetCookie()
-    if (setCookie !== undefined) {
-      this.setCookie = setCookie
-      this.cookie = setCookie.includes('Max-Age=0') ? '' : setCookie.split(';', 1)[0] as string
-    }
+  async open (path = '/', init: RequestInit = {}): Promise<Reply> {
+    const response = await this.get(path, init)
+    const { status, headers } = response
     const text = await response.text()
-    const isJson = response.headers.get('content-type')?.includes('json')
-    return { status: response.status, headers: response.headers, text, json: isJson ? JSON.parse(text) : undefined }
+    return { status, headers, text, json: headers.get('content-type')?.includes('json') ? JSON.parse(text) : undefined }
   }
 
   async json (): Promise<any> {
-    return (await this.get('/', { headers: { accept: 'application/json' } })).json
+    return (await this.open('/', { headers: { accept: 'application/json' } })).json
   }
 
   async token (): Promise<string> {
-    return /name="_csrf" value="([^"]+)"/.exec((await this.get()).text)?.[1] ?? ''
+    return /name="_csrf" value="([^"]+)"/.exec((await this.open()).text)?.[1] ?? ''
   }
 
   /** Sends a form as it is. */
   async send (path: string, fields: Record<string, string>, headers = {}): Promise<Reply> {
-    return await this.get(path, { method: 'POST', body: new URLSearchParams(fields), headers })
+    return await this.open(path, { method: 'POST', body: new URLSearchParams(fields), headers })
   }
 
   /** Sends a form from the page. */
-  async post (path: string, fields: Record<string, string> = {}, headers = {}): Promise<Reply> {
+  async submit (path: string, fields: Record<string, string> = {}, headers = {}): Promise<Reply> {
     return await this.send(path, { ...fields, _csrf: await this.token() }, headers)
   }
 
   /** Sends a form, and looks at what the page says then. */
   async does (path: string, fields: Record<string, string> = {}): Promise<string> {
-    const { status, headers, text } = await this.post(path, fields)
-    return status === 303 ? (await this.get(headers.get('location') as string)).text : text
+    const { status, headers, text } = await this.submit(path, fields)
+    return status === 303 ? (await this.open(headers.get('location') as string)).text : text
   }
 
-  /** Someone with a copy of this browser's cookie. */
-  copy (): Visitor {
-    const copy = new Visitor(this.address, this.userAgent)
-    copy.cookie = this.cookie
-    return copy
+  override copy (): Visitor {
+    return new Visitor(this.address, this.headers['user-agent']).with(this)
   }
 }
 
@@ -102,7 +87,7 @@ t.test('the page runs nothing but its own script', async t => {
   const address = await addressOf(demo)
   t.match(address, /^http:\/\/127\.0\.0\.1:\d+$/, 'on this machine only, unless told otherwise')
   const visitor = new Visitor(address)
-  const { headers, text } = await visitor.get()
+  const { headers, text } = await visitor.open()
   t.equal(headers.get('content-type'), 'text/html; charset=utf-8')
   t.equal(headers.get('cache-control'), 'no-store')
 
@@ -117,7 +102,7 @@ t.test('the page runs nothing but its own script', async t => {
   t.equal(text.match(/<form/g)?.length, text.match(/name="_csrf"/g)?.length, 'each form has its token')
   for (const [, id] of text.matchAll(/(?:labelledby|describedby|for)="([^"]+)"/g)) t.match(text, `id="${id}"`, 'what is named is there')
 
-  const script = await new Visitor(address).get('/demo.js')
+  const script = await new Visitor(address).open('/demo.js')
   t.equal(script.headers.get('content-type'), 'text/javascript; charset=utf-8')
   t.equal(script.headers.get('x-content-type-options'), 'nosniff')
   t.equal(script.text, readFileSync(join(ROOT, 'examples/demo/countdown.js'), 'utf8'))
@@ -126,35 +111,35 @@ t.test('the page runs nothing but its own script', async t => {
 })
 
 t.test('a visitor logs in, sees the session, and logs out', async t => {
-  const demo = start(t, DEMO)
+  const demo = conduct(t, DEMO)
   const visitor = new Visitor(await addressOf(demo))
-  t.match((await visitor.get()).text, /Hello, stranger[^]*It is nobody’s yet/)
+  t.match((await visitor.open()).text, /Hello, stranger[^]*It is nobody’s yet/)
   t.match(visitor.setCookie, /^sessionId=\S+; Path=\/; Expires=.+ GMT; HttpOnly; SameSite=Lax$/)
   await visitor.does('/cart', { good: 'bread' })
 
   const stranger = visitor.copy()
-  t.equal((await visitor.post('/login', { name: ' <b onclick="x">Ada</b> & \'co\' ' })).status, 303)
+  t.equal((await visitor.submit('/login', { name: ' <b onclick="x">Ada</b> & \'co\' ' })).status, 303)
   t.not(visitor.cookie, stranger.cookie, 'login changes the session id')
-  const { text } = await visitor.get('/?done=logged-in')
+  const { text } = await visitor.open('/?done=logged-in')
   t.equal(noticeOf(text), 'You are logged in.')
   t.match(text, '<title>You are logged in. – ', 'what a screen reader says first')
   t.match(text, '<h1>Hello, &lt;b onclick=&quot;x&quot;&gt;Ada&lt;/b&gt; &amp; &#39;co&#39;</h1>', 'what was typed stays text')
   t.notMatch(text, '<b ', 'nowhere on the page')
   t.match(text, 'Bread: <strong>1<', 'the cart came along')
-  t.match(text, /<dt>Age<\/dt><dd><span data-seconds="\d" data-counts="up">\d s</)
+  t.match(text, /<dt>Age<\/dt><dd><span data-seconds="0" data-counts="up">0 s</)
   t.match(text, /<dt>Idle time left<\/dt><dd><span id="idle" data-seconds="600" data-counts="down">10 min 0 s</)
-  t.match(text, /<dt>Absolute time left<\/dt><dd><span data-seconds="2879\d" data-counts="down">7 h 59 min \d+ s</)
+  t.match(text, /<dt>Absolute time left<\/dt><dd><span data-seconds="28800" data-counts="down">8 h 0 min 0 s</)
   t.match(text, /<dt>HttpOnly<\/dt><dd>yes[^]*<dt>SameSite<\/dt><dd>lax<[^]*<dt>Expires<\/dt><dd><time/)
   t.match(text, /<dt>Handle<\/dt><dd>[\w-]{16}\.[\w-]{16}</)
   const sessionId = decodeURIComponent(visitor.cookie.slice('sessionId='.length)).split('.', 1)[0] as string
   t.notOk(text.includes(sessionId), 'the id is not on the page')
-  t.equal(alertOf((await stranger.get()).text).match(LOGGED_OUT)?.length, 1, 'the id of before leads nowhere, in words')
+  t.equal(alertOf((await stranger.open()).text).match(LOGGED_OUT)?.length, 1, 'the id of before leads nowhere, in words')
 
   const copy = visitor.copy()
   const out = await visitor.does('/logout')
   t.match(out, /Hello, stranger[^]*Bread: <strong>0</)
   t.equal(noticeOf(out), 'You are logged out.')
-  t.match(alertOf((await copy.get()).text), LOGGED_OUT, 'a copied cookie is logged out too')
+  t.match(alertOf((await copy.open()).text), LOGGED_OUT, 'a copied cookie is logged out too')
   await stop(t, demo)
 })
 
@@ -162,7 +147,7 @@ t.test('what can\'t be done is said on the page', async t => {
   const demo = start(t, DEMO, { NODE_ENV: 'development' })
   const visitor = new Visitor(await addressOf(demo))
   for (const name of ['', ' ', 'x'.repeat(41)]) {
-    const { status, text } = await visitor.post('/login', { name })
+    const { status, text } = await visitor.submit('/login', { name })
     t.equal(status, 400)
     t.equal(alertOf(text), 'Please give a name of 1 to 40 characters.')
     t.match(text, /<input id="name"[^>]* aria-describedby="problem hint" aria-invalid="true">/)
@@ -176,11 +161,11 @@ t.test('what can\'t be done is said on the page', async t => {
     ['/nothing', {}, 404, 'There is nothing here.']
   ]
   for (const [path, fields, expected, problem] of things) {
-    const { status, text } = await visitor.post(path, fields)
+    const { status, text } = await visitor.submit(path, fields)
     t.equal(status, expected, path)
     t.equal(alertOf(text), problem)
   }
-  const broken = await visitor.get('/login', { method: 'POST', body: '{', headers: { 'content-type': 'application/json' } })
+  const broken = await visitor.open('/login', { method: 'POST', body: '{', headers: { 'content-type': 'application/json' } })
   t.equal(broken.status, 400)
   t.match(alertOf(broken.text), 'JSON')
   t.notMatch(broken.text, /node_modules|\.js:\d/, 'no stack trace')
@@ -202,26 +187,28 @@ t.test('a form that is not from the page is refused', async t => {
   await refused(visitor.send('/login', { name: 'Ada', _csrf: 'x' }), 'with one that was made up')
   await refused(visitor.send('/login', { name: 'Ada', _csrf: foreign }), 'with that of another visitor')
   await refused(stranger.send('/login', { name: 'Ada', _csrf: foreign }), 'without a session')
-  t.match((await visitor.get()).text, 'Hello, stranger')
+  t.match((await visitor.open()).text, 'Hello, stranger')
 
-  await visitor.post('/login', { name: 'Ada' })
+  await visitor.submit('/login', { name: 'Ada' })
   for (const path of ['/login', '/cart', '/cart/empty', '/end', '/end-others', '/logout']) {
     await refused(visitor.send(path, { name: 'Eve', good: 'apple', _csrf: old }), `${path}, with the token from before login`)
   }
-  t.match((await visitor.get()).text, /Hello, Ada[^]*Apple: <strong>0</)
+  t.match((await visitor.open()).text, /Hello, Ada[^]*Apple: <strong>0</)
   await stop(t, demo)
 })
 
 t.test('tabs that fill the cart at the same time lose nothing', async t => {
-  const demo = start(t, DEMO)
+  const demo = conduct(t, DEMO)
   const visitor = new Visitor(await addressOf(demo))
   const _csrf = await visitor.token()
   // Each with the cookie of before, as tabs send it.
   const add = async (good: string, more = {}): Promise<number> => (await visitor.copy().send('/cart', { good, _csrf, ...more })).status
   const slow = add('cheese', { slow: 'on' })
+  await demo.asleep(1)
   const goods = Array.from({ length: 30 }, (_, i) => ['apple', 'bread', 'apple'][i % 3] as string)
   t.strictSame(new Set(await Promise.all(goods.map(good => add(good)))), new Set([303]))
   t.strictSame((await visitor.json()).cart, { apple: 20, bread: 10, cheese: 0 })
+  demo.wake()
   t.equal(await slow, 303)
   t.strictSame((await visitor.json()).cart, { apple: 20, bread: 10, cheese: 1 }, 'and what took its time')
 
@@ -236,45 +223,48 @@ t.test('tabs that fill the cart at the same time lose nothing', async t => {
 })
 
 t.test('visitors see their devices, and end them', async t => {
-  const demo = start(t, DEMO)
+  const demo = conduct(t, DEMO)
   const address = await addressOf(demo)
   const [laptop, phone, office] = [new Visitor(address), new Visitor(address, IPHONE), new Visitor(address, EDGE)]
   const eve = new Visitor(address, 'curl/8.0')
-  for (const visitor of [laptop, phone, office]) await visitor.post('/login', { name: 'Ada' })
-  await eve.post('/login', { name: 'Eve' })
+  for (const visitor of [laptop, phone, office]) {
+    await visitor.submit('/login', { name: 'Ada' })
+    await demo.advance(1000)
+  }
+  await eve.submit('/login', { name: 'Eve' })
 
-  const page = (await laptop.get()).text
+  const page = (await laptop.open()).text
   const rows = Array.from(page.matchAll(/<li><div>([^<]+)/g), ([, device]) => device?.trim())
   t.strictSame(rows, ['Edge, Windows', 'Safari, iPhone', 'Firefox, Linux'], 'the newest login first')
-  t.match(page, /Firefox, Linux <strong>\(this one\)<\/strong>\n<small>logged in \d s ago, last seen now</)
-  t.match(page, /aria-label="End the session on Safari, iPhone, logged in \d s ago">End</)
+  t.match(page, /Firefox, Linux <strong>\(this one\)<\/strong>\n<small>logged in 3 s ago, last seen now</)
+  t.match(page, /aria-label="End the session on Safari, iPhone, logged in 2 s ago">End</)
   t.equal(page.match(/aria-label="End the session/g)?.length, 2, 'this one is ended by logging out')
-  t.match((await eve.get()).text, /<li><div>curl <strong>/)
+  t.match((await eve.open()).text, /<li><div>curl <strong>/)
 
   const handles = new Map<string, string>((await laptop.json()).devices.map(({ device, handle }: any) => [device, handle]))
   const handle = handles.get('Safari, iPhone') as string
   t.match(handle, /^[\w-]{16}\.[\w-]{16}$/)
   t.equal(alertOf(await eve.does('/end', { handle })), 'There is no such session of yours: it has ended already.', 'not by somebody else')
-  t.equal((await laptop.post('/end', { handle: 'made up' })).status, 404)
-  t.match((await phone.get()).text, 'Hello, Ada', 'still there')
+  t.equal((await laptop.submit('/end', { handle: 'made up' })).status, 404)
+  t.match((await phone.open()).text, 'Hello, Ada', 'still there')
 
   const token = await phone.token()
   t.match(noticeOf(await laptop.does('/end', { handle })), 'That session has ended')
-  t.equal((await laptop.post('/end', { handle })).status, 404, 'only once')
+  t.equal((await laptop.submit('/end', { handle })).status, 404, 'only once')
   const form = await phone.copy().send('/cart', { good: 'apple', _csrf: token })
   t.equal(form.status, 401)
   t.match(alertOf(form.text), LOGGED_OUT, 'at the next form')
-  const click = await phone.get()
+  const click = await phone.open()
   t.equal(click.status, 200)
   t.match(alertOf(click.text), LOGGED_OUT, 'and at the next click')
   t.match(click.text, 'Hello, stranger')
-  t.equal(alertOf((await phone.get()).text), '', 'once')
+  t.equal(alertOf((await phone.open()).text), '', 'once')
 
-  await phone.post('/login', { name: 'Ada' })
+  await phone.submit('/login', { name: 'Ada' })
   t.equal(noticeOf(await laptop.does('/end-others')), 'All your other sessions have ended.')
-  for (const visitor of [phone, office]) t.match(alertOf((await visitor.get()).text), LOGGED_OUT)
-  t.match((await laptop.get()).text, /Hello, Ada[^]*Log in with the same name in another browser/)
-  t.match((await eve.get()).text, 'Hello, Eve', 'others are none of it')
+  for (const visitor of [phone, office]) t.match(alertOf((await visitor.open()).text), LOGGED_OUT)
+  t.match((await laptop.open()).text, /Hello, Ada[^]*Log in with the same name in another browser/)
+  t.match((await eve.open()).text, 'Hello, Eve', 'others are none of it')
 
   t.equal(noticeOf(await laptop.does('/end', { handle: handles.get('Firefox, Linux') as string })), 'You are logged out.', 'this one')
   await stop(t, demo)
@@ -284,42 +274,45 @@ t.test('a login too many ends the oldest', async t => {
   const demo = start(t, DEMO)
   const address = await addressOf(demo)
   const visitors = Array.from({ length: 11 }, () => new Visitor(address))
-  for (const visitor of visitors) await visitor.post('/login', { name: 'Ada' })
-  t.match(alertOf((await (visitors[0] as Visitor).get()).text), LOGGED_OUT)
+  for (const visitor of visitors) await visitor.submit('/login', { name: 'Ada' })
+  t.match(alertOf((await (visitors[0] as Visitor).open()).text), LOGGED_OUT)
   t.equal((await (visitors[10] as Visitor).json()).devices.length, 10)
   await stop(t, demo)
 })
 
 t.test('what a session that ends meanwhile was to save is not said to be saved', async t => {
-  const demo = start(t, DEMO)
+  const demo = conduct(t, DEMO)
   const [laptop, phone] = [new Visitor(await addressOf(demo)), new Visitor(await addressOf(demo))]
-  for (const visitor of [laptop, phone]) await visitor.post('/login', { name: 'Ada' })
-  const slow = phone.post('/cart', { good: 'apple', slow: 'on' })
-  await sleep(1000)
-  await laptop.post('/end-others')
+  for (const visitor of [laptop, phone]) await visitor.submit('/login', { name: 'Ada' })
+  const slow = phone.submit('/cart', { good: 'apple', slow: 'on' })
+  await demo.asleep(1)
+  await laptop.submit('/end-others')
+  demo.wake()
   const { status, text } = await slow
   t.equal(status, 409)
   t.equal(alertOf(text), 'Your session has ended while this was under way: nothing was saved.')
-  t.match((await phone.get()).text, 'Hello, stranger')
+  t.match((await phone.open()).text, 'Hello, stranger')
   await stop(t, demo)
 })
 
 t.test('sessions end when nobody comes, and at the latest', async t => {
-  const demo = start(t, DEMO, { IDLE_SECONDS: '3', ABSOLUTE_SECONDS: '5' })
+  const demo = conduct(t, DEMO, { IDLE_SECONDS: '30', ABSOLUTE_SECONDS: '50' })
   const [busy, idle] = [new Visitor(await addressOf(demo)), new Visitor(await addressOf(demo))]
-  for (const visitor of [busy, idle]) await visitor.post('/login', { name: 'Ada' })
-  for (let i = 0; i < 3; i++) {
-    await sleep(1200)
-    t.match(await busy.json(), { user: 'Ada', session: { idleLeft: 3, absoluteLeft: Number } })
+  for (const visitor of [busy, idle]) await visitor.submit('/login', { name: 'Ada' })
+  for (const absoluteLeft of [35, 20, 5]) {
+    await demo.advance(15_000)
+    t.match(await busy.json(), { user: 'Ada', session: { idleLeft: 30, absoluteLeft } })
   }
-  t.match(alertOf((await idle.get()).text), LOGGED_OUT, 'nobody came')
-  await sleep(1800)
-  t.match(alertOf((await busy.get()).text), LOGGED_OUT, 'the time was over')
+  t.match(alertOf((await idle.open()).text), LOGGED_OUT, 'nobody came')
+  await demo.advance(4_999)
+  t.match((await busy.json()).user, 'Ada', 'until the last moment')
+  await demo.advance(1)
+  t.match(alertOf((await busy.open()).text), LOGGED_OUT, 'the time was over')
   await stop(t, demo)
 })
 
 t.test('for programs', async t => {
-  const demo = start(t, DEMO, { SESSION_SECRET: 'x'.repeat(32) })
+  const demo = conduct(t, DEMO, { SESSION_SECRET: 'x'.repeat(32) })
   const visitor = new Visitor(await addressOf(demo), 'curl/8.0')
   const headers = { accept: 'application/json' }
   const nobody = { user: null, cart: { apple: 0, bread: 0, cheese: 0 }, session: null, devices: [] }
@@ -339,12 +332,12 @@ t.test('for programs', async t => {
   t.match((await visitor.send('/cart', { good: 'apple', _csrf: csrf }, headers)).json, { user: 'Ada', cart: { apple: 1 } })
   t.match(await visitor.send('/cart', { good: 'apple' }, headers), { status: 403, json: { user: 'Ada', problem: /try again/, csrf: String } })
   for (const name of [{}, '', 'x'.repeat(41)]) {
-    const reply = await visitor.get('/login', {
+    const reply = await visitor.open('/login', {
       method: 'POST', body: JSON.stringify({ name, _csrf: csrf }), headers: { ...headers, 'content-type': 'application/json' }
     })
     t.match(reply, { status: 400, json: { user: 'Ada', problem: /Please give a name/, invalid: 'name' } })
   }
-  t.match(await visitor.get('/nothing', { headers }), { status: 404, json: { problem: 'There is nothing here.' } })
+  t.match(await visitor.open('/nothing', { headers }), { status: 404, json: { problem: 'There is nothing here.' } })
   t.strictSame((await visitor.send('/logout', { _csrf: csrf }, headers)).json,
     { ...nobody, csrf: null, cookie: null, outcome: 'You are logged out.' })
   const { stdout } = await demo.end('SIGINT')
@@ -357,7 +350,7 @@ t.test('on Redis: over a restart, and while Redis is away', async t => {
   let demo = start(t, DEMO, env)
   const laptop = new Visitor(await addressOf(demo))
   const phone = new Visitor(laptop.address, IPHONE)
-  for (const visitor of [laptop, phone]) await visitor.post('/login', { name: 'Ada' })
+  for (const visitor of [laptop, phone]) await visitor.submit('/login', { name: 'Ada' })
   const _csrf = await laptop.token()
   await Promise.all(Array.from({ length: 20 }, () => laptop.copy().send('/cart', { good: 'apple', _csrf })))
   await stop(t, demo)
@@ -371,24 +364,20 @@ t.test('on Redis: over a restart, and while Redis is away', async t => {
   await back.does('/end', { handle: devices[0].handle })
   const other = new Visitor(back.address)
   other.cookie = phone.cookie
-  t.match(alertOf((await other.get()).text), LOGGED_OUT)
+  t.match(alertOf((await other.open()).text), LOGGED_OUT)
 
   await redis.stop()
-  const { status, text } = await back.get()
+  const { status, text } = await back.open()
   t.ok(status >= 500)
   t.equal(alertOf(text), 'Something went wrong here. Please try again in a while.')
   t.notMatch(text, /redis|ECONNREFUSED|\.js:\d/i, 'nothing that is not for visitors')
   await redis.restart()
-  for (let i = 0; i < 100 && (await back.get()).status >= 500; i++) await sleep(100)
-  t.equal((await back.get()).status, 200, 'it comes back by itself')
+  await until('it comes back by itself', async () => await back.status('/') === 200)
   await stop(t, demo)
 })
 
 t.test('over https, with a cookie that only this host can set', async t => {
-  const folder = await temporaryFolder(t)
-  const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
-  await promisify(execFile)('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes',
-    '-subj', '/CN=localhost', '-days', '2', '-keyout', key, '-out', cert])
+  const { key, cert } = await makeCertificate(t)
   const demo = start(t, DEMO, { HTTPS_KEY: key, HTTPS_CERT: cert, COOKIE_NAME: '__Host-demo' })
   const address = await addressOf(demo)
   t.match(address, /^https:/)

@@ -7,40 +7,15 @@ import fastifyCookie from '@fastify/cookie'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
 import fastifySession, { MemoryStore, type SecurityMessage, type TraceMessage } from '../src/index'
-import { build, SECRET, Visitor, type Routes, type SessionOptions } from './helpers'
-import { Gate } from '../src/testing/site'
-import { AWAY, WatchedStore } from './watched-store'
+import { build, clock, Gate, SECRET, Visitor, type Routes, type SessionOptions } from './helpers'
+import { AWAY, later, ThreeMethodStore, WatchedStore } from './odd-stores'
 
-type Answer = (error?: any, value?: any) => void
 type Operation = 'load' | 'commit' | 'destroy'
 
 const MINUTE = 60_000
 const PASSWORD = 'what nobody else may know'
 
 const session = (request: FastifyRequest): any => request.session
-
-/** get, set and destroy; answers later. */
-class ThreeMethodStore {
-  readonly records = new Map<string, string>()
-
-  get (sessionId: string, callback: Answer): void {
-    setImmediate(() => callback(null, JSON.parse(this.records.get(sessionId) ?? 'null')))
-  }
-
-  set (sessionId: string, session: object, callback: Answer): void {
-    setImmediate(() => {
-      this.records.set(sessionId, JSON.stringify(session))
-      callback()
-    })
-  }
-
-  destroy (sessionId: string, callback: Answer): void {
-    setImmediate(() => {
-      this.records.delete(sessionId)
-      callback()
-    })
-  }
-}
 
 const routes: Routes = app => {
   app.get('/login', async request => {
@@ -127,13 +102,11 @@ t.test('unknown-id: a signed id that the store does not have', async t => {
 })
 
 t.test('expired: a session that ended by its own expiry, where the library judges', async t => {
-  const store = new ThreeMethodStore()
+  const store = new ThreeMethodStore(later)
   const visitor = await open(t, { store, cookie: { maxAge: MINUTE } })
   await visitor.get('/login')
   const headers = { cookie: visitor.cookieHeader() }
-  const { now } = Date
-  t.teardown(() => { Date.now = now })
-  Date.now = () => now() + MINUTE
+  clock(t).advance(MINUTE)
   const heard = hearSecurity(t)
   await visitor.get('/whoami', { headers })
   t.match(heard, [{ reason: 'expired', store: 'ThreeMethodStore' }])
@@ -155,7 +128,7 @@ t.test('absolute-timeout: a session that has lived for long enough', async t => 
 t.test('gone: a change or a touch of a session that another request has ended, and a login that wants to take it along', async t => {
   const cases = [
     ['/slow-visit', new MemoryStore()], ['/slow', new MemoryStore()], ['/slow-renew', new MemoryStore()],
-    ['/slow-visit', new ThreeMethodStore()], ['/slow-renew', new ThreeMethodStore()]
+    ['/slow-visit', new ThreeMethodStore(later)], ['/slow-renew', new ThreeMethodStore(later)]
   ] as const
   for (const [url, store] of cases) {
     const gate = new Gate()
@@ -255,9 +228,8 @@ t.test('each message says which session, which store, and how long it took', asy
 })
 
 t.test('a store that is no instance of a class has a name as well', async t => {
-  const { get, set, destroy } = new ThreeMethodStore()
-  const records = new Map()
-  const plain = { records, get, set, destroy }
+  const store = new ThreeMethodStore()
+  const plain = { get: store.get.bind(store), set: store.set.bind(store), destroy: store.destroy.bind(store) }
   for (const store of [plain, Object.assign(Object.create(null), plain)]) {
     const visitor = await open(t, { store })
     const heard = hearSecurity(t)
@@ -290,7 +262,7 @@ t.test('load, commit and destroy are traced, step by step', async t => {
 })
 
 t.test('behind a store that answers later, the call ends before its answer comes', async t => {
-  const visitor = await open(t, { store: new ThreeMethodStore(), rolling: false })
+  const visitor = await open(t, { store: new ThreeMethodStore(later), rolling: false })
   await visitor.get('/login')
   const heard = hearTraces(t)
   await visitor.get('/whoami')
@@ -303,7 +275,7 @@ t.test('behind a store that answers later, the call ends before its answer comes
 })
 
 t.test('each step of an operation gets the same message, which says more in the end', async t => {
-  const store = new ThreeMethodStore()
+  const store = new ThreeMethodStore(later)
   const visitor = await open(t, { store, rolling: false })
   await visitor.get('/login')
   const [sessionId] = store.records.keys()
@@ -341,7 +313,7 @@ t.test('what is bound to the start reaches the store, what is bound to the answe
   const spans = new AsyncLocalStorage<TraceMessage>()
   const tracing = tracingChannel<TraceMessage, TraceMessage>('@fastify/session:load')
   const atStore: unknown[] = []
-  const store = new ThreeMethodStore()
+  const store = new ThreeMethodStore(later)
   const { get } = store
   store.get = (...args) => {
     atStore.push(spans.getStore()?.session)
@@ -373,7 +345,7 @@ t.test('an operation begins in the context of its request, so that a span of it 
   const app = Fastify() as unknown as FastifyInstance
   app.addHook('onRequest', (request, _reply, done) => requests.run(request.url, done))
   app.register(fastifyCookie)
-  app.register(fastifySession, { secret: SECRET, store: new ThreeMethodStore(), rolling: false, cookie: { secure: false } })
+  app.register(fastifySession, { secret: SECRET, store: new ThreeMethodStore(later), rolling: false, cookie: { secure: false } })
   routes(app)
   t.teardown(() => app.close())
   const visitor = new Visitor(app)
@@ -430,7 +402,7 @@ t.test('no message holds an id, a cookie, a secret or data, however deep one loo
   const security = hearSecurity(t)
   const traces = hearTraces(t)
   const watched = new WatchedStore()
-  for (const [store, storeTimeout] of [[watched.store, 20], [new ThreeMethodStore(), 1000]] as const) {
+  for (const [store, storeTimeout] of [[watched.store, 20], [new ThreeMethodStore(later), 1000]] as const) {
     const visitor = await open(t, { store, storeTimeout, absoluteTimeout: 10 * MINUTE, cookie: { maxAge: MINUTE } })
     const noteSecrets = (): void => {
       for (const value of visitor.cookies.values()) for (const secret of [value, ...value.split('.')]) secrets.add(secret)

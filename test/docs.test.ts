@@ -5,15 +5,18 @@
  * - A fragment may use the names that are declared below, as a reader would take them for granted.
  * - What a `text` block shows after a program was said by it. After a server, `sh` and `text` blocks are a conversation with it.
  */
+import '../packages/companions'
+import '../packages/sqlite'
 import { execFile } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import ts from 'typescript'
-import { ROOT, start } from './program'
+import { conduct, Program, ROOT, type Conducted } from './program'
 import { freePort } from './servers'
+import { until } from './waiting'
 
 interface Block {
   /** Where it is, for whoever must mend it. */
@@ -183,7 +186,7 @@ t.test('every whole program runs, and says what it is said to say', async t => {
       const port = await freePort()
       // Below the repository, so that the package is found by its name.
       const folder = t.testdir({ 'program.js': program.code.replace('port: 3000', `port: ${port}`) })
-      const running = start(t, join(folder, 'program.js'))
+      const running = conduct(t, join(folder, 'program.js'))
       const talk = talkAfter(program)
       if (!program.code.includes('.listen(')) {
         const { code, stdout, stderr } = await running.end()
@@ -191,18 +194,35 @@ t.test('every whole program runs, and says what it is said to say', async t => {
         for (const { code } of talk) t.ok(stdout.includes(code), code)
         return
       }
-      await listening(port)
+      const isThere = (): Promise<boolean> => fetch(`http://localhost:${port}`).then(() => true, () => false)
+      await Promise.race([until(`${program.place} listens`, isThere), running.ended.then(({ stderr }) => { throw new Error(stderr) })])
       const jar = join(folder, 'jar')
       for (const [i, { language, code }] of talk.entries()) {
         if (language !== 'sh') continue
         const commands = code.replaceAll('localhost:3000', `localhost:${port}`).replaceAll(' jar', ` ${jar}`)
-        const { stdout } = await promisify(execFile)('bash', ['-c', commands])
+        const stdout = await saidBy(t, running, commands, folder)
         t.equal(masked(stdout), masked(talk[i + 1]?.code ?? ''), code)
       }
       await running.end('SIGTERM')
     })
   }
 })
+
+/**
+ * What commands say to a reader. Where they sleep until the program has a request under way, they wait for that here; and
+ * it is under way until they have said something.
+ */
+async function saidBy (t: Test, running: Conducted, commands: string, folder: string): Promise<string> {
+  const begun = join(folder, 'begun')
+  const talk = new Program(t, 'bash', ['-c', commands.replace(/sleep [\d.]+/, `until test -e ${begun}; do sleep 0.05; done`)])
+  if (commands.includes('sleep')) {
+    await running.asleep(1)
+    await writeFile(begun, '')
+    await talk.says(/./)
+    running.wake()
+  }
+  return (await talk.end()).stdout
+}
 
 /** What is said between a program and the next block that has nothing to do with it. */
 function talkAfter (program: Block): Block[] {
@@ -219,12 +239,4 @@ function masked (said: string): string {
     .replace(/^(date|expires|content-length|etag): .*\n/gim, '')
     .replace(/\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT/g, '…')
     .replace(/\s+$/gm, '\n')
-}
-
-async function listening (port: number): Promise<void> {
-  for (let i = 0; i < 400; i++) {
-    if (await fetch(`http://localhost:${port}`).then(() => true, () => false)) return
-    await new Promise(resolve => setTimeout(resolve, 50))
-  }
-  throw new Error('the program does not listen')
 }

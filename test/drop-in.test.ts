@@ -1,8 +1,9 @@
 import fastifyCookie, { sign } from '@fastify/cookie'
 import Fastify, { type FastifyInstance } from 'fastify'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import fastifySession from '../src/index'
-import { build, SECRET, setCookies, Visitor, type Routes, type SessionOptions } from './helpers'
+import { build, SECRET, setCookies, stopClock, Visitor, type Routes, type SessionOptions } from './helpers'
+import { ThreeMethodStore } from './odd-stores'
 
 // What applications that come from version 11 rely on. These tests pass there too, but for those whose comments say so.
 
@@ -14,47 +15,6 @@ declare module 'fastify' {
 }
 
 type Method = 'get' | 'set' | 'destroy'
-type Answer = (error: unknown, value?: any) => void
-
-/** A store with the three methods that every store has. Keeps JSON, as a remote one does; notes what it was asked. */
-class PlainStore {
-  readonly records = new Map<string, string>()
-  readonly failures = new Map<Method, Error>()
-  calls: Method[] = []
-
-  get (sessionId: string, callback: Answer) {
-    const record = this.records.get(sessionId)
-    this.#answer('get', callback, record === undefined ? null : JSON.parse(record))
-  }
-
-  set (sessionId: string, session: object, callback: Answer) {
-    if (!this.failures.has('set')) this.records.set(sessionId, JSON.stringify(session))
-    this.#answer('set', callback)
-  }
-
-  destroy (sessionId: string, callback: Answer) {
-    if (!this.failures.has('destroy')) this.records.delete(sessionId)
-    this.#answer('destroy', callback)
-  }
-
-  put (sessionId: string, record: object) {
-    this.records.set(sessionId, JSON.stringify(record))
-  }
-
-  record (sessionId: string): Record<string, any> | undefined {
-    const record = this.records.get(sessionId)
-    return record === undefined ? undefined : JSON.parse(record)
-  }
-
-  writes () {
-    return this.calls.filter(method => method === 'set').length
-  }
-
-  #answer (method: Method, callback: Answer, value?: unknown) {
-    this.calls.push(method)
-    callback(this.failures.get(method) ?? null, value)
-  }
-}
 
 const NOON = Date.UTC(2030, 5, 1, 12)
 const CLEARED = 'sessionId=; Max-Age=0; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; SameSite=Lax'
@@ -72,21 +32,60 @@ async function register (options: SessionOptions, routes: Routes): Promise<Fasti
   return app
 }
 
+t.test('a session that a hook put into request.cookies counts before the header', async t => {
+  const app = Fastify()
+  app.register(fastifyCookie)
+  app.addHook('onRequest', async request => {
+    const token = request.headers['x-session'] as string | undefined
+    if (token !== undefined) request.cookies.sessionId = token
+  })
+  app.register(fastifySession, { secret: SECRET, cookie: { secure: false } })
+  app.get('/in/:pet', async ({ session, params }) => {
+    session.pet = (params as { pet: string }).pet
+    return session.encryptedSessionId
+  })
+  app.get('/', async ({ session }) => session.pet ?? 'nothing')
+  const token = (await app.inject('/in/cat')).body
+  const other = (await app.inject('/in/dog')).body
+  for (const cookie of [undefined, 'a=b', 'sessionId2=x; sessionId=old', `sessionId=${other}`]) {
+    const headers = { 'x-session': token, ...(cookie !== undefined && { cookie }) }
+    t.equal((await app.inject({ url: '/', headers })).body, 'cat', cookie ?? 'no header')
+  }
+  t.equal((await app.inject({ url: '/', headers: { 'x-session': '', cookie: `sessionId=${other}` } })).body, 'nothing', 'emptied')
+})
+
+t.test("what is set for all cookies reaches the session's, unless it says otherwise", async t => {
+  for (const priority of [undefined, 'low'] as const) {
+    const app = Fastify()
+    app.register(fastifyCookie, { parseOptions: { priority: 'high' } })
+    app.register(fastifySession, { secret: SECRET, cookie: { secure: false, priority } })
+    app.get('/', nothing)
+    t.match((await app.inject('/')).headers['set-cookie'], priority === undefined ? 'Priority=High' : 'Priority=Low')
+  }
+})
+
+t.test('over plain http, save() by hand sends the cookie of a secure session, and regenerate() does not', async t => {
+  const app = await register({}, app => app.get('/:verb', async ({ session, params }) => {
+    await (session as any)[(params as { verb: string }).verb]()
+  }))
+  t.match((await app.inject('/save')).headers['set-cookie'], 'Secure')
+  t.equal((await app.inject('/regenerate')).headers['set-cookie'], undefined)
+})
+
+t.test('null for an option is the same as leaving it out', async t => {
+  const options = { algorithm: null, cookie: null, cookieName: null, cookiePrefix: null, rolling: null, store: null, idGenerator: null }
+  const app = await register({ ...options, cookie: { secure: false } } as object, app => app.get('/', nothing))
+  const [cookie] = (await app.inject('/')).cookies
+  t.equal(cookie?.name, 'sessionId')
+  t.equal((await register({ cookie: null } as object, app => app.get('/', nothing))) !== undefined, true)
+})
+
 /** The error with which a registration is refused. */
 async function refusal (options: object): Promise<Error> {
   const app = Fastify()
   app.register(fastifyCookie)
   app.register(fastifySession, options as Parameters<typeof fastifySession>[1])
   return app.ready().then(() => { throw new Error('was accepted') }, error => error)
-}
-
-/** Stops the clock; the function that it returns moves it on. */
-function stopClock (t: Test): (milliseconds: number) => void {
-  const realNow = Date.now
-  let now = NOON
-  Date.now = () => now
-  t.teardown(() => { Date.now = realNow })
-  return milliseconds => { now += milliseconds }
 }
 
 /** What a callback is called with. */
@@ -116,7 +115,7 @@ function attributes (response: Parameters<typeof setCookies>[0]): string {
 
 t.test('a visitor gets a secure cookie named sessionId, unprefixed, though nothing was stored', async t => {
   let sessionId = ''
-  const store = new PlainStore()
+  const store = new ThreeMethodStore()
   const app = await register({ store }, app => {
     app.get('/', async request => {
       sessionId = request.session.sessionId
@@ -140,7 +139,7 @@ t.test('a visitor gets the same cookie again with each response', async t => {
 // --- Secure cookies and plain http
 
 t.test('over plain http, a secure session is neither saved nor sent', async t => {
-  const store = new PlainStore()
+  const store = new ThreeMethodStore()
   const app = await register({ store }, app => {
     app.get('/', async request => { request.session.pet = 'cat' })
   })
@@ -152,7 +151,7 @@ t.test('over plain http, a secure session is neither saved nor sent', async t =>
 })
 
 t.test('a request over plain http does not take the cookie of a secure session away', async t => {
-  const store = new PlainStore()
+  const store = new ThreeMethodStore()
   store.put('known', { pet: 'cat', cookie: { originalMaxAge: null, expires: null } })
   const app = await register({ store }, app => { app.get('/', nothing) })
   t.strictSame(setCookies(await app.inject({ url: '/', ...knowing('known') })), [])
@@ -160,7 +159,7 @@ t.test('a request over plain http does not take the cookie of a secure session a
 })
 
 t.test('options({ secure: false }) sends a session over plain http', async t => {
-  const store = new PlainStore()
+  const store = new ThreeMethodStore()
   const app = await register({ store }, app => {
     app.get('/', async request => { request.session.options({ secure: false }) })
   })
@@ -169,7 +168,7 @@ t.test('options({ secure: false }) sends a session over plain http', async t => 
 })
 
 t.test('options({ secure: true }) keeps a session from plain http', async t => {
-  const store = new PlainStore()
+  const store = new ThreeMethodStore()
   const app = await build({ store }, app => {
     app.get('/', async request => { request.session.options({ secure: true }) })
   })
@@ -218,7 +217,7 @@ t.test('a cookie is cleared with Secure and Partitioned where browsers would ref
 // --- The order of the attributes
 
 t.test('the attributes come in the order Domain, Path, Expires, HttpOnly, Secure, Partitioned, SameSite', async t => {
-  stopClock(t)
+  stopClock(t, NOON)
   const app = await register({
     cookie: { domain: 'example.com', maxAge: 3_600_000, partitioned: true, sameSite: 'none' }
   }, app => { app.get('/', nothing) })
@@ -229,7 +228,7 @@ t.test('the attributes come in the order Domain, Path, Expires, HttpOnly, Secure
 })
 
 t.test('a lifetime is sent as Expires, never as Max-Age, and SameSite only where it is configured', async t => {
-  stopClock(t)
+  stopClock(t, NOON)
   const app = await register({ cookie: { maxAge: 60_000, httpOnly: false } }, app => { app.get('/', nothing) })
   t.equal(
     attributes(await app.inject({ url: '/', ...overHttps })),
@@ -254,7 +253,7 @@ t.test("with secure: 'auto' and no sameSite, the cookie over https has none", as
 // --- Lifetimes
 
 t.test('maxAge wins over expires', async t => {
-  stopClock(t)
+  stopClock(t, NOON)
   const app = await build({ cookie: { maxAge: 60_000, expires: new Date(NOON + 5_000) } }, app => {
     app.get('/', async request => request.session.cookie.originalMaxAge)
   })
@@ -264,7 +263,7 @@ t.test('maxAge wins over expires', async t => {
 })
 
 t.test('touch() does nothing without a maxAge', async t => {
-  const move = stopClock(t)
+  const { advance } = stopClock(t, NOON)
   const visitor = new Visitor(await build({}, app => {
     app.get('/', async request => {
       request.session.touch()
@@ -272,17 +271,17 @@ t.test('touch() does nothing without a maxAge', async t => {
     })
   }))
   await visitor.get('/')
-  move(1_000)
+  advance(1_000)
   const response = await visitor.get('/')
   t.strictSame(response.json(), { expires: null })
   t.equal(attributes(response), 'Path=/; HttpOnly')
 })
 
 t.test('touch() starts the maxAge anew', async t => {
-  const move = stopClock(t)
+  const { advance } = stopClock(t, NOON)
   const app = await build({ cookie: { maxAge: 60_000 } }, app => {
     app.get('/', async request => {
-      move(1_000)
+      advance(1_000)
       request.session.touch()
     })
   })
@@ -290,7 +289,7 @@ t.test('touch() starts the maxAge anew', async t => {
 })
 
 t.test('with a fixed expires, touch() moves nothing and originalMaxAge is null', async t => {
-  const move = stopClock(t)
+  const { advance } = stopClock(t, NOON)
   const visitor = new Visitor(await build({ cookie: { expires: new Date(NOON + 60_000) } }, app => {
     app.get('/', async request => {
       request.session.touch()
@@ -301,13 +300,13 @@ t.test('with a fixed expires, touch() moves nothing and originalMaxAge is null',
     const response = await visitor.get('/')
     t.strictSame(response.json(), { originalMaxAge: null })
     t.equal(attributes(response), 'Path=/; Expires=Sat, 01 Jun 2030 12:01:00 GMT; HttpOnly')
-    move(1_000)
+    advance(1_000)
   }
 })
 
 t.test('a stored originalMaxAge wins over the configured maxAge', async t => {
-  stopClock(t)
-  const store = new PlainStore()
+  stopClock(t, NOON)
+  const store = new ThreeMethodStore()
   store.put('known', { cookie: { originalMaxAge: 60_000, expires: new Date(NOON + 30_000) } })
   const app = await build({ store, cookie: { maxAge: 5_000 } }, app => { app.get('/', nothing) })
   t.equal(
@@ -318,7 +317,7 @@ t.test('a stored originalMaxAge wins over the configured maxAge', async t => {
 })
 
 t.test('a fixed expires in the past is still sent', async t => {
-  stopClock(t)
+  stopClock(t, NOON)
   const app = await build({ cookie: { expires: new Date(NOON - 60_000) } }, app => { app.get('/', nothing) })
   t.equal(attributes(await app.inject('/')), 'Path=/; Expires=Sat, 01 Jun 2030 11:59:00 GMT; HttpOnly')
 })
@@ -326,7 +325,7 @@ t.test('a fixed expires in the past is still sent', async t => {
 // --- destroy, regenerate, reload, save
 
 t.test('destroy() takes a callback, in which request.session is null', async t => {
-  const store = new PlainStore()
+  const store = new ThreeMethodStore()
   store.put('known', { pet: 'cat' })
   const app = await build({ store }, app => {
     app.get('/', (request, reply) => {
@@ -338,7 +337,7 @@ t.test('destroy() takes a callback, in which request.session is null', async t =
 })
 
 t.test('destroy() without a callback returns a promise, after which request.session is null', async t => {
-  const store = new PlainStore()
+  const store = new ThreeMethodStore()
   store.put('known', { pet: 'cat' })
   const app = await build({ store }, app => {
     app.get('/', async request => {
@@ -351,7 +350,7 @@ t.test('destroy() without a callback returns a promise, after which request.sess
 })
 
 t.test('regenerate() takes a callback or returns a promise', async t => {
-  const store = new PlainStore()
+  const store = new ThreeMethodStore()
   const visitor = new Visitor(await build({ store }, app => {
     app.get('/start', async request => request.session.sessionId)
     app.get('/callback', (request, reply) => {
@@ -374,7 +373,7 @@ t.test('regenerate() takes a callback or returns a promise', async t => {
 })
 
 t.test('reload() takes a callback or returns a promise, and gives what the store has', async t => {
-  const store = new PlainStore()
+  const store = new ThreeMethodStore()
   const app = await build({ store }, app => {
     app.addHook('preHandler', async request => {
       request.session.town = 'unsaved'
@@ -397,7 +396,7 @@ t.test('reload() takes a callback or returns a promise, and gives what the store
 })
 
 t.test('save() takes a callback or returns a promise, after which the store has the data', async t => {
-  const store = new PlainStore()
+  const store = new ThreeMethodStore()
   const app = await build({ store }, app => {
     app.addHook('preHandler', async request => { request.session.pet = 'dog' })
     app.get('/callback', (request, reply) => {
@@ -419,7 +418,7 @@ const failures: Array<[name: 'destroy' | 'regenerate' | 'reload' | 'save', faili
 ]
 for (const [name, failing] of failures) {
   t.test(`what the store's ${failing} fails with reaches both forms of ${name}()`, async t => {
-    const store = new PlainStore()
+    const store = new ThreeMethodStore()
     const failure = new Error('disk full')
     let errors: unknown[] = []
     const app = await build({ store }, app => {
@@ -440,8 +439,8 @@ for (const [name, failing] of failures) {
 }
 
 t.test('an expired session whose destroy fails is a 500 with the message of the store', async t => {
-  stopClock(t)
-  const store = new PlainStore()
+  stopClock(t, NOON)
+  const store = new ThreeMethodStore()
   store.put('known', { pet: 'cat', cookie: { originalMaxAge: 1_000, expires: new Date(NOON - 1_000) } })
   store.failures.set('destroy', new Error('disk full'))
   const app = await build({ store }, app => { app.get('/', nothing) })
@@ -453,7 +452,7 @@ t.test('an expired session whose destroy fails is a 500 with the message of the 
 // --- reload
 
 t.test('reload() of a session that was never saved drops its data, and its callback gets exactly null', async t => {
-  const store = new PlainStore()
+  const store = new ThreeMethodStore()
   let args: unknown[] = []
   const app = await build({ store }, app => {
     app.get('/', async request => {
@@ -470,7 +469,7 @@ t.test('reload() of a session that was never saved drops its data, and its callb
 })
 
 t.test('save() works after a reload()', async t => {
-  const store = new PlainStore()
+  const store = new ThreeMethodStore()
   const app = await build({ store }, app => {
     app.get('/', async request => {
       await request.session.reload()
@@ -484,7 +483,7 @@ t.test('save() works after a reload()', async t => {
 
 // Version 11 gives an empty session instead, which it then saves.
 t.test('reload() of a session that was loaded and is gone is an error, and leaves the session as it was', async t => {
-  const store = new PlainStore()
+  const store = new ThreeMethodStore()
   store.put('known', { pet: 'cat' })
   let errors: any[] = []
   const app = await build({ store }, app => {
@@ -504,7 +503,7 @@ t.test('reload() of a session that was loaded and is gone is an error, and leave
 // --- regenerate
 
 t.test("regenerate(keys) keeps those keys and no others, and tolerates 'cookie' and 'session' among them", async t => {
-  const store = new PlainStore()
+  const store = new ThreeMethodStore()
   store.put('known', { pet: 'cat', town: 'Ulm' })
   const app = await build({ store }, app => {
     app.get('/', async request => {
@@ -543,7 +542,7 @@ t.test('while idGenerator runs for regenerate(), request.session is still the ol
 })
 
 t.test('what options() set survives regenerate()', async t => {
-  stopClock(t)
+  stopClock(t, NOON)
   const app = await build({ cookie: { maxAge: 60_000 } }, app => {
     app.get('/', async request => {
       request.session.options({ maxAge: 120_000, sameSite: 'strict' })
@@ -556,7 +555,7 @@ t.test('what options() set survives regenerate()', async t => {
 // --- What a store's get may answer
 
 t.test('an ENOENT from the store means that there is no session', async t => {
-  const store = new PlainStore()
+  const store = new ThreeMethodStore()
   store.failures.set('get', Object.assign(new Error('no such file'), { code: 'ENOENT' }))
   const app = await build({ store }, app => { app.get('/', async request => request.session.sessionId) })
   const response = await app.inject({ url: '/', ...knowing('known') })
@@ -566,7 +565,7 @@ t.test('an ENOENT from the store means that there is no session', async t => {
 })
 
 t.test("any other error of the store's get is a 500 with its message", async t => {
-  const store = new PlainStore()
+  const store = new ThreeMethodStore()
   store.failures.set('get', Object.assign(new Error('connection lost'), { code: 'ECONNRESET' }))
   const app = await build({ store }, app => { app.get('/', nothing) })
   const response = await app.inject({ url: '/', ...knowing('known') })
@@ -578,7 +577,7 @@ t.test("any other error of the store's get is a 500 with its message", async t =
 
 t.test('a cookie that an older secret signed loads its session, and is signed anew with the first', async t => {
   const older = 'an older secret of 32 characters or more'
-  const store = new PlainStore()
+  const store = new ThreeMethodStore()
   store.put('known', { pet: 'cat' })
   const app = await build({ store, secret: [SECRET, older] }, app => {
     app.get('/', async request => request.session.pet)
@@ -632,7 +631,7 @@ t.test('isModified() is false right after save()', async t => {
 })
 
 t.test('with rolling: false, a save() by hand writes once and still sends the cookie', async t => {
-  const store = new PlainStore()
+  const store = new ThreeMethodStore()
   store.put('known', { pet: 'cat' })
   const app = await build({ store, rolling: false }, app => {
     app.get('/', async request => {
@@ -649,7 +648,7 @@ t.test('with rolling: false, a save() by hand writes once and still sends the co
 // --- request.sessionStore and fastify.decryptSession
 
 t.test('request.sessionStore is there in hooks that were registered before the plugin', async t => {
-  const store = new PlainStore()
+  const store = new ThreeMethodStore()
   const seen: unknown[] = []
   const app = Fastify()
   app.addHook('onRequest', async request => { seen.push(request.sessionStore) })
@@ -662,7 +661,7 @@ t.test('request.sessionStore is there in hooks that were registered before the p
 })
 
 t.test('decryptSession loads from that store onto a plain object, and synchronously when the store is', async t => {
-  const store = new PlainStore()
+  const store = new ThreeMethodStore()
   store.put('known', { pet: 'cat' })
   const app = await build({ store }, () => {})
   const request: { session?: any } = {}
@@ -676,7 +675,7 @@ t.test('decryptSession loads from that store onto a plain object, and synchronou
 })
 
 t.test('decryptSession takes cookie options', async t => {
-  stopClock(t)
+  stopClock(t, NOON)
   const app = await build({}, () => {})
   const request: { session?: any } = {}
   app.decryptSession('nonsense', request, { maxAge: 60_000, sameSite: 'strict' }, () => {})
@@ -684,7 +683,7 @@ t.test('decryptSession takes cookie options', async t => {
 })
 
 t.test("decryptSession reports the store's error", async t => {
-  const store = new PlainStore()
+  const store = new ThreeMethodStore()
   const failure = new Error('connection lost')
   store.failures.set('get', failure)
   const app = await build({ store }, () => {})
@@ -707,7 +706,7 @@ const paths: Array<[cookiePath: string, url: string, within: boolean]> = [
 ]
 for (const [cookiePath, url, within] of paths) {
   t.test(`with the cookie path ${cookiePath}, ${url} has ${within ? 'a' : 'an empty'} session`, async t => {
-    const store = new PlainStore()
+    const store = new ThreeMethodStore()
     store.put('known', { pet: 'cat' })
     const app = await build({ store, cookie: { path: cookiePath } }, app => {
       app.get('*', async request => ({ isTruthy: Boolean(request.session), keys: Object.keys(request.session).sort() }))
@@ -722,7 +721,7 @@ for (const [cookiePath, url, within] of paths) {
 // --- Rolling and stores without touch
 
 t.test('for a store without touch, rolling: true sets the session with each request', async t => {
-  const store = new PlainStore()
+  const store = new ThreeMethodStore()
   const visitor = new Visitor(await build({ store, cookie: { maxAge: 60_000 } }, app => { app.get('/', nothing) }))
   for (const writes of [1, 2, 3]) {
     await visitor.get('/')
@@ -731,7 +730,7 @@ t.test('for a store without touch, rolling: true sets the session with each requ
 })
 
 t.test('with rolling: false, only a change sets the session and sends the cookie', async t => {
-  const store = new PlainStore()
+  const store = new ThreeMethodStore()
   const visitor = new Visitor(await build({ store, rolling: false, cookie: { maxAge: 60_000 } }, app => {
     app.get('/', async request => request.session.pet ?? 'none')
     app.get('/change', async request => { request.session.pet = 'cat' })
@@ -746,9 +745,9 @@ t.test('with rolling: false, only a change sets the session and sends the cookie
 
 // --- The clock, what is enumerable, and when regenerate() writes
 
-for (const [name, store] of [['the embedded store', undefined], ['a store of three methods', new PlainStore()]] as const) {
+for (const [name, store] of [['the embedded store', undefined], ['a store of three methods', new ThreeMethodStore()]] as const) {
   t.test(`with ${name}, a session ends when its maxAge has passed by Date.now()`, async t => {
-    const move = stopClock(t)
+    const { advance } = stopClock(t, NOON)
     const app = await build({ cookie: { maxAge: 60_000 }, store }, app => {
       app.get('/start', async request => { request.session.pet = 'cat' })
       app.get('/', async request => request.session.pet ?? 'none')
@@ -756,17 +755,17 @@ for (const [name, store] of [['the embedded store', undefined], ['a store of thr
     // Not a Visitor, who would drop the cookie.
     const [cookie] = (await app.inject('/start')).cookies
     const ask = async () => (await app.inject({ url: '/', cookies: { sessionId: cookie?.value as string } })).body
-    move(59_999)
+    advance(59_999)
     t.equal(await ask(), 'cat')
-    move(59_999)
+    advance(59_999)
     t.equal(await ask(), 'cat', 'each request starts the maxAge anew')
-    move(60_000)
+    advance(60_000)
     t.equal(await ask(), 'none')
   })
 }
 
 t.test('only the data keys and cookie are enumerable on a session', async t => {
-  const store = new PlainStore()
+  const store = new ThreeMethodStore()
   store.put('known', { pet: 'cat' })
   const app = await build({ store }, app => {
     app.get('/', async request => {
@@ -787,7 +786,7 @@ t.test('only the data keys and cookie are enumerable on a session', async t => {
 })
 
 t.test('regenerate() writes the new record at once', async t => {
-  const store = new PlainStore()
+  const store = new ThreeMethodStore()
   store.put('known', { pet: 'cat' })
   const app = await build({ store }, app => {
     app.get('/', async request => {
@@ -799,7 +798,7 @@ t.test('regenerate() writes the new record at once', async t => {
 })
 
 t.test('regenerate() reports the error of writing the new record', async t => {
-  const store = new PlainStore()
+  const store = new ThreeMethodStore()
   store.failures.set('set', new Error('disk full'))
   const app = await build({ store }, app => {
     app.get('/', async request => { await request.session.regenerate() })

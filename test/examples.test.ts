@@ -1,15 +1,17 @@
+import '../packages/companions'
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { WebSocket } from 'ws'
-import { Browser, Program, ROOT, start, stop } from './program'
-import { freePort } from './servers'
+import { Browser } from './browser'
+import { ROOT, serve, start, stop } from './program'
+import { startRedis } from './servers'
 
 // Every example, started as a reader starts it, over real HTTP. They require the built package: `npm run build` first.
 
 t.test('each example is run by a test', async t => {
-  const tests = ['examples', 'recipes', 'migration', 'testing'].map(name => `${name}.test.ts`).map(file => readFileSync(join(__dirname, file), 'utf8')).join('\n')
+  const tests = ['examples', 'recipes', 'migration', 'testing', 'demo'].map(name => `${name}.test.ts`).map(file => readFileSync(join(__dirname, file), 'utf8')).join('\n')
   // A folder is started by one of its files, and TypeScript is compiled first.
   const examples = readdirSync(join(ROOT, 'examples'), { withFileTypes: true })
     .map(entry => entry.isDirectory() ? `${entry.name}/` : entry.name)
@@ -19,8 +21,7 @@ t.test('each example is run by a test', async t => {
 })
 
 t.test('first-five-minutes.js counts for each visitor', async t => {
-  const program = start(t, 'examples/first-five-minutes.js')
-  const address = await program.says(/http:\S+/)
+  const { program, address } = await serve(t, 'examples/first-five-minutes.js')
   const visitor = new Browser(address)
   const other = new Browser(address)
 
@@ -32,8 +33,7 @@ t.test('first-five-minutes.js counts for each visitor', async t => {
 })
 
 t.test('login.js knows a visitor from login to logout', async t => {
-  const program = start(t, 'examples/login.js')
-  const address = await program.says(/http:\S+/)
+  const { program, address } = await serve(t, 'examples/login.js')
   const ada = new Browser(address)
   const other = new Browser(address)
 
@@ -63,12 +63,7 @@ t.test('login.js knows a visitor from login to logout', async t => {
 })
 
 t.test('connect-redis.js keeps sessions over a restart', async t => {
-  const port = await freePort()
-  const redis = new Program(t, 'redis-server', [
-    '--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', t.testdir()
-  ])
-  await redis.says(/Ready to accept connections/i)
-  const env = { REDIS_URL: `redis://127.0.0.1:${port}` }
+  const env = { REDIS_URL: (await startRedis(t)).url }
 
   let program = start(t, 'examples/connect-redis.js', env)
   const visitor = new Browser(await program.says(/http:\S+/))
@@ -88,12 +83,10 @@ t.test('connect-redis.js keeps sessions over a restart', async t => {
   t.match(await back.text('/'), 'visit number 1.', 'a new session')
   t.match(await copy.text('/'), 'visit number 1.', 'the old id leads nowhere')
   await stop(t, program)
-  t.equal((await redis.end('SIGTERM')).code, 0)
 })
 
 t.test('two-sessions.js: logging out of one leaves the other', async t => {
-  const program = start(t, 'examples/two-sessions.js')
-  const address = await program.says(/http:\S+/)
+  const { program, address } = await serve(t, 'examples/two-sessions.js')
   const user = new Browser(address)
   const admin = new Browser(address)
   // One browser; ours holds a cookie at a time.
@@ -126,8 +119,7 @@ t.test('two-sessions.js: logging out of one leaves the other', async t => {
 })
 
 t.test('websocket.js: a socket for who is logged in, until they log out', async t => {
-  const program = start(t, 'examples/websocket.js')
-  const address = await program.says(/http:\S+/)
+  const { program, address } = await serve(t, 'examples/websocket.js')
   const ada = new Browser(address)
 
   const connect = (cookie: string): WebSocket =>
@@ -164,8 +156,7 @@ t.test('websocket.js: a socket for who is logged in, until they log out', async 
 })
 
 t.test('opentelemetry.js makes a span of each operation', async t => {
-  const program = start(t, 'examples/opentelemetry.js')
-  const address = await program.says(/http:\S+/)
+  const { program, address } = await serve(t, 'examples/opentelemetry.js')
   const visitor = new Browser(address)
   t.match(await visitor.text('/'), 'visit number 1.')
   t.match(await visitor.text('/'), 'visit number 2.')
@@ -187,8 +178,7 @@ t.test('opentelemetry.js makes a span of each operation', async t => {
 })
 
 t.test('prometheus.js measures the store, and counts cookies that are no good', async t => {
-  const program = start(t, 'examples/prometheus.js')
-  const address = await program.says(/http:\S+/)
+  const { program, address } = await serve(t, 'examples/prometheus.js')
   const visitor = new Browser(address)
   const metrics = async (): Promise<string[]> => (await new Browser(address).text('/metrics')).split('\n')
   const security = (reason: string, count: number): string =>
@@ -206,17 +196,4 @@ t.test('prometheus.js measures the store, and counts cookies that are no good', 
   t.ok(lines.includes(security('bad-signature', 1)))
   t.ok(lines.includes(security('gone', 0)))
   await stop(t, program)
-})
-
-t.test('the demo says what it can\'t start with', async t => {
-  const short = await start(t, 'examples/demo/server.js', { SESSION_SECRET: 'short' }).end()
-  t.equal(short.code, 1)
-  t.equal(short.stderr, 'the secret must have length 32 or greater\n')
-
-  const running = start(t, 'examples/demo/server.js')
-  const address = await running.says(/http:[^ ]+/)
-  const second = await start(t, 'examples/demo/server.js', { PORT: new URL(address).port }).end()
-  t.equal(second.code, 1)
-  t.match(second.stderr, /EADDRINUSE/)
-  await stop(t, running)
 })

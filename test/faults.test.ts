@@ -6,16 +6,13 @@ import {
   AWAY, BROKEN_ANSWERS, BROKEN_RECORDS, FAULTS, FaultyStore, nested, promising, revoked, throwing,
   type Fault, type How, type Method, type OptionalMethod
 } from '../src/testing/faults'
-import { build, SECRET, setCookies, Visitor, type Routes, type SessionOptions } from './helpers'
+import { build, SECRET, setCookies, stopClock, Visitor, type Routes, type SessionOptions } from './helpers'
+import { PATIENCE } from './waiting'
 
 const MINUTE = 60_000
-const HANGS = 10_000
 
 // The clock stands still but where a test moves it, so that every Set-Cookie is known to the letter.
-const { now: realNow } = Date
-let now = realNow()
-Date.now = () => now
-t.teardown(() => { Date.now = realNow })
+const { advance } = stopClock(t)
 
 let handed: unknown
 
@@ -132,7 +129,7 @@ class Site {
   async get (url: string): Promise<Reply> {
     const before = this.visitor.cookies.get('sessionId')
     const made = this.sessionIds.length
-    const response = await this.visitor.get(url, { signal: AbortSignal.timeout(HANGS) })
+    const response = await this.visitor.get(url, { signal: AbortSignal.timeout(PATIENCE) })
     const isError = response.statusCode !== 200
     return {
       status: response.statusCode,
@@ -146,7 +143,7 @@ class Site {
   #cookieOf (response: LightMyRequestResponse, before: string | undefined, newIds: string[]): string {
     const [header, ...more] = setCookies(response)
     if (header === undefined) return 'none'
-    const attributes = `; Path=/; Expires=${new Date(now + MINUTE).toUTCString()}; HttpOnly`
+    const attributes = `; Path=/; Expires=${new Date(Date.now() + MINUTE).toUTCString()}; HttpOnly`
     const sent = (value: string): string => this.app.serializeCookie('sessionId', value) + attributes
     if (more.length > 0) return `${header} ${more.join(' ')}`
     if (header === CLEARED) return 'clear'
@@ -305,7 +302,7 @@ async function play (site: Site, use: Use, how: How): Promise<Course> {
   const { store } = site
   site.begin()
   if (!isNewcomer) await site.get('/login')
-  now += elapse
+  advance(elapse)
 
   store.break(method, how, healthyCalls)
   const reply = await site.get(url)

@@ -1,14 +1,17 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import fastifyCookie from '@fastify/cookie'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import type { Test } from 'tap'
 import fastifySession, { type SessionRecord } from '../src/index'
 
+export { clock, stopClock } from '../src/testing/context'
+export { Gate } from '../src/testing/gate'
 export { setCookies, Visitor } from '../src/testing/visitor'
 
 /** A secret that is long enough. */
 export const SECRET = 'a secret with minimum length of 32 characters'
 
-/** How a store answers. */
-export type Answer = (error?: any, value?: any) => void
 export type Routes = (app: FastifyInstance) => void
 export type SessionOptions = Partial<Parameters<typeof fastifySession>[1]>
 
@@ -36,21 +39,27 @@ export function record (data: object, maxAge = 60 * 60_000): SessionRecord {
   return { ...data, cookie }
 }
 
-/** get, set and destroy, all that express-session asks for. Knows nothing of expiry. */
-export class ThreeMethodStore {
-  readonly records = new Map<string, string>()
-
-  get (sessionId: string, callback: Answer): void {
-    callback(null, JSON.parse(this.records.get(sessionId) ?? 'null'))
+/** Timeouts that are set from now on end when the test says so. */
+export function holdTimeouts (t: Pick<Test, 'teardown'>): { pass: (milliseconds: number) => void } {
+  const { setTimeout, clearTimeout } = globalThis
+  const held = new Map<unknown, { run: () => void, end: number }>()
+  let passed = 0
+  globalThis.setTimeout = ((run: () => void, milliseconds: number) => {
+    const timeout = { unref: () => timeout }
+    held.set(timeout, { run, end: passed + milliseconds })
+    return timeout
+  }) as unknown as typeof setTimeout
+  globalThis.clearTimeout = timeout => { if (!held.delete(timeout)) clearTimeout(timeout) }
+  t.teardown(() => Object.assign(globalThis, { setTimeout, clearTimeout }))
+  return {
+    pass (milliseconds) {
+      passed += milliseconds
+      for (const [timeout, { run, end }] of held) if (end <= passed && held.delete(timeout)) run()
+    }
   }
+}
 
-  set (sessionId: string, session: object, callback: Answer): void {
-    this.records.set(sessionId, JSON.stringify(session))
-    callback()
-  }
-
-  destroy (sessionId: string, callback: Answer): void {
-    this.records.delete(sessionId)
-    callback()
-  }
+export function collectGarbage (): void {
+  setFlagsFromString('--expose-gc')
+  ;(runInNewContext('gc') as () => void)()
 }

@@ -1,15 +1,12 @@
 /** How long sessions live, and who ends them: exact to the millisecond, with a clock that the tests move. */
-import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
-import { createClient } from 'redis'
+import type { LightMyRequestResponse } from 'fastify'
 import t, { type Test } from 'tap'
 import { MemoryStore } from '../src/index'
 import type { SessionStore } from '../src/types/store'
 import { RedisStore } from '../src/stores/redis'
-import { build, setCookies, Visitor, type Routes, type SessionOptions } from './helpers'
-import { startRedis } from './servers'
-import { WatchedStore } from './watched-store'
-
-type Answer = (error?: any, value?: any) => void
+import { build, setCookies, stopClock, Visitor, type Routes, type SessionOptions } from './helpers'
+import { ThreeMethodStore, TouchStore, WatchedStore } from './odd-stores'
+import { connectTo, letPass, startRedis, type NodeRedis } from './servers'
 
 /** A store with one session, the time that goes by for it, and what it says of that session's end. */
 interface Subject {
@@ -29,55 +26,6 @@ type MakeSubject = (t: Test) => Promise<Subject>
 const SECOND = 1000
 const MINUTE = 60 * SECOND
 const HOUR = 60 * MINUTE
-
-/** All that express-session asks for. Knows nothing of expiry. */
-class ThreeMethodStore {
-  readonly records = new Map<string, string>()
-
-  get (sessionId: string, callback: Answer): void {
-    callback(null, JSON.parse(this.records.get(sessionId) ?? 'null'))
-  }
-
-  set (sessionId: string, session: object, callback: Answer): void {
-    this.records.set(sessionId, JSON.stringify(session))
-    callback()
-  }
-
-  destroy (sessionId: string, callback: Answer): void {
-    this.records.delete(sessionId)
-    callback()
-  }
-}
-
-/** Keeps the expiry beside the record, which a touch leaves as it is. */
-class TouchStore extends ThreeMethodStore {
-  readonly expiries = new Map<string, number>()
-
-  override get (sessionId: string, callback: Answer): void {
-    if ((this.expiries.get(sessionId) as number) <= Date.now()) this.records.delete(sessionId)
-    super.get(sessionId, callback)
-  }
-
-  override set (sessionId: string, session: any, callback: Answer): void {
-    this.expiries.set(sessionId, session.cookie.expires?.getTime() ?? Infinity)
-    super.set(sessionId, session, callback)
-  }
-
-  touch (sessionId: string, session: any, callback: Answer): void {
-    const isThere = this.records.has(sessionId)
-    if (isThere) this.expiries.set(sessionId, session.cookie.expires?.getTime() ?? Infinity)
-    callback(null, isThere)
-  }
-}
-
-/** Stops the clock at a whole second, which is what cookies tell. */
-function stopClock (t: Test): { advance: (milliseconds: number) => void } {
-  const { now } = Date
-  let time = Math.floor(now() / SECOND) * SECOND
-  Date.now = () => time
-  t.teardown(() => { Date.now = now })
-  return { advance: milliseconds => { time += milliseconds } }
-}
 
 async function memorySubject (t: Test): Promise<Subject> {
   const { advance } = stopClock(t)
@@ -119,12 +67,10 @@ const subjects: Record<string, MakeSubject> = {
   'a store with touch': t => jsonSubject(t, new TouchStore())
 }
 
-let redis: ReturnType<typeof createClient>
+let redis: NodeRedis
 
 t.before(async () => {
-  redis = createClient({ url: (await startRedis(t)).url })
-  await redis.connect()
-  t.teardown(() => redis.destroy())
+  redis = await connectTo(t, await startRedis(t))
 })
 
 /** Redis's clock can't be moved, so the sessions are made older. */
@@ -144,7 +90,7 @@ subjects.RedisStore = async t => {
         createdAt: createdAt && createdAt - milliseconds,
         touchedAt: touchedAt && touchedAt - milliseconds
       })
-      await redis.pExpire(await only(), await redis.pTTL(await only()) - milliseconds)
+      await letPass(redis, milliseconds)
     },
     left: async () => await redis.pTTL(await only()),
     cookie,
@@ -194,9 +140,7 @@ async function visit (t: Test, options: SessionOptions): Promise<Visitor> {
 
 /** Somebody else's app on the same store, as the next deployment is. */
 async function redeployed (t: Test, visitor: Visitor, options: SessionOptions): Promise<Visitor> {
-  const next = await visit(t, options)
-  for (const [name, value] of visitor.cookies) next.cookies.set(name, value)
-  return next
+  return visitor.copy((await visit(t, options)).app)
 }
 
 async function whoami (visitor: Visitor): Promise<string> {
@@ -205,8 +149,7 @@ async function whoami (visitor: Visitor): Promise<string> {
 
 /** Who a copy of the visitor's cookie gets in as, without a life for it. */
 async function copyIs (visitor: Visitor): Promise<string> {
-  const headers = { cookie: visitor.cookieHeader() }
-  return (await new Visitor(visitor.app as FastifyInstance).get('/poll', { headers })).body
+  return (await visitor.copy().get('/poll')).body
 }
 
 /** Milliseconds for which the browser is to keep the cookie; null for its own session, undefined where none was set. */

@@ -1,7 +1,8 @@
 /** Stores of the two kinds that keep a session longer than they should, and stores with one bug each, for the kit to find. */
 import { MemoryStore } from '../src/index'
 import { applyChanges, expiryOf, timeIn } from '../src/values/record'
-import type { SessionChanges, SessionRecord } from '../src/types/store'
+import { MemoryIndex } from '../src/stores/memory-index'
+import type { Claiming, Revoking, SessionChanges, SessionRecord } from '../src/types/store'
 
 export type Answer = (error?: any, value?: any) => void
 
@@ -57,12 +58,10 @@ function endOf ({ cookie }: { cookie: { expires: unknown } }): number {
   return timeIn(cookie.expires) || Infinity
 }
 
-type Claims = Array<[sessionId: string, claimedAt: number]>
-
 /** Without fault: all methods that there are, on JSON. Each of its small parts is one that a planted bug can take the place of. */
 export class WholeStore {
   readonly records = new Map<string, string>()
-  readonly claims = new Map<string, Claims>()
+  readonly index = new MemoryIndex()
 
   get (sessionId: string, callback: Answer): void {
     this.answer(callback, this.find(sessionId))
@@ -101,21 +100,25 @@ export class WholeStore {
     this.answer(callback, record !== undefined)
   }
 
-  claim (userKey: string, sessionId: string, _session: object, max: number, callback: Answer): void {
-    const claims = this.claims.get(userKey) ?? []
-    const isEntered = claims.some(([id]) => id === sessionId)
-    const isClaimed = isEntered || this.hasRoom(claims, max)
-    if (isClaimed && !isEntered) this.claims.set(userKey, this.entered(claims, sessionId))
-    this.answer(callback, isClaimed)
+  claim (userKey: string, sessionId: string, claiming: Claiming, callback: Answer): void {
+    this.answer(callback, this.index.claim(userKey, sessionId, claiming))
   }
 
-  release (userKey: string, sessionId: string, callback: Answer): void {
-    this.claims.set(userKey, (this.claims.get(userKey) ?? []).filter(([id]) => id !== sessionId))
+  release (userKey: string, sessionIds: readonly string[], callback: Answer): void {
+    this.index.release(userKey, sessionIds)
     this.answer(callback)
   }
 
-  claimsOf (userKey: string, callback: Answer): void {
-    this.answer(callback, [...this.claims.get(userKey) ?? []])
+  revoke (userKey: string, which: Revoking, callback: Answer): void {
+    this.answer(callback, this.index.revoke(userKey, which))
+  }
+
+  endingsOf (userKey: string, callback: Answer): void {
+    this.answer(callback, this.index.endingsOf(userKey))
+  }
+
+  claimsOf (userKey: string, before: number, count: number, callback: Answer): void {
+    this.answer(callback, this.index.claimsOf(userKey, before, count))
   }
 
   answer (callback: Answer, value?: unknown): void {
@@ -146,14 +149,6 @@ export class WholeStore {
 
   changed (record: SessionRecord, changes: SessionChanges, session: any): SessionRecord {
     return applyChanges(record, changes, session.cookie.expires)
-  }
-
-  hasRoom (claims: Claims, max: number): boolean {
-    return claims.length < max
-  }
-
-  entered (claims: Claims, sessionId: string): Claims {
-    return [...claims, [sessionId, Date.now()]]
   }
 }
 
@@ -439,120 +434,170 @@ export const PLANTED: readonly Planted[] = [
   }, /set\(\) must replace/],
 
   // The index by user.
-  ['an index that has no max', { hasRoom: () => true }, /claim\(\) must answer false where the user has max/],
-  ['an index with room for one more', { hasRoom: (claims, max) => claims.length <= max }, /claim\(\) must answer false where the user has max/],
-  ['an index with room for one less', { hasRoom: (claims, max) => claims.length < max - 1 }, /and not before/],
-  ['an index that takes Infinity for nothing', { hasRoom: (claims, max) => claims.length < (JSON.parse(JSON.stringify(max)) ?? 0) }, /claim\(\)|claimsOf\(\)/],
-  ['an index that refuses what is entered', {
-    claim (userKey, sessionId, _session, max, callback) {
-      const claims = this.claims.get(userKey) ?? []
-      const isClaimed = claims.length < max
-      if (isClaimed && !claims.some(([id]) => id === sessionId)) this.claims.set(userKey, this.entered(claims, sessionId))
-      callback(null, isClaimed)
-    }
-  }, /must not refuse a session that is entered already/],
-  ['an index that enters what it refuses', {
-    claim (userKey, sessionId, _session, max, callback) {
-      const claims = this.claims.get(userKey) ?? []
-      this.claims.set(userKey, this.entered(claims, sessionId))
-      callback(null, claims.length < max)
-    }
-  }, /claim\(\) must/],
+  ['an index that has no max', {
+    claim (userKey, sessionId, claiming, callback) { callback(null, this.index.claim(userKey, sessionId, { ...claiming, max: Infinity })) }
+  }, /claim\(\) must answer/],
+  ['an index with room for one more', {
+    claim (userKey, sessionId, claiming, callback) { callback(null, this.index.claim(userKey, sessionId, { ...claiming, max: claiming.max + 1 })) }
+  }, /claim\(\) must answer/],
+  ['an index with room for one less', {
+    claim (userKey, sessionId, claiming, callback) { callback(null, this.index.claim(userKey, sessionId, { ...claiming, max: claiming.max - 1 })) }
+  }, /and not before/],
+  ['an index that takes Infinity for nothing', {
+    claim (userKey, sessionId, claiming, callback) { callback(null, this.index.claim(userKey, sessionId, { ...claiming, max: JSON.parse(JSON.stringify(claiming.max)) ?? 0 })) }
+  }, /claim\(\)/],
+  ['an index that refuses nobody', {
+    claim (userKey, sessionId, claiming, callback) { callback(null, this.index.claim(userKey, sessionId, { ...claiming, refuses: false })) }
+  }, /claim\(\) must answer full/],
+  ['an index that refuses always', {
+    claim (userKey, sessionId, claiming, callback) { callback(null, this.index.claim(userKey, sessionId, { ...claiming, refuses: true })) }
+  }, /claim\(\) must end nobody/],
+  ['an index that swaps nothing', {
+    claim (userKey, sessionId, claiming, callback) { callback(null, this.index.claim(userKey, sessionId, { ...claiming, replaces: undefined })) }
+  }, /claim\(\) with replaces/],
+  ['an index that enters what must be there', {
+    claim (userKey, sessionId, claiming, callback) { callback(null, this.index.claim(userKey, sessionId, { ...claiming, isWritten: false })) }
+  }, /lost|tooMany/],
+  ['an index that knows no fingerprints', {
+    claim (userKey, sessionId, claiming, callback) { callback(null, this.index.claim(userKey, sessionId, { ...claiming, fingerprint: '' })) }
+  }, /the one with its fingerprint/],
+  ['an index whose entries never end', {
+    claim (userKey, sessionId, claiming, callback) { callback(null, this.index.claim(userKey, sessionId, { ...claiming, lives: null })) }
+  }, /whose time has passed/],
+  ['an index in which a life is in seconds', {
+    claim (userKey, sessionId, claiming, callback) { callback(null, this.index.claim(userKey, sessionId, { ...claiming, lives: claiming.lives && claiming.lives / 1000 })) }
+  }, /must be kept as long|the sessions, the last claimed first/],
   ['an index in two steps', {
-    claim (userKey, sessionId, _session, max, callback) {
-      const claims = this.claims.get(userKey) ?? []
+    claim (userKey, sessionId, claiming, callback) {
+      const isFull = this.index.claimsOf(userKey, Infinity, 100).length >= claiming.max && claiming.refuses
       setImmediate(() => {
-        const isClaimed = claims.length < max
-        if (isClaimed && !claims.some(([id]) => id === sessionId)) this.claims.set(userKey, this.entered(claims, sessionId))
-        callback(null, isClaimed)
+        if (isFull) callback(null, { outcome: 'full', tooMany: [] })
+        else callback(null, this.index.claim(userKey, sessionId, { ...claiming, refuses: false }))
       })
     }
-  }, /claim\(\) must enter the session in one step/],
-  ['an index that counts in one step, and enters in another', {
-    claim (userKey, sessionId, _session, max, callback) {
-      const isClaimed = (this.claims.get(userKey) ?? []).length < max
-      setImmediate(() => {
-        const claims = this.claims.get(userKey) ?? []
-        if (isClaimed && !claims.some(([id]) => id === sessionId)) this.claims.set(userKey, this.entered(claims, sessionId))
-        callback(null, isClaimed)
-      })
+  }, /in one atomic step/],
+  ['an index that tells nobody of those too many', {
+    claim (userKey, sessionId, claiming, callback) {
+      callback(null, { ...this.index.claim(userKey, sessionId, claiming), tooMany: [] })
     }
-  }, /count and enter in one atomic step/],
-  ['an index that enters twice', {
-    claim (userKey, sessionId, _session, max, callback) {
-      const claims = this.claims.get(userKey) ?? []
-      const isClaimed = claims.length < max || claims.some(([id]) => id === sessionId)
-      if (isClaimed) this.claims.set(userKey, this.entered(claims, sessionId))
-      callback(null, isClaimed)
+  }, /the oldest as tooMany/],
+  ['an index that ends the last', {
+    claim (userKey, sessionId, claiming, callback) {
+      const { outcome, tooMany } = this.index.claim(userKey, sessionId, claiming)
+      callback(null, { outcome, tooMany: tooMany.length > 0 ? [sessionId] : [] })
     }
-  }, /claim\(\) must leave what is entered where it is/],
-  ['an index that moves what is claimed again', {
-    claim (userKey, sessionId, _session, max, callback) {
-      const claims = (this.claims.get(userKey) ?? []).filter(([id]) => id !== sessionId)
-      if (claims.length < max) this.claims.set(userKey, this.entered(claims, sessionId))
-      callback(null, claims.length < max)
+  }, /the oldest as tooMany/],
+  ['an index in which the revoked come back', {
+    claim (userKey, sessionId, claiming, callback) {
+      const claimed = this.index.claim(userKey, sessionId, claiming)
+      callback(null, { ...claimed, outcome: claimed.outcome === 'ending' ? 'entered' : claimed.outcome })
     }
-  }, /claim\(\) must leave what is entered where it is/],
-  ['a release that takes off all', {
-    release (userKey, _sessionId, callback) {
-      this.claims.delete(userKey)
-      callback()
+  }, /claim\(\) must answer ending/],
+  ['an index that answers true', {
+    claim (userKey, sessionId, claiming, callback) {
+      callback(null, this.index.claim(userKey, sessionId, claiming).outcome === 'entered')
     }
-  }, /release\(\)/],
-  ['a release that takes off nothing', { release: (_userKey, _sessionId, callback) => callback() }, /release\(\)/],
-  ['a release that takes it off all users', {
-    release (_userKey, sessionId, callback) {
-      for (const [userKey, claims] of this.claims) this.claims.set(userKey, claims.filter(([id]) => id !== sessionId))
-      callback()
+  }, /claim\(\) must answer \{ outcome, tooMany \}/],
+  ['an index that enters what it refuses', {
+    claim (userKey, sessionId, claiming, callback) {
+      const claimed = this.index.claim(userKey, sessionId, claiming)
+      if (claimed.outcome === 'full') this.index.claim(userKey, sessionId, { ...claiming, max: Infinity })
+      callback(null, claimed)
     }
-  }, /release\(\) must leave the lists of other users/],
-  ['a release that removes the session', {
-    release (userKey, sessionId, callback) {
-      WholeStore.prototype.release.call(this, userKey, sessionId, callback)
-      this.records.delete(sessionId)
-    }
-  }, /release\(\) must not remove the session/],
-  ['a release that is an error where nothing is entered', {
-    release (userKey, sessionId, callback) {
-      if ((this.claims.get(userKey) ?? []).every(([id]) => id !== sessionId)) callback(new Error('No such entry'))
-      else WholeStore.prototype.release.call(this, userKey, sessionId, callback)
-    }
-  }, /No such entry/],
+  }, /claim\(\) must enter nothing/],
   ['a claim that creates the session', {
-    claim (userKey, sessionId, session, max, callback) {
-      WholeStore.prototype.claim.call(this, userKey, sessionId, session, max, callback)
-      this.write(sessionId, session)
+    claim (userKey, sessionId, claiming, callback) {
+      this.write(sessionId, { cookie: {} })
+      callback(null, this.index.claim(userKey, sessionId, claiming))
     }
   }, /claim\(\) must not create the session/],
-  ['an index in the wrong order', { entered: (claims, sessionId) => [[sessionId, Date.now()], ...claims] }, /in the order in which they were claimed/],
-  ['an index in the order of ids', {
-    entered: (claims, sessionId) => [...claims, [sessionId, Date.now()] as [string, number]].sort(([a], [b]) => a < b ? -1 : 1)
-  }, /in the order in which they were claimed/],
-  ['an index in seconds', { entered: (claims, sessionId) => [...claims, [sessionId, Math.floor(Date.now() / 1000)]] }, /in milliseconds/],
-  ['an index of ids alone', {
-    claimsOf (userKey, callback) { callback(null, (this.claims.get(userKey) ?? []).map(([id]) => id)) }
-  }, /claimsOf\(\) must answer/],
-  ['an index of objects', {
-    claimsOf (userKey, callback) {
-      callback(null, (this.claims.get(userKey) ?? []).map(([sessionId, claimedAt]) => ({ sessionId, claimedAt })))
-    }
-  }, /claimsOf\(\) must answer|is not iterable/],
-  ['an index of texts', {
-    entered: (claims, sessionId) => [...claims, [sessionId, String(Date.now())] as any]
-  }, /pairs: \[sessionId, claimedAt\]/],
-  ['an index that is no list', {
-    claimsOf (userKey, callback) { callback(null, Object.fromEntries(this.claims.get(userKey) ?? [])) }
-  }, /claimsOf\(\) must answer a list/],
-  ['an index of users without case', {
-    claimsOf (userKey, callback) {
-      callback(null, [...this.claims].flatMap(([key, claims]) => key.toLowerCase() === userKey.toLowerCase() ? claims : []))
+  ['a release that takes off all', {
+    release (userKey, _sessionIds, callback) {
+      this.index.release(userKey, this.index.claimsOf(userKey, Infinity, 100).map(({ sessionId }) => sessionId))
+      callback()
     }
   }, /release\(\)/],
-  ['an index whose entries end with their sessions', {
-    claimsOf (userKey, callback) {
-      callback(null, (this.claims.get(userKey) ?? []).filter(([, claimedAt]) => Date.now() - claimedAt < 60_000))
+  ['a release that takes off nothing', { release: (_userKey, _sessionIds, callback) => callback() }, /release\(\)/],
+  ['a release that takes off the first only', {
+    release (userKey, sessionIds, callback) {
+      this.index.release(userKey, sessionIds.slice(0, 1))
+      callback()
     }
-  }, /an entry must be kept/]
+  }, /release\(\)/],
+  ['a release that leaves those to be ended', {
+    release (userKey, sessionIds, callback) {
+      const endings = this.index.endingsOf(userKey)
+      this.index.release(userKey, sessionIds.filter(sessionId => !endings.includes(sessionId)))
+      callback()
+    }
+  }, /release\(\) must take sessions off those to be ended/],
+  ['a release that removes the session', {
+    release (userKey, sessionIds, callback) {
+      this.index.release(userKey, sessionIds)
+      for (const sessionId of sessionIds) this.records.delete(sessionId)
+      callback()
+    }
+  }, /release\(\) must not remove the session/],
+  ['a revocation of nobody', { revoke: (_userKey, _which, callback) => callback(null, 0) }, /revoke\(\)/],
+  ['a revocation of all, always', {
+    revoke (userKey, _which, callback) { callback(null, this.index.revoke(userKey, {})) }
+  }, /revoke\(\)/],
+  ['a revocation without exception', {
+    revoke (userKey, { fingerprint }, callback) { callback(null, this.index.revoke(userKey, fingerprint === undefined ? {} : { fingerprint })) }
+  }, /revoke\(\) must leave the session in except/],
+  ['a revocation that forgets whom to end', {
+    revoke (userKey, which, callback) {
+      const count = this.index.revoke(userKey, which)
+      this.index.release(userKey, this.index.endingsOf(userKey))
+      callback(null, count)
+    }
+  }, /endingsOf\(\)/],
+  ['a revocation that does not count', {
+    revoke (userKey, which, callback) {
+      this.index.revoke(userKey, which)
+      callback()
+    }
+  }, /revoke\(\) must answer how many/],
+  ['endings of nobody', { endingsOf: (_userKey, callback) => callback(null, []) }, /endingsOf\(\)/],
+  ['an index in the wrong order', {
+    claimsOf (userKey, before, count, callback) { callback(null, this.index.claimsOf(userKey, before, count).reverse()) }
+  }, /the last claimed first/],
+  ['an index in the order of ids', {
+    claimsOf (userKey, before, count, callback) { callback(null, this.index.claimsOf(userKey, before, count).sort((a, b) => a.sessionId < b.sessionId ? -1 : 1)) }
+  }, /the last claimed first/],
+  ['an index in seconds', {
+    claimsOf (userKey, before, count, callback) { callback(null, this.index.claimsOf(userKey, before, count).map(entry => ({ ...entry, claimedAt: Math.floor(entry.claimedAt / 1000) }))) }
+  }, /in milliseconds|claimedAt/],
+  ['an index of ids alone', {
+    claimsOf (userKey, before, count, callback) { callback(null, this.index.claimsOf(userKey, before, count).map(({ sessionId }) => sessionId)) }
+  }, /claimsOf\(\) must answer/],
+  ['an index of pairs', {
+    claimsOf (userKey, before, count, callback) { callback(null, this.index.claimsOf(userKey, before, count).map(({ sessionId, claimedAt }) => [sessionId, claimedAt])) }
+  }, /claimsOf\(\) must answer/],
+  ['an index of texts', {
+    claimsOf (userKey, before, count, callback) { callback(null, this.index.claimsOf(userKey, before, count).map(entry => ({ ...entry, claimedAt: String(entry.claimedAt) }))) }
+  }, /claimsOf\(\) must answer objects/],
+  ['an index without ages', {
+    claimsOf (userKey, before, count, callback) { callback(null, this.index.claimsOf(userKey, before, count).map(({ age, ...entry }) => entry)) }
+  }, /claimsOf\(\) must answer objects/],
+  ['an index whose ages are times', {
+    claimsOf (userKey, before, count, callback) { callback(null, this.index.claimsOf(userKey, before, count).map(entry => ({ ...entry, age: Date.now() - entry.age }))) }
+  }, /age must be/],
+  ['an index whose two have one time', {
+    claimsOf (userKey, before, count, callback) { callback(null, this.index.claimsOf(userKey, before, count).map(entry => ({ ...entry, claimedAt: Math.floor(entry.claimedAt / 1000) * 1000 }))) }
+  }, /No two|claimedAt/],
+  ['an index that is no list', {
+    claimsOf (userKey, before, count, callback) { callback(null, Object.fromEntries(this.index.claimsOf(userKey, before, count).map(entry => [entry.sessionId, entry]))) }
+  }, /claimsOf\(\) must answer a list/],
+  ['an index without pages', {
+    claimsOf (userKey, _before, count, callback) { callback(null, this.index.claimsOf(userKey, Infinity, count)) }
+  }, /only those claimed before/],
+  ['an index that lists all', {
+    claimsOf (userKey, before, _count, callback) { callback(null, this.index.claimsOf(userKey, before, Infinity)) }
+  }, /as many as count/],
+  ['an index of users without case', {
+    claim (userKey, sessionId, claiming, callback) { callback(null, this.index.claim(userKey.toLowerCase(), sessionId, claiming)) }
+  }, /claimsOf\(\)|release\(\)/]
 ]
 
 export function planted (bug: Bug): WholeStore {

@@ -1,18 +1,29 @@
-/** Examples and the demo as a reader starts them, and a browser as far as sessions go. They require the built package. */
-import { execFile, spawn, type ChildProcess } from 'node:child_process'
+/** Programs as a reader or a service manager starts them. Examples and the demo require the built package. */
+import { execFile, spawn, type ChildProcess, type SpawnOptions } from 'node:child_process'
 import { once } from 'node:events'
-import { resolve } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
+import { within } from './waiting'
 
 export const ROOT = resolve(__dirname, '..')
-const START = 20_000
 
 // A plain Node.js, as a reader has it. Tap puts its loader into the NODE_OPTIONS of every child, whatever `env` says, and
 // would count the built package among the sources that the tests must cover.
 const NODE = ['-u', 'NODE_OPTIONS', process.execPath]
+const CONDUCTED = join(__dirname, 'conducted.js')
 const { PATH } = process.env
+
+const running = new Map<ChildProcess, NodeJS.Signals>()
+const killAll = (): void => { for (const [child, signal] of running) child.kill(signal) }
+process.once('exit', killAll)
+// A test that is ended before its teardowns: tap does so by SIGALRM when it takes too long.
+for (const signal of ['SIGALRM', 'SIGHUP', 'SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    killAll()
+    process.kill(process.pid, signal)
+  })
+}
 
 export interface Ended {
   code: number | null
@@ -20,63 +31,143 @@ export interface Ended {
   stderr: string
 }
 
+export interface ProgramOptions extends Pick<SpawnOptions, 'cwd' | 'uid' | 'gid'> {
+  /** All that it has in its environment, but for the PATH. */
+  env?: NodeJS.ProcessEnv
+  /** Whether it can send messages. */
+  hasChannel?: boolean
+  /** How it is ended with the test. */
+  lastSignal?: NodeJS.Signals
+  /** What to tell where it is missing. */
+  needs?: string
+}
+
 /** A process of ours. It is ended by its own id, at the latest with the test. */
 export class Program {
   stdout = ''
   stderr = ''
+  /** The last message that it sent. */
+  message: any
+  readonly ended: Promise<Ended>
+  readonly #name: string
   readonly #child: ChildProcess
-  readonly #ended: Promise<Ended>
 
-  /** Has nothing in its environment but what it is given. */
-  constructor (t: Test, command: string, args: string[], env: NodeJS.ProcessEnv = {}) {
-    this.#child = spawn(command, args, { cwd: ROOT, env: { PATH, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
-    this.#child.stdout?.on('data', chunk => { this.stdout += chunk })
-    this.#child.stderr?.on('data', chunk => { this.stderr += chunk })
-    this.#ended = once(this.#child, 'close')
-      .then(([code]) => ({ code, stdout: this.stdout, stderr: this.stderr }))
+  constructor (t: Pick<Test, 'teardown'>, command: string, args: string[], options: ProgramOptions = {}) {
+    const { env, hasChannel = false, lastSignal = 'SIGKILL', needs, ...more } = options
+    this.#name = [command, ...args].join(' ')
+    const child = this.#child = spawn(command, args, {
+      cwd: ROOT, ...more, env: { PATH, ...env }, stdio: ['ignore', 'pipe', 'pipe', ...(hasChannel ? ['ipc' as const] : [])]
+    })
+    running.set(child, lastSignal)
+    child.once('exit', () => running.delete(child))
+    child.stdout?.on('data', chunk => { this.stdout += chunk })
+    child.stderr?.on('data', chunk => { this.stderr += chunk })
+    child.on('message', message => { this.message = message })
+    this.ended = once(child, 'close').then(([code]) => ({ code, stdout: this.stdout, stderr: this.stderr }), cause => {
+      running.delete(child)
+      throw new Error(needs ?? `can't start ${this.#name}`, { cause })
+    })
     // Whoever waits for the end gets the error too; nobody may be waiting yet.
-    this.#ended.catch(() => {})
-    t.teardown(() => this.end('SIGKILL').catch(() => {}))
+    this.ended.catch(() => {})
+    t.teardown(() => this.end(lastSignal).catch(() => {}))
   }
 
   /** The end, after a signal or by itself. */
   async end (signal?: NodeJS.Signals): Promise<Ended> {
-    if (signal !== undefined && this.#child.exitCode === null) this.#child.kill(signal)
-    return await this.#ended
+    if (signal !== undefined && running.has(this.#child)) this.#child.kill(signal)
+    return await within(`${this.#name} ends`, this.ended, () => this.#output)
   }
 
-  /** A signal that is no end, or whose end somebody else waits for. */
+  /** A signal that isn't an end, or whose end somebody else waits for. */
   signal (signal: NodeJS.Signals): void {
     this.#child.kill(signal)
   }
 
-  /** What the program says that matches, as soon as it says so. */
+  /** What the program says that matches, as soon as the line is complete. */
   async says (pattern: RegExp): Promise<string> {
-    return await this.#waitFor(pattern, 'stdout')
+    const said = (): string | undefined => pattern.exec(wholeLines(this.stdout))?.[0]
+    return await this.#next(this.#child.stdout, 'data', said, `${pattern}`)
   }
 
   /** The same, of its errors. */
   async complains (pattern: RegExp): Promise<string> {
-    return await this.#waitFor(pattern, 'stderr')
+    const said = (): string | undefined => pattern.exec(wholeLines(this.stderr))?.[0]
+    return await this.#next(this.#child.stderr, 'data', said, `${pattern}`)
   }
 
-  async #waitFor (pattern: RegExp, stream: 'stdout' | 'stderr'): Promise<string> {
-    const stopped = this.#ended.then(({ stdout, stderr }) => {
-      throw new Error(`ended without ${pattern}: ${stdout}${stderr}`)
-    })
-    stopped.catch(() => {})
-    for (const deadline = Date.now() + START; Date.now() < deadline;) {
-      const said = pattern.exec(this[stream])
-      if (said !== null) return said[0]
-      await Promise.race([stopped, sleep(20)])
-    }
-    throw new Error(`did not say ${pattern} in time: ${this.stdout}${this.stderr}`)
+  /** A message that is as wanted, once the last one is. */
+  async sends (what: string, isWanted: (message: any) => boolean): Promise<any> {
+    const wanted = (): any => this.message !== undefined && isWanted(this.message) ? this.message : undefined
+    return await this.#next(this.#child, 'message', wanted, what)
   }
+
+  tell (message: object): void {
+    this.#child.send(message)
+  }
+
+  get #output (): string {
+    return `${this.stdout}${this.stderr}`
+  }
+
+  /** Looks now and at each event, until there is something. */
+  async #next<T> (emitter: NodeJS.EventEmitter | null, event: string, look: () => T | undefined, what: string): Promise<T> {
+    let listen = (): void => {}
+    const found = new Promise<T>((resolve, reject) => {
+      listen = () => {
+        const value = look()
+        if (value !== undefined) resolve(value)
+      }
+      emitter?.on(event, listen)
+      this.ended.then(() => {
+        listen()
+        reject(new Error(`${this.#name} ended without ${what}: ${this.#output}`))
+      }, reject)
+      listen()
+    })
+    return await within(`${what} from ${this.#name}`, found, () => this.#output).finally(() => emitter?.off(event, listen))
+  }
+}
+
+function wholeLines (text: string): string {
+  return text.slice(0, text.lastIndexOf('\n') + 1)
 }
 
 /** Starts a file with Node.js, on a free port. */
 export function start (t: Test, file: string, env: NodeJS.ProcessEnv = {}, nodeOptions: string[] = []): Program {
-  return new Program(t, 'env', [...NODE, ...nodeOptions, file], { PORT: '0', ...env })
+  return new Program(t, 'env', [...NODE, ...nodeOptions, file], { env: { PORT: '0', ...env } })
+}
+
+/** Starts a server, and waits until it says where it is. */
+export async function serve (...args: Parameters<typeof start>): Promise<{ program: Program, address: string }> {
+  const program = start(...args)
+  return { program, address: await program.says(/https?:\/\/\S+/) }
+}
+
+/** Starts one whose time is the test's: its clock stands still, and what sleeps in it sleeps until it is woken. */
+export function conduct (t: Test, file: string, env: NodeJS.ProcessEnv = {}): Conducted {
+  return new Conducted(t, 'env', [...NODE, '-r', CONDUCTED, file], { env: { PORT: '0', ...env }, hasChannel: true })
+}
+
+export class Conducted extends Program {
+  async advance (milliseconds: number): Promise<void> {
+    const passed = (this.message?.passed ?? 0) + milliseconds
+    this.tell({ advance: milliseconds })
+    await this.sends(`${passed} ms passed`, message => message.passed === passed)
+  }
+
+  /** Resolves as soon as so many have gone to sleep since the start. */
+  async asleep (count: number): Promise<void> {
+    await this.sends(`${count} asleep`, message => message.asleep >= count)
+  }
+
+  wake (): void {
+    this.tell({ wake: true })
+  }
+}
+
+/** A server for tests, with a channel: see `test/processes`. */
+export function startWithChannel (t: Test, file: string, args: string[]): Program {
+  return new Program(t, 'env', [...NODE, file, ...args], { hasChannel: true })
 }
 
 /** What a service manager does, and what the program must answer with. */
@@ -90,69 +181,4 @@ export async function stop (t: Test, program: Program, signal: NodeJS.Signals = 
 export async function tsc (project: string): Promise<void> {
   await promisify(execFile)('env', [...NODE, require.resolve('typescript/bin/tsc'), '-p', project], { cwd: ROOT })
     .catch(error => { throw new Error(`tsc -p ${project}: ${error.stdout}`) })
-}
-
-/** A browser, as far as sessions go. */
-export class Browser {
-  /** The last Set-Cookie header, as it came. Of several, the first. */
-  setCookie = ''
-  readonly #cookies = new Map<string, string>()
-
-  constructor (readonly address: string) {}
-
-  /** The Cookie header. */
-  get cookie (): string {
-    return [...this.#cookies.values()].join('; ')
-  }
-
-  set cookie (header: string) {
-    this.#cookies.clear()
-    for (const pair of header.split('; ')) this.#keep(pair)
-  }
-
-  async get (path: string, init: RequestInit = {}): Promise<Response> {
-    const response = await fetch(this.address + path, {
-      ...init,
-      redirect: 'manual',
-      headers: { ...(this.cookie !== '' && { cookie: this.cookie }), ...init.headers }
-    })
-    const setCookies = response.headers.getSetCookie()
-    this.setCookie = setCookies[0] ?? this.setCookie
-    for (const setCookie of setCookies) {
-      const [pair] = setCookie.split(';', 1) as [string]
-      if (setCookie.includes('Max-Age=0')) this.#cookies.delete(nameIn(pair))
-      else this.#keep(pair)
-    }
-    return response
-  }
-
-  async text (path: string): Promise<string> {
-    return await (await this.get(path)).text()
-  }
-
-  /** Sends a form. */
-  async post (path: string, fields = {}, headers = {}): Promise<Response> {
-    return await this.get(path, { method: 'POST', body: new URLSearchParams(fields), headers })
-  }
-
-  async status (path: string): Promise<number> {
-    const response = await this.get(path)
-    await response.arrayBuffer()
-    return response.status
-  }
-
-  /** Someone with a copy of this browser's cookies. */
-  copy (): Browser {
-    const copy = new Browser(this.address)
-    copy.cookie = this.cookie
-    return copy
-  }
-
-  #keep (pair: string): void {
-    if (pair !== '') this.#cookies.set(nameIn(pair), pair)
-  }
-}
-
-function nameIn (pair: string): string {
-  return pair.slice(0, pair.indexOf('='))
 }

@@ -10,8 +10,9 @@ import { Draft } from '../src/values/draft'
 import { applyChanges } from '../src/values/record'
 import { MemoryStore } from '../src/index'
 import type { FieldChanges, SessionRecord } from '../src/types/store'
-import { FaultyStore, type Answer } from '../src/testing/faults'
-import { build, SECRET, setCookies, Visitor } from './helpers'
+import { FaultyStore } from '../src/testing/faults'
+import { build, SECRET, setCookies, stopClock, Visitor } from './helpers'
+import { TouchStore } from './odd-stores'
 
 // The same in each run, so that what fails is what was changed. SEED=n tries others.
 fc.configureGlobal({ seed: Number(process.env.SEED ?? 2026) })
@@ -19,43 +20,9 @@ fc.configureGlobal({ seed: Number(process.env.SEED ?? 2026) })
 const SECOND = 1000
 const MINUTE = 60 * SECOND
 
-const { now: realNow } = Date
-let now = Math.floor(realNow() / SECOND) * SECOND
-Date.now = () => now
-t.teardown(() => { Date.now = realNow })
+const { advance } = stopClock(t)
 
 // --- Random visits against a model
-
-/** Keeps the expiry beside the record, where a touch leaves the record as it is. */
-class TouchStore {
-  readonly entries = new Map<string, { record: SessionRecord, until: number }>()
-
-  get (sessionId: string, callback: Answer): void {
-    callback(null, this.#find(sessionId)?.record)
-  }
-
-  set (sessionId: string, session: any, callback: Answer): void {
-    const record = { ...session, cookie: session.cookie.toJSON() }
-    this.entries.set(sessionId, { record, until: untilOf(session) })
-    callback(null)
-  }
-
-  destroy (sessionId: string, callback: Answer): void {
-    this.entries.delete(sessionId)
-    callback(null)
-  }
-
-  touch (sessionId: string, session: any, callback: Answer): void {
-    const entry = this.#find(sessionId)
-    if (entry !== undefined) entry.until = untilOf(session)
-    callback(null, entry !== undefined)
-  }
-
-  #find (sessionId: string): { record: SessionRecord, until: number } | undefined {
-    const entry = this.entries.get(sessionId)
-    return entry !== undefined && entry.until > now ? entry : undefined
-  }
-}
 
 function untilOf ({ cookie }: any): number {
   return cookie.expires?.getTime() ?? Infinity
@@ -135,7 +102,7 @@ class Model {
 
   find (sessionId: string | undefined): Stored | undefined {
     const stored = sessionId === undefined ? undefined : this.sessions.get(sessionId)
-    return stored !== undefined && stored.until > now ? stored : undefined
+    return stored !== undefined && stored.until > Date.now() ? stored : undefined
   }
 
   visit (sessionId: string | undefined): Visit {
@@ -233,7 +200,7 @@ class Visit {
   // A record is written anew when half of its life has passed, for those who judge by it.
   #move (stored: Stored): void {
     stored.until = this.#expires ?? Infinity
-    const isAging = this.#maxAge !== null && (stored.expires === null || stored.expires - now < this.#maxAge / 2)
+    const isAging = this.#maxAge !== null && (stored.expires === null || stored.expires - Date.now() < this.#maxAge / 2)
     if (this.model.touchMovesRecord || isAging) Object.assign(stored, { maxAge: this.#maxAge, expires: this.#expires })
   }
 
@@ -251,12 +218,12 @@ class Visit {
   }
 
   #touch (): void {
-    if (this.#maxAge !== null) this.#expires = now + this.#maxAge
+    if (this.#maxAge !== null) this.#expires = Date.now() + this.#maxAge
   }
 
   #setMaxAge (maxAge: number | null): void {
     this.#maxAge = maxAge
-    this.#expires = maxAge === null ? null : now + maxAge
+    this.#expires = maxAge === null ? null : Date.now() + maxAge
     this.#mustSave = true
   }
 
@@ -307,7 +274,7 @@ const fromRecords = (records: Map<string, any>): Contents => Array.from(records,
 })
 
 function fromRecord ({ cookie, ...data }: any, until: number): Stored {
-  return { data, maxAge: cookie.originalMaxAge, expires: cookie.expires?.getTime() ?? null, until }
+  return { data, maxAge: cookie.originalMaxAge, expires: cookie.expires && new Date(cookie.expires).getTime(), until }
 }
 
 const KINDS: Record<string, Kind> = {
@@ -329,8 +296,8 @@ const KINDS: Record<string, Kind> = {
     touchMovesRecord: false,
     open () {
       const store = new TouchStore()
-      const contents = (): Contents => Array.from(store.entries, ([sessionId, { record, until }]) => {
-        return [sessionId, fromRecord(record, until)]
+      const contents = (): Contents => Array.from(store.expiries, ([sessionId, until]) => {
+        return [sessionId, fromRecord(store.record(sessionId), until)]
       })
       return { store, contents }
     }
@@ -360,7 +327,7 @@ for (const [name, { touchMovesRecord, open }] of Object.entries(KINDS)) {
       })
       const visitors = [new Visitor(app), new Visitor(app)]
       for (const { visitor: index, pause, steps: wanted } of sequence) {
-        now += pause
+        advance(pause)
         steps = wanted
         const visitor = visitors[index] as Visitor
         const visit = model.visit(idOf(visitor.cookies.get('sessionId')))
@@ -380,7 +347,7 @@ for (const [name, { touchMovesRecord, open }] of Object.entries(KINDS)) {
         else same(sessionId, visit.id, 'the session goes on')
         visit.name(sessionId)
       }
-      const alive = (contents: Contents): object => Object.fromEntries([...contents].filter(([, { until }]) => until > now))
+      const alive = (contents: Contents): object => Object.fromEntries([...contents].filter(([, { until }]) => until > Date.now()))
       same(alive(contents()), alive(model.sessions), 'what the store has in the end')
     }), { numRuns: 100, includeErrorInReport: true })
   })

@@ -2,47 +2,19 @@
 import './uncounted'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { createClient } from 'redis'
 import t, { type Test } from 'tap'
 import upstreamSession from 'upstream-session'
 import fastifySession, { MemoryStore } from '../src/index'
 import { fingerprint } from '../src/diagnostics'
 import type { SessionRecord, SessionStore } from '../src/types/store'
 import { RedisStore } from '../src/stores/redis'
-import { ThreeMethodStore, type Answer } from './helpers'
+import { SilentStore, ThreeMethodStore, type Answer } from './odd-stores'
 import { explore, PAIRS, race, raceAll, RACES, OWNER_RACES, USER_RACES, type RaceEvent, type RaceOptions } from '../src/testing/races'
 import {
   BASE, judge, LONGER, MAX_AGE, PROMISES, type Call, type Observation, type PromiseName, type Reply, type RequestName
 } from '../src/testing/race-ops'
 import { KeepingStore, UnlookedStore, WholeStore } from './planted-stores'
-import { startRedis } from './servers'
-
-// All of it takes a minute, and more on a machine that has other work.
-t.setTimeout(600_000)
-
-/** As most stores for express-session: with a touch, and without a word of what it found. */
-class SilentStore extends ThreeMethodStore {
-  readonly #lives = new Map<string, number>()
-
-  override get (sessionId: string, callback: Answer): void {
-    if (this.#isAlive(sessionId)) super.get(sessionId, callback)
-    else callback(null)
-  }
-
-  override set (sessionId: string, session: any, callback: Answer): void {
-    this.#lives.set(sessionId, session.cookie.expires.getTime())
-    super.set(sessionId, session, callback)
-  }
-
-  touch (sessionId: string, session: any, callback: Answer): void {
-    if (this.#isAlive(sessionId)) this.#lives.set(sessionId, session.cookie.expires.getTime())
-    callback()
-  }
-
-  #isAlive (sessionId: string): boolean {
-    return this.records.has(sessionId) && this.#lives.get(sessionId) as number > Date.now()
-  }
-}
+import { connectTo, startRedis } from './servers'
 
 const threeMethods = (): SessionStore => new ThreeMethodStore() as unknown as SessionStore
 const silent = (): SessionStore => new SilentStore() as unknown as SessionStore
@@ -79,10 +51,7 @@ t.test('a store whose touch tells nothing keeps every promise in every order, wi
   keepsAll(t, { store: silent() }, RACES, BY_DEFAULT))
 
 t.test('RedisStore keeps every promise in every order', async t => {
-  const { url } = await startRedis(t)
-  const client = createClient({ url })
-  await client.connect()
-  t.teardown(() => client.destroy())
+  const client = await connectTo(t, await startRedis(t))
   await keepsAll(t, { store: new RedisStore({ client }), expire: () => client.flushDb() }, RACES, BY_DEFAULT)
   t.equal(await client.dbSize(), 0, 'the kit removes what it made')
 })
@@ -100,10 +69,7 @@ t.test('nor does it matter when the library hears of what a call did', async t =
 // --- With an index by user
 
 t.test('sessions that are ended by user keep every promise in every order', async t => {
-  const { url } = await startRedis(t)
-  const client = createClient({ url })
-  await client.connect()
-  t.teardown(() => client.destroy())
+  const client = await connectTo(t, await startRedis(t))
   const first = USER_RACES.filter(([revoke]) => revoke === 'revoke')
   for (const [store, races] of [[new MemoryStore(), USER_RACES], [new RedisStore({ client }), first]] as const) {
     await t.test(store.constructor.name, async t => {

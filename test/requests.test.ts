@@ -4,7 +4,7 @@ import Fastify, { type FastifyRequest, type LightMyRequestResponse } from 'fasti
 import t, { type Test } from 'tap'
 import fastifySession from '../src/index'
 import { build, SECRET, setCookies, Visitor, type Routes, type SessionOptions } from './helpers'
-import { AWAY, WatchedStore } from './watched-store'
+import { AWAY, WatchedStore } from './odd-stores'
 
 const HOUR = 3_600_000
 

@@ -1,5 +1,5 @@
 /** Servers of a test's own: on free ports of the loopback, with a folder of their own, ended when the test ends. */
-import { execFile, spawn, type ChildProcess, type SpawnOptions } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { accessSync, constants, existsSync, readdirSync } from 'node:fs'
@@ -7,11 +7,12 @@ import { chown, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { createClient } from 'redis'
 import type { Test } from 'tap'
 import type { TestContext } from '../src/testing/context'
+import { Program, type ProgramOptions } from './program'
+import { until } from './waiting'
 
 export interface Server {
   readonly url: string
@@ -26,20 +27,19 @@ export interface RedisOptions {
   appendOnly?: boolean
   port?: number
   dir?: string
+  /** Another server than the one on the path. */
+  command?: string
+  args?: string[]
 }
 
-/** What a program needs to be started, and to be waited for. */
-interface Program {
+/** What a server needs to be started, and to be waited for. */
+interface Start extends ProgramOptions {
   command: string
   args: string[]
-  /** Part of the line by which it says that it is ready. */
-  ready: string
+  /** The line by which it says that it is ready. */
+  ready: RegExp
+  stream?: 'stdout' | 'stderr'
   endSignal?: NodeJS.Signals
-  /** For the end of a test that has no time to wait. */
-  lastSignal?: NodeJS.Signals
-  options?: SpawnOptions
-  /** What to tell where it is missing. */
-  needs: string
 }
 
 const NEEDS_REDIS = 'redis-server is needed to run this test: install Redis 7 or newer (Debian: redis-server)'
@@ -47,18 +47,6 @@ const NEEDS_POSTGRES = 'PostgreSQL is needed to run this test: install its serve
 const NEEDS_NGINX = 'nginx is needed to run this test: install it (Debian: nginx)'
 const NEEDS_OPENSSL = 'openssl is needed to run this test: install it (Debian: openssl)'
 const SLOTS = 16384
-const POLLS = 600
-
-const running = new Map<ChildProcess, NodeJS.Signals>()
-const killAll = (): void => { for (const [child, signal] of running) child.kill(signal) }
-process.once('exit', killAll)
-// A test that is ended before its teardowns: tap does so by SIGALRM when it takes too long.
-for (const signal of ['SIGALRM', 'SIGHUP', 'SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, () => {
-    killAll()
-    process.kill(process.pid, signal)
-  })
-}
 
 export async function startRedis (t: Test, options: RedisOptions = {}): Promise<Server> {
   return await startRedisWith(t, options, [])
@@ -74,7 +62,7 @@ export async function startRedisCluster (t: Test, options: Pick<RedisOptions, 'a
     busPorts.push(busPort)
     nodes.push(await startRedisWith(t, options, [
       '--cluster-enabled', 'yes', '--cluster-port', String(busPort), '--cluster-announce-ip', '127.0.0.1',
-      '--cluster-node-timeout', '2000', '--cluster-require-full-coverage', 'no'
+      '--cluster-node-timeout', '5000', '--cluster-require-full-coverage', 'no'
     ]))
   }
   for (const [i, { url }] of nodes.entries()) {
@@ -117,10 +105,10 @@ export async function startRedisSentinel (t: Test): Promise<{ master: Server, se
     'bind 127.0.0.1',
     `dir ${dir}`,
     `sentinel monitor ${name} 127.0.0.1 ${master.port} 1`,
-    `sentinel down-after-milliseconds ${name} 1000`,
+    `sentinel down-after-milliseconds ${name} 5000`,
     ''
   ].join('\n'))
-  await start(t, { command: 'redis-server', args: [config, '--sentinel'], ready: '+monitor master', needs: NEEDS_REDIS })
+  await start(t, { command: 'redis-server', args: [config, '--sentinel'], ready: /\+monitor master/, needs: NEEDS_REDIS })
   return { master, sentinelPort, name }
 }
 
@@ -128,7 +116,7 @@ export async function startRedisSentinel (t: Test): Promise<{ master: Server, se
 export async function startPostgres (t: Test): Promise<{ url: string }> {
   const dir = await temporaryFolder(t)
   const port = await freePort()
-  const options: SpawnOptions = { cwd: dir, ...await postgresUser() }
+  const options: ProgramOptions = { cwd: dir, ...await postgresUser() }
   if (options.uid !== undefined) await chown(dir, options.uid, options.gid as number)
   const [initdb, postgres] = [findPostgres('initdb'), findPostgres('postgres')]
   const initArgs = ['-D', dir, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync']
@@ -137,10 +125,11 @@ export async function startPostgres (t: Test): Promise<{ url: string }> {
     command: postgres,
     // No socket file, and no care for a machine that crashes: the folder goes with the test.
     args: ['-D', dir, '-p', String(port), '-h', '127.0.0.1', '-k', '', '-c', 'fsync=off'],
-    ready: 'ready to accept connections',
+    ready: /ready to accept connections/,
+    stream: 'stderr',
     // The default signal would wait for the clients to go, and for its files to be in order.
     endSignal: 'SIGQUIT',
-    options,
+    ...options,
     needs: NEEDS_POSTGRES
   })
   return { url: `postgres://postgres@127.0.0.1:${port}/postgres` }
@@ -148,22 +137,50 @@ export async function startPostgres (t: Test): Promise<{ url: string }> {
 
 /** An nginx with the configuration, and beside it in its folder a certificate of its own for `localhost`. */
 export async function startNginx (t: Test, config: string): Promise<{ certificate: string }> {
-  const dir = await temporaryFolder(t)
-  const [keyFile, certificateFile] = [join(dir, 'key.pem'), join(dir, 'cert.pem')]
-  await promisify(execFile)('openssl', [
-    'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
-    '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-keyout', keyFile, '-out', certificateFile
-  ]).catch(error => { throw error.code === 'ENOENT' ? new Error(NEEDS_OPENSSL, { cause: error }) : error })
+  const { dir, cert } = await makeCertificate(t)
   await writeFile(join(dir, 'nginx.conf'), config)
   await start(t, {
     command: findNginx(),
     args: ['-p', dir, '-c', 'nginx.conf', '-e', 'stderr'],
-    ready: 'start worker process ',
-    // Killed, it would leave its workers behind.
-    lastSignal: 'SIGTERM',
+    ready: /start worker process /,
+    stream: 'stderr',
     needs: NEEDS_NGINX
   })
-  return { certificate: await readFile(certificateFile, 'utf8') }
+  return { certificate: await readFile(cert, 'utf8') }
+}
+
+/** Files with a key and a certificate for `localhost`, in a folder of their own. */
+export async function makeCertificate (t: Test): Promise<{ dir: string, key: string, cert: string }> {
+  const dir = await temporaryFolder(t)
+  const [key, cert] = [join(dir, 'key.pem'), join(dir, 'cert.pem')]
+  await promisify(execFile)('openssl', [
+    'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
+    '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-keyout', key, '-out', cert
+  ]).catch(error => { throw error.code === 'ENOENT' ? new Error(NEEDS_OPENSSL, { cause: error }) : error })
+  return { dir, key, cert }
+}
+
+export type NodeRedis = ReturnType<typeof newClient>
+
+/** A client that ends with the test. */
+export async function connectTo (t: Test, { url }: Pick<Server, 'url'>): Promise<NodeRedis> {
+  const client = newClient(url)
+  await client.connect()
+  t.teardown(() => client.destroy())
+  return client
+}
+
+function newClient (url: string) {
+  // A client that nobody listens to throws its errors.
+  return createClient({ url }).on('error', () => {})
+}
+
+/** Redis's clock can't be moved, so the keys are made older. */
+export async function letPass (client: NodeRedis, milliseconds: number, pattern = '*'): Promise<void> {
+  for (const key of await client.keys(pattern)) {
+    const left = await client.pTTL(key)
+    if (left >= 0) await client.pExpire(key, left - milliseconds)
+  }
 }
 
 /**
@@ -189,55 +206,34 @@ export async function freePort (): Promise<number> {
 // --- How a program is started and ended
 
 async function startRedisWith (t: Test, options: RedisOptions, more: string[]): Promise<Server> {
-  const { appendOnly = false, port = await freePort(), dir = await temporaryFolder(t) } = options
-  const program: Program = {
-    command: 'redis-server',
+  const { appendOnly = false, port = await freePort(), dir = await temporaryFolder(t), command = 'redis-server', args = [] } = options
+  const redis: Start = {
+    command,
     args: [
       '--port', String(port), '--bind', '127.0.0.1', '--dir', dir, '--save', '',
-      '--appendonly', appendOnly ? 'yes' : 'no', ...more
+      '--appendonly', appendOnly ? 'yes' : 'no', ...more, ...args
     ],
-    ready: 'Ready to accept connections',
+    ready: /Ready to accept connections/,
     needs: NEEDS_REDIS
   }
-  let end = await start(t, program)
-  const stop = async (): Promise<void> => await end()
+  let end = await start(t, redis)
+  const stop = async (): Promise<void> => { await end() }
   return {
     url: `redis://127.0.0.1:${port}`,
     port,
     stop,
     async restart () {
       await stop()
-      end = await start(t, program)
+      end = await start(t, redis)
     }
   }
 }
 
-/** Starts a program and waits until it is ready. Gives what ends it. */
-async function start (t: Test, program: Program): Promise<() => Promise<void>> {
-  const { command, args, ready, endSignal = 'SIGTERM', lastSignal = 'SIGKILL', options, needs } = program
-  const child = spawn(command, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] })
-  running.set(child, lastSignal)
-  child.once('exit', () => running.delete(child))
-  const end = async (): Promise<void> => {
-    if (child.pid === undefined || !running.has(child)) return
-    const ended = once(child, 'exit')
-    child.kill(endSignal)
-    await ended
-  }
-  t.teardown(end)
-  await new Promise<void>((resolve, reject) => {
-    let output = ''
-    const listen = (chunk: Buffer): void => {
-      output += chunk
-      if (output.includes(ready)) resolve()
-    }
-    child.stdout?.on('data', listen)
-    child.stderr?.on('data', listen)
-    child.once('error', error => reject(new Error(needs, { cause: error })))
-    child.once('exit', code => reject(new Error(`${command} ended with ${code}: ${output}`)))
-  })
-  for (const stream of [child.stdout, child.stderr]) stream?.removeAllListeners('data').resume()
-  return end
+/** Starts a server and waits until it is ready. Returns what ends it. */
+async function start (t: Test, { command, args, ready, stream = 'stdout', endSignal = 'SIGTERM', lastSignal = endSignal, ...options }: Start): Promise<() => Promise<unknown>> {
+  const program = new Program(t, command, args, { lastSignal, ...options })
+  await (stream === 'stdout' ? program.says(ready) : program.complains(ready))
+  return () => program.end(endSignal)
 }
 
 /** @param inMemory where the machine can: for what writes thousands of files, and waits for the disk with each */
@@ -255,14 +251,6 @@ async function command (url: string, ...args: string[]): Promise<unknown> {
   } finally {
     client.destroy()
   }
-}
-
-async function until (what: string, isTrue: () => Promise<boolean>): Promise<void> {
-  for (let i = 0; i < POLLS; i++) {
-    if (await isTrue()) return
-    await setTimeout(50)
-  }
-  throw new Error(`waited in vain until ${what}`)
 }
 
 /** PostgreSQL refuses to run as root. */

@@ -5,8 +5,8 @@ import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import t, { type Test } from 'tap'
 import fastifySession, { MemoryStore, type FastifySessionObject, type RouteSessionOptions } from '../src/index'
-import { build, SECRET, setCookies, Visitor, type SessionOptions } from './helpers'
-import { AWAY, WatchedStore } from './watched-store'
+import { build, clock, SECRET, setCookies, Visitor, type SessionOptions } from './helpers'
+import { AWAY, WatchedStore } from './odd-stores'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -74,6 +74,7 @@ t.test('a second registration with another name and cookie gives a second sessio
 t.test('it has a store, a secret and a lifetime of its own', async t => {
   const store = new MemoryStore()
   const adminStore = new MemoryStore()
+  const { advance } = clock(t)
   const visitor = await buildBoth(t, { store, cookie: { maxAge: 60 * MINUTE } }, { store: adminStore, cookie: { secure: false, maxAge: MINUTE } }, app => {
     app.get('/stores', async request => [request.sessionStore === store, (request as any).adminSessionStore === adminStore])
   })
@@ -84,9 +85,7 @@ t.test('it has a store, a secret and a lifetime of its own', async t => {
   t.match([...adminStore.store.values()], [{ name: 'root', cookie: { originalMaxAge: MINUTE } }])
   t.same([...store.store.values()].length + [...adminStore.store.values()].length, 2)
 
-  const { now } = Date
-  t.teardown(() => { Date.now = now })
-  Date.now = () => now() + 2 * MINUTE
+  advance(2 * MINUTE)
   const headers = { cookie: visitor.cookieHeader() }
   t.same((await new Visitor(visitor.app).get('/both', { headers })).json(), ['max', 'nobody'])
 })
@@ -339,12 +338,11 @@ t.test('loadSession gives null where there is no such session', async t => {
     if (!name.includes('unknown')) t.same(watched.calls, [], `${name}: the store is not asked`)
   }
 
-  const { now } = Date
-  t.teardown(() => { Date.now = now })
-  Date.now = () => now() + 2 * MINUTE
+  const time = clock(t)
+  time.advance(2 * MINUTE)
   t.equal(await app.loadSession(signed), null, 'an expired session')
   t.equal(await app.loadSession({ sessionId }), null)
-  Date.now = now
+  time.passed = 0
   await visitor.get('/logout')
   t.equal(await app.loadSession(signed), null, 'a session that was logged out')
 })
@@ -377,10 +375,8 @@ t.test('what loadSession gives can be saved, touched and destroyed', async t => 
   await session.save()
   t.same(await both(visitor), ['eva', 'nobody'])
 
-  const { now } = Date
-  t.teardown(() => { Date.now = now })
   const before = expires()
-  Date.now = () => now() + MINUTE / 2
+  clock(t).advance(MINUTE / 2)
   const touched = await load()
   touched.touch()
   await touched.save()

@@ -1,157 +1,16 @@
 /** One suite, on every kind of store. What a store can't promise is declared beside it. Stores that people use: all-stores. */
-import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { MemoryStore } from '../src/index'
 import { RedisStore } from '../src/stores/redis'
-import { applyChanges } from '../src/values/record'
-import type { SessionChanges, SessionRecord, SessionStore } from '../src/types/store'
+import type { SessionStore } from '../src/types/store'
 import { testStore, type Promises } from '../src/testing/index'
-import { connectTo } from './all-stores/subjects'
-import { build, ThreeMethodStore, Visitor, type Answer } from './helpers'
+import { build, Visitor } from './helpers'
+import { FileStore, later, PromiseStore, ThreeMethodStore, TouchStore } from './odd-stores'
 import { KeepingStore, UnlookedStore, WHOLE, WholeStore } from './planted-stores'
-import { startRedis } from './servers'
+import { connectTo, letPass, startRedis } from './servers'
+import { within } from './waiting'
 
-/** Answers later, and keeps the expiry beside the record, where a touch leaves the record as it is. */
-class LateStore {
-  readonly #records = new Map<string, { json: string, expires: number }>()
-
-  get (sessionId: string, callback: Answer): void {
-    setImmediate(() => callback(null, JSON.parse(this.#find(sessionId)?.json ?? 'null')))
-  }
-
-  set (sessionId: string, session: any, callback: Answer): void {
-    const json = JSON.stringify(session)
-    setImmediate(() => {
-      this.#records.set(sessionId, { json, expires: expiryOf(session) })
-      callback(null)
-    })
-  }
-
-  destroy (sessionId: string, callback: Answer): void {
-    setImmediate(() => {
-      this.#records.delete(sessionId)
-      callback(null)
-    })
-  }
-
-  touch (sessionId: string, session: any, callback: Answer): void {
-    setImmediate(() => {
-      const entry = this.#find(sessionId)
-      if (entry !== undefined) entry.expires = expiryOf(session)
-      callback(null, entry !== undefined)
-    })
-  }
-
-  #find (sessionId: string): { json: string, expires: number } | undefined {
-    const entry = this.#records.get(sessionId)
-    return entry !== undefined && entry.expires > Date.now() ? entry : undefined
-  }
-}
-
-/**
- * As session-file-store: an error says that there is no session, the session lives for its maxAge after the last write, and
- * a touch reads and writes in two steps.
- */
-class FileStore {
-  readonly #files: Map<string, string>
-
-  constructor (files: Map<string, string>) {
-    this.#files = files
-  }
-
-  get (sessionId: string, callback: Answer): void {
-    this.#read(sessionId, callback)
-  }
-
-  set (sessionId: string, session: object, callback: Answer): void {
-    this.#write(sessionId, session, callback)
-  }
-
-  destroy (sessionId: string, callback: Answer): void {
-    setImmediate(() => {
-      this.#files.delete(sessionId)
-      callback(null)
-    })
-  }
-
-  touch (sessionId: string, { cookie }: any, callback: Answer): void {
-    this.#read(sessionId, (error, record) => {
-      if (error) callback(error)
-      else this.#write(sessionId, { ...record, cookie }, callback)
-    })
-  }
-
-  #read (sessionId: string, callback: Answer): void {
-    setImmediate(() => {
-      const json = this.#files.get(sessionId)
-      if (json === undefined) {
-        callback(Object.assign(new Error('no such file'), { code: 'ENOENT' }))
-        return
-      }
-      const record = JSON.parse(json)
-      const isOver = record.__lastAccess + (record.cookie.originalMaxAge ?? Infinity) < Date.now()
-      callback(null, isOver ? null : record)
-    })
-  }
-
-  #write (sessionId: string, session: object, callback: Answer): void {
-    const json = JSON.stringify({ ...session, __lastAccess: Date.now() })
-    setImmediate(() => {
-      this.#files.set(sessionId, json)
-      callback(null)
-    })
-  }
-}
-
-/** Declares no callbacks: its promises are its answers. */
-class PromiseStore {
-  readonly #records = new Map<string, SessionRecord>()
-
-  async get (sessionId: string): Promise<SessionRecord | undefined> {
-    await undefined
-    return structuredClone(this.#find(sessionId))
-  }
-
-  async set (sessionId: string, session: SessionRecord): Promise<void> {
-    const record = plain(session)
-    await undefined
-    this.#records.set(sessionId, record)
-  }
-
-  async destroy (sessionId: string): Promise<void> {
-    await undefined
-    this.#records.delete(sessionId)
-  }
-
-  async touch (sessionId: string, session: SessionRecord): Promise<boolean> {
-    return await this.#change(sessionId, { set: {}, unset: [], meta: { set: {}, unset: [] } }, session)
-  }
-
-  async update (sessionId: string, changes: SessionChanges, session: SessionRecord): Promise<boolean> {
-    return await this.#change(sessionId, changes, session)
-  }
-
-  async #change (sessionId: string, changes: SessionChanges, { cookie }: SessionRecord): Promise<boolean> {
-    const changed = structuredClone(changes)
-    await undefined
-    const record = this.#find(sessionId)
-    if (record !== undefined) this.#records.set(sessionId, applyChanges(record, changed, (cookie as any).expires))
-    return record !== undefined
-  }
-
-  #find (sessionId: string): SessionRecord | undefined {
-    const record = this.#records.get(sessionId)
-    return record !== undefined && expiryOf(record) > Date.now() ? record : undefined
-  }
-}
-
-function expiryOf ({ cookie }: any): number {
-  return cookie.expires === null ? Infinity : new Date(cookie.expires).getTime()
-}
-
-function plain ({ cookie, ...data }: SessionRecord): SessionRecord {
-  return { ...structuredClone(data), cookie: JSON.parse(JSON.stringify(cookie)) }
-}
+const MINUTE = 60_000
 
 // What can be said of most of them.
 const promises: Promises = {
@@ -179,7 +38,7 @@ t.test('a store with three methods', t => testStore(() => new ThreeMethodStore()
   promises: { ...promises, dates: false, expires: false, touches: false }, test: t.test
 }))
 
-t.test('a store that answers later', t => testStore(() => new LateStore(), {
+t.test('a store that answers later', t => testStore(() => new TouchStore(later), {
   promises: { ...promises, dates: false }, test: t.test
 }))
 
@@ -212,23 +71,29 @@ t.test('a store with all methods that there are', t => testStore(() => new Whole
 }))
 
 t.test('Redis itself ends a session, and rolling keeps it', async t => {
-  const client = await connectTo(t, await startRedis(t))
-  const app = await build({ store: new RedisStore({ client }), cookie: { maxAge: 2000 } }, app => {
+  const server = await startRedis(t)
+  const client = await connectTo(t, server)
+  const app = await build({ store: new RedisStore({ client }), cookie: { maxAge: MINUTE } }, app => {
     app.get('/login', async request => { (request.session as any).user = 'max' })
     app.get('/whoami', async request => (request.session as any).user ?? 'nobody')
   })
   t.teardown(() => app.close())
   const visitor = new Visitor(app)
   await visitor.get('/login')
-  const headers = { cookie: visitor.cookieHeader() }
-  const whoami = async (): Promise<string> => (await new Visitor(app).get('/whoami', { headers })).body
-
-  const begun = Date.now()
-  while (Date.now() - begun < 2600) {
-    if (await whoami() !== 'max') t.fail('ended too early')
-    await setTimeout(50)
+  const whoami = async (): Promise<string> => (await visitor.copy().get('/whoami')).body
+  for (let i = 0; i < 4; i++) {
+    await letPass(client, MINUTE / 2)
+    t.equal(await whoami(), 'max', 'longer than its maxAge')
   }
-  t.equal(await whoami(), 'max', 'longer than its maxAge')
-  while (await client.dbSize() > 0) await setTimeout(50)
+
+  await client.configSet('notify-keyspace-events', 'Ex')
+  const listener = await connectTo(t, server)
+  let hear = (): void => {}
+  const expired = new Promise<void>(resolve => { hear = resolve })
+  await listener.subscribe('__keyevent@0__:expired', () => hear())
+  t.equal(await client.dbSize(), 1)
+  await letPass(client, MINUTE - 1000)
+  await within('Redis ends the session', expired)
+  t.equal(await client.dbSize(), 0)
   t.equal(await whoami(), 'nobody')
 })

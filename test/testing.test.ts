@@ -1,4 +1,5 @@
 /** The kit as authors of stores and applications have it: `@fastify/session/testing`. */
+import '../packages/sqlite'
 import { existsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import fastifyCookie from '@fastify/cookie'
@@ -10,7 +11,9 @@ import {
   AWAY, FAULTS, FaultyStore, RACES, testRaces, testStore, type PromiseName, type StoreTestOptions, type TestContext
 } from '../src/testing/index'
 import type { RaceEvent } from '../src/testing/index'
-import { SECRET, ThreeMethodStore, type Answer } from './helpers'
+import { Site } from '../src/testing/site'
+import { holdTimeouts, SECRET } from './helpers'
+import { ThreeMethodStore, type Answer } from './odd-stores'
 import { KeepingStore, Overwriting, planted, PLANTED, UnlookedStore, WHOLE, WholeStore } from './planted-stores'
 import { Program } from './program'
 
@@ -35,12 +38,13 @@ async function failuresOf (store: () => object, promises: StoreTestOptions['prom
   return failed
 }
 
+const MINUTE = 60_000
 const KEPT = { onlyYours: true, waits: true, stops: true, copies: true } as const
 
 t.test('a store of sixty lines passes all of it, under node:test', async t => {
   const env = ['-u', 'NODE_OPTIONS', process.execPath, '--test', 'examples/writing-a-store/']
   const TMPDIR = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
-  const { code, stdout } = await new Program(t, 'env', env, { TMPDIR }).end()
+  const { code, stdout } = await new Program(t, 'env', env, { env: { TMPDIR } }).end()
   t.equal(code, 0, stdout)
   t.match(stdout, /^# fail 0$/m)
   t.ok(Number(/^# pass (\d+)$/m.exec(stdout)?.[1]) > 60, 'and all of it was run')
@@ -85,11 +89,13 @@ class Forgetting extends ThreeMethodStore {
   }
 }
 
-class Forgetful extends ThreeMethodStore {
-  override set (): void {}
-}
-
 t.test('a method that never answers is named, and nothing is waited for after that', async t => {
+  const { pass } = holdTimeouts(t)
+  class Forgetful extends ThreeMethodStore {
+    override set (): void {
+      setImmediate(() => pass(MINUTE))
+    }
+  }
   const messages: string[] = []
   const test: TestContext['test'] = async (name, run) => {
     if (name !== 'the store itself' && name !== 'replaces the whole session by set') return
@@ -97,6 +103,22 @@ t.test('a method that never answers is named, and nothing is waited for after th
   }
   await testStore(() => new Forgetful(), { promises: KEPT, test })
   t.same(messages, ['set() did not answer: call its callback, or declare none and return a promise'])
+})
+
+t.test('a request that fails on its way to the gate is not waited for', async t => {
+  let isAway = false
+  class Leaving extends ThreeMethodStore {
+    override get (sessionId: string, callback: Answer): void {
+      if (isAway) callback(new Error(AWAY))
+      else super.get(sessionId, callback)
+    }
+  }
+  const site = await Site.open({ test: t.test, after: end => t.after(end) } as TestContext, new Leaving() as unknown as SessionStore, async () => {}, {})
+  await site.max.get('/login/max')
+  isAway = true
+  const reply = site.max.get('/slow/write')
+  await t.rejects(site.gate.holds(), { message: '/slow/write was answered with 500 before all were at the gate' })
+  t.equal((await reply).statusCode, 500)
 })
 
 t.test('what no store may do fails', async t => {
@@ -204,9 +226,9 @@ function shortening (): WholeStore {
 
 /** An index that has forgotten what it told. */
 const forgetting = (): WholeStore => planted({
-  claimsOf (userKey, callback) {
-    WholeStore.prototype.claimsOf.call(this, userKey, callback)
-    this.claims.delete(userKey)
+  claimsOf (userKey, before, count, callback) {
+    WholeStore.prototype.claimsOf.call(this, userKey, before, count, callback)
+    this.index.clear()
   }
 })
 

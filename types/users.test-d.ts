@@ -1,5 +1,5 @@
 import fastifySession, {
-  MemoryStore, type FastifySessionObject, type SessionPage, type Sessions, type SessionStore, type SessionView
+  MemoryStore, type FastifySessionObject, type SessionList, type SessionPage, type Sessions, type SessionStore, type SessionView
 } from '@fastify/session'
 import { RedisStore } from '@fastify/session/redis'
 import fastify from 'fastify'
@@ -31,8 +31,8 @@ expectError(app.register(fastifySession, { secret, describe: () => 'a browser' }
 expectError(app.register(fastifySession, { secret, onMaxPerUser: 'ignore' }))
 
 app.get('/', async request => {
-  expectType<Promise<SessionView[]>>(request.session.list())
-  expectType<Promise<SessionView[]>>(request.session.list({ offset: 1 }))
+  expectType<Promise<SessionList>>(request.session.list())
+  expectType<Promise<SessionList>>(request.session.list({ limit: 1 }))
   expectType<Promise<boolean>>(request.session.revoke('handle'))
   expectType<Promise<number>>(request.session.revokeOthers())
   expectError(request.session.revoke())
@@ -40,8 +40,8 @@ app.get('/', async request => {
 })
 
 expectType<Sessions>(app.sessions)
-expectType<Promise<SessionView[]>>(app.sessions.forUser('max', { offset: 0, limit: 10 }))
-expectType<Promise<SessionView[]>>(app.sessions.forUser(1))
+expectType<Promise<SessionList>>(app.sessions.forUser('max', { cursor: '1', limit: 10 }))
+expectType<Promise<SessionList>>(app.sessions.forUser(1))
 expectType<Promise<boolean>>(app.sessions.revoke('handle'))
 expectType<Promise<number>>(app.sessions.revokeUser(1))
 expectType<Promise<number>>(app.sessions.count())

@@ -1,13 +1,14 @@
 import type { FastifyInstance } from 'fastify'
 import type { Signals } from '../diagnostics'
-import type { Settings } from '../options'
+import type { Settings } from '../options/settings'
 import type { Found } from '../session/state'
 import type { Repository } from '../stores/repository'
 import { prove, type Proof } from '../values/cookie-value'
 import type { Terms } from '../values/lifetime'
 import type { Answer } from '../types/store'
 
-// Browsers send a few cookies of one name. Whoever sends more wants to keep the server busy, with signatures or look-ups.
+// Browsers send a few cookies of one name. Whoever sends more wants to keep the server busy, with signatures or
+// look-ups.
 const MOST_TRIED = 10
 
 /** What came of the cookies. */
@@ -33,15 +34,15 @@ export class Finder {
   /**
    * The values under the cookie's name, not more than ten: browsers send several when domain or path were changed.
    *
-   * @param parsed the cookies, if `@fastify/cookie` has parsed the header already
+   * @param parsed the cookies, if `@fastify/cookie` has parsed the header already; and what hooks have put there, which comes
+   *   first
    */
   valuesIn (header: string | undefined, parsed?: Record<string, string | undefined> | null): string[] {
-    if (header === undefined) return []
     const { cookieName } = this.#settings
-    const first = (parsed ?? this.#fastify.parseCookie(header))[cookieName]
-    if (first === undefined) return []
-    if (header.indexOf(cookieName) === header.lastIndexOf(cookieName)) return first === '' ? [] : [first]
-    const values = new Set<string>()
+    const first = (parsed ?? (header === undefined ? {} : this.#fastify.parseCookie(header)))[cookieName]
+    if (typeof first !== 'string') return []
+    const values = new Set(first === '' ? [] : [first])
+    if (header === undefined || header.indexOf(cookieName) === header.lastIndexOf(cookieName)) return [...values]
     for (const pair of header.split(';')) {
       const value = pair.includes(cookieName) ? this.#fastify.parseCookie(pair)[cookieName] : undefined
       if (value) values.add(value)
@@ -56,8 +57,36 @@ export class Finder {
     this.#findFrom(0, values, terms, touch, undefined, answer)
   }
 
+  /**
+   * A session by what people bring: a Cookie header, a cookie's value, or an id. An id counts only in
+   * an object: as a string it might be what somebody sent for a Cookie header.
+   */
+  findBy (source: unknown, terms: Terms, answer: Answer<Finding>): void {
+    if (typeof source === 'string') {
+      const values = this.valuesOf(source)
+      // A header, and no forged value. (Ids and signatures may have a '=', too.)
+      const isHeader = source.includes('=') && !values.some(value => this.prove(value) !== null)
+      this.find(isHeader ? this.valuesIn(source) : values, terms, false, answer)
+      return
+    }
+    const sessionId = (source as { sessionId?: unknown } | null | undefined)?.sessionId
+    if (typeof sessionId !== 'string' || sessionId === '') {
+      answer(null)
+      return
+    }
+    this.#repository.load(sessionId, terms, false, (error, stored) => answer(error, stored && { sessionId, stored }))
+  }
+
+  /** A cookie's value, if there is one. People pass it as it is, or without the prefix, as version 11 asked for. */
+  valuesOf (value: unknown): string[] {
+    const { cookiePrefix } = this.#settings
+    if (typeof value !== 'string' || value === '') return []
+    return [value.startsWith(cookiePrefix) ? value : cookiePrefix + value]
+  }
+
   #findFrom (
-    start: number, values: readonly string[], terms: Terms, touch: boolean, provedId: string | undefined, answer: Answer<Finding>
+    start: number, values: readonly string[], terms: Terms, touch: boolean, provedId: string | undefined,
+    answer: Answer<Finding>
   ): void {
     for (let i = start; i < values.length; i++) {
       const value = values[i] as string

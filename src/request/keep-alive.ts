@@ -6,8 +6,8 @@ import { idleOf } from '../values/lifetime'
 const LONGEST = 60_000
 
 /**
- * Keeps the sessions alive whose requests take longer than they may be idle: whoever waits for an answer isn't idle. One
- * timer for a registration, which keeps no process from ending.
+ * Keeps the sessions alive whose requests take longer than they may be idle: whoever waits for an answer isn't idle.
+ * One timer for a registration, which keeps no process from ending.
  */
 export class KeepAlive {
   /** When each must be prolonged, in milliseconds since the epoch. */

@@ -2,10 +2,14 @@ import type { Finder } from './finder'
 import type { Context } from '../session/state'
 import type { Repository } from '../stores/repository'
 
-/** Browsers send several cookies of one name. A logout ends the sessions of all of them, so that none is left to log in with. */
+/**
+ * Browsers send several cookies of one name. A logout ends the sessions of all of them, so that none is left to log
+ * in with.
+ */
 export function endOthers (finder: Finder, repository: Repository): Context['endOthers'] {
   return function end (visit, sessionId, answer) {
-    const ids = new Set(visit.sent.map(value => finder.prove(value)?.sessionId).filter(id => id !== undefined && id !== sessionId))
+    const proved = visit.sent.map(value => finder.prove(value)?.sessionId)
+    const ids = new Set(proved.filter(id => id !== undefined && id !== sessionId))
     let left = ids.size
     let failure: Error | null = null
     if (left === 0) answer(null)

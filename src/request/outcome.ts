@@ -1,5 +1,5 @@
 import { isRefused, type Slot } from './slot'
-import type { Settings } from '../options'
+import type { Settings } from '../options/settings'
 import type { SessionState } from '../session/state'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
@@ -56,7 +56,7 @@ export function decide (
   // A handler that made do with that has it tried once more.
   if (state.hasFailed && reply.statusCode >= 500 && decision.outcome !== 'clear') return DECISIONS.failed
   // As in version 11, what was saved by hand is sent.
-  if (!sends(decision.outcome) || state.standing === 'written' || !isRefused(state.visit, state.cookie.secure)) return decision
+  if (!sends(decision.outcome) || state.wasSavedByHand || !isRefused(state.visit, state.cookie.secure)) return decision
   return state.isInStore && state.sessionId === slot.sentId ? DECISIONS.insecure : DECISIONS.insecureClear
 }
 
@@ -68,8 +68,8 @@ export function isInsecure (decision: Decision): boolean {
 export function resultOf ({ outcome, isNeeded }: Decision, state: SessionState, error: Error | null): Result {
   const { recent } = state.context.repository
   const isOver = state.standing === 'gone' || (sends(outcome) && state.hasEnded)
-  // Another request ended the session in the meantime: what this one changed is dropped, and its stale cookie cleared. But if
-  // that was a login, clearing would hit the new session's cookie.
+  // Another request ended the session in the meantime: what this one changed is dropped, and its stale cookie
+  // cleared. But if that was a login, clearing would hit the new session's cookie.
   if (isOver) return recent.wasReplaced(state.sessionId) ? 'left' : 'cleared'
   if (error !== null) return isNeeded ? 'failed' : 'left'
   if (outcome === 'clear') return 'cleared'
@@ -90,8 +90,11 @@ function wanted (slot: Slot, state: SessionState, settings: Settings, request: F
   }
 }
 
-function wantedOfNew ({ sentId, route, visit }: Slot, state: SessionState, settings: Settings, request: FastifyRequest): Decision {
-  if (sentId !== undefined && !state.isRenewal && state.context.repository.recent.wasJustReplaced(sentId)) return DECISIONS.justReplaced
+function wantedOfNew (
+  { sentId, route, visit }: Slot, state: SessionState, settings: Settings, request: FastifyRequest
+): Decision {
+  const { recent } = state.context.repository
+  if (sentId !== undefined && !state.isRenewal && recent.wasJustReplaced(sentId)) return DECISIONS.justReplaced
   if (state.isModified()) return DECISIONS.created
   if (request.method === 'OPTIONS') return DECISIONS.preflight
   if (visit?.sent.length === 0 && isFromElsewhere(request)) return DECISIONS.fromElsewhere
@@ -102,21 +105,22 @@ function wantedOfStored (state: SessionState, settings: Settings): Decision {
   const isWritten = state.standing === 'written'
   if (state.isModified()) return DECISIONS.modified
   if (state.wasChosen) return DECISIONS.chosen
-  if (isWritten && !state.wasTouched) return DECISIONS.written
-  const isRolling = state.visit.rolling && !state.isFresh
-  if (state.wasTouched || isRolling) {
-    if (isWritten) return DECISIONS.touched
-    if (state.isOutdated) return DECISIONS.outdated
-    if (state.claimIsAging) return DECISIONS.claimed
-    if (settings.refreshAfter > 0) return DECISIONS.refreshed
-    if (!settings.rolling) return DECISIONS.told
-    if (state.found.stored?.isTouched === true && !state.wasTouched) return DECISIONS.touchedByStore
-    return state.context.repository.hasTouch ? DECISIONS.touched : DECISIONS.rewritten
-  }
+  if (isWritten) return state.wasTouched ? DECISIONS.touched : DECISIONS.written
+  if (state.wasTouched || (state.visit.rolling && !state.isFresh)) return wantedOfUsed(state, settings)
   if (state.isUndated) return DECISIONS.undated
-  // If it is this route only that doesn't roll, the record may not know how far a touch has moved the end. A cookie that ends
-  // too early would log out; the next route that rolls signs it again.
+  // If it is this route only that doesn't roll, the record may not know how far a touch has moved the end. A cookie
+  // that ends too early would log out; the next route that rolls signs it again.
   return state.mustSignAgain && (state.visit.rolling || !settings.rolling) ? DECISIONS.signed : DECISIONS.unused
+}
+
+/** Of a session that lives longer by this request, and is otherwise unchanged. */
+function wantedOfUsed (state: SessionState, { refreshAfter, rolling }: Settings): Decision {
+  if (state.isOutdated) return DECISIONS.outdated
+  if (state.claimIsAging) return DECISIONS.claimed
+  if (refreshAfter > 0) return DECISIONS.refreshed
+  if (!rolling) return DECISIONS.told
+  if (state.found.stored?.isTouched === true && !state.wasTouched) return DECISIONS.touchedByStore
+  return state.context.repository.hasTouch ? DECISIONS.touched : DECISIONS.rewritten
 }
 
 // A browser sends no SameSite=Lax cookie with a POST that another site starts, but takes one that comes back: an empty

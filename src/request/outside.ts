@@ -1,34 +1,30 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { Finder } from './finder'
-import type { Slot } from './slot'
+import type { Finder, Finding } from './finder'
+import { slotKeyOf } from './slot'
 import { save } from '../session/operations'
 import { SessionState, type Context, type Found } from '../session/state'
 import { Visit } from '../session/visit'
 import { promised } from '../stores/call'
 import type { CookieOptions } from '../types/cookie'
 import type { CreatedSession, FastifySessionObject } from '../types/session'
-import type { Answer, Callback } from '../types/store'
+import type { Callback } from '../types/store'
 
+type Target = Record<PropertyKey, any>
 type Source = Parameters<FastifyInstance['loadSession']>[0]
 
-/** Puts a session on a request, or on a plain object. */
-type Keep = (request: Record<PropertyKey, any>, slot: Slot & { state: SessionState }) => void
+export type Outside = Pick<FastifyInstance, 'decryptSession' | 'loadSession' | 'createSession'>
 
 /** Sessions outside the normal course of a request: in WebSocket upgrades, jobs and tests. */
-export function outsideOf (fastify: FastifyInstance, context: Context, finder: Finder, keep: Keep): {
-  decryptSession: FastifyInstance['decryptSession']
-  loadSession: FastifyInstance['loadSession']
-  createSession: FastifyInstance['createSession']
-} {
-  const { settings, repository, ids } = context
-  const { cookieName, cookiePrefix, rolling } = settings
+export function outsideOf (fastify: FastifyInstance, context: Context, finder: Finder): Outside {
+  const { settings } = context
+  const { cookieName, cookiePrefix } = settings
   return { decryptSession, loadSession, createSession }
 
-  function decryptSession (value: string | undefined, request: Record<string, any>, cookieOptions?: CookieOptions): Promise<void>
-  function decryptSession (...all: [string | undefined, Record<string, any>, CookieOptions | Callback | undefined, Callback?]): void
+  function decryptSession (value: string | undefined, request: Target, cookieOptions?: CookieOptions): Promise<void>
+  function decryptSession (...all: [string | undefined, Target, CookieOptions | Callback | undefined, Callback?]): void
   function decryptSession (
     value: string | undefined,
-    request: Record<string, any>,
+    request: Target,
     cookieOptions?: CookieOptions | Callback,
     callback?: Callback
   ): Promise<void> | undefined {
@@ -39,29 +35,33 @@ export function outsideOf (fastify: FastifyInstance, context: Context, finder: F
     if (callback === undefined) {
       return promised(answer => decryptSession(value, request, cookieOptions, error => answer(error ?? null)))
     }
-    const sent = valuesOf(value)
     let visit: Visit
     try {
-      visit = new Visit(settings.cookieFor(undefined, cookieOptions), rolling, request as FastifyRequest, undefined, sent)
+      const cookie = settings.cookieFor(undefined, cookieOptions)
+      visit = new Visit(cookie, settings.rolling, request as FastifyRequest, undefined, finder.valuesOf(value))
     } catch (error) {
       callback(error)
       return
     }
-    finder.find(sent, visit.cookie.terms, false, (error, found) => {
-      if (error !== null) {
-        callback(error)
-        return
-      }
-      const state = new SessionState(context, visit, found)
-      keep(request, { visit, sentId: found?.provedId, state })
-      if (!state.isInStore && ids.isEarly) state.makeId(callback)
+    finder.find(visit.sent, visit.cookie.terms, false, (error, found) => {
+      if (error === null) keep(request, visit, found as Finding, callback)
       else callback(error)
     })
   }
 
+  /** Puts a session on a request, or on a plain object. */
+  function keep (request: Target, visit: Visit, found: Finding, callback: Callback): void {
+    const state = new SessionState(context, visit, found)
+    const kSlot = slotKeyOf(cookieName)
+    if (kSlot in request) request[kSlot] = { visit, sentId: found.provedId, state }
+    else request[settings.sessionName] = state.session
+    if (!state.isInStore && context.ids.isEarly) state.makeId(callback)
+    else callback(null)
+  }
+
   async function loadSession (source: Source): Promise<FastifySessionObject | null> {
     const visit = newVisit()
-    const found = await promised<Found>(answer => find(source, visit, answer))
+    const found = await promised<Found>(answer => finder.findBy(source, visit.cookie.terms, answer))
     return found?.stored === undefined ? null : new SessionState(context, visit, found).session
   }
 
@@ -70,29 +70,6 @@ export function outsideOf (fastify: FastifyInstance, context: Context, finder: F
     for (const [key, value] of Object.entries(data)) state.draft.set(key, value)
     await promised<void>(answer => save(state, answer))
     return { session: state.session, cookie: fastify.serializeCookie(cookieName, cookiePrefix + state.signedId) }
-  }
-
-  // An id counts unsigned only in an object. As a string it might be what somebody sent for a Cookie header.
-  function find (source: unknown, { cookie: { terms } }: Visit, answer: Answer<Found>): void {
-    if (typeof source === 'string') {
-      const values = valuesOf(source)
-      // A header, and no forged value. (Ids and signatures may have a '=', too.)
-      const isHeader = source.includes('=') && !values.some(value => finder.prove(value) !== null)
-      finder.find(isHeader ? finder.valuesIn(source) : values, terms, false, answer)
-      return
-    }
-    const sessionId = (source as { sessionId?: unknown } | null | undefined)?.sessionId
-    if (typeof sessionId !== 'string' || sessionId === '') {
-      answer(null)
-      return
-    }
-    repository.load(sessionId, terms, false, (error, stored) => answer(error, stored && { sessionId, stored }))
-  }
-
-  // People pass the cookie's value as it is, or without the prefix, as version 11 asked for.
-  function valuesOf (value: unknown): string[] {
-    if (typeof value !== 'string' || value === '') return []
-    return [value.startsWith(cookiePrefix) ? value : cookiePrefix + value]
   }
 
   // What is done outside of requests is no visit of the visitor's: it prolongs nothing but what it saves.

@@ -1,8 +1,8 @@
 import type { Readable } from 'node:stream'
 
 /**
- * Hears the errors of a payload that is a stream, for as long as the reply waits for a store: nobody else does yet, and an
- * error that nobody hears ends the process.
+ * Hears the errors of a payload that is a stream, for as long as the reply waits for a store: nobody else does yet,
+ * and an error that nobody hears ends the process.
  *
  * @returns ends that, and returns the error if there was one
  */

@@ -9,11 +9,11 @@ export function setCookie (reply: FastifyReply, state: SessionState): void {
   reply.setCookie(cookieName, cookiePrefix + state.signedId, state.cookieAttributes())
 }
 
-/** Removes the cookie from the browser, which refuses that, as it would refuse the cookie, if an attribute is missing. */
+/** Removes the cookie. A browser refuses that, as it would refuse the cookie, if an attribute is missing. */
 export function clearCookie (reply: FastifyReply, cookieName: string, visit: Visit): void {
   const { domain, path, partitioned, sameSite } = visit.cookie
-  // In a page that another site embeds, a cookie is refused if it isn't for that, its removal too.
+  // In a page that another site embeds, browsers take only what is meant for that.
   const isForOthers = String(sameSite).toLowerCase() === 'none'
-  const secure = isSecure(visit.cookie, visit) || partitioned === true || isForOthers || /^__(Host|Secure)-/.test(cookieName)
+  const secure = isSecure(visit) || partitioned === true || isForOthers || /^__(Host|Secure)-/.test(cookieName)
   reply.clearCookie(cookieName, { domain, path: path || '/', secure, partitioned, ...(isForOthers && { sameSite: 'none' }) })
 }

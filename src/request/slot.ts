@@ -1,4 +1,4 @@
-import type { RequestCookie } from '../options'
+import type { FastifyRequest } from 'fastify'
 import type { SessionState } from '../session/state'
 import type { Visit } from '../session/visit'
 import type { RouteSessionOptions } from '../types/options'
@@ -6,21 +6,29 @@ import type { RouteSessionOptions } from '../types/options'
 /** The session of one request. */
 export interface Slot {
   readonly visit?: Visit
-  readonly route?: RouteSessionOptions
+  readonly route?: RouteSessionOptions | undefined
   /** The session id that the visitor's cookie proved, whether or not the store has it. */
-  readonly sentId?: string
+  readonly sentId?: string | undefined
   /** Missing if the request has no session: outside the cookie's path, and if its route wants none. */
-  state?: SessionState
+  state?: SessionState | undefined
   /** What `request.session` is if that isn't a session of ours: null after destroy(), {} if there is none. */
-  other?: { readonly value: unknown }
+  other?: { readonly value: unknown } | undefined
+}
+
+/** A request with the slot of a registration. */
+export type Slotted = FastifyRequest & Record<symbol, Slot | null | undefined>
+
+/** Where the slot is. By the cookie's name, so that a second registration in the same scope finds it taken. */
+export function slotKeyOf (cookieName: string): symbol {
+  return Symbol.for(`@fastify/session ${cookieName}`)
 }
 
 /** Whether the cookie may go over https only, and this isn't https. */
 export function isRefused (visit: Visit, secure: unknown): boolean {
-  return secure === true && !isSecure(visit.cookie, visit)
+  return secure === true && !isSecure(visit)
 }
 
 /** Whether the request came over https, as far as Fastify or the application's cookie function can tell. */
-export function isSecure (cookie: RequestCookie, visit: Visit): boolean {
-  return visit.isOverHttps || cookie.isVouched
+export function isSecure (visit: Visit): boolean {
+  return visit.isOverHttps || visit.cookie.isVouched
 }

@@ -19,8 +19,8 @@ export interface Choice {
 }
 
 /**
- * The cookie in the handler's hand: attributes, and the lifetime as `expires`, `maxAge` and `originalMaxAge`. All that it
- * shows are plain properties, so that it can be copied and logged.
+ * The cookie in the handler's hand: attributes, and the lifetime as `expires`, `maxAge` and `originalMaxAge`. All
+ * that it shows are plain properties, so that it can be copied and logged.
  */
 export class SessionCookie {
   path!: string
@@ -38,7 +38,8 @@ export class SessionCookie {
 
   /**
    * @param session what is told when a lifetime is chosen
-   * @param end when the cookie ends, in milliseconds since the epoch; Infinity or NaN if it has no end, or none that is known
+   * @param end when the cookie ends, in milliseconds since the epoch; Infinity or NaN if it has no end, or none that
+   *   is known
    */
   constructor (
     session: { noteChange (): void }, options: CookieOptions, isOverHttps: boolean, life: CookieLife, end: number

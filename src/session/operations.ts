@@ -12,6 +12,14 @@ export function save (state: SessionState, answer: Answer<void>, reason = 'save(
   state.makeId(error => error === null ? write(state, answer, reason) : answer(error))
 }
 
+/** The same, because a handler called for it. */
+export function saveByHand (state: SessionState, answer: Answer<void>): void {
+  save(state, error => {
+    if (error === null) state.wasSavedByHand = true
+    answer(error)
+  })
+}
+
 /** Writes when the session was created, into a record that doesn't say. The session lives no longer by that. */
 export function date (state: SessionState, answer: Answer<void>, reason?: string): void {
   const { changes, session } = state.writing('creation')
@@ -28,7 +36,9 @@ export function prolong (state: SessionState, answer: Answer<void>, reason?: str
   }, reason)
 }
 
-/** Moves the end of a session that is used, and writes it into the record; what the handler changed isn't written yet. */
+/**
+ * Moves the end of a session that is used, and writes it into the record; what the handler changed isn't written yet.
+ */
 export function renew (state: SessionState, answer: Answer<boolean>, reason?: string): void {
   const { changes, session } = state.writing('life')
   state.context.repository.update(state.sessionId, state.visit.cookie.terms, changes, session, answer, reason)
@@ -64,7 +74,8 @@ function loadAgain (state: SessionState, answer: Answer<void>): void {
     }
     // The first load touched it, if any did.
     const isTouched = found.stored?.isTouched === true
-    const next = state.successor({ sessionId, signedId: found.signedId, stored: stored && { ...stored, isTouched } }, false)
+    const again = { sessionId, signedId: found.signedId, stored: stored && { ...stored, isTouched } }
+    const next = state.successor(again, false)
     if (standing === 'written') next.standing = 'written'
     if (state.wasTouched) next.touch()
     state.replaceBy(next, 'reload')
@@ -153,11 +164,13 @@ function giveWayTo (state: SessionState, next: SessionState, keys: readonly stri
     state.replaceBy(next, 'regenerate')
     const { recent } = state.context.repository
     if (state.hasId) recent.mark(state.sessionId, 'replaced')
-    release(state, () => save(next, error => {
+    // Its place in the index by user.
+    if (state.claim !== undefined) next.replaces = { userKey: state.claim.userKey, sessionId: state.sessionId }
+    save(next, error => {
       // The visitor gets no new cookie to wait for.
       if (error !== null && state.hasId) recent.mark(state.sessionId, 'destroyed')
       answer(error)
-    }, 'regenerate() was called'))
+    }, 'regenerate() was called')
   })
 }
 
@@ -172,5 +185,5 @@ function end (state: SessionState, isTaken: boolean, answer: Answer<SessionRecor
 function release (state: SessionState, done: () => void): void {
   const { repository, users } = state.context
   if (users === undefined || state.claim === undefined) done()
-  else repository.release(state.claim.userKey, state.sessionId, done)
+  else repository.release(state.claim.userKey, [state.sessionId], done)
 }

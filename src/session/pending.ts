@@ -25,8 +25,8 @@ export class Pending {
   }
 
   /**
-   * Answers when all that was asked for until now is over, or with the error of one that failed in the meantime. A session
-   * that turned out to be gone isn't an error: its reply knows.
+   * Answers when all that was asked for until now is over, or with the error of one that failed in the meantime. A
+   * session that turned out to be gone isn't an error: its reply knows.
    *
    * @param patience in milliseconds
    * @param tooLate the error after that

@@ -1,9 +1,11 @@
 import { inspect } from 'node:util'
-import { destroy, regenerate, reload, save } from './operations'
+import { destroy, regenerate, reload, saveByHand } from './operations'
 import type { SessionState, UserIndex } from './state'
+import { ReservedKeyError } from '../errors'
+import { isReserved } from '../values/draft'
 import { warnLateChange } from '../warnings'
 import type { CookieOptions } from '../types/cookie'
-import type { FastifySessionObject, SessionPage, SessionView } from '../types/session'
+import type { FastifySessionObject, SessionList, SessionPage } from '../types/session'
 import type { Answer, Callback } from '../types/store'
 
 const kState = Symbol('session state')
@@ -51,15 +53,17 @@ class Session {
   }
 
   save (callback?: Callback | null): Promise<void> | undefined {
-    return perform(this, callback, save, 'reload')
+    return perform(this, callback, saveByHand, 'reload')
   }
 
   get (key: string): unknown {
-    return key === 'cookie' ? this[kState].cookie : read(this[kState], key)
+    const value = key === 'cookie' ? this[kState].cookie : read(this[kState], key)
+    // What isn't data is not inherited either: get('constructor') is the visitor's, or nothing.
+    return value === undefined && Object.hasOwn(this, key) ? Reflect.get(this, key) : value
   }
 
   set (key: string, value: unknown): void {
-    write(this[kState], key, value)
+    Reflect.set(this, key, value)
   }
 
   data (): Record<string, unknown> {
@@ -87,7 +91,7 @@ class Session {
 
 /** With the option `user`. Without it there are no such methods: applications may ask for data of these names. */
 class UserSession extends Session {
-  list (page?: SessionPage): Promise<SessionView[]> {
+  list (page?: SessionPage): Promise<SessionList> {
     return usersOf(this).list(this[kState], page)
   }
 
@@ -104,7 +108,8 @@ class UserSession extends Session {
 Object.freeze(Session.prototype)
 Object.freeze(UserSession.prototype)
 
-// Own properties are the cookie and the data; everything else is the API. The target itself has neither.
+// Own properties are the cookie and the data, which the target itself doesn't have. What an application defined and isn't
+// stored is the target's own: symbols, getters and what isn't enumerable. Everything else is the API.
 const traps: ProxyHandler<Session> = {
   get (target, key, receiver) {
     if (typeof key === 'symbol') return Reflect.get(target, key, receiver)
@@ -113,7 +118,10 @@ const traps: ProxyHandler<Session> = {
     return value === undefined ? Reflect.get(target, key, receiver) : value
   },
 
-  set (target, key, value) {
+  set (target, key, value, receiver) {
+    if (Object.hasOwn(target, key)) return Reflect.set(target, key, value, receiver)
+    // What inherits from the session keeps what is set on it.
+    if (receiver !== target[kState].session) return Reflect.set(Object.create(null), key, value, receiver)
     if (typeof key === 'symbol') return Reflect.set(target, key, value)
     write(target[kState], key, value)
     return true
@@ -124,33 +132,44 @@ const traps: ProxyHandler<Session> = {
   },
 
   deleteProperty (target, key) {
-    if (typeof key === 'symbol') return Reflect.deleteProperty(target, key)
+    if (typeof key === 'symbol' || Object.hasOwn(target, key)) return Reflect.deleteProperty(target, key)
     target[kState].draft.delete(key)
     target[kState].noteChange()
     return true
   },
 
   ownKeys (target) {
-    return ['cookie', ...target[kState].draft.keys()]
+    return ['cookie', ...target[kState].draft.keys(), ...Reflect.ownKeys(target).filter(key => key !== kState)]
   },
 
   getOwnPropertyDescriptor (target, key) {
-    if (!isOwn(target, key)) return undefined
+    if (key === kState) return undefined
+    if (!isOwn(target, key)) return Reflect.getOwnPropertyDescriptor(target, key)
     return { value: traps.get?.(target, key, target), writable: true, enumerable: true, configurable: true }
   },
 
   defineProperty (target, key, descriptor) {
     if (typeof key === 'symbol') return Reflect.defineProperty(target, key, descriptor)
-    if (!('value' in descriptor)) return false
-    write(target[kState], key, descriptor.value)
-    return true
+    if (isReserved(key)) throw new ReservedKeyError(key)
+    const { draft } = target[kState]
+    const isAccessor = 'get' in descriptor || 'set' in descriptor
+    const before = isAccessor || !draft.has(key) ? undefined : traps.getOwnPropertyDescriptor?.(target, key)
+    const whole = { ...before, ...descriptor }
+    if (!isAccessor && whole.enumerable === true && Reflect.deleteProperty(target, key)) {
+      write(target[kState], key, whole.value)
+      return true
+    }
+    if (draft.has(key)) draft.delete(key)
+    return Reflect.defineProperty(target, key, whole)
   },
 
   // Data must stay changeable to be storable.
   preventExtensions: () => false
 }
 
-/** The object that a handler holds. The traps give the class the type's data properties, which the compiler can't see. */
+/**
+ * The object that a handler holds. The traps give the class the type's data properties, which the compiler can't see.
+ */
 export function createSession (state: SessionState): FastifySessionObject {
   const session = state.context.users === undefined ? new Session(state) : new UserSession(state)
   return new Proxy(session, traps) as unknown as FastifySessionObject
@@ -165,7 +184,9 @@ function usersOf (session: Session): UserIndex {
   return session[kState].context.users as UserIndex
 }
 
-/** What is changed of the session's lifetime or cookie. Of an object that was replaced or destroyed it would be lost. */
+/**
+ * What is changed of the session's lifetime or cookie. Of an object that was replaced or destroyed it would be lost.
+ */
 function changeable (session: Session, change: (state: SessionState) => void): void {
   const state = session[kState]
   state.noteChange()
@@ -189,8 +210,8 @@ function isOwn (target: Session, key: string | symbol): boolean {
 }
 
 /**
- * Runs an operation in both call forms, after those that the handler asked for before. What was replaced passes it on to the
- * session in its place.
+ * Runs an operation in both call forms, after those that the handler asked for before. What was replaced passes it on
+ * to the session in its place.
  *
  * @param passedOnAfter after which kind of replacement; after any by default
  */
@@ -216,9 +237,7 @@ function perform (
 }
 
 function inPlaceOf (state: SessionState, passedOnAfter: 'reload' | undefined): SessionState {
-  let current = state
-  while (current.replacement !== undefined && (passedOnAfter === undefined || current.replacement.by === passedOnAfter)) {
-    current = current.replacement.state
-  }
-  return current
+  const { replacement } = state
+  if (replacement === undefined || (passedOnAfter !== undefined && replacement.by !== passedOnAfter)) return state
+  return inPlaceOf(replacement.state, passedOnAfter)
 }

@@ -1,32 +1,33 @@
 import { SessionCookie, type Choice } from './cookie'
 import type { SessionIds } from './ids'
+import { keptChanges, keptOf } from './kept'
 import type { Visit } from './visit'
-import type { Settings } from '../options'
+import type { Settings } from '../options/settings'
 import type { Repository, Stored } from '../stores/repository'
 import { Draft } from '../values/draft'
 import {
-  cookieEndOf, cookieLifeOf, endOf, idleOf, isAging, isOurs, isOutdated, lastUseIn, lifetimeIn, type Lifetime
+  cookieEndOf, cookieLifeOf, idleOf, isAging, isOurs, isOutdated, lastUseIn, lifetimeIn, type Lifetime
 } from '../values/lifetime'
 import { claimIsAging, claimOf, type Claim } from '../values/claim'
-import { createdAtOf, seenAtOf, type CookieRecord } from '../values/record'
+import { createdAtOf, seenAtOf } from '../values/record'
 import { StoredSession } from '../values/stored-session'
 import { warnAnonymous, warnLateChange, warnReplaced } from '../warnings'
 import type { CookieOptions } from '../types/cookie'
-import type { FastifySessionObject, SessionPage, SessionView } from '../types/session'
+import type { FastifySessionObject, SessionList, SessionPage } from '../types/session'
 import type { Answer, FieldChanges, SessionChanges, SessionRecord } from '../types/store'
 import type { CookieSerializeOptions } from '@fastify/cookie'
 
 /**
- * What a session is to its request. `stored`: the store has it. `written`: this request wrote it already. `anonymous`: a
- * stand-in for one that could not be loaded. `gone`: a write found out that it has ended. `replaced`: another object took its
- * place, by regenerate() or reload().
+ * What a session is to its request. `stored`: the store has it. `written`: this request wrote it already.
+ * `anonymous`: a stand-in for one that could not be loaded. `gone`: a write found out that it has ended. `replaced`:
+ * another object took its place, by regenerate() or reload().
  */
 export type Standing = 'new' | 'stored' | 'written' | 'anonymous' | 'gone' | 'destroyed' | 'replaced'
 
 /** Whose sessions are whose, as far as sessions ask for it. Only with the option `user`. */
 export interface UserIndex {
   write (state: SessionState, write: (answer: Answer<boolean>) => void, answer: Answer<boolean>): void
-  list (state: SessionState, page?: SessionPage): Promise<SessionView[]>
+  list (state: SessionState, page?: SessionPage): Promise<SessionList>
   revokeFor (state: SessionState, handle: string): Promise<boolean>
   revokeOthers (state: SessionState): Promise<number>
 }
@@ -69,7 +70,6 @@ export interface Writing {
 }
 
 const NOTHING: FieldChanges = { set: {}, unset: [] }
-const LIFE_FIELDS = ['idle', 'absoluteTimeout', 'chosen'] as const
 
 /** One session as one request knows it: what the store has, what changed, and what became of it. */
 export class SessionState {
@@ -78,10 +78,14 @@ export class SessionState {
   replacement: { readonly state: SessionState, readonly by: 'regenerate' | 'reload' } | undefined
   /** Whether save() or regenerate() could not write it. */
   hasFailed = false
+  /** Whether a handler called save(), and it was written. */
+  wasSavedByHand = false
   /** Whether touch() or options() asks for a reply that prolongs it and sends its cookie. */
   wasTouched = false
   /** As whose session the store has it. */
   claim: Claim | undefined
+  /** The session that it replaces, as the index by user has it. */
+  replaces: { readonly userKey: string, readonly sessionId: string } | undefined
 
   readonly draft: Draft
   readonly context: Context
@@ -237,20 +241,21 @@ export class SessionState {
   cookieAttributes (): CookieSerializeOptions {
     const { domain, path, httpOnly, secure, partitioned, sameSite, priority } = this.cookie
     const { lifetime } = this
+    const isUse = this.#isUse || this.wasTouched
     // Not later than the session, which may have ended while the store wrote it.
-    const usedAt = this.#toldAt ?? Date.now()
-    const end = this.#isUse || this.wasTouched || this.#isUpToDate ? cookieEndOf(lifetime, usedAt) : this.#knownCookieEnd(lifetime)
-    // The keys are all there, because `@fastify/cookie` puts defaults where one is missing.
-    return {
+    const end = isUse ? cookieEndOf(lifetime, this.#toldAt ?? Date.now()) : this.#knownCookieEnd(lifetime)
+    // As in version 11, these keys are all there: where one is missing, `@fastify/cookie` puts a default of its own.
+    const attributes: CookieSerializeOptions = {
       domain: domain ?? undefined,
       path,
       expires: Number.isFinite(end) ? new Date(end) : undefined,
       httpOnly,
       secure: secure ?? undefined,
       partitioned,
-      sameSite: sameSite ?? false,
-      priority
+      sameSite: sameSite ?? false
     }
+    if (priority !== undefined) attributes.priority = priority
+    return attributes
   }
 
   /**
@@ -284,23 +289,28 @@ export class SessionState {
    * @param what all that changed; only that the session is used (`life`); or only when it was created
    */
   writing (what: 'all' | 'life' | 'creation'): Writing {
-    const cookie = this.#cookieRecord(Date.now())
+    const kept = this.#keptNow()
+    const choice = this.#choice
     if (what === 'creation') {
-      const { createdAt, absoluteTimeout } = cookie
+      const { createdAt, absoluteTimeout } = kept
+      const changes = { ...NOTHING, meta: { set: { createdAt, absoluteTimeout }, unset: [] } }
       // The end stays what it is.
-      const session = this.forStore({ ...cookie, expires: null })
-      return { changes: { ...NOTHING, meta: { set: { createdAt, absoluteTimeout }, unset: [] } }, session, choice: undefined }
+      return { changes, session: this.forStore({ ...kept, expires: null }), choice: undefined }
     }
     const data = what === 'all' ? this.draft.changes() : NOTHING
     if (!this.isInStore) {
-      const session = new StoredSession(this.sessionId, data.set, cookie)
-      return { changes: { ...data, meta: NOTHING }, session, choice: this.#choice }
+      const session = new StoredSession(this.sessionId, data.set, kept)
+      return { changes: { ...data, meta: NOTHING }, session, choice }
     }
-    return { changes: { ...data, meta: this.#metaChanges(cookie) }, session: this.forStore(cookie), choice: this.#choice }
+    const record = this.#isUpToDate ? undefined : this.record
+    const isNewLife = choice !== undefined || (record !== undefined && isOutdated(record, this.#lifetime))
+    const isOlder = record !== undefined && !isOurs(record)
+    const meta = keptChanges(kept, isNewLife, isOlder, this.#storedClaim)
+    return { changes: { ...data, meta }, session: this.forStore(kept), choice }
   }
 
   /** The session for a store that only moves its end. */
-  forStore (cookie: CookieRecord = this.#cookieRecord(Date.now())): StoredSession {
+  forStore (cookie: object = this.#keptNow()): StoredSession {
     // Stores with update need no data, and reading them all would cost what they have.
     const data = this.context.repository.wantsData ? this.draft.stored() : {}
     return new StoredSession(this.sessionId, data, cookie)
@@ -347,6 +357,12 @@ export class SessionState {
     return (this.standing === 'new' || this.isInStore) && this.isModified()
   }
 
+  /** What stores keep under `cookie` if the session is used now. */
+  #keptNow (): ReturnType<typeof keptOf> {
+    this.#toldAt = Date.now()
+    return keptOf(this.lifetime, this.claim, this.cookie, this.#toldAt)
+  }
+
   /** Whether this reply is a use of the session, so that its lifetime starts again. */
   get #isUse (): boolean {
     return this.visit.rolling || !this.isInStore || this.#isUpToDate
@@ -361,62 +377,5 @@ export class SessionState {
     const { stored } = this.found
     if (stored === undefined || typeof cookieLifeOf(lifetime) !== 'number') return cookieEndOf(lifetime, Date.now())
     return stored.isExact ? cookieEndOf(lifetime, lastUseIn(stored.record)) : NaN
-  }
-
-  /** What stores keep under `cookie` if the session is used now. */
-  #cookieRecord (now: number): CookieRecord {
-    const { lifetime, claim } = this
-    this.#toldAt = now
-    const { terms, createdAt, chosen } = lifetime
-    const { path, httpOnly, secure, sameSite, domain, partitioned } = this.cookie
-    const life = cookieLifeOf(lifetime)
-    const end = endOf(lifetime, now)
-    const idle = idleOf(lifetime)
-    const record: CookieRecord = {
-      expires: end === Infinity ? null : new Date(end),
-      originalMaxAge: typeof life === 'number' ? life : null,
-      path,
-      httpOnly,
-      secure: secure as CookieRecord['secure'],
-      sameSite: sameSite as CookieRecord['sameSite'],
-      domain,
-      partitioned,
-      createdAt,
-      seenAt: now
-    }
-    if (idle !== undefined) record.idle = idle
-    if (terms.absoluteTimeout !== undefined) record.absoluteTimeout = terms.absoluteTimeout
-    if (chosen !== undefined) record.chosen = chosen instanceof Date ? chosen.toISOString() : chosen
-    if (claim !== undefined) Object.assign(record, claim)
-    return record
-  }
-
-  #metaChanges (cookie: CookieRecord): FieldChanges {
-    const set: Record<string, unknown> = { seenAt: cookie.seenAt }
-    const unset: string[] = []
-    const record = this.#isUpToDate ? undefined : this.record
-    const isOlder = record !== undefined && !isOurs(record)
-    const isNewLife = this.wasChosen || (record !== undefined && isOutdated(record, this.#lifetime))
-    if (isNewLife) {
-      set.expires = cookie.expires
-      set.originalMaxAge = cookie.originalMaxAge
-    }
-    if (isNewLife || isOlder) {
-      set.createdAt = cookie.createdAt
-      for (const field of LIFE_FIELDS) {
-        if (cookie[field] === undefined) unset.push(field)
-        else set[field] = cookie[field]
-      }
-    }
-    if (this.claim !== this.#storedClaim) {
-      if (this.claim === undefined) {
-        unset.push('userKey', 'claimedAt')
-      } else {
-        set.claimedAt = this.claim.claimedAt
-        // If only the claim was renewed, another request may have changed the owner in the meantime.
-        if (this.claim.userKey !== this.#storedClaim?.userKey) set.userKey = this.claim.userKey
-      }
-    }
-    return { set, unset }
   }
 }

@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Pending } from './pending'
-import type { RequestCookie } from '../options'
+import type { RequestCookie } from '../options/settings'
 import { warnHijacked } from '../warnings'
 
 /** How far a reply has come: nothing of the session is written after it was committed. */
@@ -27,7 +27,8 @@ export class Visit {
   #watched: Watched | undefined
 
   constructor (
-    cookie: RequestCookie, rolling: boolean, request?: FastifyRequest, reply?: FastifyReply, sent: readonly string[] = []
+    cookie: RequestCookie, rolling: boolean, request?: FastifyRequest, reply?: FastifyReply,
+    sent: readonly string[] = []
   ) {
     this.cookie = cookie
     this.rolling = rolling

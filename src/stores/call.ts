@@ -3,7 +3,8 @@ import { StoreError, StoreTimeoutError } from '../errors'
 import type { Answer, SessionStore } from '../types/store'
 
 export type Method =
-  'get' | 'getAndTouch' | 'inspect' | 'set' | 'destroy' | 'touch' | 'update' | 'claim' | 'release' | 'claimsOf' | 'length'
+  'get' | 'getAndTouch' | 'inspect' | 'set' | 'destroy' | 'touch' | 'update' | 'claim' | 'release' | 'revoke' |
+  'endingsOf' | 'claimsOf' | 'length'
 
 /**
  * One call to any store, answered exactly once: by its callback, by its promise or by the time limit, whichever comes
@@ -57,10 +58,10 @@ export function callStore<T> (
   returned = true
   if (early !== undefined) {
     answer(...early)
-    return
+  } else {
+    context = new AsyncResource('SessionStore')
+    timer = setTimeout(() => settle(new StoreTimeoutError(method, timeout)), timeout)
   }
-  context = new AsyncResource('SessionStore')
-  timer = setTimeout(() => settle(new StoreTimeoutError(method, timeout)), timeout)
 }
 
 /** Runs what answers by a callback. */

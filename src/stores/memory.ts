@@ -1,9 +1,12 @@
 import { EventEmitter } from 'node:events'
+import { MemoryIndex } from './memory-index'
 import { copy } from '../values/copy'
 import { claimOf } from '../values/claim'
 import { applyChanges, endsLater, expiryOf, isExpired, timeIn } from '../values/record'
-import type { Callback, CallbackSession } from '../types/store'
-import type { FoundCallback, SessionChanges, SessionRecord, SessionStore } from '../types/store'
+import type {
+  Callback, CallbackSession, Claimed, Claiming, FoundCallback, IndexEntry, Revoking, SessionChanges, SessionRecord,
+  SessionStore
+} from '../types/store'
 import type * as Fastify from 'fastify'
 
 export interface MemoryStoreOptions {
@@ -21,9 +24,11 @@ export interface MemoryStore extends EventEmitter, SessionStore {
   destroy(sessionId: string, callback: FoundCallback): void
   touch(sessionId: string, session: Fastify.Session, callback: FoundCallback): void
   update(sessionId: string, changes: SessionChanges, session: Fastify.Session, callback: FoundCallback): void
-  claim(userKey: string, sessionId: string, session: Fastify.Session, max: number, callback: FoundCallback): void
-  release(userKey: string, sessionId: string, callback: Callback): void
-  claimsOf(userKey: string, callback: (error: any, claims?: Array<[sessionId: string, claimedAt: number]>) => void): void
+  claim(userKey: string, sessionId: string, claiming: Claiming, callback: (error: any, claimed?: Claimed) => void): void
+  release(userKey: string, sessionIds: readonly string[], callback: Callback): void
+  revoke(userKey: string, which: Revoking, callback: (error: any, count?: number) => void): void
+  endingsOf(userKey: string, callback: (error: any, sessionIds?: string[]) => void): void
+  claimsOf(userKey: string, before: number, count: number, callback: (error: any, entries?: IndexEntry[]) => void): void
   all(callback: (error: any, sessions?: any) => void): void
   length(callback: (error: any, length?: any) => void): void
   clear(callback?: Callback): void
@@ -40,14 +45,13 @@ interface Internals {
   [kMax]: number
   [kSweep]: Iterator<[string, SessionRecord]> | undefined
   [kOldest]: Iterator<[string, SessionRecord]> | undefined
-  /** When its sessions were claimed first, in that order, by user. */
-  [kClaims]: Map<string, Map<string, number>>
+  [kIndex]: MemoryIndex
 }
 
 const kMax = Symbol('max')
 const kSweep = Symbol('sweep')
 const kOldest = Symbol('oldest')
-const kClaims = Symbol('claims')
+const kIndex = Symbol('index')
 
 // Enough to see every session before as many have come again, and too few to be felt.
 const SWEPT_PER_WRITE = 8
@@ -57,8 +61,8 @@ const SLICE = 2_000
  * Keeps sessions in this process. Expired ones are dropped when they are asked for and, a few with each write, in
  * passing: no timer, no pause. Callbacks are called synchronously.
  *
- * A function and no class: stores written for express-session inherit by `Store.call(this)`. Hence the cast: TypeScript has
- * no constructors that are functions.
+ * A function and no class: stores written for express-session inherit by `Store.call(this)`. Hence the cast:
+ * TypeScript has no constructors that are functions.
  */
 export const MemoryStore = function (this: EventEmitter & Internals, map = new Map(), { max = Infinity } = {}) {
   if (!(this instanceof MemoryStore)) return new MemoryStore(map, { max })
@@ -66,7 +70,7 @@ export const MemoryStore = function (this: EventEmitter & Internals, map = new M
   this.store = map
   this[kMax] = max
   this[kSweep] = this[kOldest] = undefined
-  this[kClaims] = new Map()
+  this[kIndex] = new MemoryIndex()
 } as unknown as MemoryStoreConstructor
 
 // What diagnostics call it by.
@@ -95,7 +99,8 @@ Object.assign(MemoryStore.prototype, {
 
   destroy (this: Internals, sessionId: string, callback: Answer) {
     const record = find(this, sessionId)
-    if (record !== undefined) drop(this, sessionId, record)
+    // Not off its user's: a session that takes its place may be on its way.
+    this.store.delete(sessionId)
     callback(null, record ?? false)
   },
 
@@ -114,20 +119,25 @@ Object.assign(MemoryStore.prototype, {
     callback(null, record !== undefined)
   },
 
-  claim (this: Internals, userKey: string, sessionId: string, _session: unknown, max: number, callback: Answer) {
-    const claims = this[kClaims].get(userKey) ?? new Map<string, number>()
-    const isClaimed = claims.has(sessionId) || claims.size < max
-    if (isClaimed && !claims.has(sessionId)) this[kClaims].set(userKey, claims.set(sessionId, Date.now()))
-    callback(null, isClaimed)
+  claim (this: Internals, userKey: string, sessionId: string, claiming: Claiming, callback: Answer) {
+    callback(null, this[kIndex].claim(userKey, sessionId, claiming))
   },
 
-  release (this: Internals, userKey: string, sessionId: string, callback: Answer) {
-    release(this, userKey, sessionId)
+  release (this: Internals, userKey: string, sessionIds: readonly string[], callback: Answer) {
+    this[kIndex].release(userKey, sessionIds)
     callback(null)
   },
 
-  claimsOf (this: Internals, userKey: string, callback: Answer) {
-    callback(null, [...this[kClaims].get(userKey) ?? []])
+  revoke (this: Internals, userKey: string, which: Revoking, callback: Answer) {
+    callback(null, this[kIndex].revoke(userKey, which))
+  },
+
+  endingsOf (this: Internals, userKey: string, callback: Answer) {
+    callback(null, this[kIndex].endingsOf(userKey))
+  },
+
+  claimsOf (this: Internals, userKey: string, before: number, count: number, callback: Answer) {
+    callback(null, this[kIndex].claimsOf(userKey, before, count))
   },
 
   all (this: Internals, callback: Answer) {
@@ -153,7 +163,7 @@ Object.assign(MemoryStore.prototype, {
     this.store.clear()
     // They would hold what was cleared.
     this[kSweep] = this[kOldest] = undefined
-    this[kClaims].clear()
+    this[kIndex].clear()
     callback?.()
   }
 })
@@ -194,13 +204,7 @@ function dropOldest (store: Internals): void {
 function drop (store: Internals, sessionId: string, record: SessionRecord): void {
   store.store.delete(sessionId)
   const claim = claimOf(record)
-  if (claim !== undefined) release(store, claim.userKey, sessionId)
-}
-
-function release ({ [kClaims]: claims }: Internals, userKey: string, sessionId: string): void {
-  const ofUser = claims.get(userKey)
-  ofUser?.delete(sessionId)
-  if (ofUser?.size === 0) claims.delete(userKey)
+  if (claim !== undefined) store[kIndex].release(claim.userKey, [sessionId])
 }
 
 // Goes round the map. A Map's iterator lives with its map, so nothing is copied for it.
@@ -219,7 +223,8 @@ function dropExpired (store: Internals, entries: Iterator<[string, SessionRecord
   return false
 }
 
-// A new cookie for an old record is 0.6 us and work for the garbage collector, with each request; a date in place is 0.1.
+// A new cookie for an old record is 0.6 us and work for the garbage collector, with each request; a date in place is
+// 0.1.
 function moveExpiry (record: SessionRecord, expires: unknown): void {
   const cookie = record.cookie as { expires?: unknown } | undefined
   if (!endsLater(expires, cookie?.expires)) return

@@ -12,10 +12,14 @@ interface Change {
 // Enough for every request that is under way while its session changes.
 const KEPT = 10_000
 
-// How long a browser may send the cookie of before, because it hasn't seen the answer to its login yet. In milliseconds.
+// How long a browser may send the cookie of before, because it hasn't seen the answer to its login yet. In
+// milliseconds.
 const GRACE = 30_000
 
-/** What this process has done to sessions lately, for requests that loaded them before. Not for ever: ids may come again. */
+/**
+ * What this process has done to sessions lately, for requests that loaded them before. Not for ever: ids may come
+ * again.
+ */
 export class RecentChanges {
   readonly #changes = new Map<string, Change>()
   /** How many changes there were. */

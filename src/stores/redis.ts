@@ -1,14 +1,26 @@
 import type * as Fastify from 'fastify'
 import { OptionError, StoreError } from '../errors'
-import { applyChanges, cookieOf, expiryOf } from '../values/record'
-import type { Callback, CallbackSession } from '../types/store'
-import { hearErrors, isClient, scan, Script, type RedisClient } from './redis-client'
-import type { FoundCallback, SessionChanges, SessionRecord, SessionStore } from '../types/store'
+import { expiryOf } from '../values/record'
+import { isClient, plainClient, read, remove, scan, type RedisClient, type Script } from './redis-client'
+import {
+  absoluteEndOf, convert, COOKIE, cookieText, dataFields, fieldOfKey, fieldOfMeta, fieldsOf, isData, isMeta, metaFields,
+  objectOf, timeArgument, timeToKeep, type Fields
+} from './redis-layout'
+import { foundIn, textOf, type Found } from './redis-record'
+import { RedisIndex } from './redis-index'
+import { CONVERT, DESTROY, SET, TOUCH, UPDATE } from './redis-scripts'
+import type {
+  Callback, CallbackSession, Claimed, Claiming, FoundCallback, IndexEntry, Revoking, SessionChanges, SessionRecord,
+  SessionStore
+} from '../types/store'
 
 export type { RedisClient }
 
 export interface RedisStoreOptions {
-  /** A connected client: node-redis's (`createClient`, `createCluster`, `createSentinel`) or ioredis's (`Redis`, `Cluster`). */
+  /**
+   * A connected client: node-redis's (`createClient`, `createCluster`, `createSentinel`) or ioredis's (`Redis`,
+   * `Cluster`).
+   */
   client: RedisClient
   /**
    * What stands before the session id in the key.
@@ -17,8 +29,8 @@ export interface RedisStoreOptions {
    */
   prefix?: string
   /**
-   * How long a session without an expiry of its own is kept after its last use (with `rolling: false`, its last write), in
-   * milliseconds.
+   * How long a session without an expiry of its own is kept after its last use (with `rolling: false`, its last
+   * write), in milliseconds.
    *
    * @default 86400000, one day
    */
@@ -27,114 +39,43 @@ export interface RedisStoreOptions {
 
 const ONE_DAY = 86_400_000
 
-// A hash's fields and values in turn; the text of a string, which connect-redis wrote; or nothing.
-const READ = `
-  local record = redis.pcall('HGETALL', KEYS[1])
-  if record.err then record = redis.call('GET', KEYS[1]) end
-  if #record == 0 then record = false end
-`
-
-const GET = new Script(`${READ} return record`)
-
-// ARGV: ttl. The lifetime is the record's own; a fixed expiry stays.
-const GET_AND_TOUCH = new Script(`${READ}
-  if type(record) ~= 'table' then return record end
-  local isCookie, cookie = pcall(cjson.decode, redis.call('HGET', KEYS[1], 'cookie') or '{}')
-  if not isCookie or type(cookie) ~= 'table' then cookie = {} end
-  local ttl, maxAge = tonumber(ARGV[1]), cookie.originalMaxAge
-  if type(maxAge) == 'number' and maxAge > 0 and maxAge < 1e15 then ttl = maxAge
-  elseif cookie.expires and cookie.expires ~= cjson.null then return record
-  end
-  local createdAt, absoluteTimeout = cookie.createdAt, cookie.absoluteTimeout
-  if type(createdAt) == 'number' and type(absoluteTimeout) == 'number' then
-    local now = redis.call('TIME')
-    ttl = math.max(0, math.min(ttl, createdAt + absoluteTimeout - now[1] * 1000 - now[2] / 1000))
-  end
-  redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.ceil(ttl)))
-  return record
-`)
-
-// ARGV: ttl, and from an index on fields and values in turn.
-const WRITE = `
-  local function write(first)
-    for i = first, #ARGV - 1, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
-    redis.call('PEXPIRE', KEYS[1], ARGV[1])
-    return 1
-  end
-`
-
-// ARGV: ttl, then fields and values in turn.
-const SET = new Script(`${WRITE}
-  redis.call('DEL', KEYS[1])
-  return write(2)
-`)
-
-// ARGV: ttl, the number of fields to remove, these, then fields and values in turn. A string, which connect-redis wrote, is
-// answered as it is.
-const UPDATE = new Script(`${WRITE}
-  local kind = redis.call('TYPE', KEYS[1]).ok
-  if kind == 'none' then return 0 end
-  if kind == 'string' then return { redis.call('GET', KEYS[1]) } end
-  local first = 3 + ARGV[2]
-  for i = 3, first - 1 do redis.call('HDEL', KEYS[1], ARGV[i]) end
-  return write(first)
-`)
-
-// ARGV: as for SET, and the string that must still be there as the last.
-const REPLACE = new Script(`${WRITE}
-  if redis.pcall('GET', KEYS[1]) ~= ARGV[#ARGV] then return 0 end
-  redis.call('DEL', KEYS[1])
-  return write(2)
-`)
-
-// ARGV: ttl.
-const TOUCH = new Script("return redis.call('PEXPIRE', KEYS[1], ARGV[1])")
-
-const DESTROY = new Script(`${READ} redis.call('UNLINK', KEYS[1]) return record`)
-
-const INSPECT = new Script(`${READ} return { record, redis.call('PTTL', KEYS[1]) }`)
-
-// The rest is on a sorted set for each user: the ids of the sessions, by the time of their first claim in microseconds.
-
-// ARGV: id, max or 0, ttl. The key lives as long as the latest of its sessions may.
-const CLAIM = new Script(`
-  if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
-    local max = tonumber(ARGV[2])
-    if max > 0 and redis.call('ZCARD', KEYS[1]) >= max then return 0 end
-    local now = redis.call('TIME')
-    redis.call('ZADD', KEYS[1], string.format('%.0f', now[1] * 1e6 + now[2]), ARGV[1])
-  end
-  if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
-  return 1
-`)
-
-const RELEASE = new Script("return redis.call('ZREM', KEYS[1], ARGV[1])")
-
-const CLAIMS_OF = new Script("return redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')")
-
-const UNLINK = new Script("return redis.call('UNLINK', KEYS[1])")
-
-const ONE_HOUR = 3_600_000
-
-// How often a session is read again because another writer keeps replacing it by a string.
+// How often a session is read again because another writer keeps putting it into an older form.
 const MOST_TRIES = 10
 
+/** What became of a conditional update. */
+export type UpdateResult = 'written' | 'changed' | 'gone'
+
+const NO_META = { set: {}, unset: [] }
+
+// What PTTL answers where there is no key.
+const GONE = -2
+
+// What the end of a session depends on, in the library's own fields.
+const LIMITS = ['idle', 'createdAt', 'absoluteTimeout']
+
+// As the script numbers them.
+const RESULTS: readonly UpdateResult[] = ['gone', 'written', 'changed']
+
 /**
- * Keeps sessions in Redis or Valkey: one hash per session, with a field for each top-level key (JSON) and for the cookie, and
- * Redis's own expiry. Each operation is one round trip and touches one key, so it works on a cluster. What changed is
- * written in one atomic step, and only where the session is still there.
+ * Keeps sessions in Redis or Valkey: one hash per session, with a field for each top-level key (JSON), one for each
+ * of the library's own and one for the cookie, and Redis's own expiry. Each operation touches one key, so it works on
+ * a cluster, and is one round trip; a read is two native commands, and one more once in a hundredth of the session's
+ * life, which moves the end. What changed is written in one atomic step, and only if the session is still there.
  *
- * Sessions that connect-redis wrote under the same prefix are read, and become hashes when they are next written.
+ * A record's fields are parsed when they are read. One that can't be throws FST_ERR_SESSION_RECORD then.
  *
- * Whose sessions are whose is kept in keys of its own, `users:` before the prefix: a sorted set for each user, which
- * expires after the last of them.
+ * Sessions that version 12.0.0 or connect-redis wrote under the same prefix are read, and take this form at their
+ * next update.
  *
- * Methods answer through their callback, or by a promise where they are called without one.
+ * Whose sessions are whose is kept in keys of its own, `users:` before the prefix, which expire after the last of them.
+ *
+ * Methods answer through their callback, or by a promise if they are called without one.
  */
 export class RedisStore implements SessionStore {
   readonly #client: RedisClient
   readonly #prefix: string
   readonly #userPrefix: string
+  readonly #index: RedisIndex
   readonly #ttl: number
 
   /** @throws FST_ERR_SESSION_OPTION */
@@ -144,15 +85,15 @@ export class RedisStore implements SessionStore {
     if (!(ttl > 0 && ttl <= Number.MAX_SAFE_INTEGER)) {
       throw new OptionError('store is wrong: the ttl of a RedisStore must be a positive number of milliseconds')
     }
-    hearErrors(client)
-    this.#client = client
+    this.#client = plainClient(client)
     this.#prefix = prefix
     this.#userPrefix = `users:${prefix}`
     this.#ttl = Math.ceil(ttl)
+    this.#index = new RedisIndex(this.#client, this.#userPrefix, this.#ttl)
   }
 
   get (sessionId: string, callback?: CallbackSession): Promise<SessionRecord | undefined> {
-    return answered(this.#run(GET, sessionId).then(recordOf), callback)
+    return answered(this.#find(this.#prefix + sessionId).then(found => found?.record), callback)
   }
 
   getAndTouch (sessionId: string, callback?: CallbackSession): Promise<SessionRecord | undefined> {
@@ -160,7 +101,7 @@ export class RedisStore implements SessionStore {
   }
 
   inspect (sessionId: string, callback?: CallbackSession): Promise<SessionRecord | undefined> {
-    return answered(this.#inspect(sessionId), callback)
+    return this.get(sessionId, callback)
   }
 
   set (sessionId: string, session: Fastify.Session, callback?: Callback): Promise<void> {
@@ -178,31 +119,56 @@ export class RedisStore implements SessionStore {
   update (
     sessionId: string, changes: SessionChanges, session: Fastify.Session, callback?: FoundCallback
   ): Promise<boolean> {
-    return answered(this.#update(sessionId, changes, session), callback)
+    return answered(this.#update(sessionId, [], changes, session).then(result => result === 'written'), callback)
+  }
+
+  /**
+   * As `update`, but only where these keys are as they were in a record that this store handed out: their texts are
+   * compared, and a key that was missing must be missing.
+   */
+  updateIf (
+    sessionId: string, record: SessionRecord, keys: readonly string[], changes: SessionChanges,
+    session: Fastify.Session, callback?: (error: any, result?: UpdateResult) => void
+  ): Promise<UpdateResult> {
+    const expected = keys.flatMap(key => [fieldOfKey(key), textOf(record, key)])
+    return answered(this.#update(sessionId, expected, changes, session), callback)
   }
 
   claim (
-    userKey: string, sessionId: string, session: Fastify.Session, max: number, callback?: FoundCallback
-  ): Promise<boolean> {
-    return answered(this.#claim(userKey, sessionId, session, max), callback)
+    userKey: string, sessionId: string, claiming: Claiming, callback?: (error: any, claimed?: Claimed) => void
+  ): Promise<Claimed> {
+    return answered(this.#index.claim(userKey, sessionId, claiming), callback)
   }
 
-  release (userKey: string, sessionId: string, callback?: Callback): Promise<void> {
-    return answered(this.#runOfUser(RELEASE, userKey, [sessionId]).then(() => {}), callback)
+  release (userKey: string, sessionIds: readonly string[], callback?: Callback): Promise<void> {
+    return answered(this.#index.release(userKey, sessionIds), callback)
+  }
+
+  revoke (userKey: string, which: Revoking, callback?: (error: any, count?: number) => void): Promise<number> {
+    return answered(this.#index.revoke(userKey, which), callback)
+  }
+
+  endingsOf (userKey: string, callback?: (error: any, sessionIds?: string[]) => void): Promise<string[]> {
+    return answered(this.#index.endingsOf(userKey), callback)
   }
 
   claimsOf (
-    userKey: string, callback?: (error: any, claims?: Array<[sessionId: string, claimedAt: number]>) => void
-  ): Promise<Array<[sessionId: string, claimedAt: number]>> {
-    return answered(this.#runOfUser(CLAIMS_OF, userKey).then(claimsIn), callback)
+    userKey: string, before: number, count: number, callback?: (error: any, entries?: IndexEntry[]) => void
+  ): Promise<IndexEntry[]> {
+    return answered(this.#index.claimsOf(userKey, before, count), callback)
   }
 
   /** All sessions, by their ids. Walks through all keys (SCAN): not for every request. */
-  all (callback?: (error: any, sessions?: Record<string, SessionRecord>) => void): Promise<Record<string, SessionRecord>> {
+  all (
+    callback?: (error: any, sessions?: Record<string, SessionRecord>) => void
+  ): Promise<Record<string, SessionRecord>> {
     return answered(this.#all(), callback)
   }
 
-  /** The number of sessions. Walks through all keys (SCAN): not for every request. */
+  /**
+   * The number of sessions. Walks through all keys (SCAN): not for every request. A session may be counted twice
+   * where Redis makes its table smaller in the meantime.
+   */
   length (callback?: (error: any, length?: number) => void): Promise<number> {
     return answered(this.#length(), callback)
   }
@@ -212,64 +178,71 @@ export class RedisStore implements SessionStore {
     return answered(this.#clear(), callback)
   }
 
+  async #find (key: string): Promise<Found | undefined> {
+    const [reply, left] = await read(this.#client, 'hgetall', key).catch(async error => {
+      // connect-redis writes strings.
+      if (!String(error.message).startsWith('WRONGTYPE')) throw error
+      return await read(this.#client, 'get', key)
+    })
+    return reply === null || left === GONE ? undefined : foundIn(reply, left, this.#ttl)
+  }
+
   async #getAndTouch (sessionId: string): Promise<SessionRecord | undefined> {
-    const reply = await this.#run(GET_AND_TOUCH, sessionId, [String(this.#ttl)])
-    const record = recordOf(reply)
-    // The script doesn't look into what connect-redis wrote, whose touch leaves the record's expiry old.
-    if (record !== undefined && !Array.isArray(reply)) {
-      const { originalMaxAge } = (record.cookie ?? {}) as { originalMaxAge?: unknown }
-      const isRolling = typeof originalMaxAge === 'number' && originalMaxAge > 0
-      await this.#touch(sessionId, isRolling ? { cookie: { expires: Date.now() + originalMaxAge } } : record)
-    }
-    return record
-  }
-
-  async #inspect (sessionId: string): Promise<SessionRecord | undefined> {
-    const [reply, ttl] = await this.#run(INSPECT, sessionId) as unknown[]
-    const record = recordOf(reply)
-    // A touch moves Redis's expiry and not the one in the record.
-    if (record !== undefined && cookieOf(record).originalMaxAge) {
-      record.cookie = { ...record.cookie as object, expires: new Date(Date.now() + Number(ttl)) }
-    }
-    return record
-  }
-
-  async #claim (userKey: string, sessionId: string, session: Fastify.Session, max: number): Promise<boolean> {
-    const ttl = 2 * Number(this.#ttlOf(session)) + ONE_HOUR
-    return isOne(await this.#runOfUser(CLAIM, userKey, [sessionId, String(max === Infinity ? 0 : max), String(ttl)]))
+    const found = await this.#find(this.#prefix + sessionId)
+    if (found === undefined || !found.isDue) return found?.record
+    const { record, life, limit } = found
+    const isThere = await this.#run(TOUCH, sessionId, [Date.now(), '', '', timeArgument(limit), life])
+    return isOne(isThere) ? record : undefined
   }
 
   async #set (sessionId: string, session: object): Promise<void> {
-    await this.#run(SET, sessionId, this.#argsOf(session))
+    await this.#run(SET, sessionId, [timeToKeep(session, this.#ttl), ...fieldsOf(session)])
   }
 
   async #destroy (sessionId: string): Promise<SessionRecord | false> {
-    const reply = await this.#run(DESTROY, sessionId)
+    const removed = await this.#run(DESTROY, sessionId) as [Fields | string, number] | null
+    if (removed === null) return false
+    const [reply, left] = removed
     try {
-      return recordOf(reply) ?? false
+      return foundIn(reply, Number(left), this.#ttl)?.record ?? {}
     } catch {
       // It was broken, and is gone all the same.
       return {}
     }
   }
 
-  async #touch (sessionId: string, session: object): Promise<boolean> {
-    return isOne(await this.#run(TOUCH, sessionId, [this.#ttlOf(session)]))
+  async #touch (sessionId: string, { cookie }: { cookie: unknown }): Promise<boolean> {
+    const end = timeArgument(expiryOf({ cookie }))
+    // The store may not know it yet, of a session that version 12.0.0 wrote.
+    const limit = timeArgument(absoluteEndOf(objectOf(cookie)))
+    return isOne(await this.#run(TOUCH, sessionId, [Date.now(), end, this.#ttl, limit, '']))
   }
 
-  async #update (sessionId: string, { set, unset }: SessionChanges, { cookie }: Fastify.Session): Promise<boolean> {
-    const changed = { ...set, cookie }
-    const fields = fieldsOf(changed)
-    // What can't be JSON, a function for instance, is no more.
-    const removed = [...unset, ...Object.keys(set).filter(key => !fields.has(key))]
-    const args = [this.#ttlOf(changed), String(removed.length), ...removed, ...[...fields].flat()]
+  async #update (
+    sessionId: string, expected: Fields, { set, unset, meta = NO_META }: SessionChanges,
+    { cookie }: { cookie: unknown }
+  ): Promise<UpdateResult> {
+    const [data, own] = [dataFields(set), metaFields(meta.set)]
+    const fields = [...data.fields, ...own.fields]
+    const removed = [
+      ...unset.filter(isData).map(fieldOfKey), ...data.lacking,
+      ...meta.unset.filter(isMeta).map(fieldOfMeta), ...own.lacking
+    ]
+    const isExact = Object.hasOwn(meta.set, 'expires')
+    const isCut = LIMITS.some(name => Object.hasOwn(meta.set, name))
+    if (isExact) {
+      const { expires } = objectOf(cookie)
+      fields.push(COOKIE, cookieText({ expires, originalMaxAge: meta.set.originalMaxAge }))
+    }
     for (let tries = 0; tries < MOST_TRIES; tries++) {
-      const reply = await this.#run(UPDATE, sessionId, args)
-      if (!Array.isArray(reply)) return isOne(reply)
-      const [text] = reply
-      const merged = applyChanges(recordOf(text) as SessionRecord, { set: changed, unset: removed, meta: { set: {}, unset: [] } }, undefined)
-      const isReplaced = await this.#run(REPLACE, sessionId, [...this.#argsOf(merged), String(text)])
-      if (isOne(isReplaced)) return true
+      const reply = await this.#run(UPDATE, sessionId, [
+        Date.now(), timeArgument(expiryOf({ cookie })), this.#ttl, isExact ? 1 : isCut ? 2 : 0,
+        expected.length / 2, removed.length, ...expected, ...removed, ...fields
+      ])
+      if (!Array.isArray(reply)) return RESULTS[Number(reply)] as UpdateResult
+      const converted = convert(reply[0])
+      if (converted === undefined) return 'gone'
+      await this.#run(CONVERT, sessionId, converted)
     }
     throw new StoreError('update', 'other writers keep replacing the session', { cause: undefined })
   }
@@ -277,25 +250,23 @@ export class RedisStore implements SessionStore {
   async #all (): Promise<Record<string, SessionRecord>> {
     const sessions: Record<string, SessionRecord> = Object.create(null)
     for await (const keys of this.#scan()) {
-      const records = await Promise.all(keys.map(key => GET.run(this.#client, key, []).then(recordOf)))
-      records.forEach((record, i) => {
-        if (record !== undefined) sessions[(keys[i] as string).slice(this.#prefix.length)] = record
+      const all = await Promise.all(keys.map(key => this.#find(key)))
+      all.forEach((found, i) => {
+        if (found !== undefined) sessions[(keys[i] as string).slice(this.#prefix.length)] = found.record
       })
     }
     return sessions
   }
 
   async #length (): Promise<number> {
-    const found = new Set<string>()
-    for await (const keys of this.#scan()) for (const key of keys) found.add(key)
-    return found.size
+    let length = 0
+    for await (const keys of this.#scan()) length += keys.length
+    return length
   }
 
   async #clear (): Promise<void> {
     for (const prefix of [this.#prefix, this.#userPrefix]) {
-      for await (const keys of scan(this.#client, prefix)) {
-        await Promise.all(keys.map(key => UNLINK.run(this.#client, key, [])))
-      }
+      for await (const keys of scan(this.#client, prefix)) await remove(this.#client, keys)
     }
   }
 
@@ -306,58 +277,9 @@ export class RedisStore implements SessionStore {
     }
   }
 
-  #run (script: Script, sessionId: string, args: string[] = []): Promise<unknown> {
+  #run (script: Script, sessionId: string, args?: Array<string | number>): Promise<unknown> {
     return script.run(this.#client, this.#prefix + sessionId, args)
   }
-
-  #runOfUser (script: Script, userKey: string, args: string[] = []): Promise<unknown> {
-    return script.run(this.#client, this.#userPrefix + userKey, args)
-  }
-
-  /** A whole session, for the scripts that write one. */
-  #argsOf (session: object): string[] {
-    return [this.#ttlOf(session), ...[...fieldsOf(session)].flat()]
-  }
-
-  /** What is left of the session's life, in milliseconds, for Redis. */
-  #ttlOf (session: object): string {
-    const left = expiryOf(session as SessionRecord) - Date.now()
-    return String(Math.ceil(Number.isNaN(left) ? this.#ttl : left))
-  }
-}
-
-function recordOf (reply: unknown): SessionRecord | undefined {
-  if (reply === null) return undefined
-  if (!Array.isArray(reply)) return parse(reply, 'session') as SessionRecord ?? undefined
-  const entries: Array<[string, unknown]> = []
-  for (let i = 0; i < reply.length; i += 2) entries.push([String(reply[i]), parse(reply[i + 1], `field '${reply[i]}'`)])
-  return Object.fromEntries(entries)
-}
-
-// JSON.parse would show a part of the data in its error.
-function parse (json: unknown, what: string): unknown {
-  try {
-    return JSON.parse(String(json))
-  } catch {
-    throw new StoreError('get', `a stored ${what} is no JSON`, { cause: undefined })
-  }
-}
-
-function fieldsOf (session: object): Map<string, string> {
-  const fields = new Map<string, string>()
-  for (const [key, value] of Object.entries(session)) {
-    const json: string | undefined = JSON.stringify(value)
-    if (json !== undefined) fields.set(key, json)
-  }
-  return fields
-}
-
-// Ids and scores in turn.
-function claimsIn (reply: unknown): Array<[sessionId: string, claimedAt: number]> {
-  const claims: Array<[string, number]> = []
-  const all = reply as unknown[]
-  for (let i = 0; i < all.length; i += 2) claims.push([String(all[i]), Number(all[i + 1]) / 1000])
-  return claims
 }
 
 // ioredis can be told to answer numbers as strings.
@@ -365,7 +287,7 @@ function isOne (reply: unknown): boolean {
   return Number(reply) === 1
 }
 
-/** Answers by the callback too, where there is one. */
+/** Answers by the callback too, if there is one. */
 function answered<T> (promise: Promise<T>, callback: ((error: any, value?: any) => void) | undefined): Promise<T> {
   if (callback !== undefined) promise.then(value => callback(null, value), callback)
   return promise

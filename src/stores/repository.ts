@@ -1,14 +1,15 @@
-import { AsyncResource } from 'node:async_hooks'
+import { isNotFound, isUnreadable, isWhole } from './answers'
 import { callStore, type Method } from './call'
+import { InTurn } from './in-turn'
 import { has, tellsEnd } from './methods'
 import { RecentChanges } from './recent'
-import { Turns } from './turns'
 import type { Signals, SecurityReason } from '../diagnostics'
-import { StoreTimeoutError } from '../errors'
 import { whyOver, type Terms } from '../values/lifetime'
 import { applyChanges, isRecord } from '../values/record'
 import { StoredSession } from '../values/stored-session'
-import type { Answer, SessionChanges, SessionRecord, SessionStore } from '../types/store'
+import type {
+  Answer, Claimed, Claiming, IndexEntry, Revoking, SessionChanges, SessionRecord, SessionStore
+} from '../types/store'
 
 /** A session that a store has. */
 export interface Stored {
@@ -38,21 +39,16 @@ type GetMethod = 'get' | 'getAndTouch' | 'inspect'
 
 const NO_CHANGES: SessionChanges = { set: {}, unset: [], meta: { set: {}, unset: [] } }
 
-// By store and not by registration, because two registrations may share one store.
-const turnsOf = new WeakMap<SessionStore, Turns>()
-
 /** The sessions in a store: the only code that decides which of the store's methods to call. */
 export class Repository {
   readonly recent = new RecentChanges()
   readonly #settings: RepositorySettings
-  readonly #turns: Turns
+  readonly #inTurn: InTurn
   readonly #signals: Signals
   readonly hasTouch: boolean
   readonly #hasUpdate: boolean
   readonly #hasInspect: boolean
   readonly #isExact: boolean
-  /** Who waits for the same prolongation of a session, while that waits for its turn. */
-  readonly #joining = new Map<string, Array<Answer<boolean>>>()
   /** Whether one call loads and touches a session. */
   readonly touchesOnLoad: boolean
   /** Whether the store may want to see a session's data when it only moves its end. */
@@ -69,9 +65,7 @@ export class Repository {
     this.touchesOnLoad = this.hasTouch && has(store, 'getAndTouch')
     // Without a touch, or where nothing rolls, each use of a session writes its record.
     this.#isExact = !this.hasTouch || !rolling || tellsEnd(store)
-    let turns = turnsOf.get(store)
-    if (turns === undefined) turnsOf.set(store, turns = new Turns())
-    this.#turns = turns
+    this.#inTurn = new InTurn(store, settings.storeTimeout)
   }
 
   /**
@@ -108,14 +102,16 @@ export class Repository {
 
   /** Applies the changes to what the store has now. Answers whether it was still there; if not, writes nothing. */
   update (
-    sessionId: string, terms: Terms, changes: SessionChanges, session: StoredSession, answer: Answer<boolean>, reason?: string
+    sessionId: string, terms: Terms, changes: SessionChanges, session: StoredSession, answer: Answer<boolean>,
+    reason?: string
   ): void {
     if (Object.hasOwn(changes.meta.set, 'expires')) this.recent.mark(sessionId, 'relived')
     this.#commit(sessionId, answer, reason, answer => this.#update(sessionId, terms, changes, session, answer))
   }
 
   /**
-   * Moves the end of a session that is otherwise unchanged. Answers whether it was still there, as far as the store can tell.
+   * Moves the end of a session that is otherwise unchanged. Answers whether it was still there, as far as the store
+   * can tell.
    *
    * @param since when the session was loaded: what another request made of its lifetime since then counts
    */
@@ -130,7 +126,7 @@ export class Repository {
       }
       // A store of files reads and writes to touch: not at the same time as another request's write or destroy.
       const isTouch = this.hasTouch && !this.recent.wasRelived(sessionId, since)
-      this.#joined(isTouch ? 'touch' : 'set', sessionId, answer, done => {
+      this.#inTurn.joined(isTouch ? 'touch' : 'set', sessionId, answer, done => {
         if (isTouch) this.#touch(sessionId, session, done)
         else this.#rewrite(sessionId, terms, NO_CHANGES, session, done)
       })
@@ -140,10 +136,10 @@ export class Repository {
   /** Removes the session. Answers the record, or false if there was none, as far as the store tells. */
   destroy (sessionId: string, answer: Answer<SessionRecord | false>): void {
     this.#signals.trace('destroy', sessionId, answer, answer => {
-      // A store with update needs no turn. Another one must not destroy between the re-read and the write of an update, which
-      // would bring the session back.
+      // A store with update needs no turn. Another one must not destroy between the re-read and the write of an
+      // update, which would bring the session back.
       if (this.#hasUpdate) this.#destroy(sessionId, answer)
-      else this.#inTurn<SessionRecord | false>('destroy', sessionId, answer, done => this.#destroy(sessionId, done))
+      else this.#inTurn.run<SessionRecord | false>('destroy', sessionId, answer, done => this.#destroy(sessionId, done))
     })
   }
 
@@ -154,7 +150,7 @@ export class Repository {
       return
     }
     this.#signals.trace('destroy', sessionId, answer, answer => {
-      this.#inTurn<SessionRecord | false>('destroy', sessionId, answer, done => {
+      this.#inTurn.run<SessionRecord | false>('destroy', sessionId, answer, done => {
         this.#get(sessionId, terms, 'get', (error, record, flaw) => {
           if (error !== null || record === undefined || flaw !== undefined) done(error, false)
           else this.#destroy(sessionId, error => done(error, record))
@@ -163,19 +159,29 @@ export class Repository {
     })
   }
 
-  /** Enters the session as a user's. Answers whether there was room. */
-  claim (userKey: string, sessionId: string, session: StoredSession, max: number, answer: Answer<boolean>): void {
-    this.#call('claim', [userKey, sessionId, session, max], (error, claimed) => answer(error, claimed !== false))
+  /** Enters the session as a user's. */
+  claim (userKey: string, sessionId: string, claiming: Claiming, answer: Answer<Claimed>): void {
+    this.#call('claim', [userKey, sessionId, claiming], answer)
   }
 
-  /** Takes the session off a user's. */
-  release (userKey: string, sessionId: string, answer: Answer<void>): void {
-    this.#call('release', [userKey, sessionId], answer)
+  /** Takes sessions off a user's. */
+  release (userKey: string, sessionIds: readonly string[], answer: Answer<void>): void {
+    this.#call('release', [userKey, sessionIds], answer)
   }
 
-  /** What was entered as a user's, the first first. */
-  claimsOf (userKey: string, answer: Answer<Array<[sessionId: string, claimedAt: number]>>): void {
-    this.#call('claimsOf', [userKey], answer)
+  /** Moves a user's sessions to those to be ended. Answers how many. */
+  revoke (userKey: string, which: Revoking, answer: Answer<number>): void {
+    this.#call('revoke', [userKey, which], answer)
+  }
+
+  /** Some of a user's sessions that are to be ended. */
+  endingsOf (userKey: string, answer: Answer<string[]>): void {
+    this.#call('endingsOf', [userKey], answer)
+  }
+
+  /** A user's sessions, the first that was claimed last. */
+  claimsOf (userKey: string, before: number, count: number, answer: Answer<IndexEntry[]>): void {
+    this.#call('claimsOf', [userKey, before, count], answer)
   }
 
   /** How many sessions the store has. */
@@ -237,7 +243,7 @@ export class Repository {
       this.#call('update', [sessionId, changes, session], answer)
       return
     }
-    this.#inTurn<boolean>('set', sessionId, answer, done => this.#rewrite(sessionId, terms, changes, session, done))
+    this.#inTurn.run<boolean>('set', sessionId, answer, done => this.#rewrite(sessionId, terms, changes, session, done))
   }
 
   /** What `update` is for a store that hasn't it. In turn. */
@@ -286,69 +292,7 @@ export class Repository {
     }, reason)
   }
 
-  /** In turn, once for all that want the same while it waits. Touches don't wait for each other. */
-  #joined (
-    method: 'touch' | 'set', sessionId: string, answer: Answer<boolean>, task: (done: Answer<boolean>) => void
-  ): void {
-    const key = `${method} ${sessionId}`
-    const waiting = this.#joining.get(key)
-    if (waiting !== undefined) {
-      waiting.push(AsyncResource.bind(answer))
-      return
-    }
-    const answers = [answer]
-    const close = (): void => { if (this.#joining.get(key) === answers) this.#joining.delete(key) }
-    const answerAll: Answer<boolean> = (error, found) => {
-      close()
-      for (const answer of answers) answer(error, found)
-    }
-    this.#joining.set(key, answers)
-    this.#inTurn<boolean>(method, sessionId, answerAll, done => {
-      close()
-      task(done)
-    }, method === 'touch')
-  }
-
-  #inTurn<T> (
-    method: Method, sessionId: string, answer: Answer<T>, task: (done: Answer<T>) => void, isShared = false
-  ): void {
-    const { storeTimeout } = this.#settings
-    this.#turns.take(
-      sessionId,
-      storeTimeout,
-      () => answer(new StoreTimeoutError(method, storeTimeout)),
-      release => task((error, value) => {
-        release()
-        answer(error, value)
-      }),
-      isShared
-    )
-  }
-
   #call<T> (method: Method, args: unknown[], answer: Answer<T>): void {
     callStore<T>(this.#settings.store, method, args, this.#settings.storeTimeout, answer)
-  }
-}
-
-// A file store's word for 'there is no such session'.
-function isNotFound (error: NodeJS.ErrnoException | null): boolean {
-  return codeOf(error) === 'ENOENT'
-}
-
-// What a store of JSON says of a record that was cut off, and RedisStore of one that isn't a session's.
-function isUnreadable (error: Error): boolean {
-  return codeOf(error) === 'FST_ERR_SESSION_RECORD' || (error.cause ?? error) instanceof SyntaxError
-}
-
-function codeOf (error: NodeJS.ErrnoException | null): string | undefined {
-  return ((error?.cause ?? error) as NodeJS.ErrnoException | null)?.code
-}
-
-// Some stores answer a destroy with their database's result, which has no cookie.
-function isWhole (removed: unknown): removed is SessionRecord {
-  try {
-    return isRecord(removed) && Object.hasOwn(removed, 'cookie')
-  } catch {
-    return false
   }
 }

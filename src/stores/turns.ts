@@ -17,8 +17,8 @@ interface Line {
 }
 
 /**
- * Turns of one session come in the order of asking: one at a time, or several that share one. A turn that is free is taken
- * synchronously.
+ * Turns of one session come in the order of asking: one at a time, or several that share one. A turn that is free is
+ * taken synchronously.
  */
 export class Turns {
   readonly #lines = new Map<string, Line>()

@@ -3,6 +3,8 @@ import type { SessionStore } from '../types/store'
 
 export const MINUTE = 60_000
 export const HOUR = 60 * MINUTE
+/** Nothing that is waited for takes so long, however busy the machine: what does, hangs. */
+export const PATIENCE = 2 * MINUTE
 
 /** What `node:test` and tap hand to a test. */
 export interface TestContext {
@@ -54,12 +56,27 @@ export async function timed (t: TestContext, open: OpenStore): Promise<Required<
   }
 }
 
-/** Moves Date.now() and new Date() without waiting for it. */
-export function clock (t: Pick<TestContext, 'after'>): { advance: (milliseconds: number) => void } {
+export interface Clock {
+  /** In milliseconds, since it was set. */
+  passed: number
+  advance (milliseconds: number): void
+}
+
+/** Moves `Date.now()` and `new Date()` without waiting for it. */
+export function clock (t: Pick<TestContext, 'after'>): Clock {
+  return replaceTime(t, Date.now)
+}
+
+/** The same with a time that stands still between the moves: at a whole second, which is what cookies tell. */
+export function stopClock (t: Pick<TestContext, 'after'>, at = Math.floor(Date.now() / 1000) * 1000): Clock {
+  return replaceTime(t, () => at)
+}
+
+function replaceTime (t: Pick<TestContext, 'after'>, time: () => number): Clock {
   const { Date } = globalThis
   const { now } = Date
-  let passed = 0
-  Date.now = () => now() + passed
+  const clock: Clock = { passed: 0, advance: milliseconds => { clock.passed += milliseconds } }
+  Date.now = () => time() + clock.passed
   globalThis.Date = new Proxy(Date, {
     construct: (target, args, newTarget) => Reflect.construct(target, args.length === 0 ? [Date.now()] : args, newTarget)
   })
@@ -67,7 +84,7 @@ export function clock (t: Pick<TestContext, 'after'>): { advance: (milliseconds:
     Date.now = now
     globalThis.Date = Date
   })
-  return { advance: milliseconds => { passed += milliseconds } }
+  return clock
 }
 
 /** The intervals that are set from now on. They end with the test, because some stores keep no hold of theirs. */

@@ -10,7 +10,8 @@ import { ok, same } from './mend'
 import type { Findings } from './promises'
 import { dataOf } from './site'
 
-const PATIENCE = 2000
+// No store takes so long, however busy the machine.
+const PATIENCE = 10_000
 const OPTIONAL_METHODS = ['touch', 'update', 'getAndTouch', 'inspect'] as const
 
 type AnyStore = Record<string, ((...args: any[]) => any) | undefined>

@@ -5,11 +5,12 @@ import fastifySession, { type CookieOptions, type FastifySessionOptions } from '
 import { has } from '../stores/methods'
 import type { SessionStore } from '../types/store'
 import type { TestContext } from './context'
+import { Gate } from './gate'
 import { setCookies, Visitor } from './visitor'
 
-const PATIENCE = 3000
 const METHODS = [
-  'get', 'getAndTouch', 'inspect', 'set', 'destroy', 'touch', 'update', 'claim', 'release', 'claimsOf'
+  'get', 'getAndTouch', 'inspect', 'set', 'destroy', 'touch', 'update', 'claim', 'release', 'revoke',
+  'endingsOf', 'claimsOf'
 ] as const
 
 export type SiteOptions = Pick<FastifySessionOptions, 'rolling' | 'user' | 'maxPerUser' | 'onMaxPerUser'> & { cookie?: CookieOptions }
@@ -66,6 +67,11 @@ export class Site {
 
 function addRoutes (app: FastifyInstance, gate: Gate): void {
   type Params = { name: string, value: string }
+
+  // One that fails on its way to the gate is never held there.
+  app.addHook('onResponse', async ({ url }, { statusCode }) => {
+    if (url.startsWith('/slow/')) gate.miss(new Error(`${url} was answered with ${statusCode} before all were at the gate`))
+  })
 
   app.get('/login/:name', async request => {
     const { name } = request.params as Params
@@ -130,34 +136,6 @@ function addRoutes (app: FastifyInstance, gate: Gate): void {
     }
     return 'done'
   })
-}
-
-/** Holds whoever comes until it is opened. */
-export class Gate {
-  readonly #opened: Promise<void>
-  readonly #watchers: Array<{ count: number, resolve: () => void }> = []
-  #held = 0
-  /** Lets all go, and whoever comes after. */
-  open!: () => void
-
-  constructor () {
-    this.#opened = new Promise(resolve => { this.open = resolve })
-  }
-
-  async pass (): Promise<void> {
-    this.#held++
-    for (const { count, resolve } of this.#watchers) if (this.#held >= count) resolve()
-    await this.#opened
-  }
-
-  /** Resolves when that many are held; rejects when they don't come. */
-  async holds (count: number): Promise<void> {
-    if (this.#held >= count) return
-    await new Promise<void>((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`${this.#held} of ${count} requests came to the gate`)), PATIENCE)
-      this.#watchers.push({ count, resolve: () => { clearTimeout(timer); resolve() } })
-    })
-  }
 }
 
 /** Writes down the names of the store's methods as they are called. */

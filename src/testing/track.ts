@@ -6,8 +6,9 @@ import Fastify, { type FastifyInstance, type LightMyRequestResponse } from 'fast
 import { fingerprint } from '../diagnostics'
 import fastifySession from '../index'
 import { isExpired, timeIn, type CookieRecord } from '../values/record'
-import type { SessionRecord } from '../types/store'
+import type { IndexEntry, SessionRecord } from '../types/store'
 import { CallGate, type Step } from './call-gate'
+import { clock, type Clock } from './context'
 import { orNothing } from './contract'
 import { BASE, LONGER, MAX_AGE, REQUESTS, type Observation, type Reply } from './race-ops'
 import type { Choose, RaceEvent, RaceOptions } from './races'
@@ -43,14 +44,14 @@ export class Track {
   readonly #expire: RaceOptions['expire']
   /** Short names of the run's sessions, the same in each run. */
   readonly #names = new Map<string, string>()
-  readonly #realNow = Date.now
-  #passed = 0
+  #clock!: Clock
+  #stopClock = (): void => {}
   #run: Run = newRun([])
 
   static async open (options: RaceOptions): Promise<Track> {
     const track = new Track(options)
     await track.#app.ready()
-    Date.now = () => track.#realNow() + track.#passed
+    track.#clock = clock({ after: end => { track.#stopClock = end } })
     return track
   }
 
@@ -85,7 +86,7 @@ export class Track {
   }
 
   async close (): Promise<void> {
-    Date.now = this.#realNow
+    this.#stopClock()
     await this.#app.close()
   }
 
@@ -142,7 +143,7 @@ export class Track {
 
   async #letPass (run: Run): Promise<void> {
     run.expiredAt ??= this.#gate.now
-    this.#passed += 2 * MAX_AGE
+    this.#clock.advance(2 * MAX_AGE)
     await this.#expire?.()
   }
 
@@ -189,8 +190,8 @@ export class Track {
 
   async #listed (): Promise<Map<string, Set<string>>> {
     const entries = await Promise.all(USERS.map(fingerprint).map(async userKey => {
-      const claims = await this.#gate.ask('claimsOf', userKey) as Array<[string, number]>
-      return [userKey, new Set(claims.map(([sessionId]) => sessionId))] as const
+      const entries = await this.#gate.ask('claimsOf', userKey, Infinity, 100) as IndexEntry[]
+      return [userKey, new Set(entries.map(({ sessionId }) => sessionId))] as const
     }))
     return new Map(entries)
   }
@@ -201,9 +202,9 @@ export class Track {
     if (originalMaxAge !== LONGER) return undefined
     const most = 0.9 * LONGER
     if (timeIn(expires) < Date.now() + most) return false
-    this.#passed += most
+    this.#clock.advance(most)
     const record = await this.#find(sessionId)
-    this.#passed -= most
+    this.#clock.advance(-most)
     return record !== undefined
   }
 
@@ -224,11 +225,11 @@ export class Track {
     for (const sessionId of this.#gate.written) {
       await this.#gate.ask('destroy', sessionId)
       if (this.#users === undefined) continue
-      for (const user of USERS) await this.#gate.ask('release', fingerprint(user), sessionId)
+      for (const user of USERS) await this.#gate.ask('release', fingerprint(user), [sessionId])
     }
     this.#gate.written.clear()
     this.#names.clear()
-    this.#passed = 0
+    this.#clock.passed = 0
   }
 
   #get (url: string, cookie?: string): Promise<LightMyRequestResponse> {

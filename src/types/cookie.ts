@@ -57,8 +57,8 @@ export interface CookieOptions extends Omit<CookieSerializeOptions, 'signed' | R
    */
   secure?: boolean | 'auto'
   /**
-   * Whether requests that other sites start carry the cookie. `'strict'` or `true`: none. `'lax'`: links only. `'none'`:
-   * all of them, which needs `secure`. `false`: left to the browser.
+   * Whether requests that other sites start carry the cookie. `'strict'` or `true`: none. `'lax'`: links only.
+   * `'none'`: all of them, which needs `secure`. `false`: left to the browser.
    *
    * @default undefined, left to the browser
    */

@@ -29,8 +29,8 @@ declare module 'fastify' {
   interface FastifyInstance {
     /**
      * The session that a `Cookie` header carries, outside the normal course of a request: in a WebSocket upgrade, in a
-     * job, in a test. What comes in a header counts only when it is signed; an id as `session.sessionId` gives it, from a
-     * source that can be trusted, goes in an object. Call `save()` to keep changes or a `touch()`.
+     * job, in a test. What comes in a header counts only when it is signed; an id as `session.sessionId` gives it,
+     * from a source that can be trusted, goes in an object. Call `save()` to keep changes or a `touch()`.
      *
      * @param source a `Cookie` header, a signed cookie value, or `{ sessionId }`
      * @returns null where there is no such session, whatever was brought; rejects with the store's error only

@@ -53,15 +53,16 @@ export interface FastifySessionOptions {
   sessionName?: string
   /**
    * The attributes of the session cookie, or a function that gives them for a request: a domain per tenant, for
-   * instance. It gets undefined where a session is loaded or created outside of a request. Where it gives `secure: true`,
-   * that counts, whatever protocol Fastify takes the request for.
+   * instance. It gets undefined where a session is loaded or created outside of a request. Where it gives `secure:
+   * true`, that counts, whatever protocol Fastify takes the request for.
    *
    * @default {}, each attribute's own default
    */
   cookie?: CookieOptions | ((request: Fastify.FastifyRequest | undefined) => CookieOptions)
   /**
-   * How long a session lives after its last use, kept by the server, in milliseconds. It ends then whatever the cookie says, also
-   * if that ends with the browser. A session that is used lives longer, up to `absoluteTimeout`. (OWASP ASVS 7.3.1)
+   * How long a session lives after its last use, kept by the server, in milliseconds. It ends then whatever the
+   * cookie says, also if that ends with the browser. A session that is used lives longer, up to `absoluteTimeout`.
+   * (OWASP ASVS 7.3.1)
    *
    * @default undefined, the cookie's maxAge, or without one the store's own ttl
    */
@@ -87,9 +88,10 @@ export interface FastifySessionOptions {
    */
   storeTimeout?: number
   /**
-   * Whether the store alone says when an idle session is over: `'trusted'`. By default a session is over, too, if its record
-   * is older than one and a half idle times, because some stores hand out what has expired until they next clean up. Say it
-   * if Express or an older version of this library uses the same store: these move the store's clock and leave the record.
+   * Whether the store alone says when an idle session is over: `'trusted'`. By default a session is over, too, if its
+   * record is older than one and a half idle times, because some stores hand out what has expired until they next
+   * clean up. Say it if Express or an older version of this library uses the same store: these move the store's clock
+   * and leave the record.
    *
    * @default undefined, the record counts as well
    */
@@ -138,9 +140,10 @@ export interface FastifySessionOptions {
    */
   onStoreError?: 'fail' | 'anonymous'
   /**
-   * Whose session it is, asked whenever a session is saved: `session => session.userId`. What it gives is kept as a hash.
-   * The number 1 and the string '1' are the same user. With this option there are `request.session.list()`, `revoke()` and
-   * `revokeOthers()`, and `fastify.sessions`. The store must have an index by user, as MemoryStore and RedisStore have.
+   * Whose session it is, asked whenever a session is saved: `session => session.userId`. What it gives is kept as a
+   * hash. The number 1 and the string '1' are the same user. With this option there are `request.session.list()`,
+   * `revoke()` and `revokeOthers()`, and `fastify.sessions`. The store must have an index by user, as MemoryStore and
+   * RedisStore have.
    *
    * @default undefined, sessions are nobody's
    */
@@ -158,8 +161,8 @@ export interface FastifySessionOptions {
    */
   maxPerUser?: number
   /**
-   * What becomes of a login too many. `'revoke-oldest'`: the session that was logged in longest ago ends. `'refuse'`: it is
-   * not saved, and `save()` or the reply fails with `FST_ERR_SESSION_TOO_MANY` (403).
+   * What becomes of a login too many. `'revoke-oldest'`: the session that was logged in longest ago ends. `'refuse'`:
+   * it is not saved, and `save()` or the reply fails with `FST_ERR_SESSION_TOO_MANY` (403).
    *
    * @default 'revoke-oldest'
    */

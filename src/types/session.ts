@@ -32,24 +32,31 @@ interface CookieData {
 /** Which part of a list is wanted. */
 export interface SessionPage {
   /**
-   * How many are left out.
+   * Where the page before ended: the `next` of its list.
    *
-   * @default 0
+   * @default undefined, from the newest login on
    */
-  offset?: number
+  cursor?: string | undefined
   /**
-   * How many there may be. Fewer come where some have ended, also before the end of the list.
+   * How many there may be. Fewer come only at the end of the list.
    *
    * @default 100
    */
   limit?: number
 }
 
+/** A page of a list. */
+export interface SessionList extends Array<SessionView> {
+  /** The `cursor` of the next page; missing if this is the last one. */
+  next?: string
+}
+
 /** One session in a list, with what the option `describe` says of it. */
 export interface SessionView extends Record<string, any> {
   /**
-   * The session's name for lists, logs and `revoke()`. Always the same, and nobody can get from it to the id or the cookie:
-   * a truncated SHA-256 of the user, a dot, and one of the id, which is the `fingerprint` that diagnostics tell.
+   * The session's name for lists, logs and `revoke()`. Always the same, and nobody can get from it to the id or the
+   * cookie: a truncated SHA-256 of the user, a dot, and one of the id, which is the `fingerprint` that diagnostics
+   * tell.
    */
   handle: string
   /** Whether it is the session of this request. */
@@ -68,7 +75,7 @@ export interface Sessions {
    *
    * @throws FST_ERR_SESSION_USER for what is nobody's name, an empty string for instance
    */
-  forUser(user: string | number, page?: SessionPage): Promise<SessionView[]>
+  forUser(user: string | number, page?: SessionPage): Promise<SessionList>
   /** Ends one session. Says whether there was one. */
   revoke(handle: string): Promise<boolean>
   /**
@@ -81,10 +88,42 @@ export interface Sessions {
   count(): Promise<number>
 }
 
+/** What a session can do under names that data may have, too. */
+interface SessionTools {
+  /** Starts the lifetime anew: `cookie.expires` becomes now + `originalMaxAge`. Does nothing without a `maxAge`. */
+  touch(): void
+
+  /**
+   * Changes the attributes of this session's cookie. `maxAge` (milliseconds) and `expires` are kept with the session;
+   * the other attributes hold for this request.
+   *
+   * @throws FST_ERR_SESSION_COOKIE when a cookie can't carry them
+   */
+  options(options: Partial<CookieOptions>): void
+
+  /** All data as a plain object, without the cookie. */
+  data(): Record<string, any>
+
+  /** Whether the data differ from what the store has. */
+  isModified(): boolean
+
+  /** Whether the store has the session as it is now. */
+  isSaved(): boolean
+
+  /**
+   * Whether this is only a stand-in, because the store failed to load the session and `onStoreError` is `'anonymous'`.
+   * It is empty, nothing of it is saved, and `save()` fails with the store's error. `reload()` tries once more.
+   */
+  readonly isAnonymous: boolean
+}
+
 /** What a session can do with the sessions of its user. */
 interface UserSessions {
-  /** The sessions of this session's user, the newest login first; none where nobody is logged in. Only with the option `user`. */
-  list(page?: SessionPage): Promise<SessionView[]>
+  /**
+   * The sessions of this session's user, the newest login first; none where nobody is logged in. Only with the option
+   * `user`.
+   */
+  list(page?: SessionPage): Promise<SessionList>
 
   /**
    * Ends a session of the same user. `request.session` is null afterwards, if that was this one. Says whether there was
@@ -105,24 +144,24 @@ type AnyName = DataKey | (string & {})
 /** Of names that are written out, those which are declared; of names that nobody knows before run time, all. */
 type KnownKey<K extends AnyName> = string extends K ? K : [DataKey] extends [never] ? K : DataKey
 
-// The application's own data have the name, where they are called so.
-export interface FastifySessionObject extends Fastify.Session, Omit<UserSessions, keyof Fastify.Session> {
+/** The names that the application declares one by one: an index signature takes no method away. */
+type DeclaredName = keyof { [K in keyof Fastify.Session as string extends K ? never : number extends K ? never : K]: 1 }
+
+// If the application's own data are called so, they have the name.
+export interface FastifySessionObject extends Fastify.Session, Omit<SessionTools & UserSessions, DeclaredName> {
   /** The session's id. Whoever has it and the secret has the session: don't log it. */
   sessionId: string
 
   /** The signed id, as the cookie carries it, without `cookiePrefix`. */
   encryptedSessionId: string
 
-  /** Starts the lifetime anew: `cookie.expires` becomes now + `originalMaxAge`. Does nothing without a `maxAge`. */
-  touch(): void
-
   /**
    * Replaces the session by a new one with a new id, which is written at once, and destroys the old one. Call it when a
    * visitor logs in or gains rights (session fixation, OWASP ASVS 7.2.4). `request.session` is a new object afterwards.
    *
-   * Names that are written out must be keys of the `Session` that the application declares; `regenerate<any>(['other'])`
-   * is the way out. A variable that holds any strings is taken as it is, and so is every name where nothing is declared:
-   * as version 11 takes them.
+   * Names that are written out must be keys of the `Session` that the application declares;
+   * `regenerate<any>(['other'])` is the way out. A variable that holds any strings is taken as it is, and so is every
+   * name where nothing is declared: as version 11 takes them.
    *
    * @param keys the names of the data to take along; none by default
    * @param callback gets the store's error; without one a promise is returned
@@ -131,14 +170,6 @@ export interface FastifySessionObject extends Fastify.Session, Omit<UserSessions
   regenerate<K extends AnyName>(keys: ReadonlyArray<KnownKey<K>>, callback: Callback): void
   regenerate(): Promise<void>
   regenerate<K extends AnyName>(keys: ReadonlyArray<KnownKey<K>>): Promise<void>
-
-  /**
-   * Changes the attributes of this session's cookie. `maxAge` (milliseconds) and `expires` are kept with the session;
-   * the other attributes hold for this request.
-   *
-   * @throws FST_ERR_SESSION_COOKIE when a cookie can't carry them
-   */
-  options(options: Partial<CookieOptions>): void
 
   /**
    * Ends the session: removes it from the store and its cookie from the browser. `request.session` is null afterwards.
@@ -174,21 +205,6 @@ export interface FastifySessionObject extends Fastify.Session, Omit<UserSessions
 
   /** The value that was stored under a name, or undefined. Sees the session's own data only. */
   get<K extends keyof Fastify.Session>(key: K): Fastify.Session[K] | undefined
-
-  /** All data as a plain object, without the cookie. */
-  data(): Record<string, any>
-
-  /** Whether the data differ from what the store has. */
-  isModified(): boolean
-
-  /** Whether the store has the session as it is now. */
-  isSaved(): boolean
-
-  /**
-   * Whether this is only a stand-in, because the store failed to load the session and `onStoreError` is `'anonymous'`.
-   * It is empty, nothing of it is saved, and `save()` fails with the store's error. `reload()` tries once more.
-   */
-  readonly isAnonymous: boolean
 }
 
 /** A session that was made outside of a request. */

@@ -15,7 +15,10 @@ export interface FieldChanges {
   readonly unset: readonly string[]
 }
 
-/** What a request changed in a session: of its data by top-level key, and of what the library keeps by field of `cookie`. */
+/**
+ * What a request changed in a session: of its data by top-level key, and of what the library keeps by field of
+ * `cookie`.
+ */
 export interface SessionChanges extends FieldChanges {
   /**
    * The fields under `cookie`. If `expires` is among those to set, the session ends then. Otherwise it ends when
@@ -27,11 +30,61 @@ export interface SessionChanges extends FieldChanges {
 /** As the second argument, `false` says that there was no such session. */
 export type FoundCallback = (error?: any, found?: any) => void
 
+/** A session in the index by user. */
+export interface IndexEntry {
+  readonly sessionId: string
+  /**
+   * When it was claimed for the user first, in milliseconds since the epoch, by the store's clock. No two are the
+   * same.
+   */
+  readonly claimedAt: number
+  /** How long this session is in the index, in milliseconds. */
+  readonly age: number
+}
+
+/** How a session is entered in the index by user. */
+export interface Claiming {
+  /** The second half of its handle in lists, by which it is found again. */
+  readonly fingerprint: string
+  /**
+   * How long the entry is kept, in milliseconds, if it isn't claimed again; null for as long as the store keeps a
+   * session.
+   */
+  readonly lives: number | null
+  /** The session in whose place this one is: its entry goes, in the same step, and this one has its `claimedAt`. */
+  readonly replaces?: string | undefined
+  /** Whether it is claimed again after it was written, so that it must be there. */
+  readonly isWritten: boolean
+  /** How many sessions the user may have. Infinity for any number. */
+  readonly max: number
+  /** Whether one too many is refused; otherwise the oldest are ended. */
+  readonly refuses: boolean
+}
+
+/** Which sessions of a user are revoked. */
+export interface Revoking {
+  /** Only the one that was claimed with it. */
+  readonly fingerprint?: string
+  /** All but the one of that id. */
+  readonly except?: string | undefined
+}
+
+/**
+ * What came of a claim. `entered`; `full`: the user has as many sessions as may be; `ending`: this session, or the
+ * one that it replaces, was revoked; `lost`: the entry that must be there isn't.
+ */
+export interface Claimed {
+  readonly outcome: 'entered' | 'full' | 'ending' | 'lost'
+  /** The sessions that are ended by this claim, because the user has too many. They are revoked now. */
+  readonly tooMany: readonly string[]
+}
+
 /**
  * What a store does for the library. The first three methods are all it needs; each further one is used where it
  * is there. A method answers through its callback, or by a promise when it declares no callback parameter.
  *
- * `Session` is what the store takes for a session. The option `store` takes any: express-session's types have their own.
+ * `Session` is what the store takes for a session. The option `store` takes any: express-session's types have their
+ * own.
  */
 export interface SessionStore<Session = Fastify.Session> {
   /** Answers the session's record, or nothing when there is none (or it has expired). */
@@ -42,53 +95,70 @@ export interface SessionStore<Session = Fastify.Session> {
 
   /**
    * Removes the session. No error when it is not there. Answers what it removed, if it can tell: the record, or `false`
-   * where there was none. A store with `update` should tell, because `regenerate(keys)` takes the latest data along then,
-   * and none of a session that ended meanwhile. One without is read first.
+   * where there was none. A store with `update` should tell, because `regenerate(keys)` takes the latest data along
+   * then, and none of a session that ended meanwhile. One without is read first.
    */
   destroy(sessionId: string, callback: FoundCallback): void
 
   /**
-   * Moves the expiry to `session.cookie.expires`, if that is later, and nothing else. Never creates a session; may answer
-   * `false` if there was none. A store that has it keeps the expiry, so the record's own may be older.
+   * Moves the expiry to `session.cookie.expires`, if that is later, and nothing else. Never creates a session; may
+   * answer `false` if there was none. A store that has it keeps the expiry, so the record's own may be older.
    */
   touch?(sessionId: string, session: Session, callback: FoundCallback): void
 
   /**
-   * Applies the changes and the expiry in one atomic step, onto what the store has now, only if the session is still there.
-   * Answers `false` if it was not.
+   * Applies the changes and the expiry in one atomic step, onto what the store has now, only if the session is still
+   * there. Answers `false` if it was not.
    */
   update?(sessionId: string, changes: SessionChanges, session: Session, callback: FoundCallback): void
 
   /**
-   * `get`, and `touch` by the record's `cookie.idle` (`originalMaxAge` in records of older versions), in one step. Rolling
-   * sessions are loaded by it, if the store has `touch` too: a request that changes nothing costs one call then.
-   * `cookie.expires` is the store's own end, before it was moved.
+   * `get`, and `touch` by the record's `cookie.idle` (`originalMaxAge` in records of older versions), in one step.
+   * Rolling sessions are loaded by it, if the store has `touch` too: a request that changes nothing costs one call
+   * then. `cookie.expires` is the store's own end, before it was moved.
    */
   getAndTouch?(sessionId: string, callback: (error: any, result?: Session | null) => void): void
 
   /**
-   * `get`, with the store's own end as `cookie.expires`. Sessions that aren't prolonged are loaded by it, and lists ask it;
-   * without it they use `get`.
+   * `get`, with the store's own end as `cookie.expires`. Sessions that aren't prolonged are loaded by it, and lists
+   * ask it; without it they use `get`.
    */
   inspect?(sessionId: string, callback: (error: any, result?: Session | null) => void): void
 
   /**
-   * Enters a session, which may not be stored yet, as a user's, with the time of the first claim. Answers `false`, and
-   * does nothing, where it is not entered yet and the user has `max` sessions: in one atomic step, so that of two
-   * logins only one can be the last. What it keeps may be dropped when twice the session's lifetime has passed, and an
-   * hour: a session that is used is claimed again before.
+   * Enters a session, which may not be stored yet, as a user's. In one atomic step: whether it may, and what it takes
+   * the place of. A session that is entered already stays what it is, and lives longer; one that was revoked isn't
+   * entered. Entries whose time has passed don't count. It reads no list: its cost doesn't grow with the user's
+   * sessions.
    *
-   * The index by user is this method and the next two. Only the option `user` asks for it.
-   *
-   * @param max `Infinity` for no limit
+   * The index by user is this method and the next four. Only the option `user` asks for it. It finds sessions; whose a
+   * session is, its record says.
    */
-  claim?(userKey: string, sessionId: string, session: Session, max: number, callback: FoundCallback): void
+  claim?(
+    userKey: string, sessionId: string, claiming: Claiming, callback: (error: any, claimed?: Claimed) => void
+  ): void
 
-  /** Takes a session off a user's. No error when it is not there. */
-  release?(userKey: string, sessionId: string, callback: Callback): void
+  /** Takes sessions off a user's, and off those to be ended. No error when they are not there. */
+  release?(userKey: string, sessionIds: readonly string[], callback: Callback): void
 
-  /** Answers the ids that were claimed for a user, the first claimed first, and when, in milliseconds since the epoch. */
-  claimsOf?(userKey: string, callback: (error: any, claims?: Array<[sessionId: string, claimedAt: number]>) => void): void
+  /**
+   * Moves a user's sessions to those to be ended, in one atomic step: the one with a fingerprint, or all, but for one.
+   * Answers how many.
+   */
+  revoke?(userKey: string, which: Revoking, callback: (error: any, count?: number) => void): void
+
+  /** Answers the ids of a user's sessions that are to be ended, a hundred at most. They go by `release`. */
+  endingsOf?(userKey: string, callback: (error: any, sessionIds?: string[]) => void): void
+
+  /**
+   * Answers a user's sessions, the first that was claimed last.
+   *
+   * @param before only those that were claimed before that, in milliseconds since the epoch; Infinity for all
+   * @param count how many at most
+   */
+  claimsOf?(
+    userKey: string, before: number, count: number, callback: (error: any, entries?: IndexEntry[]) => void
+  ): void
 
   /** All sessions. */
   all?(callback: (error: any, sessions?: any) => void): void

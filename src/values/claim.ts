@@ -17,12 +17,21 @@ export function claimOf (record: SessionRecord): Claim | undefined {
 }
 
 /**
- * Whether the index by user must hear of the session again: once an hour, and before an entry could be dropped.
+ * How often the index by user hears of a session that is used, in milliseconds: once an hour at least.
+ *
+ * @param idle how long after its last use the session ends, in milliseconds
+ */
+export function renewalOf (idle: number | undefined): number {
+  return Math.min(ONE_HOUR, (idle ?? Infinity) / 2)
+}
+
+/**
+ * Whether the index by user must hear of the session again.
  *
  * @param idle how long after its last use the session ends, in milliseconds
  * @param now in milliseconds since the epoch
  */
 export function claimIsAging ({ claimedAt }: Claim, idle: number | undefined, now: number): boolean {
   // Don't invert: a claim without a time is old.
-  return !(now - claimedAt < Math.min(ONE_HOUR, (idle ?? Infinity) / 2))
+  return !(now - claimedAt < renewalOf(idle))
 }

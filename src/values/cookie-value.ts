@@ -58,8 +58,8 @@ function ignoreRejection (value: unknown): void {
   Promise.resolve(value).catch(() => {})
 }
 
-// What a named session signs begins so, and what the default one signs doesn't: where they share secret and store, the cookie
-// of one would be good for the other.
+// What a named session signs begins so, and what the default one signs doesn't: where they share secret and store,
+// the cookie of one would be good for the other.
 const NAMED = '::'
 
 /** Signs for the session that has the default name: the id alone, as version 11 does. */
@@ -85,7 +85,8 @@ export function namedSigner (signer: Signer, sessionName: string): Signer {
     unsign (signedId) {
       const { valid, renew, value } = signer.unsign(signedId)
       if (value?.startsWith(prefix) === true) return { valid, renew, value: value.slice(prefix.length) }
-      // As 12.0.0 signed it, whose prefix an id of the default session may have too: only an id that nobody could choose.
+      // As 12.0.0 signed it, whose prefix an id of the default session may have too: only an id that nobody could
+      // choose.
       const id = value?.startsWith(prefixOf12) === true ? value.slice(prefixOf12.length) : ''
       return MADE_BY_US.test(id) ? { valid, renew: true, value: id } : REFUSED
     }

@@ -9,9 +9,9 @@ interface Copying {
 }
 
 /**
- * A deep copy of data: plain objects, arrays, `Date`, `Map`, `Set`, `RegExp`, buffers and typed arrays. Anything else (an
- * instance of a class, a `URL`, a document of a database) is passed on as it is, as version 11 does: its state may be where
- * a copy doesn't reach. Circular references survive.
+ * A deep copy of data: plain objects, arrays, `Date`, `Map`, `Set`, `RegExp`, buffers and typed arrays. Anything else
+ * (an instance of a class, a `URL`, a document of a database) is passed on as it is, as version 11 does: its state
+ * may be where a copy doesn't reach. Circular references survive.
  *
  * Not rfdc's, which Fastify brings: a nested `__proto__`, as JSON can have one, becomes the prototype of its copy, and
  * after an error within a copy (an object too deep, a getter that throws) its next copies can get parts of that one.

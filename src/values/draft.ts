@@ -3,10 +3,9 @@ import { differ } from './equality'
 import { ReservedKeyError } from '../errors'
 import type { FieldChanges, SessionRecord } from '../types/store'
 
-// What a session calls its own. `data` is missing on purpose: it is a popular name for users' own data.
+// By these a session is read, written or ended. Under all other names of its methods data win, as in version 11.
 const RESERVED = new Set([
-  '__proto__', 'cookie', 'sessionId', 'encryptedSessionId', 'touch', 'regenerate', 'options', 'destroy', 'reload', 'save',
-  'get', 'set', 'isModified', 'isSaved'
+  '__proto__', 'cookie', 'sessionId', 'encryptedSessionId', 'save', 'destroy', 'regenerate', 'reload', 'get', 'set'
 ])
 
 export function isReserved (key: string): boolean {
@@ -72,7 +71,7 @@ export class Draft {
   }
 
   keys (): string[] {
-    return Object.keys({ ...this.#record, ...this.#saved, ...this.#own }).filter(key => this.has(key))
+    return this.#allKeys(this.#own).filter(key => this.has(key))
   }
 
   toObject (): Record<string, unknown> {
@@ -105,7 +104,9 @@ export class Draft {
   /** The data as the store has them, for stores that want to see all of them. */
   stored (): Record<string, unknown> {
     const stored: Record<string, unknown> = {}
-    for (const key of Object.keys({ ...this.#record, ...this.#saved })) if (this.isStored(key)) stored[key] = this.#stored(key)
+    for (const key of this.#allKeys()) {
+      if (this.isStored(key)) stored[key] = this.#stored(key)
+    }
     return stored
   }
 
@@ -141,6 +142,11 @@ export class Draft {
   moveRecordedTo (other: Draft): void {
     for (const key of this.#recorded ?? []) other.set(key, this.#own[key])
     this.#recorded = undefined
+  }
+
+  // Not by a spread: that would read every value, which a lazy record has yet to parse.
+  #allKeys (more: object = {}): string[] {
+    return [...new Set([this.#record, this.#saved ?? {}, more].flatMap(fields => Object.keys(fields)))]
   }
 
   #stored (key: string): unknown {

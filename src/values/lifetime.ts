@@ -46,7 +46,10 @@ export function idleOf ({ chosen, terms }: Lifetime): number | undefined {
   return typeof terms.cookie === 'number' ? terms.cookie : undefined
 }
 
-/** When the cookie ends if the session was last used at a time, in milliseconds since the epoch; Infinity: with the browser. */
+/**
+ * When the cookie ends if the session was last used at a time, in milliseconds since the epoch; Infinity: with the
+ * browser.
+ */
 export function cookieEndOf (lifetime: Lifetime, usedAt: number): number {
   const life = cookieLifeOf(lifetime)
   if (life === null) return Infinity
@@ -70,8 +73,8 @@ export function lifetimeIn (record: SessionRecord, terms: Terms, now: number): L
 }
 
 /**
- * When the session was used last, as far as the record says, in milliseconds since the epoch; NaN when it doesn't. A touch
- * that moved only the store's clock isn't known.
+ * When the session was used last, as far as the record says, in milliseconds since the epoch; NaN when it doesn't. A
+ * touch that moved only the store's clock isn't known.
  */
 export function lastUseIn (record: SessionRecord): number {
   const seenAt = seenAtOf(record)
@@ -82,7 +85,8 @@ export function lastUseIn (record: SessionRecord): number {
 /**
  * Whether a stored session is over by now, and by what.
  *
- * @param isExact whether the record's end is the store's own; otherwise touches may have moved that by half an idle time,
+ * @param isExact whether the record's end is the store's own; otherwise touches may have moved that by half an idle
+ *   time,
  *   because the record is written again after that
  */
 export function whyOver (
@@ -99,7 +103,9 @@ export function whyOver (
   return endToday <= now ? 'expired' : undefined
 }
 
-/** Whether the record was written under other terms than today's, so that its end, or what it says of it, isn't right. */
+/**
+ * Whether the record was written under other terms than today's, so that its end, or what it says of it, isn't right.
+ */
 export function isOutdated (record: SessionRecord, lifetime: Lifetime): boolean {
   const { terms } = lifetime
   const { absoluteTimeout } = cookieOf(record)

@@ -1,8 +1,8 @@
 import { timeIn, type CookieRecord } from './record'
 
 /**
- * What a store is given as `cookie`: plain fields, and what stores written for express-session ask of a cookie in addition.
- * It has nothing of a request.
+ * What a store is given as `cookie`: plain fields, and what stores written for express-session ask of a cookie in
+ * addition. It has nothing of a request.
  */
 export class StoredCookie {
   readonly expires: Date | null
@@ -23,7 +23,10 @@ export class StoredCookie {
   }
 }
 
-/** What a store is given as a session: its data as plain properties, and `get` and `sessionId` for stores that ask for them. */
+/**
+ * What a store is given as a session: its data as plain properties, and `get` and `sessionId` for stores that ask for
+ * them.
+ */
 export class StoredSession {
   [key: string]: unknown
   readonly cookie: StoredCookie
@@ -32,8 +35,9 @@ export class StoredSession {
   constructor (sessionId: string, data: Readonly<Record<string, unknown>>, cookie: object) {
     for (const key of Object.keys(data)) {
       // Of a record of version 9, which has its id, or of any other software.
-      if (key in this) Object.defineProperty(this, key, { value: data[key], enumerable: true, writable: true, configurable: true })
-      else (this as Record<string, unknown>)[key] = data[key]
+      if (key in this) {
+        Object.defineProperty(this, key, { value: data[key], enumerable: true, writable: true, configurable: true })
+      } else (this as Record<string, unknown>)[key] = data[key]
     }
     this.cookie = new StoredCookie(cookie)
     this.#sessionId = sessionId
@@ -47,4 +51,3 @@ export class StoredSession {
     return Object.hasOwn(this, key) ? this[key] : undefined
   }
 }
-

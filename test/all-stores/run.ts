@@ -2,6 +2,8 @@
  * `npm run test:stores`: the suite and the races on every store that people use. What is found is written to
  * docs/stores.md; with CI=true the run fails instead where it says something else.
  */
+import '../../packages/sqlite'
+import '../../packages/stores'
 import '../uncounted'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -1,4 +1,6 @@
 /** The stores that the suite is run on, and what each is declared to promise. */
+import '../../packages/sqlite'
+import '../../packages/stores'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import connectSqlite from 'better-sqlite3-session-store'
@@ -9,14 +11,13 @@ import { MemoryStore as ExpressMemoryStore } from 'express-session'
 import IoRedis from 'ioredis'
 import connectMemory from 'memorystore'
 import pg from 'pg'
-import { createClient } from 'redis'
 import connectFile from 'session-file-store'
 import type { Test } from 'tap'
 import fastifySession, { MemoryStore, type SessionStore } from '../../src/index'
 import { RedisStore } from '../../src/stores/redis'
 import { recordIntervals, type CreateStore, type StoreUnderTest } from '../../src/testing/context'
 import type { Promises } from '../../src/testing/promises'
-import { startPostgres, startRedis, temporaryFolder, type Server } from '../servers'
+import { connectTo, letPass, startPostgres, startRedis, temporaryFolder, type NodeRedis } from '../servers'
 
 export interface Contestant {
   name: string
@@ -28,8 +29,6 @@ export interface Contestant {
   /** Starts what the store needs, for all of its tests. */
   prepare (t: Test): CreateStore | Promise<CreateStore>
 }
-
-type NodeRedis = ReturnType<typeof newClient>
 
 // As a Fastify application hands it over.
 const connectable = fastifySession as any
@@ -197,22 +196,6 @@ async function redisStoreUnderTest (admin: NodeRedis, open: () => SessionStore):
   return {
     store: open(),
     another: open,
-    // Redis has a clock of its own, so time goes by through shorter lives.
-    async pass (milliseconds) {
-      for (const key of await admin.keys('*')) await admin.pExpire(key, await admin.pTTL(key) - milliseconds)
-    }
+    pass: milliseconds => letPass(admin, milliseconds)
   }
-}
-
-/** A client that ends with the test. */
-export async function connectTo (t: Test, { url }: Server): Promise<NodeRedis> {
-  const client = newClient(url)
-  await client.connect()
-  t.teardown(() => client.destroy())
-  return client
-}
-
-function newClient (url: string) {
-  // A client that nobody listens to throws its errors.
-  return createClient({ url }).on('error', () => {})
 }

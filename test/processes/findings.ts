@@ -1,3 +1,5 @@
+import { within } from '../waiting'
+
 /** What must not happen. */
 export const VIOLATIONS = [
   /** A confirmed write that is not there, or a confirmed removal that is. */
@@ -44,10 +46,20 @@ export class Findings {
   readonly lateCookies: Record<string, number> = {}
   /** Cookies of sessions whose end was confirmed. */
   readonly ended: string[] = []
+  #reached: () => void = () => {}
   readonly #violations = new Map<Violation, string[]>(VIOLATIONS.map(kind => [kind, []]))
 
   count (what: Exclude<keyof Counts, 'errors'>): void {
     this.counts[this.phase][what]++
+    this.#reached()
+  }
+
+  /** Resolves as soon as enough was counted. One at a time. */
+  async reach (what: string, isEnough: () => boolean): Promise<void> {
+    await within(what, new Promise<void>(resolve => {
+      this.#reached = () => { if (isEnough()) resolve() }
+      this.#reached()
+    }))
   }
 
   countError (words: string): void {

@@ -1,9 +1,8 @@
 /** The processes behind the load balancer, and the load balancer. */
-import { spawn, type ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
 import { Agent, request as httpRequest } from 'node:http'
 import { join } from 'node:path'
 import type { Test } from 'tap'
+import { startWithChannel, type Program } from '../program'
 
 /** What `test/processes/server.js` can keep its sessions in. */
 export type Backend = 'node-redis' | 'ioredis Cluster' | 'version 11'
@@ -22,8 +21,6 @@ export interface Reply {
   setCookies: string[]
 }
 
-// Tap puts its loader into the NODE_OPTIONS of every child, whatever `env` says.
-const NODE = ['-u', 'NODE_OPTIONS', process.execPath]
 const HUNG = 60_000
 
 /** No reply within a minute. */
@@ -36,22 +33,26 @@ export class AllGoneError extends Error {}
 class RefusedError extends Error {}
 
 export class Fleet {
-  /** All that the processes wrote, to the log and elsewhere. */
-  output = ''
   /** Processes that ended and were not told to. */
   crashes = 0
   readonly #t: Test
   readonly #args: string[]
   readonly #members: Member[] = []
+  readonly #programs: Program[] = []
   #turn = 0
 
   constructor (t: Test, backend: Backend, urls: string[]) {
     this.#t = t
-    this.#args = [...NODE, join(__dirname, 'server.js'), backend, ...urls]
+    this.#args = [backend, ...urls]
   }
 
   async start (count: number): Promise<void> {
     this.#members.push(...await Promise.all(Array.from({ length: count }, () => this.#startMember())))
+  }
+
+  /** All that the processes wrote, to the log and elsewhere. */
+  get output (): string {
+    return this.#programs.map(({ stdout, stderr }) => stdout + stderr).join('')
   }
 
   get members (): readonly Member[] {
@@ -90,12 +91,13 @@ export class Fleet {
   }
 
   async #startMember (): Promise<Member> {
-    const child = spawn('env', this.#args, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
-    const member = new Member(child)
+    const program = startWithChannel(this.#t, join(__dirname, 'server.js'), this.#args)
+    this.#programs.push(program)
+    const { port } = await program.sends('its port', () => true)
+    const member = new Member(program, port)
+    program.ended.then(() => { if (!member.wasKilled) this.crashes++ })
+    // Before the program ends with the test.
     this.#t.teardown(() => member.kill())
-    child.once('exit', () => { if (!member.wasKilled) this.crashes++ })
-    for (const stream of [child.stdout, child.stderr]) stream?.on('data', chunk => { this.output += chunk })
-    await member.start(() => this.output)
     return member
   }
 }
@@ -103,29 +105,19 @@ export class Fleet {
 /** One process. */
 export class Member {
   wasKilled = false
-  readonly #child: ChildProcess
+  readonly #program: Program
   readonly #agent = new Agent({ keepAlive: true })
-  #port = 0
+  readonly #port: number
 
-  constructor (child: ChildProcess) {
-    this.#child = child
-  }
-
-  async start (output: () => string): Promise<void> {
-    const ended = once(this.#child, 'close').then(() => { throw new Error(`ended before it was ready: ${output()}`) })
-    ended.catch(() => {})
-    const [{ port }] = await Promise.race([once(this.#child, 'message'), ended]) as [{ port: number }]
+  constructor (program: Program, port: number) {
+    this.#program = program
     this.#port = port
   }
 
   async kill (): Promise<void> {
-    if (this.wasKilled) return
     this.wasKilled = true
     this.#agent.destroy()
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
-    const ended = once(this.#child, 'exit')
-    this.#child.kill('SIGKILL')
-    await ended
+    await this.#program.end('SIGKILL')
   }
 
   /** One request. Rejects where the process goes away before it has replied: nobody can say then whether it was done. */

@@ -6,6 +6,7 @@
  */
 const fastifyCookie = require('@fastify/cookie')
 const Fastify = require('fastify')
+const { Gate } = require('../../dist/testing/gate')
 
 const MAX_AGE = 10 * 60_000
 const [backend, ...urls] = process.argv.slice(2)
@@ -49,25 +50,18 @@ function logClientError (error) {
 const gates = new Map()
 
 function gate (name) {
-  if (!gates.has(name)) gates.set(name, { held: withResolve(), opened: withResolve() })
+  if (!gates.has(name)) gates.set(name, new Gate())
   return gates.get(name)
 }
 
-function withResolve () {
-  let resolve
-  const promise = new Promise(_resolve => { resolve = _resolve })
-  return { promise, resolve }
-}
-
 app.get('/gates/:name/held', async ({ params }) => {
-  await gate(params.name).held.promise
+  // The request may have failed before it got here.
+  await gate(params.name).holds().catch(() => {})
   return { isHeld: true }
 })
 app.post('/gates/:name/open', async ({ params }) => {
-  const { held, opened } = gate(params.name)
-  opened.resolve()
-  // The request may have failed before it got here.
-  held.resolve()
+  gate(params.name).open()
+  gate(params.name).miss(new Error('the gate is open'))
   return { isOpen: true }
 })
 
@@ -83,10 +77,7 @@ app.register(async app => {
   })
 
   app.addHook('preHandler', async ({ query }) => {
-    if (query.gate === undefined) return
-    const { held, opened } = gate(query.gate)
-    held.resolve()
-    await opened.promise
+    if (query.gate !== undefined) await gate(query.gate).pass()
   })
 
   app.get('/data', async ({ session }) => {

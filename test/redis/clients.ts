@@ -1,9 +1,10 @@
 /** Every kind of client that RedisStore takes, each as an application would make it. */
 import { Cluster, Redis, type ClusterOptions, type RedisOptions } from 'ioredis'
+import Redis5, { Cluster as Cluster5 } from 'ioredis-5'
 import { createClient, createClientPool, createCluster, createSentinel, RESP_TYPES } from 'redis'
 import type { Test } from 'tap'
 import type { RedisClient } from '../../src/stores/redis'
-import { startRedis, startRedisCluster, startRedisSentinel, type Server } from '../servers'
+import { connectTo, startRedis, startRedisCluster, startRedisSentinel, type Server } from '../servers'
 
 export interface ClientOptions {
   keyPrefix?: string
@@ -78,6 +79,19 @@ export async function startAll (t: Test): Promise<Kinds> {
       variant('ioredis, cluster that makes pipelines', cluster, options => {
         return ioRedisCluster({ enableAutoPipelining: true, ...options })
       }),
+      variant('ioredis, cluster that reads from replicas', cluster, options => ioRedisCluster({ scaleReads: 'slave', ...options })),
+      variant('node-redis, cluster that reads from replicas', cluster, options => {
+        return nodeRedis(createCluster({ rootNodes, useReplicas: true, ...options }))
+      }),
+      variant('ioredis 5.0', single, async options => {
+        const client = new Redis5({ port: server.port, host: '127.0.0.1', ...options })
+        return { client, close: () => client.disconnect() }
+      }),
+      // Its own pipelines take the first argument of any command for the key.
+      variant('ioredis 5.0, cluster that makes pipelines', cluster, async options => {
+        const client = new Cluster5(nodes, { enableAutoPipelining: true, ...options })
+        return { client, close: () => client.disconnect() }
+      }),
       variant('ioredis, sentinel', watched, options => ioRedis({ sentinels: sentinelRootNodes, name, ...options }))
     ]
   }
@@ -103,10 +117,7 @@ async function nodeRedis (client: any, types?: typeof BUFFERS): Promise<Connecti
 }
 
 async function oneRedis (t: Test, server: Server): Promise<Redises> {
-  const client = createClient({ url: server.url })
-  client.on('error', () => {})
-  await client.connect()
-  t.teardown(() => client.destroy())
+  const client = await connectTo(t, server)
   return {
     servers: [server],
     send: (_key, ...command) => client.sendCommand(command),

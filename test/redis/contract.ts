@@ -1,9 +1,12 @@
 /** What RedisStore does for its caller and in Redis, whatever client it was given. */
 import type { Test } from 'tap'
+import { fingerprint } from '../../src/diagnostics'
 import { RedisStore, type RedisClient, type RedisStoreOptions } from '../../src/stores/redis'
 import type { SessionRecord } from '../../src/types/store'
 import { record } from '../helpers'
 import type { ClientOptions, Kind } from './clients'
+
+const NO_META = { set: {}, unset: [] }
 
 const SECOND = 1000
 const HOUR = 3_600_000
@@ -82,37 +85,51 @@ async function testMethods (t: Test, kind: Kind, ask: Ask): Promise<void> {
   t.equal(await ask(store, 'getAndTouch', 'a'), undefined)
   t.equal(await ask(store, 'destroy', 'a'), false)
   t.equal(await ask(store, 'touch', 'a', record({})), false)
-  t.equal(await ask(store, 'update', 'a', { set: { n: 1 }, unset: ['m'] }, record({})), false)
+  t.equal(await ask(store, 'update', 'a', { set: { n: 1 }, unset: ['m'], meta: NO_META }, record({})), false)
   t.equal(await ttl('a'), -2, 'nothing was created')
 
   const first = record({ user: { name: 'max' }, n: 1, cart: [] })
   t.equal(await ask(store, 'set', 'a', first), undefined)
-  t.same(await get(), asJson(first))
-  t.same(await ask(store, 'getAndTouch', 'a'), asJson(first))
+  t.same(asJson(await get()), handedOut(first))
+  t.same(asJson(await ask(store, 'getAndTouch', 'a')), handedOut(first))
+  t.type((await get()).cookie.expires, Date)
   t.same(await hash(send, key('a')), {
-    user: '{"name":"max"}', n: '1', cart: '[]', cookie: JSON.stringify(first.cookie)
+    user: '{"name":"max"}', n: '1', cart: '[]', cookie: cookieText(first)
   }, 'one field per key')
 
   const second = record({ other: true })
   await ask(store, 'set', 'a', second)
-  t.same(await get(), asJson(second), 'set replaces all')
+  t.same(asJson(await get()), handedOut(second), 'set replaces all')
 
   const third = record({ ignored: true }, 2 * HOUR)
-  t.equal(await ask(store, 'update', 'a', { set: { n: 2, list: [1] }, unset: ['other', 'never there'] }, third), true)
-  t.same(await get(), asJson({ n: 2, list: [1], cookie: third.cookie }))
-  t.equal(await ask(store, 'update', 'a', { set: {}, unset: [] }, third), true)
+  t.equal(await ask(store, 'update', 'a', { set: { n: 2, list: [1] }, unset: ['other', 'never there'], meta: NO_META }, third), true)
+  const expected = handedOut({ n: 2, list: [1], cookie: { expires: (third.cookie as any).expires, originalMaxAge: HOUR } })
+  same(t, await get(), expected, 'the later end counts, and the lifetime is who chose it')
+  t.equal(await ask(store, 'update', 'a', { set: {}, unset: [], meta: NO_META }, first), true)
   t.equal(await ask(store, 'touch', 'a', second), true)
-  t.same(await get(), asJson({ n: 2, list: [1], cookie: third.cookie }), 'a touch changes no data')
+  same(t, await get(), expected, 'neither changes data, nor shortens')
+
+  const meta = { set: { userKey: 'max', seenAt: 7, odd: [1] }, unset: [] }
+  await ask(store, 'update', 'a', { set: {}, unset: [], meta }, second)
+  await ask(store, 'update', 'a', { set: {}, unset: [], meta: { set: { seenAt: 8 }, unset: ['odd'] } }, second)
+  const owned = { ...expected, cookie: { ...expected.cookie, userKey: 'max', seenAt: 8 } }
+  same(t, await get(), owned, "the library's own, by field")
+  t.equal(await ask(store, 'updateIf', 'a', await get(), ['n', 'none'], { set: { n: 3 }, unset: [], meta: NO_META }, second), 'written')
+  t.equal(await ask(store, 'updateIf', 'a', { n: 2 }, ['n'], { set: { n: 4 }, unset: [], meta: NO_META }, second), 'changed')
+  t.equal(await ask(store, 'updateIf', 'nobody', { n: 3 }, ['n'], { set: { n: 4 }, unset: [], meta: NO_META }, second), 'gone')
+  await ask(store, 'update', 'a', { set: { n: 2 }, unset: [], meta: NO_META }, second)
 
   t.equal(await ask(store, 'length'), 1)
   await ask(store, 'set', 'b', second)
   t.equal(await ask(store, 'length'), 2)
   const all = await ask(store, 'all')
-  t.same({ ...all }, { a: asJson({ n: 2, list: [1], cookie: third.cookie }), b: asJson(second) })
+  t.same(Object.keys(all).sort(), ['a', 'b'])
+  same(t, all.a, owned)
+  same(t, all.b, handedOut(second))
   t.equal(all.constructor, undefined, 'no names but the ids')
 
   const removed = await ask(store, 'destroy', 'a')
-  t.same(removed, asJson({ n: 2, list: [1], cookie: third.cookie }), 'destroy answers what was there')
+  same(t, removed, owned, 'destroy answers what was there')
   t.equal(await ask(store, 'destroy', 'a'), false)
   t.equal(await get(), undefined)
   t.equal(await ask(store, 'length'), 1)
@@ -125,10 +142,12 @@ async function testMethods (t: Test, kind: Kind, ask: Ask): Promise<void> {
 interface Life {
   name: string
   cookie: object
-  /** After set, update and touch; undefined when that ends the session. */
-  ttl: number | undefined
-  /** After getAndTouch, where a minute was left. */
-  ttlTouched: number
+  /** What is left after set, and after an update that says the end; undefined when that ends the session. */
+  left: number | undefined
+  /** The hundredth of its life that Redis keeps it longer. */
+  slack?: number
+  /** After getAndTouch, if a minute was left; the slack is added here too. */
+  touched: number
 }
 
 const in2Hours = (): Date => new Date(Date.now() + 2 * HOUR)
@@ -137,48 +156,59 @@ const ONE_MINUTE = 60 * SECOND
 const TTL = 3 * HOUR + 0.5
 
 const lives = (): Life[] => [
-  { name: 'maxAge', cookie: { originalMaxAge: 2 * HOUR, expires: in2Hours() }, ttl: 2 * HOUR, ttlTouched: 2 * HOUR },
-  { name: 'a fixed end', cookie: { originalMaxAge: null, expires: in2Hours() }, ttl: 2 * HOUR, ttlTouched: ONE_MINUTE },
-  { name: 'a fixed end as a string', cookie: { expires: in2Hours().toISOString() }, ttl: 2 * HOUR, ttlTouched: ONE_MINUTE },
-  { name: 'none', cookie: { originalMaxAge: null, expires: null }, ttl: TTL, ttlTouched: TTL },
-  { name: 'an empty cookie', cookie: {}, ttl: TTL, ttlTouched: TTL },
+  { name: 'maxAge', cookie: { originalMaxAge: 2 * HOUR, expires: in2Hours() }, left: 2 * HOUR, slack: 72_000, touched: 2 * HOUR },
+  {
+    name: 'an idle time',
+    cookie: { originalMaxAge: 2 * HOUR, idle: HOUR, expires: in2Hours() },
+    left: 2 * HOUR,
+    slack: 36_000,
+    touched: HOUR
+  },
+  {
+    name: 'an absolute end that is near',
+    cookie: { originalMaxAge: 2 * HOUR, createdAt: Date.now(), absoluteTimeout: HOUR, expires: in2Hours() },
+    left: HOUR,
+    touched: HOUR
+  },
+  {
+    name: 'an absolute end that cuts the slack short',
+    cookie: { originalMaxAge: 2 * HOUR, createdAt: Date.now(), absoluteTimeout: 2 * HOUR, expires: in2Hours() },
+    left: 2 * HOUR,
+    touched: 2 * HOUR
+  },
+  { name: 'a fixed end', cookie: { originalMaxAge: null, expires: in2Hours() }, left: 2 * HOUR, touched: ONE_MINUTE },
+  { name: 'a fixed end as a string', cookie: { expires: in2Hours().toISOString() }, left: 2 * HOUR, touched: ONE_MINUTE },
+  { name: 'none', cookie: { originalMaxAge: null, expires: null }, left: TTL, slack: 108_000, touched: TTL },
+  { name: 'an empty cookie', cookie: {}, left: TTL, slack: 108_000, touched: TTL },
   {
     name: 'a maxAge with fractions',
     cookie: { originalMaxAge: 2 * HOUR + 0.5, expires: in2Hours() },
-    ttl: 2 * HOUR,
-    ttlTouched: 2 * HOUR + 1
+    left: 2 * HOUR,
+    slack: 72_000,
+    touched: 2 * HOUR + 1
   },
   {
     name: 'a maxAge of a thousand years',
     cookie: { originalMaxAge: 365_000 * DAY, expires: new Date(Date.now() + 365_000 * DAY) },
-    ttl: 365_000 * DAY,
-    ttlTouched: 365_000 * DAY
+    left: 365_000 * DAY,
+    slack: 3650 * DAY,
+    touched: 365_000 * DAY
   },
   {
     name: 'the furthest end there is',
     cookie: { originalMaxAge: null, expires: new Date(8.64e15) },
-    ttl: 8.64e15 - Date.now(),
-    ttlTouched: ONE_MINUTE
+    left: 8.64e15 - Date.now(),
+    touched: ONE_MINUTE
   },
   {
     name: 'the furthest maxAge there is',
     cookie: { originalMaxAge: 8.6e15, expires: new Date(8.64e15) },
-    ttl: 8.64e15 - Date.now(),
-    ttlTouched: ONE_MINUTE
+    left: 8.64e15 - Date.now(),
+    touched: ONE_MINUTE
   },
-  {
-    name: 'an end that has passed',
-    cookie: { originalMaxAge: null, expires: new Date(0) },
-    ttl: undefined,
-    ttlTouched: ONE_MINUTE
-  },
-  { name: 'an end long ago', cookie: { expires: new Date(-8.64e15) }, ttl: undefined, ttlTouched: ONE_MINUTE },
-  {
-    name: 'a maxAge that has passed',
-    cookie: { originalMaxAge: -1, expires: new Date(0) },
-    ttl: undefined,
-    ttlTouched: ONE_MINUTE
-  }
+  { name: 'an end that has passed', cookie: { originalMaxAge: null, expires: new Date(0) }, left: undefined, touched: ONE_MINUTE },
+  { name: 'an end long ago', cookie: { expires: new Date(-8.64e15) }, left: undefined, touched: ONE_MINUTE },
+  { name: 'a maxAge that has passed', cookie: { originalMaxAge: -1, expires: new Date(0) }, left: undefined, touched: ONE_MINUTE }
 ]
 
 async function testLives (t: Test, kind: Kind): Promise<void> {
@@ -192,31 +222,55 @@ async function testLives (t: Test, kind: Kind): Promise<void> {
   }
 
   for (const life of lives()) {
+    const { name, slack = 0 } = life
+    const left = life.left === undefined ? undefined : life.left + slack
     const session = { n: 1, cookie: life.cookie }
     await anyStore.set('a', session)
-    await expect(life.ttl, `set, ${life.name}`)
+    await expect(left, `set, ${name}`)
+    if (left !== undefined) {
+      const { cookie } = await store.get('a') as any
+      const { expires } = life.cookie as any
+      const end = expires && Math.min(new Date(expires).getTime(), Date.now() + (life.left as number))
+      t.ok(end == null ? cookie.expires === null : isAbout(cookie.expires - end, 0), `its end is known, ${name}`)
+    }
 
+    const { expires = null, originalMaxAge = null, ...rest } = life.cookie as any
     await anyStore.set('a', record({}))
-    await anyStore.update('a', { set: { n: 1 }, unset: [] }, session)
-    await expect(life.ttl, `update, ${life.name}`)
+    const meta = { set: { expires, originalMaxAge, ...rest }, unset: [], meta: NO_META }
+    await anyStore.update('a', { set: { n: 1 }, unset: [], meta }, session)
+    await expect(left, `an update that says the end, ${name}`)
+
+    const before = HOUR + HOUR / 100
+    await anyStore.set('a', record({}))
+    await anyStore.update('a', { set: { n: 1 }, unset: [], meta: NO_META }, session)
+    const byOthers = expires === null ? before : new Date(expires).getTime() - Date.now() + HOUR / 100
+    await expect(Math.max(before, byOthers), `an update that doesn't, ${name}`)
 
     await anyStore.set('a', record({}))
     await anyStore.touch('a', session)
-    await expect(life.ttl, `touch, ${life.name}`)
+    const atMost = (rest.createdAt ?? Infinity) + (rest.absoluteTimeout ?? 0) - Date.now()
+    await expect(Math.max(before, Math.min(byOthers, atMost)), `touch, ${name}`)
 
+    // As version 12.0.0 has written it.
     await anyStore.set('a', record({}))
     await send(key('a'), 'HSET', key('a'), 'cookie', JSON.stringify(life.cookie))
     await send(key('a'), 'PEXPIRE', key('a'), String(ONE_MINUTE))
     await anyStore.get('a')
-    await expect(ONE_MINUTE, `get, ${life.name}`)
+    await expect(ONE_MINUTE, `get, ${name}`)
     await anyStore.getAndTouch('a')
-    await expect(life.ttlTouched, `getAndTouch, ${life.name}`)
+    await expect(life.touched === ONE_MINUTE ? ONE_MINUTE : life.touched + slack, `getAndTouch, ${name}`)
+
+    if (life.left === undefined) continue
+    await anyStore.set('a', session)
+    await send(key('a'), 'PEXPIRE', key('a'), String(ONE_MINUTE))
+    await anyStore.getAndTouch('a')
+    await expect(life.touched === ONE_MINUTE ? ONE_MINUTE : life.touched + slack, `getAndTouch of our own, ${name}`)
   }
 
   const { store: byDefault, ttl: ttlOf } = await open(t, kind)
   await (byDefault as any).set('a', { n: 1, cookie: { expires: null } })
   const left = await ttlOf('a')
-  t.ok(left > DAY - HOUR && left <= DAY, 'one day where nothing says otherwise')
+  t.ok(left > DAY && left <= DAY * 1.01, 'one day where nothing says otherwise')
 
   const keys = await kind.redis.sendAll('KEYS', '*')
   t.ok(keys.flat().length > 0)
@@ -226,7 +280,8 @@ async function testLives (t: Test, kind: Kind): Promise<void> {
 async function testPrefixes (t: Test, kind: Kind, keyPrefix: string | undefined): Promise<void> {
   const prefix = `${++subjects} a*[b]?\\^-]:`
   const { store, client, key, send } = await open(t, kind, { prefix, keyPrefix })
-  // What it would match if its letters meant anything, what begins with less of it, and what another client calls the same.
+  // What it would match if its letters meant anything, what begins with less of it, and what another client calls the
+  // same.
   const others = [`${subjects} a*b?\\^-]:`, `${subjects} axb^-]:`, `${subjects} a*[b]x\\^-]:`, `${subjects} a`]
     .map(prefix => new RedisStore({ client, prefix }))
   const elsewhere = await open(t, kind, { prefix, keyPrefix: keyPrefix === undefined ? 'other:' : undefined })
@@ -252,7 +307,7 @@ async function testPrefixes (t: Test, kind: Kind, keyPrefix: string | undefined)
 
 const NAMES = [
   '', ' ', '__proto__', 'constructor', 'hasOwnProperty', 'toString', 'ä', '日本', '👩‍👩‍👧', 'a:b', '{a}', 'a{b}c', '*', '[?]', '\\', '\0',
-  '\r\n', '"', '-1', '0', 'nil', 'err', 'ok', 'KEYS[1]', 'x'.repeat(1000)
+  '\0u', '\0:idle', '\0\0', '\r\n', '"', '-1', '0', 'nil', 'err', 'ok', 'KEYS[1]', 'x'.repeat(1000)
 ]
 
 async function testOddNames (t: Test, kind: Kind): Promise<void> {
@@ -270,20 +325,20 @@ async function testOddNames (t: Test, kind: Kind): Promise<void> {
   const data = Object.fromEntries(NAMES.map((name, i) => [name, { [name]: [name, i, null, '', [], {}, -0.5, 1e21, true] }]))
   const first = record(data)
   await anyStore.set('a', first)
-  t.equal(text(await store.get('a')), text(asJson(first)))
-  t.equal(text(await store.getAndTouch('a')), text(asJson(first)))
+  t.equal(text(await store.get('a')), text(handedOut(first)))
+  t.equal(text(await store.getAndTouch('a')), text(handedOut(first)))
   const set = Object.fromEntries(NAMES.map(name => [name, `${name} new`]))
   t.equal(await anyStore.update('a', { set, unset: [] }, first), true)
-  t.equal(text(await store.get('a')), text(asJson({ ...first, ...set })))
+  t.equal(text(await store.get('a')), text(handedOut({ ...first, ...set })))
   t.equal(await anyStore.update('a', { set: {}, unset: NAMES }, first), true)
-  t.same(await store.get('a'), asJson({ cookie: first.cookie }))
+  t.same(asJson(await store.get('a')), handedOut({ cookie: first.cookie }))
   t.equal(({} as any).isAdmin, undefined)
 
   // The cookie isn't data, whatever is asked for.
-  await anyStore.update('a', { set: { cookie: 'rubbish', n: 1 }, unset: [] }, first)
-  t.same(await store.get('a'), asJson({ cookie: first.cookie, n: 1 }))
-  await anyStore.update('a', { set: {}, unset: ['cookie', 'n'] }, first)
-  t.same(await store.get('a'), asJson({ cookie: first.cookie }))
+  await anyStore.update('a', { set: { cookie: 'rubbish', n: 1 }, unset: [], meta: NO_META }, first)
+  t.same(asJson(await store.get('a')), handedOut({ cookie: first.cookie, n: 1 }))
+  await anyStore.update('a', { set: {}, unset: ['cookie', 'n'], meta: NO_META }, first)
+  t.same(asJson(await store.get('a')), handedOut({ cookie: first.cookie }))
   t.equal(await send(key('a'), 'HLEN', key('a')), 1)
 }
 
@@ -295,24 +350,24 @@ async function testValues (t: Test, kind: Kind): Promise<void> {
   const odd = { ...lacking, date, nan: NaN, far: -Infinity, list: [undefined], map: new Map([[1, 2]]) }
   const kept = { date: date.toISOString(), nan: null, far: null, list: [null], map: {} }
   const { cookie } = record({})
-  const written = asJson({ ...kept, cookie })
+  const written = handedOut({ ...kept, cookie })
 
   await anyStore.set('a', { ...odd, cookie })
-  t.strictSame(await store.get('a'), written)
+  t.strictSame(asJson(await store.get('a')), written)
   const before = Object.fromEntries(Object.keys(odd).map(key => [key, 'before']))
   await anyStore.set('a', { ...before, cookie })
-  await anyStore.update('a', { set: odd, unset: [] }, { cookie })
-  t.strictSame(await store.get('a'), written, 'in place of what was there')
+  await anyStore.update('a', { set: odd, unset: [], meta: NO_META }, { cookie })
+  t.strictSame(asJson(await store.get('a')), written, 'in place of what was there')
 
   const circle: unknown[] = []
   circle.push(circle)
   for (const [value, message] of [[1n, /BigInt/], [circle, /circular/]] as const) {
     await t.rejects(anyStore.set('a', { value, cookie }), { name: 'TypeError', message })
-    const changes = { set: { value, n: 1 }, unset: ['date'] }
+    const changes = { set: { value, n: 1 }, unset: ['date'], meta: NO_META }
     await t.rejects(anyStore.update('a', changes, { cookie }), { name: 'TypeError', message })
     await t.rejects(anyStore.set('new', { value, cookie }), { name: 'TypeError', message })
   }
-  t.strictSame(await store.get('a'), written, 'nothing was written')
+  t.strictSame(asJson(await store.get('a')), written, 'nothing was written')
   t.equal(await store.get('new'), undefined)
 }
 
@@ -338,7 +393,7 @@ async function testBig (t: Test, kind: Kind): Promise<void> {
   const anyStore = store as any
   const note = 'ü'.repeat(10 * 2 ** 20)
   await anyStore.set('a', record({ note, n: 1 }))
-  await anyStore.update('a', { set: { n: 2 }, unset: [] }, record({}))
+  await anyStore.update('a', { set: { n: 2 }, unset: [], meta: NO_META }, record({}))
   const big = await store.getAndTouch('a')
   t.ok(big?.note === note && big.n === 2, '20 MB')
   await store.clear()
@@ -357,22 +412,51 @@ async function testBig (t: Test, kind: Kind): Promise<void> {
 async function testIndex (t: Test, kind: Kind, ask: Ask): Promise<void> {
   const { store, prefix, send } = await open(t, kind)
   const session = record({ n: 1 })
-  const ids = async (): Promise<string[]> => (await ask(store, 'claimsOf', 'eva')).map(([sessionId]: [string]) => sessionId)
+  const entries = async (): Promise<any[]> => await ask(store, 'claimsOf', 'eva', Infinity, 100)
+  const ids = async (): Promise<string[]> => (await entries()).map(({ sessionId }) => sessionId)
+  const claim = async (sessionId: string, more: object = {}): Promise<any> => await ask(store, 'claim', 'eva', sessionId, {
+    fingerprint: fingerprint(sessionId), lives: HOUR, isWritten: false, max: Infinity, refuses: false, ...more
+  })
+  const entered = { outcome: 'entered', tooMany: [] }
   const before = Date.now()
   t.same(await ids(), [])
-  t.equal(await ask(store, 'claim', 'eva', 'a', session, Infinity), true)
-  t.equal(await ask(store, 'claim', 'eva', 'b', session, 2), true)
-  t.equal(await ask(store, 'claim', 'eva', 'c', session, 2), false, 'no room')
-  t.equal(await ask(store, 'claim', 'eva', 'a', session, 2), true, 'is in already, and stays the first')
-  t.same(await ids(), ['a', 'b'])
-  const [[, claimedAt]] = await ask(store, 'claimsOf', 'eva')
-  t.ok(isAbout(claimedAt, before))
-  t.same(await ask(store, 'claimsOf', 'max'), [])
-  const key = `users:${prefix}eva`
-  t.ok(isAbout(Number(await send(key, 'PTTL', key)), 2 * HOUR + HOUR))
-  await ask(store, 'release', 'eva', 'a')
-  await ask(store, 'release', 'eva', 'nobody')
-  t.same(await ids(), ['b'])
+  t.same(await claim('a'), entered)
+  t.same(await claim('b', { max: 2, refuses: true }), entered)
+  t.same(await claim('c', { max: 2, refuses: true }), { outcome: 'full', tooMany: [] }, 'no room')
+  t.same(await claim('a', { max: 2, refuses: true }), entered, 'is in already, and stays the first')
+  t.same(await claim('nobody', { isWritten: true }), { outcome: 'lost', tooMany: [] })
+  t.same(await ids(), ['b', 'a'], 'the latest first')
+  const [latest, first] = await entries()
+  t.ok(isAbout(first.claimedAt, before))
+  t.ok(first.age >= 0 && first.age < ONE_MINUTE)
+  t.same((await ask(store, 'claimsOf', 'eva', latest.claimedAt, 1)).map(({ sessionId }: any) => sessionId), ['a'], 'a page')
+  t.same(await ask(store, 'claimsOf', 'max', Infinity, 100), [])
+  for (const suffix of ['', ':ends', ':ids']) {
+    const key = `users:${prefix}{eva}${suffix}`
+    t.ok(isAbout(Number(await send(key, 'PTTL', key)), HOUR), `${key} goes with its last session`)
+  }
+
+  t.same(await claim('d', { replaces: 'a' }), entered)
+  t.same(await ids(), ['b', 'd'], 'in the place of the one that it replaces')
+  t.same(await claim('e', { replaces: 'a' }), { outcome: 'lost', tooMany: [] })
+  t.same(await claim('f'), entered)
+  t.same(await claim('f', { isWritten: true, max: 2 }), { outcome: 'entered', tooMany: ['d'] }, 'the oldest is ended')
+  t.same(await ask(store, 'endingsOf', 'eva'), ['d'])
+  t.same(await claim('d'), { outcome: 'ending', tooMany: [] })
+  t.same(await claim('g', { replaces: 'd' }), { outcome: 'ending', tooMany: [] })
+  await ask(store, 'release', 'eva', ['d', 'nobody'])
+  t.same(await ask(store, 'endingsOf', 'eva'), [])
+
+  t.equal(await ask(store, 'revoke', 'eva', { fingerprint: fingerprint('nobody') }), 0)
+  t.equal(await ask(store, 'revoke', 'eva', { fingerprint: fingerprint('b') }), 1)
+  await claim('h')
+  t.equal(await ask(store, 'revoke', 'eva', { except: 'h' }), 1)
+  t.same((await ask(store, 'endingsOf', 'eva')).sort(), ['b', 'f'])
+  t.same(await ids(), ['h'])
+  t.equal(await ask(store, 'revoke', 'eva', {}), 1)
+  t.equal(await ask(store, 'revoke', 'eva', {}), 0)
+  t.same((await ask(store, 'endingsOf', 'eva')).sort(), ['b', 'f', 'h'])
+  await ask(store, 'release', 'eva', ['b', 'f', 'h'])
 
   await ask(store, 'set', 'a', session)
   await ask(store, 'touch', 'a', record({ n: 1 }, 2 * HOUR))
@@ -380,6 +464,7 @@ async function testIndex (t: Test, kind: Kind, ask: Ask): Promise<void> {
   t.same(data, { n: 1 })
   t.ok(isAbout(new Date(cookie.expires).getTime(), Date.now() + 2 * HOUR), 'as far as the touch moved it')
   t.equal(await ask(store, 'inspect', 'nobody'), undefined)
+  await claim('i')
   await ask(store, 'clear')
   t.same(await ids(), [])
 }
@@ -390,13 +475,40 @@ export function isAbout (milliseconds: number, expected: number): boolean {
 }
 
 /** A record as it is when it comes back from JSON. */
-export function asJson (session: object): any {
+export function asJson (session: object | undefined): any {
   return JSON.parse(JSON.stringify(session))
 }
 
+/** A record of ours as it comes back, in JSON: of the cookie what the library keeps, and no attributes. */
+export function handedOut (session: object | undefined): any {
+  const { cookie, ...data } = session as SessionRecord
+  const { path, httpOnly, secure, sameSite, domain, partitioned, priority, ...kept } = asJson(cookie as object)
+  return asJson({ ...data, cookie: { originalMaxAge: null, ...kept } })
+}
+
+/** Compares records; Redis's word for the end of one is a matter of milliseconds. */
+export function same (t: Test, record: object | undefined, expected: any, message = 'as it was written'): void {
+  const found = asJson(record)
+  const apart = new Date(found.cookie.expires).getTime() - new Date(expected.cookie.expires).getTime()
+  t.ok(Math.abs(apart) < SECOND, `${apart} ms apart`)
+  found.cookie.expires = expected.cookie.expires
+  t.same(found, expected, message)
+}
+
+/** The cookie's field as Redis has it. */
+export function cookieText ({ cookie }: SessionRecord): string {
+  const { expires, originalMaxAge } = cookie as any
+  return JSON.stringify({ expires: new Date(expires).getTime(), originalMaxAge })
+}
+
 /** For comparison, own `__proto__` included. Redis keeps no order. */
-export function text (session: unknown): string {
-  return JSON.stringify(Object.entries(session as object).sort(([a], [b]) => a < b ? -1 : 1))
+export function text (session: object | undefined): string {
+  const { cookie, ...data } = session as SessionRecord
+  return JSON.stringify([...Object.entries(data).sort(([a], [b]) => a < b ? -1 : 1), sorted(cookie)])
+}
+
+function sorted (cookie: unknown): unknown {
+  return typeof cookie === 'object' ? Object.entries(asJson(cookie ?? {})).sort(([a], [b]) => a < b ? -1 : 1) : cookie
 }
 
 async function hash (send: Subject['send'], key: string): Promise<Record<string, string>> {

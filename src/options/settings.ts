@@ -1,17 +1,16 @@
-import { isPromise } from 'node:util/types'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { sync as uid } from 'uid-safe'
-import { CookieError, OptionError, SecretError } from './errors'
-import { checkOptions } from './options-table'
-import { MemoryStore } from './stores/memory'
-import { hasIndex } from './stores/methods'
-import { customSigner, defaultSigner, isUsable, namedSigner, secretsSigner } from './values/cookie-value'
-import { checkLifetime, type CookieLife, type Terms } from './values/lifetime'
-import { warnCookieRefused, warnMemoryStore, warnNoTouch, warnShortSecret } from './warnings'
-import type { CookieOptions, Signer } from './types/cookie'
-import type { FastifySessionOptions } from './types/options'
-import type { FastifySessionObject } from './types/session'
-import type { SessionStore } from './types/store'
+import { resolveCookie, saidAtOnce, type RequestCookie } from './cookie'
+import { OptionError, SecretError } from '../errors'
+import { checkOptions } from './table'
+import { MemoryStore } from '../stores/memory'
+import { hasIndex } from '../stores/methods'
+import { customSigner, defaultSigner, isUsable, namedSigner, secretsSigner } from '../values/cookie-value'
+import { warnCookieRefused, warnMemoryStore, warnNoTouch, warnShortSecret } from '../warnings'
+import type { CookieOptions, Signer } from '../types/cookie'
+import type { FastifySessionOptions } from '../types/options'
+import type { FastifySessionObject } from '../types/session'
+import type { SessionStore } from '../types/store'
 
 /** The options as the rest of the library sees them: whole, checked, and held by no one else. */
 export interface Settings {
@@ -36,12 +35,7 @@ export interface Settings {
   readonly checkCookie: (options: CookieOptions) => void
 }
 
-/** The cookie options of one request. */
-export interface RequestCookie extends Readonly<CookieOptions> {
-  readonly terms: Terms
-  /** Whether the application's function said itself that this request's cookie is secure, whatever Fastify takes it for. */
-  readonly isVouched: boolean
-}
+export type { RequestCookie }
 
 /** The option `user` and those that need it. */
 export interface UserSettings {
@@ -61,19 +55,11 @@ export function resolveOptions (fastify: FastifyInstance, given: FastifySessionO
   const signer = resolveSigner(given)
   const options = checkOptions(given)
   const { cookie, cookieName, sessionName, saveUninitialized, idleTimeout, absoluteTimeout, user } = options
-  const fixedCookie = typeof cookie === 'function' ? undefined : requestCookie(cookie, false)
+  const { cookieFor, checkCookie } = resolveCookie(fastify, cookieName, cookie, { idleTimeout, absoluteTimeout })
   const store = options.store ?? defaultStore()
-
-  if (fixedCookie !== undefined) {
-    try {
-      checkCookie(fixedCookie)
-    } catch (error) {
-      throw new OptionError(`cookie or cookieName is wrong: ${(error as Error).message}`)
-    }
-    warnOfRefusedCookies(cookieName, fixedCookie)
-  }
+  if (typeof cookie !== 'function') warnOfRefusedCookies(cookieName, cookieFor(undefined))
   if (user !== undefined && !hasIndex(store)) {
-    throw new OptionError('user needs a store with an index by user (claim, release and claimsOf), as MemoryStore and RedisStore have one')
+    throw new OptionError('user needs a store with an index by user (claim, release, revoke, endingsOf and claimsOf), as MemoryStore and RedisStore have one')
   }
   if (options.rolling && store.touch === undefined) warnNoTouch()
 
@@ -99,53 +85,10 @@ export function resolveOptions (fastify: FastifyInstance, given: FastifySessionO
     },
     checkCookie
   }
-
-  function cookieFor (request: FastifyRequest | undefined, more?: CookieOptions): RequestCookie {
-    const base = fixedCookie ?? checkedCookie((cookie as (request: FastifyRequest | undefined) => CookieOptions)(request))
-    if (more === undefined) return base
-    checkCookie(more)
-    return requestCookie({ ...base, ...more }, base.isVouched)
-  }
-
-  // Whatever the application's function returned.
-  function checkedCookie (given: CookieOptions | null | undefined): RequestCookie {
-    if (typeof saidAtOnce(given, 'cookie') !== 'object' || given == null) throw new CookieError('its function must return an object')
-    const cookie = requestCookie(given, given.secure === true)
-    checkCookie(cookie)
-    return cookie
-  }
-
-  function requestCookie (cookie: CookieOptions, isVouched: boolean): RequestCookie {
-    const { secure = true } = cookie
-    return { ...cookie, secure, isVouched, terms: { cookie: lifeOf(cookie), idleTimeout, absoluteTimeout } }
-  }
-
-  // The serializer knows best what a cookie can carry.
-  function checkCookie (cookie: CookieOptions): void {
-    checkLifetime(cookie)
-    const { domain, path, sameSite, priority } = cookie
-    if (path && typeof path !== 'string') throw new CookieError('path must be a string')
-    try {
-      fastify.serializeCookie(cookieName, '', { domain, path: path || '/', sameSite: sameSite ?? undefined, priority })
-    } catch (error) {
-      throw new CookieError((error as Error).message)
-    }
-  }
 }
 
-function lifeOf ({ maxAge, expires }: CookieOptions): CookieLife {
-  if (maxAge) return maxAge
-  return expires ? new Date(expires) : null
-}
-
-// A promise would count as true, or as a cookie without attributes.
-function saidAtOnce<T> (value: T, option: string): T {
-  if (!isPromise(value)) return value
-  value.catch(() => {})
-  throw new OptionError(`${option} must answer at once and not by a promise`)
-}
-
-function resolveSigner ({ secret, algorithm = 'sha256' }: FastifySessionOptions): Signer {
+function resolveSigner ({ secret, algorithm: given }: FastifySessionOptions): Signer {
+  const algorithm = given ?? 'sha256'
   if (typeof secret === 'string') {
     if (secret.length < SECRET_LENGTH) throw new SecretError('the secret must have length 32 or greater')
     return checkedSigner([secret], algorithm)
@@ -178,7 +121,8 @@ function defaultStore (): SessionStore {
 }
 
 // Warned about and not refused: clients that are no browsers live with such cookies.
-function warnOfRefusedCookies (cookieName: string, { domain, path, secure, sameSite, partitioned }: CookieOptions): void {
+function warnOfRefusedCookies (cookieName: string, cookie: CookieOptions): void {
+  const { domain, path, secure, sameSite, partitioned } = cookie
   const isHost = cookieName.startsWith('__Host-')
   const flaws: string[] = []
   if (isHost && domain) flaws.push('a __Host- cookie can have no domain; remove cookie.domain')
@@ -191,4 +135,3 @@ function warnOfRefusedCookies (cookieName: string, { domain, path, secure, sameS
   }
   if (flaws.length > 0) warnCookieRefused(flaws.join('. And '))
 }
-

@@ -1,7 +1,7 @@
-import { OptionError } from './errors'
-import { isLifetime } from './values/lifetime'
-import type { FastifySessionOptions } from './types/options'
-import type { SessionStore } from './types/store'
+import { OptionError } from '../errors'
+import { isLifetime } from '../values/lifetime'
+import type { FastifySessionOptions } from '../types/options'
+import type { SessionStore } from '../types/store'
 
 type Options = FastifySessionOptions
 

@@ -1,0 +1,77 @@
+import { isPromise } from 'node:util/types'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { CookieError, OptionError } from '../errors'
+import { checkLifetime, type CookieLife, type Terms } from '../values/lifetime'
+import type { CookieOptions } from '../types/cookie'
+import type { FastifySessionOptions } from '../types/options'
+
+/** The cookie options of one request. */
+export interface RequestCookie extends Readonly<CookieOptions> {
+  readonly terms: Terms
+  /**
+   * Whether the application's function said itself that this request's cookie is secure, whatever Fastify takes it
+   * for.
+   */
+  readonly isVouched: boolean
+}
+
+type CookieFunction = (request: FastifyRequest | undefined) => CookieOptions
+
+/** The option `cookie`, checked. */
+export function resolveCookie (
+  fastify: FastifyInstance, cookieName: string, option: NonNullable<FastifySessionOptions['cookie']>, timeouts: Omit<Terms, 'cookie'>
+) {
+  const fixedCookie = typeof option === 'function' ? undefined : requestCookie(option, false)
+  if (fixedCookie !== undefined) {
+    try {
+      checkCookie(fixedCookie)
+    } catch (error) {
+      throw new OptionError(`cookie or cookieName is wrong: ${(error as Error).message}`)
+    }
+  }
+  return { cookieFor, checkCookie }
+
+  function cookieFor (request: FastifyRequest | undefined, more?: CookieOptions): RequestCookie {
+    const base = fixedCookie ?? checkedCookie((option as CookieFunction)(request))
+    if (more === undefined) return base
+    checkCookie(more)
+    return requestCookie({ ...base, ...more }, base.isVouched)
+  }
+
+  // Whatever the application's function returned.
+  function checkedCookie (given: CookieOptions | null | undefined): RequestCookie {
+    if (typeof saidAtOnce(given, 'cookie') !== 'object' || given == null) throw new CookieError('its function must return an object')
+    const cookie = requestCookie(given, given.secure === true)
+    checkCookie(cookie)
+    return cookie
+  }
+
+  function requestCookie (cookie: CookieOptions, isVouched: boolean): RequestCookie {
+    const { secure = true } = cookie
+    return { ...cookie, secure, isVouched, terms: { cookie: lifeOf(cookie), ...timeouts } }
+  }
+
+  // The serializer knows best what a cookie can carry.
+  function checkCookie (cookie: CookieOptions): void {
+    checkLifetime(cookie)
+    const { domain, path, sameSite, priority } = cookie
+    if (path && typeof path !== 'string') throw new CookieError('path must be a string')
+    try {
+      fastify.serializeCookie(cookieName, '', { domain, path: path || '/', sameSite: sameSite ?? undefined, priority })
+    } catch (error) {
+      throw new CookieError((error as Error).message)
+    }
+  }
+}
+
+function lifeOf ({ maxAge, expires }: CookieOptions): CookieLife {
+  if (maxAge) return maxAge
+  return expires ? new Date(expires) : null
+}
+
+/** What a function of the application says: a promise would count as true, or as a cookie without attributes. */
+export function saidAtOnce<T> (value: T, option: string): T {
+  if (!isPromise(value)) return value
+  value.catch(() => {})
+  throw new OptionError(`${option} must answer at once and not by a promise`)
+}

@@ -1,0 +1,56 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { Outside } from './outside'
+import { slotKeyOf, type Slotted } from './slot'
+import { NameTakenError, OptionError } from '../errors'
+import type { Settings } from '../options/settings'
+import { stateOf } from '../session/session'
+import type { FastifySessionObject, Sessions } from '../types/session'
+
+/** Decorates the server and its requests with what one registration offers. */
+export function decorate (
+  fastify: FastifyInstance, { sessionName, cookieName, store }: Settings, outside: Outside,
+  sessions: Sessions | undefined
+): void {
+  const kSlot = slotKeyOf(cookieName)
+  const name = capital(sessionName)
+  fastify.decorate(`decrypt${name}`, outside.decryptSession)
+  fastify.decorate(`load${name}`, outside.loadSession)
+  fastify.decorate(`create${name}`, outside.createSession)
+  if (sessions !== undefined) fastify.decorate(`${sessionName}s`, sessions)
+  fastify.decorateRequest(kSlot, null)
+  fastify.decorateRequest(`${sessionName}Store`, { getter: () => store })
+  fastify.decorateRequest(sessionName, {
+    getter (this: FastifyRequest) {
+      const slot = (this as Slotted)[kSlot]
+      // Typed as what it is nearly always.
+      return (slot?.other !== undefined ? slot.other.value : slot?.state?.session ?? null) as FastifySessionObject
+    },
+    setter (this: FastifyRequest, value: unknown) {
+      const slot = ((this as Slotted)[kSlot] ??= {})
+      const state = stateOf(value)
+      slot.other = state === undefined ? { value } : undefined
+      slot.state = state ?? slot.state
+    }
+  })
+}
+
+/** @throws FST_ERR_SESSION_NAME_TAKEN, FST_ERR_SESSION_OPTION */
+export function checkNames (fastify: FastifyInstance, { sessionName, cookieName, userSettings }: Settings): void {
+  for (const name of [sessionName, `${sessionName}Store`]) {
+    if (fastify.hasRequestDecorator(name)) throw new NameTakenError(`request.${name}`)
+  }
+  for (const verb of ['decrypt', 'load', 'create']) {
+    const name = verb + capital(sessionName)
+    if (fastify.hasDecorator(name)) throw new NameTakenError(`fastify.${name}`)
+  }
+  if (userSettings !== undefined && fastify.hasDecorator(`${sessionName}s`)) {
+    throw new NameTakenError(`fastify.${sessionName}s`)
+  }
+  if (fastify.hasRequestDecorator(slotKeyOf(cookieName))) {
+    throw new OptionError(`cookieName is taken: another session of this scope is in the cookie '${cookieName}'`)
+  }
+}
+
+function capital (name: string): string {
+  return name.charAt(0).toUpperCase() + name.slice(1)
+}

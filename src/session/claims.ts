@@ -1,0 +1,158 @@
+import type { Owners } from './owners'
+import type { SessionState } from './state'
+import { fingerprint } from '../diagnostics'
+import { TooManyError } from '../errors'
+import type { UserSettings } from '../options/settings'
+import { promised } from '../stores/call'
+import type { Repository } from '../stores/repository'
+import { renewalOf } from '../values/claim'
+import { endOf, idleOf } from '../values/lifetime'
+import type { Answer, Claimed } from '../types/store'
+
+type Write = (answer: Answer<boolean>) => void
+
+/** What is done with the sessions of a user beside the one that is written. */
+interface OfUser {
+  /** Ends sessions that are revoked already. */
+  endAll (userKey: string, sessionIds: readonly string[]): Promise<unknown>
+  /** Drops entries of sessions that have ended by themselves. */
+  tidy (userKey: string, count: number): Promise<unknown>
+}
+
+/** Keeps the store's index by user right as sessions are written. */
+export class Claims {
+  readonly #settings: UserSettings
+  readonly #owners: Owners
+  readonly #repository: Repository
+  readonly #ofUser: OfUser
+
+  constructor (settings: UserSettings, owners: Owners, repository: Repository, ofUser: OfUser) {
+    this.#settings = settings
+    this.#owners = owners
+    this.#repository = repository
+    this.#ofUser = ofUser
+  }
+
+  /** Writes a session, and enters it as its user's. Answers whether it is still there. */
+  write (state: SessionState, write: Write, answer: Answer<boolean>): void {
+    let userKey: string | undefined
+    try {
+      userKey = this.#owners.keyOf(state.session)
+    } catch (error) {
+      answer(error as Error)
+      return
+    }
+    const isSame = userKey === state.claim?.userKey && state.replaces === undefined
+    // A session whose life became longer must not outlive its entry.
+    if (isSame && (userKey === undefined || !(state.claimIsAging || state.wasChosen))) {
+      write(answer)
+      return
+    }
+    const entered = userKey === undefined
+      ? this.#leave(state, write)
+      : isSame ? this.#renew(userKey, state, write) : this.#enter(userKey, state, write)
+    entered.then(found => answer(null, found), answer)
+  }
+
+  /** Nobody is logged in any more. */
+  async #leave (state: SessionState, write: Write): Promise<boolean> {
+    const { claim: before } = state
+    state.claim = undefined
+    const isWritten = await this.#written(state, write, before)
+    if (isWritten) await this.#leaveOthers(undefined, before?.userKey, state)
+    return isWritten
+  }
+
+  /** Never refused, and never the visitor's failure: the index finds sessions, and the session itself is there. */
+  async #renew (userKey: string, state: SessionState, write: Write): Promise<boolean> {
+    const { claim: before } = state
+    const claimed = await this.#claim(userKey, state, { max: Infinity }).catch(() => undefined)
+    if (claimed?.outcome === 'ending') return await this.#giveUp(userKey, state)
+    if (claimed !== undefined) state.claim = { userKey, claimedAt: Date.now() }
+    return await this.#written(state, write, before)
+  }
+
+  /**
+   * Claimed first, then written, then claimed again: whoever revokes the user's sessions in between makes it one that
+   * is to be ended, and it finds that out.
+   */
+  async #enter (userKey: string, state: SessionState, write: Write): Promise<boolean> {
+    const { claim: before, sessionId } = state
+    const { maxPerUser, refuses } = this.#settings
+    const replaces = state.replaces?.userKey === userKey ? state.replaces.sessionId : undefined
+    const claim = async (): Promise<Claimed> => await this.#claim(userKey, state, { max: maxPerUser, replaces })
+    let { outcome } = await claim()
+    if (outcome === 'full') {
+      await this.#ofUser.tidy(userKey, maxPerUser)
+      outcome = (await claim()).outcome
+    }
+    if (outcome === 'full') throw new TooManyError(maxPerUser)
+    if (outcome !== 'entered') return await this.#giveUp(userKey, state)
+    state.claim = { userKey, claimedAt: Date.now() }
+    let isWritten = false
+    try {
+      isWritten = await this.#written(state, write, before)
+    } finally {
+      // One that failed to write keeps nobody's place.
+      if (!isWritten) await this.#release(userKey, sessionId)
+    }
+    if (!isWritten) return false
+    await this.#leaveOthers(userKey, before?.userKey, state)
+    const again = await this.#claim(userKey, state, { max: maxPerUser, isWritten: true })
+    if (again.outcome !== 'entered') return await this.#giveUp(userKey, state)
+    if (again.tooMany.length > 0) await this.#ofUser.endAll(userKey, again.tooMany)
+    return refuses || !again.tooMany.includes(sessionId)
+  }
+
+  async #claim (
+    userKey: string, state: SessionState, how: { max: number, replaces?: string | undefined, isWritten?: boolean }
+  ): Promise<Claimed> {
+    const { sessionId, lifetime } = state
+    const now = Date.now()
+    const left = endOf(lifetime, now) - now
+    const claiming = {
+      fingerprint: fingerprint(sessionId),
+      // Touches may move the end by so much before the index hears of it again.
+      lives: left === Infinity ? null : Math.max(left, 0) + renewalOf(idleOf(lifetime)),
+      refuses: this.#settings.refuses,
+      isWritten: false,
+      ...how
+    }
+    return await promised<Claimed>(answer => this.#repository.claim(userKey, sessionId, claiming, answer)) as Claimed
+  }
+
+  async #written (state: SessionState, write: Write, before: SessionState['claim']): Promise<boolean> {
+    let isWritten = false
+    try {
+      isWritten = await promised(write) === true
+    } finally {
+      if (!isWritten) state.claim = before
+    }
+    return isWritten
+  }
+
+  /**
+   * Off the user whose it was, and off the place of the session that it replaces. What fails is dropped when it is
+   * seen.
+   */
+  async #leaveOthers (userKey: string | undefined, before: string | undefined, state: SessionState): Promise<void> {
+    const { sessionId, replaces } = state
+    state.replaces = undefined
+    if (before !== undefined && before !== userKey) await this.#release(before, sessionId)
+    if (replaces !== undefined && replaces.userKey !== userKey) {
+      await this.#release(replaces.userKey, replaces.sessionId)
+    }
+  }
+
+  /** The session was revoked: it is ended here, whoever else does it, too. */
+  async #giveUp (userKey: string, { sessionId }: SessionState): Promise<boolean> {
+    await promised(answer => this.#repository.destroy(sessionId, answer))
+    this.#repository.recent.mark(sessionId, 'destroyed')
+    await this.#release(userKey, sessionId)
+    return false
+  }
+
+  async #release (userKey: string, sessionId: string): Promise<void> {
+    await promised<void>(answer => this.#repository.release(userKey, [sessionId], answer)).catch(() => {})
+  }
+}

@@ -1,0 +1,67 @@
+import type { SessionCookie } from './cookie'
+import type { Claim } from '../values/claim'
+import { cookieLifeOf, endOf, idleOf, type Lifetime } from '../values/lifetime'
+import type { CookieRecord } from '../values/record'
+import type { FieldChanges } from '../types/store'
+
+const LIFE_FIELDS = ['idle', 'absoluteTimeout', 'chosen'] as const
+
+/** What stores keep of a session under `cookie`, if it is used now. */
+export function keptOf (
+  lifetime: Lifetime, claim: Claim | undefined, cookie: SessionCookie, now: number
+): CookieRecord {
+  const { path, httpOnly, secure, sameSite, domain, partitioned } = cookie
+  const { terms: { absoluteTimeout }, createdAt, chosen } = lifetime
+  const life = cookieLifeOf(lifetime)
+  const end = endOf(lifetime, now)
+  const idle = idleOf(lifetime)
+  const kept: CookieRecord = {
+    expires: end === Infinity ? null : new Date(end),
+    originalMaxAge: typeof life === 'number' ? life : null,
+    path,
+    httpOnly,
+    secure: secure ?? null,
+    sameSite: sameSite ?? null,
+    domain,
+    partitioned,
+    createdAt,
+    seenAt: now
+  }
+  if (idle !== undefined) kept.idle = idle
+  if (absoluteTimeout !== undefined) kept.absoluteTimeout = absoluteTimeout
+  if (chosen !== undefined) kept.chosen = chosen instanceof Date ? chosen.toISOString() : chosen
+  if (claim !== undefined) Object.assign(kept, claim)
+  return kept
+}
+
+/**
+ * The fields of it that a request changes, and no others: another request may have changed those since.
+ *
+ * @param isNewLife whether the session's lifetime isn't what its record says
+ * @param isOlder whether the record can't say who chose its lifetime
+ * @param storedClaim as whose the record has the session
+ */
+export function keptChanges (
+  kept: CookieRecord, isNewLife: boolean, isOlder: boolean, storedClaim: Claim | undefined
+): FieldChanges {
+  const { expires, originalMaxAge, createdAt, seenAt, userKey, claimedAt } = kept
+  const set: Record<string, unknown> = { seenAt }
+  const unset: string[] = []
+  if (isNewLife) Object.assign(set, { expires, originalMaxAge })
+  if (isNewLife || isOlder) {
+    set.createdAt = createdAt
+    for (const field of LIFE_FIELDS) {
+      if (kept[field] === undefined) unset.push(field)
+      else set[field] = kept[field]
+    }
+  }
+  if (userKey === storedClaim?.userKey && claimedAt === storedClaim?.claimedAt) return { set, unset }
+  if (userKey === undefined) {
+    unset.push('userKey', 'claimedAt')
+    return { set, unset }
+  }
+  set.claimedAt = claimedAt
+  // If only the claim was renewed, another request may have changed the owner in the meantime.
+  if (userKey !== storedClaim?.userKey) set.userKey = userKey
+  return { set, unset }
+}

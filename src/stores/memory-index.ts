@@ -1,0 +1,138 @@
+import type { Claimed, Claiming, IndexEntry, Revoking } from '../types/store'
+
+interface Entry {
+  readonly fingerprint: string
+  readonly claimedAt: number
+  readonly enteredAt: number
+  /** In milliseconds since the epoch. */
+  readonly until: number
+}
+
+/** The sessions of one user, in the order in which they were claimed, and those of them that are to be ended. */
+interface OfUser {
+  readonly entries: Map<string, Entry>
+  /** Until when each is known, in milliseconds since the epoch. */
+  readonly endings: Map<string, number>
+}
+
+// As many as can't be felt, and more than come with one claim.
+const SWEPT = 8
+const PAGE = 100
+
+/** Which sessions are whose, in this process. */
+export class MemoryIndex {
+  readonly #users = new Map<string, OfUser>()
+  #lastClaim = 0
+
+  claim (userKey: string, sessionId: string, claiming: Claiming): Claimed {
+    const { replaces, isWritten, max, refuses } = claiming
+    const ofUser = this.#ofUser(userKey)
+    const { entries } = ofUser
+    sweep(entries, entries.size >= max ? Infinity : SWEPT)
+    const outcome = this.#outcomeOf(sessionId, claiming, ofUser)
+    if (outcome !== 'entered') {
+      this.#forgetIfEmpty(userKey)
+      return { outcome, tooMany: [] }
+    }
+    const place = replaces === undefined ? undefined : entries.get(replaces)
+    if (replaces !== undefined) entries.delete(replaces)
+    this.#enter(entries, sessionId, claiming, place?.claimedAt)
+    return { outcome, tooMany: isWritten && !refuses ? this.#end(ofUser, entries.size - max) : [] }
+  }
+
+  release (userKey: string, sessionIds: readonly string[]): void {
+    const ofUser = this.#users.get(userKey)
+    for (const sessionId of sessionIds) {
+      ofUser?.entries.delete(sessionId)
+      ofUser?.endings.delete(sessionId)
+    }
+    this.#forgetIfEmpty(userKey)
+  }
+
+  revoke (userKey: string, which: Revoking): number {
+    const ofUser = this.#users.get(userKey)
+    if (ofUser === undefined) return 0
+    const { entries, endings } = ofUser
+    let count = 0
+    for (const [sessionId, { fingerprint, until }] of entries) {
+      if (sessionId === which.except || (which.fingerprint ?? fingerprint) !== fingerprint) continue
+      entries.delete(sessionId)
+      endings.set(sessionId, until)
+      count++
+    }
+    return count
+  }
+
+  endingsOf (userKey: string): string[] {
+    const ids: string[] = []
+    for (const sessionId of this.#users.get(userKey)?.endings.keys() ?? []) {
+      if (ids.push(sessionId) === PAGE) break
+    }
+    return ids
+  }
+
+  claimsOf (userKey: string, before: number, count: number): IndexEntry[] {
+    const now = Date.now()
+    return [...this.#users.get(userKey)?.entries ?? []]
+      .filter(([, { claimedAt, until }]) => claimedAt < before && until > now)
+      .sort(([, a], [, b]) => b.claimedAt - a.claimedAt)
+      .slice(0, count)
+      .map(([sessionId, { claimedAt, enteredAt }]) => ({ sessionId, claimedAt, age: now - enteredAt }))
+  }
+
+  clear (): void {
+    this.#users.clear()
+  }
+
+  #outcomeOf (
+    sessionId: string, { replaces, isWritten, max, refuses }: Claiming, { entries, endings }: OfUser
+  ): Claimed['outcome'] {
+    if (endings.has(sessionId) || (replaces !== undefined && endings.has(replaces))) return 'ending'
+    if (replaces !== undefined) return entries.has(replaces) ? 'entered' : 'lost'
+    if (entries.has(sessionId)) return 'entered'
+    if (isWritten) return 'lost'
+    return refuses && entries.size >= max ? 'full' : 'entered'
+  }
+
+  #enter (
+    entries: OfUser['entries'], sessionId: string, { fingerprint, lives }: Claiming, place: number | undefined
+  ): void {
+    const now = Date.now()
+    const known = entries.get(sessionId)
+    // Two claims of one millisecond have an order, too.
+    const claimedAt = known?.claimedAt ?? place ?? (this.#lastClaim = Math.max(now, this.#lastClaim + 0.001))
+    const until = Math.max(known?.until ?? 0, now + (lives ?? Infinity))
+    entries.set(sessionId, { fingerprint, claimedAt, enteredAt: known?.enteredAt ?? now, until })
+  }
+
+  /** Revokes the oldest. */
+  #end ({ entries, endings }: OfUser, count: number): string[] {
+    if (count <= 0) return []
+    const oldest = [...entries].sort(([, a], [, b]) => a.claimedAt - b.claimedAt).slice(0, count)
+    return oldest.map(([sessionId, { until }]) => {
+      entries.delete(sessionId)
+      endings.set(sessionId, until)
+      return sessionId
+    })
+  }
+
+  #ofUser (userKey: string): OfUser {
+    let ofUser = this.#users.get(userKey)
+    if (ofUser === undefined) this.#users.set(userKey, ofUser = { entries: new Map(), endings: new Map() })
+    return ofUser
+  }
+
+  #forgetIfEmpty (userKey: string): void {
+    const ofUser = this.#users.get(userKey)
+    if (ofUser?.entries.size === 0 && ofUser.endings.size === 0) this.#users.delete(userKey)
+  }
+}
+
+/** Drops entries whose time has passed, of as many as it looks at. */
+function sweep (entries: OfUser['entries'], count: number): void {
+  const now = Date.now()
+  for (const [sessionId, { until }] of entries) {
+    if (until <= now) entries.delete(sessionId)
+    if (--count <= 0) break
+  }
+}

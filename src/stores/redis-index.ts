@@ -1,0 +1,212 @@
+import { Script, type RedisClient } from './redis-client'
+import { fingerprint } from '../diagnostics'
+import type { Claimed, Claiming, IndexEntry, Revoking } from '../types/store'
+
+// Of each user four keys, which are in one slot of a cluster. All know a session by its fingerprint:
+// - a sorted set by the time of the claim, in microseconds
+// - ':ends', a sorted set by when the entry may be forgotten, in milliseconds
+// - ':ending', the same of those that are to be ended
+// - ':ids', a hash of the time of entering, in milliseconds, a space, and the session's id
+const COMMON = `
+  local claims, ends, ending, ids = KEYS[1], KEYS[1] .. ':ends', KEYS[1] .. ':ending', KEYS[1] .. ':ids'
+  local clock = redis.call('TIME')
+  local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+  local function number (value)
+    return string.format('%.0f', value)
+  end
+`
+
+// A few at each claim: as many entries go as come.
+const FORGET = `
+  for _, set in ipairs({ ends, ending }) do
+    local old = redis.call('ZRANGEBYSCORE', set, '-inf', now, 'LIMIT', 0, 100)
+    if #old > 0 then
+      redis.call('ZREM', set, unpack(old))
+      redis.call('ZREM', claims, unpack(old))
+      redis.call('HDEL', ids, unpack(old))
+    end
+  end
+`
+
+/**
+ * ARGV: fingerprint, id, how long the entry lives in milliseconds, the fingerprint of the session that it replaces or
+ * '', whether it is written, the most sessions or 0, and whether one too many is refused. Answers what came of it,
+ * then the ids of those that are too many. The first write is one that a full Redis refuses.
+ */
+const CLAIM = new Script(`${COMMON}
+  local print, id, lives, replaces, isWritten, most, refuses = unpack(ARGV)
+  lives, most = tonumber(lives), tonumber(most)
+  redis.call('HSET', ids, '', '')
+  redis.call('HDEL', ids, '')
+  ${FORGET}
+  local function outcome ()
+    if redis.call('ZSCORE', ending, print) or (replaces ~= '' and redis.call('ZSCORE', ending, replaces)) then
+      return 'ending'
+    end
+    if replaces ~= '' then return redis.call('ZSCORE', ends, replaces) and 'entered' or 'lost' end
+    if redis.call('ZSCORE', ends, print) then return 'entered' end
+    if isWritten == '1' then return 'lost' end
+    if refuses == '1' and most > 0 and redis.call('ZCOUNT', ends, '(' .. now, '+inf') >= most then return 'full' end
+    return 'entered'
+  end
+  local came = outcome()
+  if came ~= 'entered' then return { came } end
+  local claimedAt = redis.call('ZSCORE', claims, print) or (replaces ~= '' and redis.call('ZSCORE', claims, replaces))
+  if replaces ~= '' then
+    redis.call('ZREM', claims, replaces)
+    redis.call('ZREM', ends, replaces)
+    redis.call('HDEL', ids, replaces)
+  end
+  redis.call('ZADD', claims, claimedAt or number(clock[1] * 1e6 + clock[2]), print)
+  redis.call('ZADD', ends, number(math.max(now + lives, tonumber(redis.call('ZSCORE', ends, print) or 0))), print)
+  redis.call('HSETNX', ids, print, number(now) .. ' ' .. id)
+  local answer = { came }
+  if isWritten == '1' and refuses ~= '1' and most > 0 then
+    local tooMany = redis.call('ZCOUNT', ends, '(' .. now, '+inf') - most
+    if tooMany > 0 then
+      for _, old in ipairs(redis.call('ZRANGE', claims, 0, tooMany - 1)) do
+        redis.call('ZADD', ending, redis.call('ZSCORE', ends, old) or now, old)
+        redis.call('ZREM', claims, old)
+        redis.call('ZREM', ends, old)
+        table.insert(answer, string.match(redis.call('HGET', ids, old) or '', ' (.*)'))
+      end
+    end
+  end
+  local latest = now + lives
+  for _, set in ipairs({ ends, ending }) do
+    local last = redis.call('ZREVRANGE', set, 0, 0, 'WITHSCORES')[2]
+    latest = math.max(latest, tonumber(last or 0))
+  end
+  for _, key in ipairs({ claims, ends, ending, ids }) do
+    redis.call('PEXPIREAT', key, number(latest))
+  end
+  return answer
+`)
+
+/** ARGV: fingerprints. */
+const RELEASE = new Script(`${COMMON}
+  for _, set in ipairs({ claims, ends, ending }) do
+    redis.call('ZREM', set, unpack(ARGV))
+  end
+  redis.call('HDEL', ids, unpack(ARGV))
+`)
+
+/** ARGV: one fingerprint or '', and the one that stays or ''. Answers how many. A full Redis takes it, too. */
+const REVOKE = new Script(`${COMMON}
+  local only, except = unpack(ARGV)
+  redis.call('ZREM', ending, '')
+  if only ~= '' then
+    local last = redis.call('ZSCORE', ends, only)
+    if not last or only == except then return 0 end
+    redis.call('ZREM', claims, only)
+    redis.call('ZREM', ends, only)
+    redis.call('ZADD', ending, last, only)
+    redis.call('PEXPIRE', ending, math.max(redis.call('PTTL', ids), 1))
+    return 1
+  end
+  local kept = { redis.call('ZSCORE', claims, except), redis.call('ZSCORE', ends, except) }
+  local count = redis.call('ZCARD', ends)
+  if count == 0 then return 0 end
+  if redis.call('EXISTS', ending) == 1 then
+    redis.call('ZUNIONSTORE', ending, 2, ending, ends, 'AGGREGATE', 'MAX')
+    redis.call('UNLINK', ends)
+  else
+    redis.call('RENAME', ends, ending)
+  end
+  redis.call('UNLINK', claims)
+  local left = math.max(redis.call('PTTL', ids), 1)
+  redis.call('PEXPIRE', ending, left)
+  if kept[1] and kept[2] then
+    redis.call('ZREM', ending, except)
+    redis.call('ZADD', claims, kept[1], except)
+    redis.call('ZADD', ends, kept[2], except)
+    redis.call('PEXPIRE', claims, left)
+    redis.call('PEXPIRE', ends, left)
+    count = count - 1
+  end
+  return count
+`)
+
+/** Answers ids of sessions that are to be ended. */
+const ENDINGS_OF = new Script(`${COMMON}
+  local found = {}
+  for _, print in ipairs(redis.call('ZRANGE', ending, 0, 99)) do
+    local entry = redis.call('HGET', ids, print)
+    if entry then table.insert(found, string.match(entry, ' (.*)')) else redis.call('ZREM', ending, print) end
+  end
+  return found
+`)
+
+/**
+ * ARGV: before which time, in microseconds, and how many. Answers ids, times of claims, and ages in milliseconds, in
+ * turn.
+ */
+const CLAIMS_OF = new Script(`${COMMON}
+  local found = {}
+  local prints = redis.call('ZREVRANGEBYSCORE', claims, ARGV[1], '-inf', 'WITHSCORES', 'LIMIT', 0, ARGV[2])
+  for i = 1, #prints, 2 do
+    local enteredAt, id = string.match(redis.call('HGET', ids, prints[i]) or '', '(%d+) (.*)')
+    if id then
+      table.insert(found, id)
+      table.insert(found, prints[i + 1])
+      table.insert(found, number(now - enteredAt))
+    end
+  end
+  return found
+`)
+
+const ONE_HOUR = 3_600_000
+
+/** Which sessions are whose, in Redis. */
+export class RedisIndex {
+  readonly #client: RedisClient
+  readonly #prefix: string
+  readonly #ttl: number
+
+  /** @param ttl how long a session without an end of its own is kept after its last use, in milliseconds */
+  constructor (client: RedisClient, prefix: string, ttl: number) {
+    this.#client = client
+    this.#prefix = prefix
+    this.#ttl = ttl
+  }
+
+  async claim (userKey: string, sessionId: string, claiming: Claiming): Promise<Claimed> {
+    const { lives, replaces, isWritten, max, refuses } = claiming
+    const [outcome, ...tooMany] = await this.#run(CLAIM, userKey, [
+      claiming.fingerprint,
+      sessionId,
+      Math.ceil(lives ?? 2 * this.#ttl + ONE_HOUR),
+      replaces === undefined ? '' : fingerprint(replaces),
+      Number(isWritten),
+      max === Infinity ? 0 : max,
+      Number(refuses)
+    ]) as string[]
+    return { outcome: outcome as Claimed['outcome'], tooMany }
+  }
+
+  async release (userKey: string, sessionIds: readonly string[]): Promise<void> {
+    if (sessionIds.length > 0) await this.#run(RELEASE, userKey, sessionIds.map(id => fingerprint(id)))
+  }
+
+  async revoke (userKey: string, { fingerprint: only = '', except }: Revoking): Promise<number> {
+    return Number(await this.#run(REVOKE, userKey, [only, except === undefined ? '' : fingerprint(except)]))
+  }
+
+  async endingsOf (userKey: string): Promise<string[]> {
+    return await this.#run(ENDINGS_OF, userKey, []) as string[]
+  }
+
+  async claimsOf (userKey: string, before: number, count: number): Promise<IndexEntry[]> {
+    const bound = before === Infinity ? '+inf' : `(${Math.round(before * 1000)}`
+    const found = await this.#run(CLAIMS_OF, userKey, [bound, count]) as string[]
+    const entries: IndexEntry[] = []
+    for (let i = 0; i < found.length; i += 3) {
+      entries.push({ sessionId: String(found[i]), claimedAt: Number(found[i + 1]) / 1000, age: Number(found[i + 2]) })
+    }
+    return entries
+  }
+
+  #run (script: Script, userKey: string, args: Array<string | number>): Promise<unknown> {
+    return script.run(this.#client, `${this.#prefix}{${userKey}}`, args)
+  }
+}
