@@ -1,6 +1,7 @@
 /** Stores as they are found in the wild: what each is bad at is what a test wants of it. */
 import { MemoryStore } from '../src/index'
 import type { SessionChanges, SessionRecord, SessionStore } from '../src/types/store'
+import { applyChanges } from '../src/values/record'
 import { AWAY } from '../src/testing/faults'
 
 export { AWAY }
@@ -268,14 +269,12 @@ export class PromiseStore {
     return await this.#change(sessionId, changes, session)
   }
 
-  async #change (sessionId: string, { set, unset }: SessionChanges, { cookie }: SessionRecord): Promise<boolean> {
-    const changed = plain({ ...set, cookie })
+  async #change (sessionId: string, changes: SessionChanges, { cookie }: SessionRecord): Promise<boolean> {
+    const changed = structuredClone(changes)
     await undefined
     const record = this.#find(sessionId)
-    if (record === undefined) return false
-    Object.assign(record, changed)
-    for (const key of unset) delete record[key]
-    return true
+    if (record !== undefined) this.#records.set(sessionId, applyChanges(record, changed, (cookie as any).expires))
+    return record !== undefined
   }
 
   #find (sessionId: string): SessionRecord | undefined {

@@ -5,13 +5,15 @@ import fp from 'fastify-plugin'
 import t, { type Test } from 'tap'
 import upstreamSession from 'upstream-session'
 import fastifySession, { MemoryStore } from '../src/index'
+import { fingerprint } from '../src/diagnostics'
 import type { SessionRecord, SessionStore } from '../src/types/store'
 import { RedisStore } from '../src/stores/redis'
 import { SilentStore, ThreeMethodStore, type Answer } from './odd-stores'
-import { explore, PAIRS, race, raceAll, RACES, USER_RACES, type RaceEvent, type RaceOptions } from '../src/testing/races'
+import { explore, PAIRS, race, raceAll, RACES, OWNER_RACES, USER_RACES, type RaceEvent, type RaceOptions } from '../src/testing/races'
 import {
-  BASE, judge, MAX_AGE, PROMISES, type Call, type Observation, type PromiseName, type Reply, type RequestName
+  BASE, judge, LONGER, MAX_AGE, PROMISES, type Call, type Observation, type PromiseName, type Reply, type RequestName
 } from '../src/testing/race-ops'
+import { KeepingStore, UnlookedStore, WholeStore } from './planted-stores'
 import { connectTo, startRedis } from './servers'
 
 const threeMethods = (): SessionStore => new ThreeMethodStore() as unknown as SessionStore
@@ -33,6 +35,15 @@ async function keepsAll (t: Test, options: RaceOptions, races = RACES, ways: obj
 
 t.test('MemoryStore keeps every promise in every order', t => keepsAll(t, { store: new MemoryStore() }))
 
+t.test('a store whose touch moves a clock that its get does not look at keeps every promise in every order', t =>
+  keepsAll(t, { store: new UnlookedStore() }, PAIRS))
+
+t.test('a store with all methods that there are keeps every promise in every order', t =>
+  keepsAll(t, { store: new WholeStore() as unknown as SessionStore }, PAIRS))
+
+t.test('a store that keeps the very object it is given keeps every promise in every order, within one process', t =>
+  keepsAll(t, { store: new KeepingStore() as unknown as SessionStore }, PAIRS))
+
 t.test('a store with three methods keeps every promise in every order, within one process', t =>
   keepsAll(t, { store: threeMethods() }))
 
@@ -45,8 +56,8 @@ t.test('RedisStore keeps every promise in every order', async t => {
   t.equal(await client.dbSize(), 0, 'the kit removes what it made')
 })
 
-// A log in is a renewal and one write more, which alone would make two thirds of all schedules.
-const SHORT_PAIRS = PAIRS.filter(events => !events.includes('log in'))
+// A login is a renewal and one write more, which alone would make two thirds of all schedules.
+const SHORT_PAIRS = PAIRS.filter(events => !events.some(event => event.startsWith('log in')))
 
 t.test('nor does it matter when the library hears of what a call did', async t => {
   const stores = { MemoryStore: new MemoryStore(), 'a touch that tells nothing': silent() }
@@ -66,6 +77,12 @@ t.test('sessions that are ended by user keep every promise in every order', asyn
     })
   }
   t.equal(await client.dbSize(), 0, 'the kit removes what it made')
+})
+
+t.test('whoever becomes another user on the same id is that user\'s, in every order', async t => {
+  for (const store of [new MemoryStore(), new WholeStore() as unknown as SessionStore]) {
+    await t.test(store.constructor.name, t => keepsAll(t, { store, users: {} }, OWNER_RACES, BY_DEFAULT))
+  }
 })
 
 t.test('of two logins at the limit only one is the last, in every order', async t => {
@@ -113,7 +130,7 @@ t.test('the kit finds what version 11 does not keep', async t => {
   const { schedules, violated, violations } = await raceAll({ store: new MemoryStore(), plugin: upstreamSession as any })
   t.comment(`@fastify/session 11.1.3: ${schedules} schedules, ${violated} with violations`)
   const broken = new Set(violations.map(({ promise }) => promise))
-  t.same([...broken].sort(), ['ended', 'free', 'kept', 'next', 'told'])
+  t.same([...broken].sort(), ['ended', 'free', 'kept', 'leftAlone', 'lived', 'next', 'reachable', 'saved', 'told'])
 })
 
 t.test('the kit finds a request that hangs', async t => {
@@ -165,9 +182,9 @@ const update: Update = ({ records }, sessionId, { set, unset }, { cookie }) => {
 const ODD_STORES: Record<string, { update: Update, events: RaceEvent[], broken: PromiseName[] }> = {
   'brings back what is gone': { update, events: ['write a', 'log out'], broken: ['ended'] },
   'replaces the whole record': {
-    update: ({ records }, sessionId, _changes, session) => {
+    update: ({ records }, sessionId, { set }, session) => {
       const isThere = records.has(sessionId)
-      if (isThere) records.set(sessionId, JSON.stringify(session))
+      if (isThere && Object.keys(set).length > 0) records.set(sessionId, JSON.stringify({ ...BASE, ...session, ...set }))
       return isThere
     },
     events: ['write a', 'write b'],
@@ -202,6 +219,7 @@ for (const [what, { update, events, broken }] of Object.entries(ODD_STORES)) {
 // --- The judge, before made-up evidence
 
 const cookie = { expires: new Date(Date.now() + MAX_AGE).toISOString(), originalMaxAge: MAX_AGE, path: '/' }
+const CHOSEN = { ...cookie, originalMaxAge: LONGER }
 const WRITTEN = { ...BASE, a: 1 }
 
 function reply (request: RequestName, at: number, sessionId?: string, stored?: SessionRecord): Reply {
@@ -247,6 +265,30 @@ const GOOD = {
     { S1: { ...WRITTEN, cookie } },
     { S0: {}, S1: WRITTEN }
   ),
+  'remember me, and read': () => ({
+    ...observation(
+      [reply('remember', 3, 'S0', { ...BASE, cookie: CHOSEN }), reply('read', 4, 'S0', BASE)],
+      [call('get', 'S0', 0, 1), call('get', 'S0', 0, 2), call('update', 'S0', 2, 3), call('touch', 'S0', 2, 4)],
+      { S0: { ...BASE, cookie: CHOSEN } },
+      { S0: BASE }
+    ),
+    lasts: true
+  }),
+  'log in, and a late write': () => observation(
+    [{ ...reply('write a', 5), wasLoaded: false }, reply('log in', 4, 'S1', { user: 'eva' })],
+    [call('get', 'S0', 0, 1), call('destroy', 'S0', 1, 2), call('set', 'S1', 2, 3), call('get', 'S0', 0, 4)],
+    { S1: { user: 'eva', cookie } },
+    { S0: {}, S1: { user: 'eva' } }
+  ),
+  'log out of both': () => ({
+    ...observation(
+      [reply('read', 3), reply('log out of both', 5)],
+      [call('get', 'S0', 0, 1), call('get', 'S0', 0, 2), call('destroy', 'S0', 2, 3), call('destroy', 'S9', 3, 4)],
+      {},
+      { S0: {}, S9: {} }
+    ),
+    second: 'S9'
+  }),
   'log out, then save in vain': () => observation(
     [reply('log out', 3), { ...reply('save', 4), statusCode: 409, code: 'FST_ERR_SESSION_GONE' }],
     [call('get', 'S0', 0, 1), call('get', 'S0', 0, 2), call('destroy', 'S0', 1, 3), call('update', 'S0', 2, 4)],
@@ -255,29 +297,39 @@ const GOOD = {
   )
 }
 
+const EVA = fingerprint('eva')
+const MAX = fingerprint('max')
+const listed = (...ids: string[]): Map<string, Set<string>> => new Map([[MAX, new Set(['S0'])], [EVA, new Set(ids)]])
+
 /** Of a user who may have one. */
 const OF_USER = () => ({
   ...observation(
     [reply('sign up', 2, 'S1', { user: 'eva' })],
     [call('claim', 'S1', 0, 1), call('set', 'S1', 1, 2)],
-    { S0: { ...BASE, cookie }, S1: { user: 'eva', cookie: { ...cookie, userKey: 'a' } } },
+    { S0: { ...BASE, cookie: { ...cookie, userKey: MAX } }, S1: { user: 'eva', cookie: { ...cookie, userKey: EVA } } },
     { S0: BASE, S1: { user: 'eva' } }
   ),
-  index: { listed: new Set(['S1']), max: 1 }
+  index: { listed: listed('S1'), max: 1 }
 })
 
 t.test('the judge has nothing to say of a user in the list', async t => t.same(judge(OF_USER()), []))
 
 t.test('the judge finds a user\'s session that is in no list', async t => {
-  t.match(judge({ ...OF_USER(), index: { listed: new Set(), max: 1 } }), [{ promise: 'listed' }])
+  t.match(judge({ ...OF_USER(), index: { listed: listed(), max: 1 } }), [{ promise: 'listed' }])
+})
+
+t.test('the judge finds a session whose data are another user\'s', async t => {
+  const seen = OF_USER()
+  const records = new Map([...seen.records, ['S1', { user: 'eva', cookie: { ...cookie, userKey: MAX } }]])
+  t.match(judge({ ...seen, records, index: { listed: listed('S1'), max: 2 } }), [{ promise: 'listed' }, { promise: 'owned' }])
 })
 
 t.test('the judge finds a session too many, and none at all', async t => {
   const tooMany = OF_USER()
-  const record = { user: 'eva', cookie: { ...cookie, userKey: 'a' } }
+  const record = { user: 'eva', cookie: { ...cookie, userKey: EVA } }
   const records = new Map([...tooMany.records, ['S2', record]])
-  t.match(judge({ ...tooMany, records, index: { listed: new Set(['S1', 'S2']), max: 1 } }), [{ promise: 'reachable' }, { promise: 'limited' }])
-  const none = new Map([['S0', { ...BASE, cookie }]])
+  t.match(judge({ ...tooMany, records, index: { listed: listed('S1', 'S2'), max: 1 } }), [{ promise: 'reachable' }, { promise: 'limited' }])
+  const none = new Map([['S0', { ...BASE, cookie: { ...cookie, userKey: MAX } }]])
   t.ok(judge({ ...tooMany, records: none }).some(({ promise }) => promise === 'limited'))
 })
 
@@ -330,6 +382,24 @@ const BAD: Array<[what: string, good: keyof typeof GOOD, change: (seen: Changeab
   ['a cookie for nothing', 'read and write', ({ replies }) => { delete replies[0].stored }, ['saved']],
   ['a write too many', 'read and write', ({ calls }) => { calls.push(call('set', 'S0', 0, 1)) }, ['free']],
   ['a session of nobody', 'log out, then write', ({ records }) => { records.set('S9', { cookie }) }, ['reachable']],
+  ['a life that was chosen and is forgotten', 'remember me, and read', ({ records }) => {
+    records.set('S0', { ...BASE, cookie })
+  }, ['lived']],
+  ['an end that was moved back', 'remember me, and read', seen => { seen.lasts = false }, ['lived']],
+  ['a life that nobody chose', 'read and write', ({ records }) => {
+    records.set('S0', { ...WRITTEN, cookie: CHOSEN })
+  }, ['lived']],
+  ['a choice that was not in the store', 'remember me, and read', ({ replies }) => { replies[0].stored = { ...BASE, cookie } }, ['saved']],
+  ['a late answer that clears the new cookie', 'log in, and a late write', ({ replies }) => { replies[0].isCleared = true }, ['leftAlone']],
+  ['a late answer with a cookie of its own', 'log in, and a late write', ({ replies, records, visits }) => {
+    Object.assign(replies[0], { sessionId: 'S2', stored: { a: 1 } })
+    records.set('S2', { a: 1, cookie })
+    visits.set('S2', { a: 1 })
+  }, ['leftAlone']],
+  ['another session that was logged out and is there', 'log out of both', ({ records, visits }) => {
+    records.set('S9', { ...BASE, cookie })
+    visits.set('S9', BASE)
+  }, ['ended']],
   ['a cookie after the end', 'log out, then write', ({ replies }) => { replies[1].sessionId = 'S0' }, ['told']]
 ]
 
@@ -342,6 +412,6 @@ for (const [what, good, change, broken] of BAD) {
 }
 
 t.test('the judge finds each kind of breach in that evidence', async t => {
-  const ofUsers = ['listed', 'limited']
+  const ofUsers = ['listed', 'limited', 'owned']
   t.same(new Set([...BAD.flatMap(([, , , broken]) => broken), ...ofUsers]), new Set(Object.keys(PROMISES)))
 })

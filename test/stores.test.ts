@@ -6,6 +6,7 @@ import type { SessionStore } from '../src/types/store'
 import { testStore, type Promises } from '../src/testing/index'
 import { build, Visitor } from './helpers'
 import { FileStore, later, PromiseStore, ThreeMethodStore, TouchStore } from './odd-stores'
+import { KeepingStore, UnlookedStore, WHOLE, WholeStore } from './planted-stores'
 import { connectTo, letPass, startRedis } from './servers'
 import { within } from './waiting'
 
@@ -26,6 +27,9 @@ const promises: Promises = {
   onlyYours: true,
   lists: false,
   stops: true,
+  copies: true,
+  touchesOnly: false,
+  users: false,
   updates: false,
   tellsGone: true
 }
@@ -47,11 +51,23 @@ t.test('a store of files', t => testStore(() => {
 }))
 
 t.test('a store of promises', t => testStore(() => new PromiseStore() as unknown as SessionStore, {
-  promises: { ...promises, updates: true }, test: t.test
+  promises: { ...promises, touchesOnly: true, updates: true }, test: t.test
 }))
 
 t.test('MemoryStore with a max', t => testStore(() => new MemoryStore(new Map(), { max: 100 }), {
-  promises: { ...promises, lists: true, updates: true }, test: t.test
+  promises: { ...promises, lists: true, touchesOnly: true, updates: true, users: true }, test: t.test
+}))
+
+t.test('a store that keeps the very object it is given', t => testStore(() => new KeepingStore() as unknown as SessionStore, {
+  promises: { ...promises, copies: false, expires: false, touches: false }, test: t.test
+}))
+
+t.test('a store whose touch moves a clock that its get does not look at', t => testStore(() => new UnlookedStore(), {
+  promises: { ...promises, dates: false, expires: false, touchesOnly: true }, test: t.test
+}))
+
+t.test('a store with all methods that there are', t => testStore(() => new WholeStore() as unknown as SessionStore, {
+  promises: WHOLE, test: t.test
 }))
 
 t.test('Redis itself ends a session, and rolling keeps it', async t => {

@@ -5,24 +5,31 @@ import { tmpdir } from 'node:os'
 import fastifyCookie from '@fastify/cookie'
 import Fastify from 'fastify'
 import t from 'tap'
+import upstreamSession from 'upstream-session'
 import fastifySession, { MemoryStore, type SessionStore } from '../src/index'
 import {
   AWAY, FAULTS, FaultyStore, RACES, testRaces, testStore, type PromiseName, type StoreTestOptions, type TestContext
 } from '../src/testing/index'
+import type { RaceEvent } from '../src/testing/index'
 import { Site } from '../src/testing/site'
 import { holdTimeouts, SECRET } from './helpers'
 import { ThreeMethodStore, type Answer } from './odd-stores'
+import { KeepingStore, Overwriting, planted, PLANTED, UnlookedStore, WHOLE, WholeStore } from './planted-stores'
 import { Program } from './program'
 
-/** A runner that keeps going, and the names of the tests that failed in it. */
-function runner (): { failed: string[], test: TestContext['test'] } {
+/** A runner that keeps going, the names of the tests that failed in it, and what they said. */
+function runner (): { failed: string[], said: string[], test: TestContext['test'] } {
   const failed: string[] = []
+  const said: string[] = []
   const test: TestContext['test'] = async (name, run) => {
     const ends: Array<() => unknown> = []
-    await run({ test, after: end => { ends.push(end) } }).catch(() => failed.push(name))
+    await run({ test, after: end => { ends.push(end) } }).catch(({ message }) => {
+      failed.push(name)
+      said.push(message)
+    })
     for (const end of ends.reverse()) await end()
   }
-  return { failed, test }
+  return { failed, said, test }
 }
 
 async function failuresOf (store: () => object, promises: StoreTestOptions['promises']): Promise<string[]> {
@@ -32,9 +39,9 @@ async function failuresOf (store: () => object, promises: StoreTestOptions['prom
 }
 
 const MINUTE = 60_000
-const KEPT = { onlyYours: true, waits: true, stops: true } as const
+const KEPT = { onlyYours: true, waits: true, stops: true, copies: true } as const
 
-t.test('a store under sixty lines passes all of it, under node:test', async t => {
+t.test('a store of sixty lines passes all of it, under node:test', async t => {
   const env = ['-u', 'NODE_OPTIONS', process.execPath, '--test', 'examples/writing-a-store/']
   const TMPDIR = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
   const { code, stdout } = await new Program(t, 'env', env, { env: { TMPDIR } }).end()
@@ -74,9 +81,11 @@ class Creating extends MemoryStore {
   }
 }
 
-class Overwriting extends MemoryStore {
-  override update (...[sessionId, { set }, { cookie }, callback]: Parameters<MemoryStore['update']>): void {
-    super.set(sessionId, { ...set, cookie } as any, error => callback(error, true))
+/** Forgets numbers. */
+class Forgetting extends ThreeMethodStore {
+  override set (sessionId: string, session: object, callback: Answer): void {
+    this.records.set(sessionId, JSON.stringify(session, (_key, value) => typeof value === 'number' ? undefined : value))
+    callback()
   }
 }
 
@@ -113,7 +122,7 @@ t.test('a request that fails on its way to the gate is not waited for', async t 
 })
 
 t.test('what no store may do fails', async t => {
-  const memory = { ...KEPT, touches: true, expires: true, dates: true, lists: true, updates: true, tellsGone: true }
+  const memory = { ...WHOLE, oneCall: false, dates: true, lists: true, touchesOnly: true }
   const cases: Array<[store: new () => object, promises: object, failed: string[]]> = [
     [Remembering, KEPT, ['keeps sessions apart']],
     [Mixing, KEPT, ['keeps sessions apart']],
@@ -124,6 +133,71 @@ t.test('what no store may do fails', async t => {
     const failures = await failuresOf(() => new Store(), promises)
     for (const name of failed) t.ok(failures.includes(name), `${Store.name}: ${name}`)
   }
+})
+
+t.test('a store with all methods that there are passes all of it', async t => {
+  t.same(await failuresOf(() => new WholeStore(), WHOLE), [])
+})
+
+t.test('the two kinds of stores that keep a session too long are found, and pass as what they are', async t => {
+  const kinds: Array<[store: () => object, promise: PromiseName, promises: object]> = [
+    [() => new KeepingStore(), 'copies', { ...KEPT, dates: true }],
+    [() => new UnlookedStore(), 'expires', { ...KEPT, touches: true, touchesOnly: true, tellsGone: true }]
+  ]
+  for (const [store, promise, promises] of kinds) {
+    const { said, test } = runner()
+    await testStore(store as () => SessionStore, { promises: { ...promises, [promise]: true }, test })
+    t.match(said[0], `promises.${promise} is declared, and not kept, so mend the store or take it out`)
+    t.same(await failuresOf(store, { ...promises, [promise]: false }), [], promise)
+  }
+})
+
+t.test('each bug that is planted in a store is found, and its failure says what to mend', async t => {
+  let found = 0
+  for (const [what, bug, says] of PLANTED) {
+    const { said, test } = runner()
+    await testStore(() => planted(bug) as unknown as SessionStore, { promises: WHOLE, test })
+    const isFound = said.some(message => says.test(message))
+    if (isFound) found++
+    t.ok(isFound, what, { said })
+  }
+  t.comment(`${found} of ${PLANTED.length} planted bugs found`)
+})
+
+t.test('a store is measured in one run, and the list is what it is declared to keep', async t => {
+  const { log } = console
+  const printed: string[] = []
+  console.log = text => { printed.push(text) }
+  t.teardown(() => { console.log = log })
+  const stores: Array<[store: () => object, promises: object]> = [
+    [() => new ThreeMethodStore(), KEPT],
+    [() => new WholeStore(), WHOLE],
+    [() => new UnlookedStore(), { ...KEPT, touches: true, touchesOnly: true, tellsGone: true }]
+  ]
+  for (const [store, promises] of stores) {
+    const { failed, test } = runner()
+    const findings = await testStore(store as () => SessionStore, { promises: 'measure', test })
+    t.same(failed, [])
+    t.same(Object.entries(findings.declared).filter(([, isKept]) => isKept).map(([name]) => name).sort(), Object.keys(promises).sort())
+    t.match(printed.pop(), /^The store keeps\npromises: \{\n( {2}\w+: true,?\n)+\}$/)
+  }
+  const { failed, test } = runner()
+  await testStore(() => new Forgetting() as unknown as SessionStore, { promises: 'measure', test })
+  t.ok(failed.length > 0)
+  t.match(printed.pop(), /^Mend what fails first/)
+})
+
+t.test('what visitors see of a bug says what to mend, too', async t => {
+  const dropping = (): object => planted({
+    write (sessionId, record: any) {
+      const { a, ...others } = record
+      WholeStore.prototype.write.call(this, sessionId, typeof a === 'string' ? others : record)
+    }
+  })
+  const { failed, said, test } = runner()
+  await testStore(dropping as () => SessionStore, { promises: WHOLE, test })
+  t.ok(failed.includes('a slow request does not undo what others wrote and removed meanwhile'))
+  t.same(said.filter(message => !/To mend it: (update|set|get)\(\)/.test(message)), [])
 })
 
 t.test('testRaces passes a store that keeps every promise, and says how many orders there were', async t => {
@@ -138,6 +212,57 @@ t.test('testRaces fails one that brings back what has ended', async t => {
   const { violations } = await testRaces(() => new Overwriting(), { test, races: [['write a', 'log out']] })
   t.same(failed, ['races of requests break no promise'])
   t.ok(violations.some(({ promise }) => promise === 'ended'))
+})
+
+/** A store in which a life can be shortened: a touch tells the end, and the next one asks. */
+function shortening (): WholeStore {
+  const touch: WholeStore['touch'] = function (this: WholeStore, sessionId, session, callback) {
+    const record = this.find(sessionId) as any
+    if (record !== undefined) this.write(sessionId, { ...record, cookie: { ...record.cookie, expires: session.cookie.expires } })
+    callback(null, record !== undefined)
+  }
+  return Object.assign(planted({ touch }), { getAndTouch: undefined, inspect: undefined })
+}
+
+/** An index that has forgotten what it told. */
+const forgetting = (): WholeStore => planted({
+  claimsOf (userKey, before, count, callback) {
+    WholeStore.prototype.claimsOf.call(this, userKey, before, count, callback)
+    this.index.clear()
+  }
+})
+
+const withoutMeta = (...fields: string[]): WholeStore => planted({
+  changed (record, changes, session) {
+    const set = Object.fromEntries(Object.entries(changes.meta.set).filter(([field]) => !fields.includes(field)))
+    return WholeStore.prototype.changed.call(this, record, { ...changes, meta: { ...changes.meta, set } }, session)
+  }
+})
+
+t.test('testRaces finds in each new kind of request what it is there for', async t => {
+  const upstream = { store: () => new MemoryStore(), plugin: upstreamSession }
+  const cases: Array<[what: string, how: { store: () => object, plugin?: any, users?: object }, race: RaceEvent[], promise: string]> = [
+    ['an owner who is not written', { store: () => withoutMeta('userKey'), users: {} }, ['become eva', 'read'], 'owned'],
+    ['an owner who is listed only once', { store: forgetting, users: {} }, ['become eva', 'read'], 'listed'],
+    ['an owner whom a revocation does not see', { store: () => withoutMeta('userKey'), users: {} }, ['become eva', 'revoke users'], 'ended'],
+    ['a chosen life that is not written', { store: () => withoutMeta('originalMaxAge', 'chosen') }, ['remember', 'read'], 'lived'],
+    ['a chosen life that is not written, by options()', { store: () => withoutMeta('originalMaxAge', 'chosen') }, ['remember by options', 'read'], 'lived'],
+    ['an end that a slow reader moves back', { store: shortening }, ['remember', 'read'], 'lived'],
+    ['an end that a slow touch moves back', { store: shortening }, ['remember', 'touch'], 'lived'],
+    ['an unawaited save that is lost', upstream, ['save unawaited', 'write a'], 'saved'],
+    ['an unawaited login that is lost', upstream, ['log in unawaited', 'read'], 'reachable'],
+    ['a late answer that takes the new cookie away', upstream, ['log in', 'read'], 'leftAlone'],
+    ['a second cookie that stays', upstream, ['log out of both', 'read'], 'ended']
+  ]
+  let found = 0
+  for (const [what, { store, ...options }, race, promise] of cases) {
+    const { test } = runner()
+    const { violations } = await testRaces(store as () => SessionStore, { test, races: [race], ...options })
+    const isFound = violations.some(violation => violation.promise === promise)
+    if (isFound) found++
+    t.ok(isFound, what, { violations })
+  }
+  t.comment(`${found} of ${cases.length} planted bugs found`)
 })
 
 t.test('an application can be asked what it does when its store fails, in each way that there is', async t => {

@@ -13,13 +13,13 @@ exports.SqliteStore = class SqliteStore {
   }
 
   get (sessionId, callback) {
-    callback(null, this.#find(sessionId))
+    callback(null, recordOf(this.#rowOf(sessionId)))
   }
 
   set (sessionId, session, callback) {
     // Who comes clears away what nobody comes for any more, so there is no timer.
     this.#db.prepare('DELETE FROM sessions WHERE expires <= ?').run(Date.now())
-    this.#write(sessionId, session)
+    this.#write(sessionId, session, timeOf(session.cookie.expires))
     callback(null)
   }
 
@@ -28,32 +28,36 @@ exports.SqliteStore = class SqliteStore {
     callback(null, recordOf(this.#db.prepare('DELETE FROM sessions WHERE id = ? RETURNING *').get(sessionId)) ?? false)
   }
 
-  /** Moves the end, and nothing else. */
-  touch (sessionId, session, callback) {
-    const touch = this.#db.prepare('UPDATE sessions SET expires = ? WHERE id = ? AND (expires IS NULL OR expires > ?)')
-    callback(null, touch.run(endOf(session), sessionId, Date.now()).changes > 0)
+  /** Moves the end, never back, and nothing else. Without an end there is none to move. */
+  touch (sessionId, { cookie }, callback) {
+    const touch = this.#db.prepare('UPDATE sessions SET expires = MAX(expires, ?) WHERE id = ? AND (expires IS NULL OR expires > ?)')
+    callback(null, touch.run(timeOf(cookie.expires), sessionId, Date.now()).changes > 0)
   }
 
   /** In one transaction: no other process writes or ends the session in between. */
-  update (sessionId, { set, unset }, { cookie }, callback) {
+  update (sessionId, { set, unset, meta }, session, callback) {
     const update = this.#db.transaction(() => {
-      const record = this.#find(sessionId)
+      const row = this.#rowOf(sessionId)
+      const record = recordOf(row)
       if (record === undefined) return false
-      for (const key of unset) delete record[key]
-      this.#write(sessionId, { ...record, ...set, cookie })
+      const end = 'expires' in meta.set ? timeOf(meta.set.expires) : later(row.expires, timeOf(session.cookie.expires))
+      const cookie = { ...record.cookie, ...meta.set, expires: end && new Date(end) }
+      this.#write(sessionId, { ...without(unset, { ...record, ...set }), cookie: without(meta.unset, cookie) }, end)
       return true
     })
     callback(null, update.immediate())
   }
 
-  #find (sessionId) {
-    return recordOf(this.#db.prepare('SELECT * FROM sessions WHERE id = ?').get(sessionId))
+  #rowOf (sessionId) {
+    return this.#db.prepare('SELECT * FROM sessions WHERE id = ?').get(sessionId)
   }
 
-  #write (sessionId, session) {
-    this.#db.prepare('REPLACE INTO sessions VALUES (?, ?, ?)').run(sessionId, JSON.stringify(session), endOf(session))
+  #write (sessionId, record, end) {
+    this.#db.prepare('REPLACE INTO sessions VALUES (?, ?, ?)').run(sessionId, JSON.stringify(record), end)
   }
 }
 
-const endOf = ({ cookie }) => cookie.expires?.getTime() ?? null
+const timeOf = date => date?.getTime() ?? null
+const later = (end, other) => end === null || other === null ? null : Math.max(end, other)
+const without = (keys, object) => Object.fromEntries(Object.entries(object).filter(([key]) => !keys.includes(key)))
 const recordOf = row => row && (row.expires ?? Infinity) > Date.now() ? JSON.parse(row.record) : undefined

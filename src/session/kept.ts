@@ -56,7 +56,12 @@ export function keptChanges (
     }
   }
   if (userKey === storedClaim?.userKey && claimedAt === storedClaim?.claimedAt) return { set, unset }
-  if (userKey === undefined) unset.push('userKey', 'claimedAt')
-  else Object.assign(set, { userKey, claimedAt })
+  if (userKey === undefined) {
+    unset.push('userKey', 'claimedAt')
+    return { set, unset }
+  }
+  set.claimedAt = claimedAt
+  // If only the claim was renewed, another request may have changed the owner in the meantime.
+  if (userKey !== storedClaim?.userKey) set.userKey = userKey
   return { set, unset }
 }

@@ -1,8 +1,8 @@
 import type { Choice } from './cookie'
 import type { Stored } from '../stores/repository'
 import {
-  cookieEndOf, cookieLifeOf, endIn, idleOf, isAging, isOurs, isOutdated, lastUseIn, lifetimeIn, type CookieLife, type Lifetime,
-  type Terms
+  cookieEndOf, cookieLifeOf, endIn, idleOf, isAging, isOurs, isOutdated, lastUseIn, lifetimeIn, type CookieLife,
+  type Lifetime, type Terms
 } from '../values/lifetime'
 import { createdAtOf, expiryOf, seenAtOf } from '../values/record'
 
@@ -16,6 +16,8 @@ export class Life {
   readonly #stored: Stored | undefined
   /** When this request wrote the record, so that it says what is today's. In milliseconds since the epoch. */
   writtenAt: number | undefined
+  /** From when the end counts that the store was told last, in milliseconds since the epoch. */
+  toldAt: number | undefined
   /** When this request moved the end that the store keeps, in milliseconds since the epoch. */
   #movedAt: number
 

@@ -8,6 +8,7 @@ import type { Repository, Stored } from '../stores/repository'
 import { Draft } from '../values/draft'
 import { cookieEndOf, cookieLifeOf, idleOf, type Lifetime } from '../values/lifetime'
 import { claimIsAging, claimOf, type Claim } from '../values/claim'
+import type { CookieRecord } from '../values/record'
 import { StoredSession } from '../values/stored-session'
 import { warnAnonymous, warnLateChange, warnReplaced } from '../warnings'
 import type { CookieOptions } from '../types/cookie'
@@ -262,7 +263,7 @@ export class SessionState {
    */
   writing (what: 'all' | 'life' | 'creation'): Writing {
     const at = Date.now()
-    const kept = keptOf(this.lifetime, this.claim, this.cookie, at)
+    const kept = this.#keptAt(at)
     const choice = this.#choice
     if (what === 'creation') {
       const { createdAt, absoluteTimeout } = kept
@@ -280,7 +281,7 @@ export class SessionState {
   }
 
   /** The session for a store that only moves its end. */
-  forStore (cookie: object = keptOf(this.lifetime, this.claim, this.cookie, Date.now())): StoredSession {
+  forStore (cookie: object = this.#keptAt(Date.now())): StoredSession {
     // Stores with update need no data, and reading them all would cost what they have.
     const data = this.context.repository.wantsData ? this.draft.stored() : {}
     return new StoredSession(this.sessionId, data, cookie)
@@ -341,7 +342,9 @@ export class SessionState {
 
   /** When the session is used, as far as this reply goes, in milliseconds since the epoch; undefined if it isn't. */
   get #usedAt (): number | undefined {
-    return this.visit.rolling || this.wasTouched || !this.isInStore ? Date.now() : this.life.writtenAt
+    if (!this.visit.rolling && !this.wasTouched && this.isInStore) return this.life.writtenAt
+    // Not later than the session, which may have ended while the store wrote it.
+    return this.life.toldAt ?? Date.now()
   }
 
   /** When the visitor's cookie ends, in milliseconds since the epoch; NaN if that isn't known. */
@@ -349,6 +352,12 @@ export class SessionState {
     const { lifetime } = this
     const usedAt = this.#usedAt
     return usedAt === undefined ? this.life.knownCookieEnd(lifetime) : cookieEndOf(lifetime, usedAt)
+  }
+
+  /** What stores keep under `cookie` if the session is used at that time. */
+  #keptAt (at: number): CookieRecord {
+    this.life.toldAt = at
+    return keptOf(this.lifetime, this.claim, this.cookie, at)
   }
 
   get #choice (): Choice | undefined {

@@ -26,8 +26,8 @@ export class RecentChanges {
   now = 0
 
   mark (sessionId: string, fate: Fate): void {
-    // A late request that changes the lifetime of what has ended must not hide that, nor one that ends it again that the
-    // visitor has the cookie of another by now.
+    // A late request that changes the lifetime of what has ended must not hide that, nor may one that ends it again
+    // hide that the visitor has another cookie by now.
     if (fate === 'relived' && this.hasEnded(sessionId, 0)) return
     if (fate === 'destroyed' && this.wasReplaced(sessionId)) return
     this.#changes.delete(sessionId)

@@ -2,7 +2,7 @@ import { has } from '../stores/methods'
 import { callStore, promised, type Method } from '../stores/call'
 import type { Answer, SessionStore } from '../types/store'
 import type { Call } from './race-ops'
-import type { RaceOptions } from './races'
+import type { RaceOptions } from './race-options'
 
 /** Something that can happen next. */
 export interface Step {
@@ -11,10 +11,11 @@ export interface Step {
 }
 
 const METHODS: readonly Method[] = [
-  'get', 'getAndTouch', 'set', 'destroy', 'touch', 'update', 'inspect', 'claim', 'release', 'claimsOf'
+  'get', 'getAndTouch', 'set', 'destroy', 'touch', 'update', 'inspect', 'claim', 'release', 'revoke', 'endingsOf',
+  'claimsOf'
 ]
 // Their first argument is the user, the second the session's id.
-const BY_USER: readonly Method[] = ['claim', 'release', 'claimsOf']
+const BY_USER: readonly Method[] = ['claim', 'release', 'revoke', 'endingsOf', 'claimsOf']
 const CALL_TIMEOUT = 10_000
 
 /** Holds the calls to a store until they are told to go on. They are real calls then, and their answers are handed on. */
@@ -60,7 +61,7 @@ export class CallGate {
   }
 
   #receive (method: Method, args: unknown[], answer: Answer<unknown>): void {
-    const sessionId = args[BY_USER.includes(method) ? 1 : 0] as string ?? ''
+    const sessionId = idIn(args[BY_USER.includes(method) ? 1 : 0])
     if (method === 'set') this.written.add(sessionId)
     if (this.isOpen || this.#passing.includes(method)) {
       this.#call(method, args, answer)
@@ -99,6 +100,12 @@ export class CallGate {
   #call (method: Method, args: unknown[], answer: Answer<unknown>): void {
     callStore(this.#store, method, args, CALL_TIMEOUT, answer)
   }
+}
+
+// Some methods of the index take several, and some none.
+function idIn (argument: unknown): string {
+  const [id] = Array.isArray(argument) ? argument : [argument]
+  return typeof id === 'string' ? id : ''
 }
 
 /** What a call writes. */

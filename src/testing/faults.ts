@@ -1,6 +1,6 @@
 /** A session store that goes wrong on demand, and the ways in which stores go wrong. */
 import { runInNewContext } from 'node:vm'
-import { applyChanges, type CookieRecord } from '../values/record'
+import { applyChanges, timeIn, type CookieRecord } from '../values/record'
 import type { SessionChanges, SessionRecord } from '../types/store'
 
 export type Answer = (error?: any, value?: any) => void
@@ -65,10 +65,12 @@ export class FaultyStore {
     return this.#answer('getAndTouch', callback, () => {
       const record = this.#find(sessionId)
       if (record === undefined) return undefined
-      const { originalMaxAge, idle = originalMaxAge, expires } = record.cookie as CookieRecord
-      const moved = idle === null ? expires : new Date(Date.now() + idle)
-      this.records.set(sessionId, { ...record, cookie: { ...record.cookie as CookieRecord, expires: moved } })
-      return this.records.get(sessionId)
+      const { idle, originalMaxAge, expires } = record.cookie as CookieRecord
+      const life = idle ?? originalMaxAge
+      const moved = life === null ? expires : new Date(Date.now() + life)
+      const cookie = { ...record.cookie as CookieRecord, expires: timeIn(moved) > timeIn(expires) ? moved : expires }
+      this.records.set(sessionId, { ...record, cookie })
+      return record
     })
   }
 

@@ -12,5 +12,6 @@ export type { CreateStore, StoreUnderTest, TestContext, TestFunction } from './c
 export { AWAY, BROKEN_RECORDS, FAULTS, FaultyStore, type Fault } from './faults'
 export { PROMISES, Findings, type PromiseName, type Promises } from './promises'
 export { PROMISES as RACE_PROMISES } from './race-ops'
-export { PAIRS, race, raceAll, RACES, testRaces, type RaceEvent, type RaceOptions, type RaceResult, type RaceTestOptions, type Violation } from './races'
+export type { RaceEvent, RaceOptions } from './race-options'
+export { PAIRS, race, raceAll, RACES, testRaces, type RaceResult, type RaceTestOptions, type Violation } from './races'
 export { testStore, type StoreTestOptions } from './suite'

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { ask, find, live } from './contract'
 import type { OpenStore, StoreUnderTest, TestContext } from './context'
+import { advising, ok } from './mend'
 import type { Findings } from './promises'
 import { dataOf, sendsCookie, Site } from './site'
 import type { Visitor } from './visitor'
@@ -12,7 +13,7 @@ const MOST_CALLS = 10
 export async function testProcesses (t: TestContext, findings: Findings, openStore: OpenStore): Promise<void> {
   const promises = findings.declared
 
-  await t.test(promises.shared ? 'both have the same sessions' : 'no other process has its sessions', async t => {
+  await t.test(findings.title('shared', 'both have the same sessions', 'no other process has its sessions'), async t => {
     const { store, another } = await openStore(t)
     await ask(store, 'set', 'a', live({ user: 'max' }))
     const found = another === undefined ? undefined : await find(another(), 'a')
@@ -27,7 +28,7 @@ export async function testProcesses (t: TestContext, findings: Findings, openSto
     return [await Site.open(t, store, pass, {}), await Site.open(t, another(), pass, {})]
   }
 
-  await t.test('who logs in or out in one is logged in or out in the other', async t => {
+  await t.test('who logs in or out in one is logged in or out in the other', t => advising('every call must ask what all processes share, without a cache of its own', async () => {
     const [{ max }, there] = await open(t)
     await max.get('/login/max')
     const old = max.cookieHeader()
@@ -36,9 +37,9 @@ export async function testProcesses (t: TestContext, findings: Findings, openSto
     assert.deepEqual((await max.get('/all')).json(), { user: 'max', cart: [], a: '1' })
     await there.revisit(old, '/logout')
     assert.equal((await max.get('/whoami')).body, 'nobody')
-  })
+  }))
 
-  await t.test(`writes at the same time ${promises.parallel ? 'lose nothing' : 'may lose one'}`, async t => {
+  await t.test(`writes at the same time ${findings.title('parallel', 'lose nothing', 'may lose one')}`, async t => {
     const [here, there] = await open(t)
     findings.note('parallel', await atEachCall(here, there, '/set/a/1', '/set/b/1', async old => {
       const { a, b } = (await there.revisit(old, '/all')).json()
@@ -46,7 +47,7 @@ export async function testProcesses (t: TestContext, findings: Findings, openSto
     }))
   })
 
-  await t.test(`a request under way ${promises.ended ? 'does not bring' : 'may bring'} back a session that ended`, async t => {
+  await t.test(`a request under way ${findings.title('ended', 'does not bring', 'may bring')} back a session that ended`, async t => {
     const [here, there] = await open(t)
     const isOver = async (old: string): Promise<boolean> => {
       const replies = await Promise.all([here, there].map(({ revisit }) => revisit(old, '/whoami')))
@@ -54,7 +55,7 @@ export async function testProcesses (t: TestContext, findings: Findings, openSto
     }
     let isKept = true
     for (const end of ['/logout', '/renew']) {
-      assert.ok(await atEachCall(here, there, '/whoami', end, isOver), `one that only reads, and ${end}`)
+      ok(await atEachCall(here, there, '/whoami', end, isOver), `touch() and set() must not create: a request that only reads brings back a session that ended (${end})`)
       for (const slow of ['/set/a/1', '/push/apple', '/delete/cart']) {
         isKept = await atEachCall(here, there, slow, end, isOver) && isKept
       }
@@ -62,14 +63,14 @@ export async function testProcesses (t: TestContext, findings: Findings, openSto
     findings.note('ended', isKept)
   })
 
-  await t.test(`a new id ${promises.renews ? 'takes nothing' : 'may take something'} along out of a session that ended`, async t => {
+  await t.test(`a new id ${findings.title('renews', 'takes nothing', 'may take something')} along out of a session that ended`, async t => {
     const [here, there] = await open(t)
     const isNobody = async (_old: string, max: Visitor): Promise<boolean> => (await max.get('/whoami')).body === 'nobody'
     findings.note('renews', await atEachCall(here, there, '/renew', '/logout', isNobody))
   })
 
   for (const end of ['/logout', '/renew']) {
-    const sends = promises.noDeadCookie ? 'sends no' : 'sends a'
+    const sends = findings.title('noDeadCookie', 'sends no', 'sends a')
     await t.test(`a slow request that only reads ${sends} cookie for a session that ended (${end})`, async t => {
       const [here, there] = await open(t)
       await here.max.get('/login/max')

@@ -74,6 +74,18 @@ export const PROMISES = {
     kept: 'No timer of the store\'s keeps the process from ending.',
     otherwise: 'A process that uses the store must be ended by `process.exit()` or a signal.'
   },
+  copies: {
+    kept: 'What the store was given it keeps as it was, whatever becomes of the object.',
+    otherwise: 'It keeps the object itself. The library gives it one that nobody else holds.'
+  },
+  touchesOnly: {
+    kept: '`touch` moves the end and nothing else, and never back.',
+    otherwise: 'It writes the cookie too, or an earlier end: a slow request that only reads may undo what another process did to the session\'s lifetime. Within one process it may not.'
+  },
+  users: {
+    kept: 'Has an index by user: the option `user` can be used.',
+    otherwise: 'The option `user` is refused.'
+  },
   updates: {
     kept: 'Has `update`: changes are applied in one step.',
     otherwise: 'The library reads again and writes, one at a time.'
@@ -89,24 +101,48 @@ export type Promises = Readonly<Record<PromiseName, boolean>>
 
 /** What the suite found of a store, compared with what was declared for it. */
 export class Findings {
-  readonly declared: Partial<Promises>
+  /** What the suite goes by: what was declared, or, of a store that is measured, what was found so far. */
+  readonly declared: Partial<Record<PromiseName, boolean>>
+  readonly #isMeasuring: boolean
   readonly #kept = new Map<PromiseName, boolean>()
 
-  constructor (declared: Partial<Promises>) {
-    this.declared = declared
+  constructor (declared: Partial<Promises> | 'measure') {
+    this.#isMeasuring = declared === 'measure'
+    this.declared = declared === 'measure' ? {} : declared
+  }
+
+  /** Which methods a store has that is measured, so that they are asked. */
+  expect (promise: PromiseName, isKept: boolean): void {
+    if (this.#isMeasuring) this.declared[promise] ??= isKept
   }
 
   note (promise: PromiseName, isKept: boolean): void {
     const { kept } = PROMISES[promise]
-    const isDeclared = this.declared[promise] === true
     this.#kept.set(promise, isKept && this.#kept.get(promise) !== false)
+    if (this.#isMeasuring) {
+      this.declared[promise] = this.#kept.get(promise)
+      return
+    }
+    const isDeclared = this.declared[promise] === true
     assert.equal(isKept, isDeclared, isDeclared
-      ? `promises.${promise} is declared, and not kept: ${kept}`
+      ? `promises.${promise} is declared, and not kept, so mend the store or take it out: ${kept}`
       : `the store keeps what is not declared, so add ${promise}: true to its promises: ${kept}`)
+  }
+
+  /** The name of a test, by what is declared. */
+  title (promise: PromiseName, kept: string, otherwise: string): string {
+    if (this.#isMeasuring) return `${kept} or ${otherwise}`
+    return this.declared[promise] === true ? kept : otherwise
   }
 
   /** Undefined where the question doesn't arise. */
   kept (promise: PromiseName): boolean | undefined {
     return this.#kept.get(promise)
+  }
+
+  /** What was found, as `promises` of `testStore()`. */
+  toString (): string {
+    const names = [...this.#kept].filter(([, isKept]) => isKept).map(([name]) => `  ${name}: true`)
+    return `promises: {\n${names.join(',\n')}\n}`
   }
 }

@@ -5,8 +5,10 @@ import { fingerprint } from '../diagnostics'
 import type { SessionRecord } from '../types/store'
 
 /** What the session that all requests come with holds. */
-export const BASE: SessionRecord = { user: 'max', cart: ['apple'], d: 1 }
+export const BASE: SessionRecord = { user: 'max', cart: ['apple'], d: 1, begun: true }
 export const MAX_AGE = 5 * 60_000
+/** The life that a handler chooses. When all lives pass, one and a half of it have, by which no store keeps it any more. */
+export const LONGER = 1.3 * MAX_AGE
 
 type Request = Pick<FastifyRequest, 'session' | 'server'> & { session: any }
 
@@ -26,9 +28,26 @@ export const REQUESTS = {
     request.session.user = 'eva'
   },
   async renew ({ session }: Request) {
-    await session.regenerate(['user', 'cart', 'a', 'b', 'd', 's'])
+    await session.regenerate(['user', 'cart', 'begun', 'a', 'b', 'd', 's'])
   },
   async 'log out' ({ session }: Request) {
+    await session.destroy()
+  },
+  /** A login without a new id, a second factor, or a switch of user. */
+  'become eva': ({ session }: Request) => { session.user = 'eva' },
+  touch: ({ session }: Request) => { session.touch() },
+  remember: ({ session }: Request) => { session.cookie.maxAge = LONGER },
+  'remember by options': ({ session }: Request) => { session.options({ maxAge: LONGER }) },
+  'save unawaited' ({ session }: Request, value: number) {
+    session.s = value
+    session.save()
+  },
+  'log in unawaited' (request: Request) {
+    request.session.regenerate()
+    request.session.user = 'eva'
+  },
+  /** Comes with the cookie of another living session, too. */
+  async 'log out of both' ({ session }: Request) {
     await session.destroy()
   },
   /** An operator's. With an index by user, as the next. */
@@ -38,12 +57,16 @@ export const REQUESTS = {
   async 'revoke others' ({ session }: Request) {
     await session.revokeOthers()
   },
+  async 'revoke users' ({ server }: Request) {
+    await server.sessions.revokeUser('max')
+    await server.sessions.revokeUser('eva')
+  },
   /** Comes without a cookie. */
   'sign up': ({ session }: Request) => { session.user = 'eva' }
 }
 
 /** What nobody can do without an index by user. */
-export const NEEDS_USERS: readonly RequestName[] = ['revoke', 'revoke others', 'sign up']
+export const NEEDS_USERS: readonly RequestName[] = ['revoke', 'revoke others', 'revoke users', 'sign up']
 
 export type RequestName = keyof typeof REQUESTS
 
@@ -58,7 +81,10 @@ export const PROMISES = {
   reachable: 'no session is stored that no reply gave a cookie for',
   listed: 'each session of a user is in the list of the user',
   limited: 'no user has more sessions than may be',
-  told: 'no reply carries the cookie of a session that has ended'
+  owned: 'a session belongs to the user whose data it has',
+  lived: 'a life that was chosen stays chosen, and no end is moved back',
+  told: 'no reply carries the cookie of a session that has ended',
+  leftAlone: 'a request with the cookie of a session that was replaced neither sets the cookie nor clears it'
 }
 
 export type PromiseName = keyof typeof PROMISES
@@ -83,6 +109,8 @@ export interface Reply {
   sessionId?: string
   /** What the store had of that session at that moment. */
   stored?: SessionRecord
+  /** Whether the reply took the browser's cookie away. */
+  isCleared?: boolean
 }
 
 /** One call of the library to the store. */
@@ -100,6 +128,8 @@ export interface Call {
 export interface Observation {
   /** The session that all requests came with. */
   first: string
+  /** The other session of a request that came with two. */
+  second?: string
   rolling: boolean
   hasTouch: boolean
   hasUpdate: boolean
@@ -107,10 +137,12 @@ export interface Observation {
   calls: readonly Call[]
   /** When the lives of all sessions passed. */
   expiredAt?: number
-  /** Where there is an index by user: the sessions in it in the end, and how many a user may have. */
-  index?: { listed: ReadonlySet<string>, max: number }
+  /** Where there is an index by user: the sessions in it in the end by the user's key, and how many a user may have. */
+  index?: { listed: ReadonlyMap<string, ReadonlySet<string>>, max: number }
   /** What is alive in the store in the end, by session id. */
   records: ReadonlyMap<string, SessionRecord>
+  /** Whether the first session is alive when the life that was given to it has passed, and most of the one that was chosen. */
+  lasts?: boolean
   /** The data that visitors find who come with the cookies of these sessions in the end. */
   visits: ReadonlyMap<string, SessionRecord>
 }
@@ -135,12 +167,16 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
   },
 
   * ended (facts) {
-    const { first, end, hasEnded, replies, records, visits } = facts
+    const { first, second, end, hasEnded, replies, records, visits } = facts
+    if (second !== undefined && replies.some(({ request, statusCode }) => request === 'log out of both' && statusCode === 200)) {
+      if (records.has(second)) yield 'the store has the other session that was logged out'
+      if (!isSame(visits.get(second), {})) yield 'the other cookie of who logged out works'
+    }
     if (hasEnded && records.has(first)) yield 'the store has the session that has ended'
     if (hasEnded && !isSame(visits.get(first), {})) yield 'the cookie of the session that has ended works'
     for (const sessionId of records.keys()) {
-      if (sessionId !== first && facts.hasExpired(sessionId)) yield 'a new session has outlived its time'
-      if (sessionId !== first && facts.isRevoked(sessionId)) yield 'a new session that was ended is there'
+      if (sessionId !== first && sessionId !== second && facts.hasExpired(sessionId)) yield 'a new session has outlived its time'
+      if (sessionId !== first && sessionId !== second && facts.isRevoked(sessionId)) yield 'a new session that was ended is there'
     }
     for (const { request, wasLoaded, sessionId } of replies) {
       if (request !== 'renew' || !wasLoaded || sessionId === undefined) continue
@@ -168,14 +204,14 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
       const isRenewed = request === 'renew' && wasLoaded
       if (sessionId === undefined) {
         // Where time has passed, it may have begun and ended with that.
-        if ((isRenewed || request === 'log in') && expiredAt === undefined && !facts.mayBeRevoked(reply)) yield `'${request}' got no new session`
+        if ((isRenewed || LOGINS.includes(request)) && expiredAt === undefined && !facts.mayBeRevoked(reply)) yield `'${request}' got no new session`
         continue
       }
       if (facts.hasExpired(sessionId) || facts.isRevoked(sessionId)) continue
       const record = records.get(sessionId)
       let flaw: string | undefined
       if (isRenewed) flaw = flawOf(record, BASE, facts.saved, facts.perhapsSaved)
-      else if (request === 'log in' || request === 'sign up') flaw = flawOf(record, { user: 'eva' }, [])
+      else if (LOGINS.includes(request) || request === 'sign up') flaw = flawOf(record, { user: 'eva' }, [])
       else flaw = flawOf(record, {}, [reply])
       if (flaw !== undefined) yield `the new session of '${request}': ${flaw}`
       else if (!isSame(visits.get(sessionId), dataOf(record))) yield `the new cookie of '${request}' does not work`
@@ -183,39 +219,42 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
   },
 
   * saved ({ first, endedAt, replies }) {
-    for (const { request, sessionId, stored, at } of replies) {
+    for (const reply of replies) {
+      const { request, sessionId, stored, at } = reply
       if (sessionId === undefined || (sessionId === first && endedAt <= at)) continue
       const key = CHANGED_KEY[request]
       if (stored === undefined) yield `'${request}' got a cookie for a session that is not stored`
-      else if (request === 'delete d' && 'd' in stored) yield `'${request}' was not saved`
-      else if (request !== 'delete d' && key !== undefined) {
+      else if (isRemembering(reply) && lifeOf(stored) !== LONGER) yield `'${request}' was not saved`
+      else if (key !== undefined) {
         // The answer may have come after another request wrote the same key.
-        const values = replies.filter(other => other.request === request).map(({ value }) => value)
-        if (!values.includes(stored[key] as number)) yield `'${request}' was not saved`
+        const values = replies.filter(other => CHANGED_KEY[other.request] === key).map(valueOf)
+        if (!values.some(value => isSame(value, stored[key]))) yield `'${request}' was not saved`
       }
     }
   },
 
-  * free ({ first, rolling, hasTouch, calls, changes, expiredAt = Infinity }) {
-    // Without touch, a rolling session is written whole.
-    if (rolling && !hasTouch) return
+  * free ({ first, rolling, hasTouch, hasUpdate, calls, replies, expiredAt = Infinity }) {
+    // Without touch, a rolling session is written whole; without update, also one whose life was chosen in the meantime.
+    if (rolling && (!hasTouch || (!hasUpdate && replies.some(isRemembering)))) return
     // With touch too, as soon as its record is old, so what comes after the session's time says nothing.
     const written = calls.filter(({ method, sessionId, askedAt }) =>
       sessionId === first && (method === 'set' || method === 'update') && askedAt < expiredAt)
+    // Where nothing rolls, a touch is written into the record.
+    const changes = replies.filter(reply => reply.wasLoaded && (isChange(reply) || (reply.request === 'touch' && !rolling)))
     if (written.length > changes.length) yield `there were ${written.length} writes for ${changes.length} changes`
   },
 
-  * reachable ({ first, replies, records }) {
+  * reachable ({ first, second, replies, records }) {
     for (const sessionId of records.keys()) {
-      const isGiven = sessionId === first || replies.some(reply => reply.sessionId === sessionId)
+      const isGiven = sessionId === first || sessionId === second || replies.some(reply => reply.sessionId === sessionId)
       if (!isGiven) yield 'a session is stored that nobody has the cookie of'
     }
   },
 
   * listed ({ records, index }) {
     for (const [sessionId, { cookie }] of records) {
-      const isSomebodys = (cookie as SessionRecord | undefined)?.userKey !== undefined
-      if (index !== undefined && isSomebodys && !index.listed.has(sessionId)) yield 'a session is not in the list'
+      const userKey = (cookie as SessionRecord | undefined)?.userKey as string | undefined
+      if (index !== undefined && userKey !== undefined && index.listed.get(userKey)?.has(sessionId) !== true) yield 'a session is not in the list'
     }
   },
 
@@ -228,6 +267,23 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
     if (replies.some(({ request }) => request === 'sign up') && records.size < 2) yield 'nobody is signed up'
   },
 
+  * owned ({ records, index }) {
+    for (const { user, cookie } of index === undefined ? [] : records.values()) {
+      const { userKey } = cookie as SessionRecord
+      if (userKey !== (user === undefined ? undefined : fingerprint(user as string))) yield `a session has the data of ${user as string}, and belongs to another user`
+    }
+  },
+
+  * lived ({ first, hasEnded, replies, records, lasts }) {
+    const record = records.get(first)
+    if (hasEnded || record === undefined) return
+    const chosen = replies.filter(reply => reply.wasLoaded && isRemembering(reply))
+    const isSure = chosen.some(({ statusCode, sessionId }) => statusCode === 200 && sessionId === first)
+    if (isSure && lifeOf(record) !== LONGER) yield 'the life that was chosen is not kept'
+    else if (chosen.length === 0 && lifeOf(record) === LONGER) yield 'a life is kept that nobody chose'
+    if (isSure && lasts === false) yield 'the session ends before the life that was chosen'
+  },
+
   * told ({ first, end, expiredAt = Infinity, replies, calls }) {
     for (const { request, sessionId, at } of replies) {
       if (sessionId !== first) continue
@@ -236,11 +292,30 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
       const isOver = (end?.answeredAt ?? Infinity) <= at || expiredAt <= (lastCall?.doneAt ?? at)
       if (isOver) yield `'${request}' carries the cookie of the session that has ended`
     }
+  },
+
+  * leftAlone ({ first, end, replies, expiredAt, begunAt, endHeardAt }) {
+    // Before it has heard that the session is replaced, the library can't know.
+    if (end === undefined || end.doneAt !== end.answeredAt || expiredAt !== undefined) return
+    const isReplaced = replies.some(({ request, statusCode, sessionId }) =>
+      isLogin(request) && statusCode === 200 && sessionId !== undefined && sessionId !== first && begunAt(sessionId) === endHeardAt)
+    if (!isReplaced) return
+    for (const { request, at, sessionId, isCleared } of replies) {
+      if (!MAY_COME_LATE.includes(request) || at <= Number(end.answeredAt)) continue
+      if (sessionId !== undefined && sessionId !== first) yield `'${request}' comes late, and its cookie takes the place of the new one`
+      if (isCleared === true) yield `'${request}' comes late, and clears the new cookie`
+    }
   }
 }
 
-const CHANGED_KEY: Partial<Record<RequestName, string>> = { 'write a': 'a', 'write b': 'b', 'delete d': 'd', save: 's' }
-const ENDING: readonly RequestName[] = ['log in', 'renew', 'log out', 'revoke']
+const CHANGED_KEY: Partial<Record<RequestName, string>> = {
+  'write a': 'a', 'write b': 'b', 'delete d': 'd', save: 's', 'save unawaited': 's', 'become eva': 'user'
+}
+const REMEMBERING: readonly RequestName[] = ['remember', 'remember by options']
+const LOGINS: readonly RequestName[] = ['log in', 'log in unawaited']
+const ENDING: readonly RequestName[] = [...LOGINS, 'renew', 'log out', 'log out of both', 'revoke', 'revoke users']
+/** Those that ask for no session of their own: what a browser sends before it has the answer to its login. */
+const MAY_COME_LATE: readonly RequestName[] = ['read', 'write a', 'write b', 'delete d', 'touch', 'become eva', ...REMEMBERING]
 
 type Facts = ReturnType<typeof factsOf>
 
@@ -300,7 +375,26 @@ function factsOf (seen: Observation) {
 }
 
 function isLogin (request: RequestName): boolean {
-  return request === 'renew' || request === 'log in'
+  return request === 'renew' || LOGINS.includes(request)
+}
+
+function isRemembering ({ request }: Reply): boolean {
+  return REMEMBERING.includes(request)
+}
+
+function isChange (reply: Reply): boolean {
+  return CHANGED_KEY[reply.request] !== undefined || isRemembering(reply)
+}
+
+/** What a request leaves under its key. */
+function valueOf ({ request, value }: Reply): unknown {
+  if (request === 'become eva') return 'eva'
+  return request === 'delete d' ? undefined : value
+}
+
+/** How long a session lives after its last use, as the record says. */
+function lifeOf ({ cookie }: SessionRecord): unknown {
+  return (cookie as SessionRecord | undefined)?.originalMaxAge
 }
 
 /** What is wrong with a record that should hold the base and the changes, and may hold further ones. */
@@ -312,14 +406,15 @@ function flawOf (
 ): string | undefined {
   if (record === undefined) return 'it is not in the store'
   const { expires, originalMaxAge, path } = (record.cookie ?? {}) as SessionRecord
-  if (Number.isNaN(Date.parse(String(expires))) || originalMaxAge !== MAX_AGE || path !== '/') return 'its cookie is not whole'
+  const isLife = originalMaxAge === MAX_AGE || originalMaxAge === LONGER
+  if (Number.isNaN(Date.parse(String(expires))) || !isLife || path !== '/') return 'its cookie is not whole'
   const all = [...changes, ...further]
   const data = dataOf(record)
   for (const key of new Set([...Object.keys({ ...base, ...data }), ...all.map(({ request }) => CHANGED_KEY[request])])) {
     if (key === undefined) continue
-    const isChange = ({ request }: Reply): boolean => CHANGED_KEY[request] === key
-    const values: unknown[] = all.filter(isChange).map(({ request, value }) => request === 'delete d' ? undefined : value)
-    if (!changes.some(isChange)) values.push(base[key])
+    const isOfKey = ({ request }: Reply): boolean => CHANGED_KEY[request] === key
+    const values = all.filter(isOfKey).map(valueOf)
+    if (!changes.some(isOfKey)) values.push(base[key])
     if (!values.some(value => isSame(value, data[key]))) {
       return `${key} is ${JSON.stringify(data[key])} and not ${values.map(value => JSON.stringify(value)).join(' or ')}`
     }

@@ -3,49 +3,11 @@
  * is found can be seen again.
  */
 import assert from 'node:assert/strict'
-import type { FastifyPluginCallback } from 'fastify'
 import type { FastifySessionOptions } from '../index'
-import type { Method } from '../stores/call'
-import type { SessionStore } from '../types/store'
 import { clock, HOUR, opener, runnerOr, type CreateStore, type TestFunction } from './context'
 import { judge, NEEDS_USERS, REQUESTS, type Breach, type RequestName } from './race-ops'
 import { Track } from './track'
-
-/** What takes part in a race: a request, or `expire`, by which the lives of all sessions pass. */
-export type RaceEvent = RequestName | 'expire'
-
-export interface RaceOptions {
-  /** What the races write they remove again. */
-  store: SessionStore
-  /**
-   * As for the plugin.
-   *
-   * @default true
-   */
-  rolling?: boolean
-  /**
-   * As for the plugin.
-   *
-   * @default true
-   */
-  saveUninitialized?: boolean
-  /** Ends the lives of all sessions in a store that doesn't go by `Date.now()`, which the kit moves. */
-  expire?: () => unknown
-  /**
-   * Makes two steps of a call: it takes effect, and the library hears of it. As one step it loses no race for what is in the
-   * store: in between, its request does nothing, and other requests see the effect, not the answer. What the library
-   * itself remembers (whose turn it is, which sessions it ended) it learns from answers, though. Many more schedules.
-   *
-   * @default false
-   */
-  splitCalls?: boolean
-  /** Methods whose calls are not held, and so make no schedules. Only of a store that answers at once. */
-  passing?: readonly Method[]
-  /** Enters the sessions in the store's index by user, with these limits. */
-  users?: Pick<FastifySessionOptions, 'maxPerUser' | 'onMaxPerUser'>
-  /** Another plugin of the same interface. */
-  plugin?: FastifyPluginCallback<any>
-}
+import type { Choose, RaceEvent, RaceOptions } from './race-options'
 
 /** A promise that was not kept. */
 export interface Violation extends Breach {
@@ -70,8 +32,12 @@ const EVENTS: readonly RaceEvent[] = [
   ...(Object.keys(REQUESTS) as RequestName[]).filter(request => !NEEDS_USERS.includes(request)), 'expire'
 ]
 
+/** Other ways to do the same: each races with what there is, and not with another one of these. */
+const VARIANTS: readonly RaceEvent[] = ['remember by options', 'save unawaited', 'log in unawaited', 'log out of both']
+
 /** All pairs of events. */
-export const PAIRS: ReadonlyArray<readonly RaceEvent[]> = combinations(2, EVENTS)
+export const PAIRS: ReadonlyArray<readonly RaceEvent[]> = combinations(2, EVENTS).filter(events =>
+  events.filter(event => VARIANTS.includes(event)).length < 2)
 
 /** All pairs of events, and all triples of the simplest requests. */
 export const RACES: ReadonlyArray<readonly RaceEvent[]> = [...PAIRS, ...combinations(3, ['read', 'write a', 'write b', 'log out'])]
@@ -79,6 +45,11 @@ export const RACES: ReadonlyArray<readonly RaceEvent[]> = [...PAIRS, ...combinat
 /** Pairs of a request that ends sessions by the index by user, and one that could get in its way. */
 export const USER_RACES: ReadonlyArray<readonly RaceEvent[]> = (['revoke', 'revoke others'] as const).flatMap(revoke =>
   (['read', 'write a', 'renew', 'log out', 'revoke'] as const).map(request => [revoke, request]))
+
+/** Pairs of a request that sets the user on an existing id, and one that could get in its way. */
+export const OWNER_RACES: ReadonlyArray<readonly RaceEvent[]> = ([
+  'read', 'write a', 'renew', 'log in', 'log out', 'become eva', 'remember', 'touch', 'revoke users'
+] as const).map(request => ['become eva', request])
 
 export interface RaceTestOptions extends Omit<RaceOptions, 'store' | 'expire'> {
   /**
@@ -151,9 +122,6 @@ export async function race ({ events, ...options }: RaceOptions & { events: read
     await track.close()
   }
 }
-
-/** Chooses what happens next, and answers its index. */
-export type Choose = (names: readonly string[]) => number
 
 /**
  * Runs something again and again, until each sequence of choices that it leads to was taken once: each run repeats the

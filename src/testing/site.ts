@@ -8,12 +8,18 @@ import type { TestContext } from './context'
 import { Gate } from './gate'
 import { setCookies, Visitor } from './visitor'
 
-export type SiteOptions = Pick<FastifySessionOptions, 'rolling'> & { cookie?: CookieOptions }
+const METHODS = [
+  'get', 'getAndTouch', 'inspect', 'set', 'destroy', 'touch', 'update', 'claim', 'release', 'revoke',
+  'endingsOf', 'claimsOf'
+] as const
+
+export type SiteOptions = Pick<FastifySessionOptions, 'rolling' | 'user' | 'maxPerUser' | 'onMaxPerUser'> & { cookie?: CookieOptions }
 
 type AnyStore = Record<string, ((...args: any[]) => any) | undefined>
 
 /** An app on the store, with its visitors. */
 export class Site {
+  readonly app: FastifyInstance
   readonly max: Visitor
   readonly eva: Visitor
   readonly stranger: Visitor
@@ -47,6 +53,7 @@ export class Site {
   constructor (
     app: FastifyInstance, gate: Gate, calls: string[], interruptAt: Site['interruptAt'], pass: Site['pass']
   ) {
+    this.app = app
     this.max = new Visitor(app)
     this.eva = new Visitor(app)
     this.stranger = new Visitor(app)
@@ -160,7 +167,7 @@ function interruptible (store: SessionStore): (index: number, act: () => Promise
 function intercept (store: SessionStore, around: (name: string, call: () => unknown) => unknown): void {
   const methods = store as unknown as AnyStore
   // Those that the library uses, found before `set` is replaced, by which it knows which inherited ones can't work.
-  const used = (['get', 'getAndTouch', 'set', 'destroy', 'touch', 'update'] as const).filter(name => has(store, name))
+  const used = METHODS.filter(name => has(store, name))
   for (const name of used) {
     const method = methods[name] as (...args: unknown[]) => unknown
     const between = function (this: unknown, ...args: unknown[]): unknown {

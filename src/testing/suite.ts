@@ -1,5 +1,6 @@
 import { runnerOr, opener, type CreateStore, type TestContext, type TestFunction } from './context'
 import { testContract } from './contract'
+import { testIndex, testUsers } from './by-user'
 import { testProcesses } from './processes'
 import { Findings, type Promises } from './promises'
 import { testVisits } from './visits'
@@ -7,11 +8,11 @@ import { testVisits } from './visits'
 export interface StoreTestOptions {
   /**
    * What the store promises; `PROMISES` says what each means. One that is kept and not declared fails the suite as one that
-   * is declared and not kept does, so the list stays true.
+   * is declared and not kept does, so the list stays true. `'measure'` asks everything, and prints the list.
    *
    * @default {}, none of them
    */
-  promises?: Partial<Promises>
+  promises?: Partial<Promises> | 'measure'
   /**
    * `test` of `node:test`, or `t.test` of tap.
    *
@@ -45,9 +46,13 @@ export async function testStore (
     })
   })
   await run('the store itself', t => testContract(noting(t), findings, open))
+  await run('its index by user', t => testIndex(noting(t), findings, open))
   // The others would fail for the same reasons, and wait for what doesn't come.
-  if (hasFailed) return findings
+  if (hasFailed && promises !== 'measure') return findings
+  // A release that releases nothing would be called again and again.
+  if (!hasFailed) await run('for operators', t => testUsers(t, findings, open))
   await run('for visitors', t => testVisits(t, findings, open))
   await run('for visitors of two processes', t => testProcesses(t, findings, open))
+  if (promises === 'measure') console.log(`${hasFailed ? 'Mend what fails first. ' : ''}The store keeps\n${findings}`)
   return findings
 }

@@ -5,13 +5,13 @@ import fastifyCookie, { unsign } from '@fastify/cookie'
 import Fastify, { type FastifyInstance, type LightMyRequestResponse } from 'fastify'
 import { fingerprint } from '../diagnostics'
 import fastifySession from '../index'
-import { isExpired } from '../values/record'
-import type { SessionRecord } from '../types/store'
+import { isExpired, timeIn, type CookieRecord } from '../values/record'
+import type { IndexEntry, SessionRecord } from '../types/store'
 import { CallGate, type Step } from './call-gate'
 import { clock, type Clock } from './context'
 import { orNothing } from './contract'
-import { BASE, MAX_AGE, REQUESTS, type Observation, type Reply } from './race-ops'
-import type { Choose, RaceEvent, RaceOptions } from './races'
+import { BASE, LONGER, MAX_AGE, REQUESTS, type Observation, type Reply } from './race-ops'
+import type { Choose, RaceEvent, RaceOptions } from './race-options'
 import { dataOf } from './site'
 
 const USERS = [BASE.user as string, 'eva']
@@ -79,7 +79,7 @@ export class Track {
     app.get('/look', async ({ session }) => dataOf(session))
     app.get('/race/:index', async request => {
       const reply = this.#run.replies[Number((request.params as { index: string }).index)] as Reply
-      reply.wasLoaded = (request.session as any).user === BASE.user
+      reply.wasLoaded = (request.session as any).begun === true
       await REQUESTS[reply.request](request, reply.value)
     })
     this.#app = app
@@ -97,17 +97,24 @@ export class Track {
     const first = begun.sessionId
     const run = this.#run = newRun(events)
     run.cookies.set(first, begun.header)
+    const other = events.includes('log out of both') ? keptCookie(await this.#get('/begin')) : undefined
+    if (other !== undefined) run.cookies.set(other.sessionId, other.header)
 
     this.#gate.close()
-    for (const { request, value } of run.replies) this.#send(run, value, request === 'sign up' ? undefined : begun.header)
+    for (const { request, value } of run.replies) {
+      if (request === 'sign up') this.#send(run, value, undefined)
+      else this.#send(run, value, request === 'log out of both' ? `${begun.header}; ${other?.header}` : begun.header)
+    }
     for (const event of events) if (event === 'expire') this.#gate.hold(event, () => this.#letPass(run))
     while (await this.#next(run, choose));
     this.#gate.isOpen = true
 
     const { store, calls } = this.#gate
     const { replies, schedule, expiredAt } = run
+    const records = await this.#recordsLeft()
     const observation: Observation = {
       first,
+      second: other?.sessionId,
       rolling: this.#rolling,
       hasTouch: store.touch !== undefined,
       hasUpdate: store.update !== undefined,
@@ -115,7 +122,8 @@ export class Track {
       calls,
       expiredAt,
       index: this.#users && { listed: await this.#listed(), max: this.#users.maxPerUser ?? Infinity },
-      records: await this.#recordsLeft(),
+      records,
+      lasts: await this.#lasts(first, records),
       visits: await this.#visitsWith(run.cookies)
     }
     await this.#cleanUp()
@@ -128,8 +136,9 @@ export class Track {
     const kept = keptCookie(response)
     if (kept !== undefined) cookies.set(kept.sessionId, kept.header)
     const { statusCode } = response
+    const isCleared = kept === undefined && response.cookies.some(({ name }) => name === COOKIE_NAME)
     const code: string | undefined = statusCode === 200 ? undefined : response.json().code
-    answered.push(Object.assign(replies[index] as Reply, { statusCode, code, at: this.#gate.now, sessionId: kept?.sessionId }))
+    answered.push(Object.assign(replies[index] as Reply, { statusCode, code, at: this.#gate.now, sessionId: kept?.sessionId, isCleared }))
   }
 
   async #letPass (run: Run): Promise<void> {
@@ -179,9 +188,24 @@ export class Track {
     return records
   }
 
-  async #listed (): Promise<Set<string>> {
-    const claims = await Promise.all(USERS.map(user => this.#gate.ask('claimsOf', fingerprint(user))))
-    return new Set((claims as Array<Array<[string, number]>>).flat().map(([sessionId]) => sessionId))
+  async #listed (): Promise<Map<string, Set<string>>> {
+    const entries = await Promise.all(USERS.map(fingerprint).map(async userKey => {
+      const entries = await this.#gate.ask('claimsOf', userKey, Infinity, 100) as IndexEntry[]
+      return [userKey, new Set(entries.map(({ sessionId }) => sessionId))] as const
+    }))
+    return new Map(entries)
+  }
+
+  /** Whether a session of a chosen life outlives the one that it had. Asked before visitors come, which prolongs it. */
+  async #lasts (sessionId: string, records: Map<string, SessionRecord>): Promise<boolean | undefined> {
+    const { expires, originalMaxAge } = (records.get(sessionId)?.cookie ?? {}) as Partial<CookieRecord>
+    if (originalMaxAge !== LONGER) return undefined
+    const most = 0.9 * LONGER
+    if (timeIn(expires) < Date.now() + most) return false
+    this.#clock.advance(most)
+    const record = await this.#find(sessionId)
+    this.#clock.advance(-most)
+    return record !== undefined
   }
 
   async #visitsWith (cookies: Map<string, string>): Promise<Map<string, SessionRecord>> {
@@ -193,7 +217,7 @@ export class Track {
   /** What the store has of a session, as far as its life has not passed. */
   async #find (sessionId: string): Promise<SessionRecord | undefined> {
     // A copy: stores may go on with the one that they hand out.
-    const record = JSON.parse(JSON.stringify(await this.#gate.ask('get', sessionId).catch(orNothing) ?? null)) as SessionRecord | null
+    const record = JSON.parse(JSON.stringify(await this.#gate.ask(this.#gate.store.inspect === undefined ? 'get' : 'inspect', sessionId).catch(orNothing) ?? null)) as SessionRecord | null
     return record === null || isExpired(record) ? undefined : { ...dataOf(record), cookie: record.cookie }
   }
 
@@ -201,7 +225,7 @@ export class Track {
     for (const sessionId of this.#gate.written) {
       await this.#gate.ask('destroy', sessionId)
       if (this.#users === undefined) continue
-      for (const user of USERS) await this.#gate.ask('release', fingerprint(user), sessionId)
+      for (const user of USERS) await this.#gate.ask('release', fingerprint(user), [sessionId])
     }
     this.#gate.written.clear()
     this.#names.clear()

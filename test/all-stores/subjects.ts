@@ -48,12 +48,15 @@ const base: Promises = {
   onlyYours: true,
   lists: true,
   stops: true,
+  copies: true,
+  touchesOnly: false,
+  users: false,
   updates: false,
   tellsGone: false
 }
 const memory: Promises = { ...base, shared: false }
 const redis: Promises = {
-  ...base, parallel: true, ended: true, renews: true, oneCall: true, updates: true, tellsGone: true
+  ...base, parallel: true, ended: true, renews: true, oneCall: true, touchesOnly: true, users: true, updates: true, tellsGone: true
 }
 
 /** Those of this package. */
@@ -61,7 +64,7 @@ export const ours: Contestant[] = [
   {
     name: 'MemoryStore',
     packages: [],
-    promises: { ...memory, waits: true, dates: true, updates: true, tellsGone: true },
+    promises: { ...memory, waits: true, dates: true, touchesOnly: true, users: true, updates: true, tellsGone: true },
     prepare: () => () => ({ store: new MemoryStore() })
   },
   {
@@ -145,7 +148,6 @@ export const others: Contestant[] = [
     name: 'session-file-store',
     packages: ['session-file-store'],
     promises: { ...base, noDeadCookie: true, onlyYours: false, lists: false },
-    brokenRaces: 4,
     prepare () {
       const FileStore = connectFile(connectable)
       return async t => {
