@@ -9,7 +9,8 @@ import { fingerprint } from '../src/diagnostics'
 import type { SessionRecord, SessionStore } from '../src/types/store'
 import { RedisStore } from '../src/stores/redis'
 import { SilentStore, ThreeMethodStore, type Answer } from './odd-stores'
-import { explore, PAIRS, race, raceAll, RACES, OWNER_RACES, USER_RACES, type RaceEvent, type RaceOptions } from '../src/testing/races'
+import type { RaceEvent, RaceOptions } from '../src/testing/race-options'
+import { explore, PAIRS, race, raceAll, RACES, OWNER_RACES, USER_RACES } from '../src/testing/races'
 import {
   BASE, judge, LONGER, MAX_AGE, PROMISES, type Call, type Observation, type PromiseName, type Reply, type RequestName
 } from '../src/testing/race-ops'

@@ -3,7 +3,6 @@
  * is found can be seen again.
  */
 import assert from 'node:assert/strict'
-import type { FastifySessionOptions } from '../index'
 import { clock, HOUR, opener, runnerOr, type CreateStore, type TestFunction } from './context'
 import { judge, NEEDS_USERS, REQUESTS, type Breach, type RequestName } from './race-ops'
 import { Track } from './track'
