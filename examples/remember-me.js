@@ -21,10 +21,10 @@ app.register(fastifyCookie)
 app.register(fastifySession, {
   secret: process.env.SESSION_SECRET || 'for this example only: at least 32 characters',
   saveUninitialized: false,
-  // Ninety days after the login everybody logs in anew, however often they come. It is also how long the store keeps a
-  // session whose cookie has no date: the server never hears that a browser was closed, and many restore such cookies.
+  // Ninety days after the login everybody logs in again, however often they come.
   absoluteTimeout: 90 * DAY,
-  cookie: { secure: 'auto', sameSite: 'lax' }
+  // A session that a handler doesn't decide on ends after a day without a visit.
+  cookie: { secure: 'auto', sameSite: 'lax', maxAge: DAY }
 })
 
 app.post('/login', async (request, reply) => {
@@ -35,14 +35,10 @@ app.post('/login', async (request, reply) => {
   request.session.name = name
   // In milliseconds, from the last request on. It is kept with this session, so no other route has to know.
   // Both ways: regenerate() takes a lifetime along, and whoever doesn't tick the box may have ticked it last time.
+  // Without the box the cookie ends with the browser. The server never hears of that, and many browsers restore such
+  // cookies with their tabs; so the day of above stays the time after which the session ends if nobody comes.
   request.session.cookie.maxAge = remember === 'on' ? 30 * DAY : undefined
-  // Whoever was not to be remembered is asked again after a day, restored tabs or not.
-  request.session.until = remember === 'on' ? undefined : Date.now() + DAY
   return `Welcome, ${name}.\n`
-})
-
-app.addHook('preHandler', async (request) => {
-  if (request.session.until < Date.now()) await request.session.regenerate()
 })
 
 app.get('/', async (request) => {
@@ -52,9 +48,9 @@ app.get('/', async (request) => {
   return `Hello, ${name}. You are remembered ${days > 0 ? `for ${days} days` : 'until you close the browser'}.\n`
 })
 
-// A new id for who gains rights or changes the password: remembered as before.
+// A new id when a visitor gains rights or changes the password: remembered as before.
 app.post('/password', async (request) => {
-  await request.session.regenerate(['name', 'until'])
+  await request.session.regenerate(['name'])
   return 'Changed.\n'
 })
 

@@ -26,7 +26,7 @@ export interface TraceMessage {
   readonly fingerprint: string
   /** In milliseconds, when the store has answered. */
   duration?: number
-  /** Only of a commit that a reply waits for: why it was decided on. */
+  /** Only of a commit: why it is done, for people. */
   reason?: string
   /** Only if the store failed. */
   error?: Error

@@ -47,6 +47,9 @@ expectType<Promise<void>>(app.decryptAdminSession('signed', {}))
 app.register(fastifySession, { secret, absoluteTimeout: 12 * 3_600_000, refreshAfter: 60_000, cookie: { maxAge: 1_800_000 } })
 expectError(app.register(fastifySession, { secret, absoluteTimeout: '12h' }))
 expectError(app.register(fastifySession, { secret, refreshAfter: true }))
+app.register(fastifySession, { secret, idleTimeout: 1_800_000, storeTtl: 'trusted' })
+expectError(app.register(fastifySession, { secret, idleTimeout: '30m' }))
+expectError(app.register(fastifySession, { secret, storeTtl: true }))
 
 // Per route
 
@@ -128,7 +131,10 @@ app.get('/', async request => {
 
 function onSecurity ({ reason, session, store, fingerprint, duration }: SecurityMessage): void {
   expectType<SecurityReason>(reason)
-  expectType<'bad-signature' | 'unknown-id' | 'expired' | 'absolute-timeout' | 'gone' | 'duplicate-cookie' | 'store-timeout'>(reason)
+  expectType<
+    'bad-signature' | 'unknown-id' | 'expired' | 'absolute-timeout' | 'gone' | 'duplicate-cookie' | 'store-timeout' |
+    'unreadable'
+  >(reason)
   expectType<string>(session)
   expectType<string>(store)
   expectType<string>(fingerprint)
@@ -137,6 +143,7 @@ function onSecurity ({ reason, session, store, fingerprint, duration }: Security
 function onTrace (message: TraceMessage): void {
   expectType<number | undefined>(message.duration)
   expectType<Error | undefined>(message.error)
+  expectType<string | undefined>(message.reason)
   expectError(message.fingerprint = '')
 }
 expectType<(message: SecurityMessage) => void>(onSecurity)

@@ -1,5 +1,6 @@
 import fastifySession, {
-  MemoryStore, type FastifySessionObject, type SessionList, type SessionPage, type Sessions, type SessionStore, type SessionView
+  MemoryStore, type Claimed, type Claiming, type FastifySessionObject, type IndexEntry, type Revoking, type SessionList,
+  type SessionPage, type Sessions, type SessionStore, type SessionView
 } from '@fastify/session'
 import { RedisStore } from '@fastify/session/redis'
 import fastify from 'fastify'
@@ -57,10 +58,29 @@ expectType<Date>(view.lastSeenAt)
 expectType<Date | null>(view.expiresAt)
 expectType<any>(view.device)
 
+// A page of a list
+const page = {} as SessionList
+expectType<SessionView | undefined>(page[0])
+expectType<string | undefined>(page.next)
+expectAssignable<SessionPage>({ cursor: page.next })
+expectError<SessionPage>({ offset: 10 })
+
 // The index of a store
 
 expectAssignable<SessionStore>(new MemoryStore())
 const store = new RedisStore({ client: createClient() })
-expectType<Promise<boolean>>(store.claim('user', 'id', {} as FastifySessionObject, 1))
-expectType<Promise<void>>(store.release('user', 'id'))
-expectType<Promise<Array<[sessionId: string, claimedAt: number]>>>(store.claimsOf('user'))
+const claiming: Claiming = { fingerprint: 'abc', lives: null, isWritten: false, max: Infinity, refuses: false }
+expectType<Promise<Claimed>>(store.claim('user', 'id', { ...claiming, lives: 1000, replaces: 'old' }))
+expectType<Promise<void>>(store.release('user', ['id']))
+expectType<Promise<number>>(store.revoke('user', { fingerprint: 'abc' }))
+expectType<Promise<number>>(store.revoke('user', { except: 'id' }))
+expectType<Promise<string[]>>(store.endingsOf('user'))
+expectType<Promise<IndexEntry[]>>(store.claimsOf('user', Infinity, 100))
+expectError(store.claim('user', 'id', {}))
+expectError(store.release('user', 'id'))
+
+const claimed = {} as Claimed
+expectType<'entered' | 'full' | 'ending' | 'lost'>(claimed.outcome)
+expectType<readonly string[]>(claimed.tooMany)
+const revoking: Revoking = {}
+expectType<string | undefined>(revoking.except)

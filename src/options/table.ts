@@ -18,6 +18,8 @@ interface Option {
   readonly mustBe: string
   readonly accepts: (value: any, options: Options) => boolean
   readonly byDefault?: unknown
+  /** What it is if it is missing, if that isn't a value of this table. */
+  readonly otherwise?: string
   /** In what a number is counted. */
   readonly unit?: 'milliseconds'
   /** Another option without which this one means nothing. */
@@ -82,6 +84,7 @@ export const OPTIONS: Readonly<Record<keyof Options, Option>> = {
   store: {
     mustBe: 'a store: it must have the methods get, set and destroy',
     accepts: isStore,
+    otherwise: 'new MemoryStore()',
     says: 'Where the sessions are kept.'
   },
   storeTimeout: {
@@ -115,6 +118,7 @@ export const OPTIONS: Readonly<Record<keyof Options, Option>> = {
   idGenerator: {
     mustBe: 'a function that returns a string',
     accepts: isFunction,
+    otherwise: '24 random bytes',
     says: 'Makes the id of a new session.'
   },
   cacheControl: {
@@ -137,6 +141,7 @@ export const OPTIONS: Readonly<Record<keyof Options, Option>> = {
     mustBe: 'a function of the session',
     accepts: isFunction,
     byDefault: () => ({}),
+    otherwise: 'undefined',
     needs: 'user',
     says: 'What lists tell of a session in addition, from its data'
   },

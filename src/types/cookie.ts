@@ -3,7 +3,7 @@ import type { CookieSerializeOptions } from '@fastify/cookie'
 /** What a custom signer answers for a cookie value. */
 export interface UnsignResult {
   valid: boolean
-  /** True where the value should be signed anew, because an older secret matched. */
+  /** True if the value should be signed again, because an older secret matched. */
   renew: boolean
   /** The session id; null when not valid. */
   value: string | null
@@ -20,7 +20,8 @@ type Redeclared = 'domain' | 'encode' | 'expires' | 'httpOnly' | 'maxAge' | 'par
 
 export interface CookieOptions extends Omit<CookieSerializeOptions, 'signed' | Redeclared> {
   /**
-   * How long the session and its cookie live, in milliseconds. Sent as `Expires`. Wins over `expires`.
+   * How long the cookie lives, in milliseconds, and the session, if there is no `idleTimeout`. Sent as `Expires`. Wins
+   * over `expires`.
    *
    * @default undefined, a cookie that ends with the browser's session
    */

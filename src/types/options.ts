@@ -6,7 +6,7 @@ import type { SessionStore } from './store'
 /** What a route may say of its sessions: `config: { session: { rolling: false } }`. */
 export interface RouteSessionOptions {
   /**
-   * `false`: requests of this route don't keep a session alive, as long as they change nothing. Polling, for instance.
+   * `false`: requests of this route don't keep a session alive, unless they change it. For polling, for instance.
    *
    * @default the plugin's option `rolling`
    */
@@ -45,15 +45,15 @@ export interface FastifySessionOptions {
   cookiePrefix?: string
   /**
    * What the session is called: the property of the request, and the key of a route's `config`. A second registration
-   * with another name (and `cookieName`) gives a second session, `request.adminSession` for instance, and with it
+   * with another name (and `cookieName`) makes a second session, `request.adminSession` for instance, and with it
    * `request.adminSessionStore`, `fastify.decryptAdminSession`, `loadAdminSession` and `createAdminSession`.
    *
    * @default 'session'
    */
   sessionName?: string
   /**
-   * The attributes of the session cookie, or a function that gives them for a request: a domain per tenant, for
-   * instance. It gets undefined where a session is loaded or created outside of a request. Where it gives `secure:
+   * The attributes of the session cookie, or a function that returns them for a request: a domain per tenant, for
+   * instance. It gets undefined when a session is loaded or created outside of a request. If it returns `secure:
    * true`, that counts, whatever protocol Fastify takes the request for.
    *
    * @default {}, each attribute's own default
@@ -61,15 +61,15 @@ export interface FastifySessionOptions {
   cookie?: CookieOptions | ((request: Fastify.FastifyRequest | undefined) => CookieOptions)
   /**
    * How long a session lives after its last use, kept by the server, in milliseconds. It ends then whatever the
-   * cookie says, also if that ends with the browser. A session that is used lives longer, up to `absoluteTimeout`.
+   * cookie says, also if the cookie ends with the browser. Each use starts that time again, up to `absoluteTimeout`.
    * (OWASP ASVS 7.3.1)
    *
    * @default undefined, the cookie's maxAge, or without one the store's own ttl
    */
   idleTimeout?: number
   /**
-   * How long a session may live from its creation, in milliseconds, however much it is used. `regenerate()` starts it
-   * again, nothing else does. Neither cookie nor store keep it for longer. (OWASP ASVS 7.3.2)
+   * How long a session may live from its creation, in milliseconds, however much it is used. Only `regenerate()` starts
+   * that time again. Neither the cookie nor the store keeps the session for longer. (OWASP ASVS 7.3.2)
    *
    * @default undefined, no limit
    */
@@ -88,10 +88,10 @@ export interface FastifySessionOptions {
    */
   storeTimeout?: number
   /**
-   * Whether the store alone says when an idle session is over: `'trusted'`. By default a session is over, too, if its
-   * record is older than one and a half idle times, because some stores hand out what has expired until they next
-   * clean up. Say it if Express or an older version of this library uses the same store: these move the store's clock
-   * and leave the record.
+   * Whether the store alone says when an idle session is over: `'trusted'`. By default a session is over as well if
+   * its record is older than one and a half idle times, because some stores hand out what has expired until they next
+   * clean up. Set it if Express or an older version of this library uses the same store: they move the store's clock
+   * and leave the record as it is.
    *
    * @default undefined, the record counts as well
    */
@@ -104,7 +104,7 @@ export interface FastifySessionOptions {
    */
   saveUninitialized?: boolean | ((request: Fastify.FastifyRequest) => boolean)
   /**
-   * Starts the session's lifetime anew, and sends its cookie, with each response. With `false`, only a change does.
+   * Starts the session's lifetime again, and sends its cookie, with each response. With `false`, only a change does.
    *
    * @default true
    */
@@ -120,36 +120,36 @@ export interface FastifySessionOptions {
    * Makes the id of a new session. Must be unguessable. A function that is declared `async` runs before the handler
    * of each request that has no session; any other runs when the id is first needed, and must not return a promise.
    *
-   * @default 24 random bytes by `uid-safe`, 32 url-safe characters
+   * @default 24 random bytes, by `uid-safe`: 32 url-safe characters
    */
   idGenerator?(request?: Fastify.FastifyRequest): string | Promise<string>
   /**
-   * Says in the response's headers that it depends on the session: `Vary: Cookie` where the session was used, and
-   * `Cache-Control: no-store` where its cookie is sent and the application says nothing else. Without that, a cache in
-   * between can hand one visitor's session to another.
+   * Says in the response's headers that it depends on the session: `Vary: Cookie` if the session was used, and
+   * `Cache-Control: no-store` if its cookie is sent or cleared and the application sets no other. Without that, a cache
+   * in between can hand one visitor's session to another.
    *
    * @default false
    */
   cacheControl?: boolean
   /**
    * What becomes of a request whose session can't be loaded because the store fails. `'fail'`: it fails with the
-   * store's error. `'anonymous'`: it goes on with an empty session of which nothing is saved (`session.isAnonymous`),
+   * store's error. `'anonymous'`: it continues with an empty session of which nothing is saved (`session.isAnonymous`),
    * and the visitor's cookie stays.
    *
    * @default 'fail'
    */
   onStoreError?: 'fail' | 'anonymous'
   /**
-   * Whose session it is, asked whenever a session is saved: `session => session.userId`. What it gives is kept as a
+   * Whose session it is, asked whenever a session is saved: `session => session.userId`. What it returns is kept as a
    * hash. The number 1 and the string '1' are the same user. With this option there are `request.session.list()`,
    * `revoke()` and `revokeOthers()`, and `fastify.sessions`. The store must have an index by user, as MemoryStore and
    * RedisStore have.
    *
-   * @default undefined, sessions are nobody's
+   * @default undefined, sessions belong to no user
    */
   user?: (session: FastifySessionObject) => string | number | null | undefined
   /**
-   * What lists say of a session besides, from its data: the device, for instance.
+   * What lists tell of a session in addition, from its data: the device, for instance.
    *
    * @default undefined, nothing
    */

@@ -10,14 +10,16 @@ declare module 'fastify' {
 interface CookieData {
   /** The session's cookie. Changes of its attributes go out with the reply. */
   cookie: {
-    /** The lifetime that `touch()` starts anew, in milliseconds; null for a browser-session or a fixed `expires`. */
+    /** The lifetime that `touch()` starts again, in milliseconds; null for a browser-session or a fixed `expires`. */
     originalMaxAge: number | null
     /**
-     * Milliseconds until the session ends; at run time null where nothing ends it, which version 11's type doesn't say
-     * either. Setting it sets `expires` and `originalMaxAge`; undefined takes the end away.
+     * Milliseconds until the cookie ends. At run time it is null if the cookie ends with the browser or if its end isn't
+     * known, which version 11's type doesn't say either. Setting it chooses a lifetime for this session, which is kept;
+     * undefined: the cookie ends with the browser.
      */
     maxAge?: number | undefined
     signed?: boolean
+    /** When the cookie ends; null if it ends with the browser or if its end isn't known. Setting it chooses, too. */
     expires?: Date | null
     httpOnly?: boolean
     path?: string
@@ -62,9 +64,9 @@ export interface SessionView extends Record<string, any> {
   /** Whether it is the session of this request. */
   current: boolean
   createdAt: Date
-  /** When its lifetime was started anew last: with `rolling` by its last request, otherwise by its last change. */
+  /** When it was used last: with `rolling` by its last request, otherwise by its last change. */
   lastSeenAt: Date
-  /** When it ends if nobody comes; null where the store decides. */
+  /** When it ends if nobody uses it; null if the store decides. */
   expiresAt: Date | null
 }
 
@@ -90,12 +92,12 @@ export interface Sessions {
 
 /** What a session can do under names that data may have, too. */
 interface SessionTools {
-  /** Starts the lifetime anew: `cookie.expires` becomes now + `originalMaxAge`. Does nothing without a `maxAge`. */
+  /** Uses the session: its idle time starts again, and its cookie is sent, also if nothing rolls. */
   touch(): void
 
   /**
-   * Changes the attributes of this session's cookie. `maxAge` (milliseconds) and `expires` are kept with the session;
-   * the other attributes hold for this request.
+   * Changes the attributes of this session's cookie. `maxAge` (milliseconds) and `expires` are a choice that is kept
+   * with the session and wins over the configuration; the other attributes hold for this request.
    *
    * @throws FST_ERR_SESSION_COOKIE when a cookie can't carry them
    */
@@ -120,7 +122,7 @@ interface SessionTools {
 /** What a session can do with the sessions of its user. */
 interface UserSessions {
   /**
-   * The sessions of this session's user, the newest login first; none where nobody is logged in. Only with the option
+   * The sessions of this session's user, the newest login first; none if nobody is logged in. Only with the option
    * `user`.
    */
   list(page?: SessionPage): Promise<SessionList>

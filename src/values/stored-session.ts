@@ -18,6 +18,9 @@ export class StoredCookie {
     return this.expires === null ? null : this.expires.getTime() - Date.now()
   }
 
+  // Version 9 puts what was left then into its records.
+  set maxAge (_left: unknown) {}
+
   toJSON (): object {
     return { ...this }
   }
