@@ -38,7 +38,10 @@ function installNow (names) {
   }
 }
 
-/** Those of which a package isn't there as the lock file says. What npm has installed is in a file of its own. */
+/**
+ * Those of which a package isn't there as the lock file says. What npm has installed is in a file of its own; after
+ * `npm install --package-lock-only` that file also lists what isn't installed.
+ */
 function missing (names) {
   const wanted = packagesIn(join(root, 'package-lock.json'))
   const installed = packagesIn(join(modules, '.package-lock.json'))
@@ -46,7 +49,7 @@ function missing (names) {
     const { dependencies } = wanted[`packages/${name}`]
     return Object.keys(dependencies).some(dependency => {
       const path = `node_modules/${dependency}`
-      return installed[path]?.version !== wanted[path].version
+      return installed[path]?.version !== wanted[path].version || !existsSync(join(root, path))
     })
   })
 }

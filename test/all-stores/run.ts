@@ -11,10 +11,12 @@ import t, { type Test } from 'tap'
 import { PAIRS, raceAll, type RaceResult } from '../../src/testing/races'
 import { clock, opener, type CreateStore } from '../../src/testing/context'
 import { testStore } from '../../src/testing/suite'
+import { measuredIn, withMeasured } from '../measured'
 import { others, ours, type Contestant } from './subjects'
-import { measuredIn, tableOf, withMeasured, type Row } from './table'
+import { tableOf, type Row } from './table'
 
 const ROOT = join(__dirname, '..', '..')
+const COMMAND = 'npm run test:stores'
 const DOCUMENT = join(ROOT, 'docs', 'stores.md')
 const A_DAY = 86_400_000
 
@@ -34,8 +36,8 @@ t.test('docs/stores.md says what was found', async t => {
   t.ok(t.parent?.counts.fail === 0 && rows.length === contestants.length, 'all stores do as is declared for them')
   const text = await readFile(DOCUMENT, 'utf8')
   const measured = tableOf(rows)
-  if (process.env.CI === undefined && t.passing()) await writeFile(DOCUMENT, withMeasured(text, measured))
-  else t.equal(measuredIn(text), measured)
+  if (process.env.CI === undefined && t.passing()) await writeFile(DOCUMENT, withMeasured(text, COMMAND, measured))
+  else t.equal(measuredIn(text, COMMAND), measured)
 })
 
 async function testRaces (t: Test, createStore: CreateStore, broken = 0): Promise<RaceResult> {

@@ -1,21 +1,25 @@
 /** The stores that the suite is run on, and what each is declared to promise. */
 import '../../packages/sqlite'
 import '../../packages/stores'
+import { once } from 'node:events'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import connectSqlite from 'better-sqlite3-session-store'
+import connectLoki from 'connect-loki'
 import connectPg from 'connect-pg-simple'
 import { RedisStore as ConnectRedis9 } from 'connect-redis'
 import { RedisStore as ConnectRedis8 } from 'connect-redis-8'
+import connectSequelize from 'connect-session-sequelize'
 import { MemoryStore as ExpressMemoryStore } from 'express-session'
 import IoRedis from 'ioredis'
 import connectMemory from 'memorystore'
 import pg from 'pg'
+import { Sequelize } from 'sequelize'
 import connectFile from 'session-file-store'
 import type { Test } from 'tap'
 import fastifySession, { MemoryStore, type SessionStore } from '../../src/index'
 import { RedisStore } from '../../src/stores/redis'
-import { recordIntervals, type CreateStore, type StoreUnderTest } from '../../src/testing/context'
+import { MINUTE, recordIntervals, type CreateStore, type StoreUnderTest } from '../../src/testing/context'
 import type { Promises } from '../../src/testing/promises'
 import { connectTo, letPass, startPostgres, startRedis, temporaryFolder, type NodeRedis } from '../servers'
 
@@ -122,6 +126,29 @@ export const others: Contestant[] = [
     }
   },
   {
+    name: 'connect-session-sequelize',
+    packages: ['connect-session-sequelize'],
+    promises: { ...base, expires: false, lists: false },
+    async prepare (t) {
+      const { url } = await startPostgres(t)
+      const db = new Sequelize(url, { logging: false })
+      t.teardown(() => db.close())
+      const SequelizeStore = connectSequelize(connectable.Store)
+      return async t => {
+        const open = () => {
+          const store = new SequelizeStore({ db })
+          t.after(() => store.stopExpiringSessions())
+          return store
+        }
+        const store = open()
+        await store.sync({ force: true })
+        // Its own column holds 36 characters: enough for the library's ids, and not for each that the suite makes up.
+        await db.query('ALTER TABLE "Sessions" ALTER sid TYPE text')
+        return { store, another: open, pass: cleaning(() => (store as any).clearExpiredSessions()) }
+      }
+    }
+  },
+  {
     name: 'better-sqlite3-session-store',
     packages: ['better-sqlite3-session-store'],
     promises: { ...base, lists: false, stops: false },
@@ -158,6 +185,21 @@ export const others: Contestant[] = [
     }
   },
   {
+    name: 'connect-loki',
+    packages: ['connect-loki'],
+    promises: { ...memory, expires: false, waits: true, dates: true, lists: false, stops: false },
+    prepare () {
+      const LokiStore = connectLoki(connectable)
+      return async t => {
+        // Nobody can stop the one that saves.
+        recordIntervals(t)
+        const store = new LokiStore({ path: join(await temporaryFolder(t, true), 'sessions.db') })
+        await once(store, 'connect')
+        return { store }
+      }
+    }
+  },
+  {
     name: 'memorystore',
     packages: ['memorystore'],
     promises: memory,
@@ -176,6 +218,16 @@ export const others: Contestant[] = [
 
 function datetime (text: string): string {
   return new Date(text === 'now' ? Date.now() : text).toISOString().slice(0, 19).replace('T', ' ')
+}
+
+/** As its timer does, whose time the suite doesn't wait for. */
+function cleaning (clean: () => Promise<unknown>, interval = 15 * MINUTE): (milliseconds: number) => Promise<void> {
+  let passed = 0
+  return async milliseconds => {
+    const before = passed
+    passed += milliseconds
+    if (Math.floor(passed / interval) > Math.floor(before / interval)) await clean()
+  }
 }
 
 async function withNodeRedis (t: Test, open: (client: NodeRedis) => unknown): Promise<CreateStore> {

@@ -1,4 +1,4 @@
-/** The part of docs/stores.md that is measured. */
+/** What docs/stores.md says of the stores. */
 import { PROMISES, type Findings, type PromiseName } from '../../src/testing/promises'
 import type { RaceResult } from '../../src/testing/races'
 
@@ -8,9 +8,6 @@ export interface Row {
   findings: Findings
   races: Pick<RaceResult, 'schedules' | 'violated'>
 }
-
-const BEGIN = '<!-- begin: measured by `npm run test:stores` -->'
-const END = '<!-- end -->'
 
 const columns = Object.entries(PROMISES).flatMap(([name, promised]) => {
   return 'title' in promised ? [{ name: name as PromiseName, ...promised }] : []
@@ -41,21 +38,4 @@ export function tableOf (rows: readonly Row[]): string {
     '',
     ...broken.map(({ title, otherwise }, i) => `${i + 1}. **${title}**: ${otherwise}`)
   ].join('\n')
-}
-
-/** What stands in the document. */
-export function measuredIn (text: string): string {
-  const [, measured] = parts(text)
-  return measured
-}
-
-export function withMeasured (text: string, measured: string): string {
-  const [before, , after] = parts(text)
-  return `${before}${BEGIN}\n\n${measured}\n\n${END}${after}`
-}
-
-function parts (text: string): [before: string, measured: string, after: string] {
-  const [begin, end] = [text.indexOf(BEGIN), text.indexOf(END)]
-  if (begin === -1 || end < begin) throw new Error(`the document has no ${BEGIN} … ${END}`)
-  return [text.slice(0, begin), text.slice(begin + BEGIN.length, end).trim(), text.slice(end + END.length)]
 }

@@ -1,5 +1,6 @@
 declare module 'better-sqlite3'
 declare module 'better-sqlite3-session-store'
+declare module 'connect-loki'
 declare module 'connect-pg-simple'
 declare module 'pg'
 declare module 'session-file-store'

@@ -293,7 +293,7 @@ function pick<T> (values: readonly T[]): T {
   return values[Math.floor(Math.random() * values.length)] as T
 }
 
-function shuffled<T> (values: readonly T[]): T[] {
+export function shuffled<T> (values: readonly T[]): T[] {
   const drawn = values.map(value => ({ value, order: Math.random() }))
   return drawn.sort((a, b) => a.order - b.order).map(({ value }) => value)
 }

@@ -23,15 +23,29 @@ const BACKENDS = {
     client.on('error', logClientError)
     return { fastifySession: require('../../dist'), store: newRedisStore(client) }
   },
+  async 'connect-redis' () {
+    return { fastifySession: require('../../dist'), store: await connectRedis() }
+  },
+  async 'connect-pg-simple' () {
+    const fastifySession = require('../../dist')
+    const { Pool } = require('pg')
+    const PgStore = require('connect-pg-simple')(fastifySession)
+    const pool = new Pool({ connectionString: urls[0] })
+    return { fastifySession, store: new PgStore({ pool }) }
+  },
   async 'version 11' () {
-    const { RedisStore } = require('connect-redis')
-    return { fastifySession: require('upstream-session'), store: new RedisStore({ client: await nodeRedis() }) }
+    return { fastifySession: require('upstream-session'), store: await connectRedis() }
   }
 }
 
 function newRedisStore (client) {
   const { RedisStore } = require('../../dist/stores/redis')
   return new RedisStore({ client })
+}
+
+async function connectRedis () {
+  const { RedisStore } = require('connect-redis')
+  return new RedisStore({ client: await nodeRedis() })
 }
 
 async function nodeRedis () {

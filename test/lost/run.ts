@@ -1,0 +1,71 @@
+/**
+ * `npm run test:lost`: how much stores without `update` lose between processes. Four processes behind one Redis or PostgreSQL,
+ * and visitors whose pages make requests in parallel. What is found is written to docs/stores.md. It is measured, and depends on
+ * the machine: not part of CI.
+ */
+import '../../packages/stores'
+import { readFile, writeFile } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import pg from 'pg'
+import t, { type Test } from 'tap'
+import { measuredIn, withMeasured } from '../measured'
+import { Fleet, type Backend } from '../processes/fleet'
+import { ROOT } from '../program'
+import { startPostgres, startRedis } from '../servers'
+import { tableOf, type Row } from './table'
+import { Visitor, type Losses } from './visitor'
+
+const COMMAND = 'npm run test:lost'
+const DOCUMENT = join(ROOT, 'docs', 'stores.md')
+const PROCESSES = 4
+const VISITORS = 40
+const DURATION = 40_000
+
+const subjects: Array<{ name: string, backend: Backend, start: (t: Test) => Promise<{ url: string }> }> = [
+  { name: 'RedisStore', backend: 'node-redis', start: startRedis },
+  { name: 'connect-redis 9', backend: 'connect-redis', start: startRedis },
+  { name: 'connect-pg-simple', backend: 'connect-pg-simple', start: startTable },
+  { name: 'connect-redis 9, with `@fastify/session` 11.1.3', backend: 'version 11', start: startRedis }
+]
+const rows: Row[] = []
+
+for (const { name, backend, start } of subjects) {
+  t.test(name, async t => {
+    const { url } = await start(t)
+    const fleet = new Fleet(t, backend, [url])
+    await fleet.start(PROCESSES)
+    const losses: Losses = { writes: 0, lost: 0, logouts: 0, revived: 0 }
+    let isOver = false
+    const visitors = Array.from({ length: VISITORS }, (_, i) => new Visitor(`visitor ${i}`, fleet, losses))
+    const visits = Promise.all(visitors.map(visitor => visitor.run(() => isOver)))
+    await Promise.race([visits, setTimeout(DURATION)])
+    isOver = true
+    await visits
+    t.comment(JSON.stringify(losses))
+    t.equal(fleet.crashes, 0, 'no process ended')
+    t.ok(losses.writes > 1000 && losses.logouts > 50, 'enough pages were opened to tell')
+    if (backend === 'node-redis') t.match(losses, { lost: 0, revived: 0 }, 'RedisStore loses and revives nothing')
+    rows.push({ name, ...losses })
+  })
+}
+
+t.test('docs/stores.md says what was found', async t => {
+  t.ok(t.parent?.counts.fail === 0 && rows.length === subjects.length, 'all were measured')
+  if (!t.passing()) return
+  const measured = tableOf(rows, { date: new Date(), node: process.version, processors: availableParallelism() })
+  const text = withMeasured(await readFile(DOCUMENT, 'utf8'), COMMAND, measured)
+  await writeFile(DOCUMENT, text)
+  t.equal(measuredIn(text, COMMAND), measured)
+})
+
+/** Processes that start together would create it twice. */
+async function startTable (t: Test): Promise<{ url: string }> {
+  const server = await startPostgres(t)
+  const client = new pg.Client({ connectionString: server.url })
+  await client.connect()
+  await client.query(await readFile(require.resolve('connect-pg-simple/table.sql'), 'utf8'))
+  await client.end()
+  return server
+}

@@ -1,0 +1,34 @@
+/** What docs/stores.md says of what is lost. */
+import type { Losses } from './visitor'
+
+export interface Row extends Losses {
+  name: string
+}
+
+export interface Conditions {
+  date: Date
+  node: string
+  processors: number
+}
+
+export function tableOf (rows: readonly Row[], { date, node, processors }: Conditions): string {
+  const lines = [
+    ['Store', 'Writes confirmed', 'lost', 'Logouts confirmed', 'revived'],
+    ['---', '--:', '--:', '--:', '--:'],
+    ...rows.map(({ name, writes, lost, logouts, revived }) => [name, count(writes), share(lost, writes), count(logouts), share(revived, logouts)])
+  ]
+  const day = date.toLocaleDateString('en-GB', { dateStyle: 'long' })
+  return [
+    ...lines.map(cells => `| ${cells.join(' | ')} |`),
+    '',
+    `Measured on ${day}, with Node.js ${node} on ${processors} processors that servers, processes and visitors share.`
+  ].join('\n')
+}
+
+function count (number: number): string {
+  return number.toLocaleString('en')
+}
+
+function share (part: number, all: number): string {
+  return part === 0 ? '0' : `${part} (${(part / all * 100).toFixed(1)} %)`
+}
