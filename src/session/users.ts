@@ -3,6 +3,7 @@ import { destroy } from './operations'
 import { handleOf, Owners, partsOf } from './owners'
 import { SessionState, type Context, type UserIndex } from './state'
 import { Visit } from './visit'
+import { fingerprint } from '../diagnostics'
 import type { RequestCookie, UserSettings } from '../options/settings'
 import { promised } from '../stores/call'
 import type { Repository } from '../stores/repository'
@@ -56,7 +57,7 @@ export class Users implements UserIndex {
   /** Ends all sessions of the session's user but this one. */
   async revokeOthers (state: SessionState): Promise<number> {
     const userKey = this.#owners.keyOf(state.session)
-    return userKey === undefined ? 0 : await this.#revoke(userKey, { except: state.sessionId })
+    return userKey === undefined ? 0 : (await this.#revoke(userKey, { except: state.sessionId })).length
   }
 
   async forUser (user: string | number, page?: SessionPage): Promise<SessionList> {
@@ -65,11 +66,13 @@ export class Users implements UserIndex {
 
   async revoke (handle: string): Promise<boolean> {
     const parts = partsOf(handle)
-    return parts !== undefined && await this.#revoke(parts.userKey, { fingerprint: parts.fingerprint }) > 0
+    if (parts === undefined) return false
+    const ended = await this.#revoke(parts.userKey, { fingerprint: parts.fingerprint })
+    return ended.some(sessionId => fingerprint(sessionId) === parts.fingerprint)
   }
 
   async revokeUser (user: string | number): Promise<number> {
-    return await this.#revoke(this.#owners.keyFor(user), {})
+    return (await this.#revoke(this.#owners.keyFor(user), {})).length
   }
 
   async count (): Promise<number> {
@@ -78,28 +81,23 @@ export class Users implements UserIndex {
 
   /**
    * In one step they become sessions that are to be ended, which no renewal outruns; then they are ended, those with
-   * them that an earlier call left.
+   * them that an earlier call left. Answers those that were there.
    */
-  async #revoke (userKey: string, which: Revoking): Promise<number> {
+  async #revoke (userKey: string, which: Revoking): Promise<string[]> {
     await promised(answer => this.#repository.revoke(userKey, which, answer))
-    let count = 0
+    const ended: string[] = []
     for (;;) {
       const ids = await promised<string[]>(answer => this.#repository.endingsOf(userKey, answer)) ?? []
-      if (ids.length === 0) return count
-      count += await this.endAll(userKey, ids)
+      if (ids.length === 0) return ended
+      for (const sessionId of await this.endAll(userKey, ids)) ended.push(sessionId)
     }
   }
 
-  /** Ends sessions that are revoked. Answers how many were there. */
-  async endAll (userKey: string, sessionIds: readonly string[]): Promise<number> {
-    let count = 0
-    for (let i = 0; i < sessionIds.length; i += AT_ONCE) {
-      const ids = sessionIds.slice(i, i + AT_ONCE)
-      const ended = await Promise.all(ids.map(sessionId => this.#end(userKey, sessionId)))
-      await promised<void>(answer => this.#repository.release(userKey, ids, answer))
-      count += ended.filter(Boolean).length
-    }
-    return count
+  /** Ends sessions that are revoked. Answers those that were there. */
+  async endAll (userKey: string, sessionIds: readonly string[]): Promise<string[]> {
+    const ended = await eachOf(sessionIds, sessionId => this.#end(userKey, sessionId))
+    await promised<void>(answer => this.#repository.release(userKey, sessionIds, answer))
+    return sessionIds.filter((_sessionId, i) => ended[i])
   }
 
   async #end (userKey: string, sessionId: string): Promise<boolean> {
@@ -111,7 +109,12 @@ export class Users implements UserIndex {
 
   async tidy (userKey: string, count: number): Promise<void> {
     const entries = await this.#entriesOf(userKey, Infinity, count)
-    await Promise.all(entries.map(entry => this.#look(userKey, entry, undefined)))
+    await eachOf(entries, entry => this.#look(userKey, entry, undefined))
+  }
+
+  async dropIfVain (userKey: string, sessionId: string): Promise<void> {
+    if (await this.#record(userKey, sessionId) !== undefined) return
+    await promised<void>(answer => this.#repository.release(userKey, [sessionId], answer))
   }
 
   /** As many living sessions as fit on the page, while there are any. */
@@ -122,7 +125,7 @@ export class Users implements UserIndex {
       const count = Math.min(limit - views.length + 1, PAGE)
       const from = before
       const entries = await this.#entriesOf(userKey, from, count)
-      const seen = await Promise.all(entries.map(entry => this.#look(userKey, entry, current)))
+      const seen = await eachOf(entries, entry => this.#look(userKey, entry, current))
       for (const { claimedAt, view } of seen) {
         if (view !== undefined && views.length === limit) {
           return Object.assign(views, { next: String(before) })
@@ -193,6 +196,15 @@ export function sessionsOf (users: Users): Sessions {
     revokeUser: user => users.revokeUser(user),
     count: () => users.count()
   }
+}
+
+/** Does something with each, with a few at the same time. */
+async function eachOf<T, Result> (items: readonly T[], run: (item: T) => Promise<Result>): Promise<Result[]> {
+  const results: Result[] = []
+  for (let i = 0; i < items.length; i += AT_ONCE) {
+    results.push(...await Promise.all(items.slice(i, i + AT_ONCE).map(run)))
+  }
+  return results
 }
 
 function timeIn (cursor: string | undefined): number {

@@ -62,13 +62,21 @@ const CLAIM = new Script(`${COMMON}
   redis.call('HSETNX', ids, print, number(now) .. ' ' .. id)
   local answer = { came }
   if isWritten == '1' and refuses ~= '1' and most > 0 then
-    local tooMany = redis.call('ZCOUNT', ends, '(' .. now, '+inf') - most
-    if tooMany > 0 then
-      for _, old in ipairs(redis.call('ZRANGE', claims, 0, tooMany - 1)) do
-        redis.call('ZADD', ending, redis.call('ZSCORE', ends, old) or now, old)
+    local tooMany = math.min(redis.call('ZCOUNT', ends, '(' .. now, '+inf') - most, 100)
+    while tooMany > 0 do
+      local oldest = redis.call('ZRANGE', claims, 0, tooMany - 1)
+      if #oldest == 0 then break end
+      for _, old in ipairs(oldest) do
+        local last = redis.call('ZSCORE', ends, old)
         redis.call('ZREM', claims, old)
         redis.call('ZREM', ends, old)
-        table.insert(answer, string.match(redis.call('HGET', ids, old) or '', ' (.*)'))
+        if last and tonumber(last) > now then
+          redis.call('ZADD', ending, last, old)
+          table.insert(answer, string.match(redis.call('HGET', ids, old) or '', ' (.*)'))
+          tooMany = tooMany - 1
+        else
+          redis.call('HDEL', ids, old)
+        end
       end
     end
   end
@@ -95,13 +103,17 @@ const RELEASE = new Script(`${COMMON}
 const REVOKE = new Script(`${COMMON}
   local only, except = unpack(ARGV)
   redis.call('ZREM', ending, '')
+  local left = 1
+  for _, key in ipairs({ ends, ending, ids }) do
+    left = math.max(left, redis.call('PTTL', key))
+  end
   if only ~= '' then
     local last = redis.call('ZSCORE', ends, only)
     if not last or only == except then return 0 end
     redis.call('ZREM', claims, only)
     redis.call('ZREM', ends, only)
     redis.call('ZADD', ending, last, only)
-    redis.call('PEXPIRE', ending, math.max(redis.call('PTTL', ids), 1))
+    redis.call('PEXPIRE', ending, left)
     return 1
   end
   local kept = { redis.call('ZSCORE', claims, except), redis.call('ZSCORE', ends, except) }
@@ -114,7 +126,6 @@ const REVOKE = new Script(`${COMMON}
     redis.call('RENAME', ends, ending)
   end
   redis.call('UNLINK', claims)
-  local left = math.max(redis.call('PTTL', ids), 1)
   redis.call('PEXPIRE', ending, left)
   if kept[1] and kept[2] then
     redis.call('ZREM', ending, except)
@@ -127,31 +138,48 @@ const REVOKE = new Script(`${COMMON}
   return count
 `)
 
-/** Answers ids of sessions that are to be ended. */
+/**
+ * Answers ids of sessions that are to be ended. One whose id was lost stays: it ends itself when it claims itself the
+ * next time.
+ */
 const ENDINGS_OF = new Script(`${COMMON}
-  local found = {}
-  for _, print in ipairs(redis.call('ZRANGE', ending, 0, 99)) do
-    local entry = redis.call('HGET', ids, print)
-    if entry then table.insert(found, string.match(entry, ' (.*)')) else redis.call('ZREM', ending, print) end
-  end
+  local found, from = {}, 0
+  repeat
+    local prints = redis.call('ZRANGE', ending, from, from + 99)
+    for _, print in ipairs(prints) do
+      table.insert(found, string.match(redis.call('HGET', ids, print) or '', ' (.*)'))
+    end
+    from = from + 100
+  until #found > 0 or #prints < 100
   return found
 `)
 
 /**
  * ARGV: before which time, in microseconds, and how many. Answers ids, times of claims, and ages in milliseconds, in
- * turn.
+ * turn. Drops entries whose time has passed.
  */
 const CLAIMS_OF = new Script(`${COMMON}
-  local found = {}
-  local prints = redis.call('ZREVRANGEBYSCORE', claims, ARGV[1], '-inf', 'WITHSCORES', 'LIMIT', 0, ARGV[2])
-  for i = 1, #prints, 2 do
-    local enteredAt, id = string.match(redis.call('HGET', ids, prints[i]) or '', '(%d+) (.*)')
-    if id then
-      table.insert(found, id)
-      table.insert(found, prints[i + 1])
-      table.insert(found, number(now - enteredAt))
+  local found, bound, missing = {}, ARGV[1], tonumber(ARGV[2])
+  repeat
+    local asked = missing
+    local prints = redis.call('ZREVRANGEBYSCORE', claims, bound, '-inf', 'WITHSCORES', 'LIMIT', 0, asked)
+    for i = 1, #prints, 2 do
+      local print, claimedAt = prints[i], prints[i + 1]
+      local enteredAt, id = string.match(redis.call('HGET', ids, print) or '', '(%d+) (.*)')
+      local last = redis.call('ZSCORE', ends, print)
+      if not last or tonumber(last) <= now then
+        redis.call('ZREM', claims, print)
+        redis.call('ZREM', ends, print)
+        redis.call('HDEL', ids, print)
+      elseif id then
+        table.insert(found, id)
+        table.insert(found, claimedAt)
+        table.insert(found, number(now - enteredAt))
+        missing = missing - 1
+      end
+      bound = '(' .. claimedAt
     end
-  end
+  until #prints < 2 * asked or missing == 0
   return found
 `)
 
@@ -175,7 +203,8 @@ export class RedisIndex {
     const [outcome, ...tooMany] = await this.#run(CLAIM, userKey, [
       claiming.fingerprint,
       sessionId,
-      Math.ceil(lives ?? 2 * this.#ttl + ONE_HOUR),
+      // Redis keeps the session itself a hundredth longer than it lives.
+      Math.ceil((lives ?? 2 * this.#ttl + ONE_HOUR) * 1.01),
       replaces === undefined ? '' : fingerprint(replaces),
       Number(isWritten),
       max === Infinity ? 0 : max,
