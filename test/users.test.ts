@@ -104,8 +104,7 @@ async function age (t: Test, store: SessionStore, user: string, milliseconds: nu
   }
   const key = `users:sess:{${keyOf(user)}}:ids`
   for (const [fingerprint, entry] of Object.entries(await redis.hGetAll(key))) {
-    const [enteredAt, sessionId] = entry.split(' ')
-    await redis.hSet(key, fingerprint, `${Number(enteredAt) - milliseconds} ${sessionId}`)
+    await redis.hSet(key, fingerprint, entry.replace(/^\d+/, enteredAt => String(Number(enteredAt) - milliseconds)))
   }
 }
 

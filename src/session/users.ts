@@ -19,6 +19,14 @@ const PAGE = 100
 // As many calls as don't keep other visitors waiting.
 const AT_ONCE = 32
 
+/** What came of a revocation. */
+interface Revoked {
+  /** Sessions that were ended. */
+  readonly ended: readonly string[]
+  /** Whether those that were asked for are among them. */
+  readonly wasThere: boolean
+}
+
 /** Whose sessions are whose: entered in the store's index by user as they are written, listed and ended. */
 export class Users implements UserIndex {
   readonly #settings: UserSettings
@@ -48,16 +56,24 @@ export class Users implements UserIndex {
   /** Ends a session of the session's user. */
   async revokeFor (state: SessionState, handle: string): Promise<boolean> {
     const userKey = this.#owners.keyOf(state.session)
-    if (userKey === undefined || partsOf(handle)?.userKey !== userKey) return false
-    if (!state.isInStore || handleOf(userKey, state.sessionId) !== handle) return await this.revoke(handle)
-    await promised<void>(answer => state.visit.pending.run(answer => destroy(state, answer), answer))
-    return true
+    const parts = partsOf(handle)
+    if (userKey === undefined || parts?.userKey !== userKey) return false
+    let isOwn = state.isInStore && fingerprint(state.sessionId) === parts.fingerprint
+    let wasThere = isOwn
+    if (!isOwn) {
+      const revoked = await this.#revoke(userKey, { fingerprint: parts.fingerprint })
+      wasThere = revoked.wasThere
+      // By the handle of a session that it has replaced.
+      isOwn = state.hasId && revoked.ended.includes(state.sessionId)
+    }
+    if (isOwn) await promised<void>(answer => state.visit.pending.run(answer => destroy(state, answer), answer))
+    return wasThere
   }
 
   /** Ends all sessions of the session's user but this one. */
   async revokeOthers (state: SessionState): Promise<number> {
     const userKey = this.#owners.keyOf(state.session)
-    return userKey === undefined ? 0 : (await this.#revoke(userKey, { except: state.sessionId })).length
+    return userKey === undefined ? 0 : (await this.#revoke(userKey, { except: state.sessionId })).ended.length
   }
 
   async forUser (user: string | number, page?: SessionPage): Promise<SessionList> {
@@ -67,12 +83,11 @@ export class Users implements UserIndex {
   async revoke (handle: string): Promise<boolean> {
     const parts = partsOf(handle)
     if (parts === undefined) return false
-    const ended = await this.#revoke(parts.userKey, { fingerprint: parts.fingerprint })
-    return ended.some(sessionId => fingerprint(sessionId) === parts.fingerprint)
+    return (await this.#revoke(parts.userKey, { fingerprint: parts.fingerprint })).wasThere
   }
 
   async revokeUser (user: string | number): Promise<number> {
-    return (await this.#revoke(this.#owners.keyFor(user), {})).length
+    return (await this.#revoke(this.#owners.keyFor(user), {})).ended.length
   }
 
   async count (): Promise<number> {
@@ -81,16 +96,19 @@ export class Users implements UserIndex {
 
   /**
    * In one step they become sessions that are to be ended, which no renewal outruns; then they are ended, those with
-   * them that an earlier call left. Answers those that were there.
+   * them that an earlier call left.
    */
-  async #revoke (userKey: string, which: Revoking): Promise<string[]> {
-    await promised(answer => this.#repository.revoke(userKey, which, answer))
+  async #revoke (userKey: string, which: Revoking): Promise<Revoked> {
+    const found = await promised<number>(answer => this.#repository.revoke(userKey, which, answer)) as number
     const ended: string[] = []
     for (;;) {
       const ids = await promised<string[]>(answer => this.#repository.endingsOf(userKey, answer)) ?? []
-      if (ids.length === 0) return ended
+      if (ids.length === 0) break
       for (const sessionId of await this.endAll(userKey, ids)) ended.push(sessionId)
     }
+    // Those of an earlier call aren't asked for.
+    const isWanted = (sessionId: string): boolean => found > 0 || fingerprint(sessionId) === which.fingerprint
+    return { ended, wasThere: ended.some(isWanted) }
   }
 
   /** Ends sessions that are revoked. Answers those that were there. */
@@ -144,21 +162,23 @@ export class Users implements UserIndex {
 
   /** The session of an entry. One that has ended is released, unless it is being written at the moment. */
   async #look (
-    userKey: string, { sessionId, claimedAt, age }: IndexEntry, current: string | undefined
+    userKey: string, entry: IndexEntry, current: string | undefined
   ): Promise<{ claimedAt: number, view: SessionView | undefined }> {
+    const { sessionId, claimedAt, age } = entry
     const record = await this.#record(userKey, sessionId)
-    if (record !== undefined) return { claimedAt, view: await this.#view(userKey, sessionId, record, current) }
+    if (record !== undefined) return { claimedAt, view: await this.#view(userKey, entry, record, current) }
     if (age >= GRACE) await promised<void>(answer => this.#repository.release(userKey, [sessionId], answer))
     return { claimedAt, view: undefined }
   }
 
   async #view (
-    userKey: string, sessionId: string, record: SessionRecord, current: string | undefined
+    userKey: string, entry: IndexEntry, record: SessionRecord, current: string | undefined
   ): Promise<SessionView> {
+    const { sessionId } = entry
     const expires = expiryOf(record)
     return {
       ...await this.#settings.describe(this.#sessionOf(sessionId, record)),
-      handle: handleOf(userKey, sessionId),
+      handle: handleOf(userKey, entry.fingerprint),
       current: sessionId === current,
       createdAt: new Date(createdAtOf(record)),
       lastSeenAt: new Date(lastUseIn(record)),

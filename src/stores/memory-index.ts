@@ -37,7 +37,7 @@ export class MemoryIndex {
     }
     const place = replaces === undefined ? undefined : entries.get(replaces)
     if (replaces !== undefined) entries.delete(replaces)
-    this.#enter(entries, sessionId, claiming, place?.claimedAt)
+    this.#enter(entries, sessionId, claiming, place)
     return { outcome, tooMany: isWritten && !refuses ? this.#end(ofUser, entries.size - max) : [] }
   }
 
@@ -78,7 +78,9 @@ export class MemoryIndex {
       .filter(([, { claimedAt, until }]) => claimedAt < before && until > now)
       .sort(([, a], [, b]) => b.claimedAt - a.claimedAt)
       .slice(0, count)
-      .map(([sessionId, { claimedAt, enteredAt }]) => ({ sessionId, claimedAt, age: now - enteredAt }))
+      .map(([sessionId, { fingerprint, claimedAt, enteredAt }]) => {
+        return { sessionId, fingerprint, claimedAt, age: now - enteredAt }
+      })
   }
 
   clear (): void {
@@ -95,14 +97,13 @@ export class MemoryIndex {
     return refuses && entries.size >= max ? 'full' : 'entered'
   }
 
-  #enter (
-    entries: OfUser['entries'], sessionId: string, { fingerprint, lives }: Claiming, place: number | undefined
-  ): void {
+  #enter (entries: OfUser['entries'], sessionId: string, claiming: Claiming, place: Entry | undefined): void {
     const now = Date.now()
     const known = entries.get(sessionId)
+    const { fingerprint } = known ?? place ?? claiming
     // Two claims of one millisecond have an order, too.
-    const claimedAt = known?.claimedAt ?? place ?? (this.#lastClaim = Math.max(now, this.#lastClaim + 0.001))
-    const until = Math.max(known?.until ?? 0, now + (lives ?? Infinity))
+    const { claimedAt } = known ?? place ?? { claimedAt: this.#lastClaim = Math.max(now, this.#lastClaim + 0.001) }
+    const until = Math.max(known?.until ?? 0, now + (claiming.lives ?? Infinity))
     entries.set(sessionId, { fingerprint, claimedAt, enteredAt: known?.enteredAt ?? now, until })
   }
 

@@ -6,7 +6,9 @@ import type { Claimed, Claiming, IndexEntry, Revoking } from '../types/store'
 // - a sorted set by the time of the claim, in microseconds
 // - ':ends', a sorted set by when the entry may be forgotten, in milliseconds
 // - ':ending', the same of those that are to be ended
-// - ':ids', a hash of the time of entering, in milliseconds, a space, and the session's id
+// - ':ids', a hash of the time of entering, in milliseconds, the fingerprint by which it is revoked (of the first of the
+//   sessions that replaced each other), and the session's id; and of '>' and that fingerprint, if it isn't the session's
+//   own
 const COMMON = `
   local claims, ends, ending, ids = KEYS[1], KEYS[1] .. ':ends', KEYS[1] .. ':ending', KEYS[1] .. ':ids'
   local clock = redis.call('TIME')
@@ -14,16 +16,27 @@ const COMMON = `
   local function number (value)
     return string.format('%.0f', value)
   end
+  local function entry (print)
+    return string.match(redis.call('HGET', ids, print) or '', '(%d+) (%S+) (.*)')
+  end
+  local function idOf (print)
+    local _, _, id = entry(print)
+    return id
+  end
+  local function forget (print)
+    local _, first = entry(print)
+    for _, set in ipairs({ claims, ends, ending }) do
+      redis.call('ZREM', set, print)
+    end
+    redis.call('HDEL', ids, print, '>' .. (first or ''))
+  end
 `
 
 // A few at each claim: as many entries go as come.
 const FORGET = `
   for _, set in ipairs({ ends, ending }) do
-    local old = redis.call('ZRANGEBYSCORE', set, '-inf', now, 'LIMIT', 0, 100)
-    if #old > 0 then
-      redis.call('ZREM', set, unpack(old))
-      redis.call('ZREM', claims, unpack(old))
-      redis.call('HDEL', ids, unpack(old))
+    for _, old in ipairs(redis.call('ZRANGEBYSCORE', set, '-inf', now, 'LIMIT', 0, 100)) do
+      forget(old)
     end
   end
 `
@@ -52,14 +65,16 @@ const CLAIM = new Script(`${COMMON}
   local came = outcome()
   if came ~= 'entered' then return { came } end
   local claimedAt = redis.call('ZSCORE', claims, print) or (replaces ~= '' and redis.call('ZSCORE', claims, replaces))
+  local first = print
   if replaces ~= '' then
-    redis.call('ZREM', claims, replaces)
-    redis.call('ZREM', ends, replaces)
-    redis.call('HDEL', ids, replaces)
+    local _, firstOf = entry(replaces)
+    first = firstOf or replaces
+    forget(replaces)
+    redis.call('HSET', ids, '>' .. first, print)
   end
   redis.call('ZADD', claims, claimedAt or number(clock[1] * 1e6 + clock[2]), print)
   redis.call('ZADD', ends, number(math.max(now + lives, tonumber(redis.call('ZSCORE', ends, print) or 0))), print)
-  redis.call('HSETNX', ids, print, number(now) .. ' ' .. id)
+  redis.call('HSETNX', ids, print, number(now) .. ' ' .. first .. ' ' .. id)
   local answer = { came }
   if isWritten == '1' and refuses ~= '1' and most > 0 then
     local tooMany = math.min(redis.call('ZCOUNT', ends, '(' .. now, '+inf') - most, 100)
@@ -68,14 +83,14 @@ const CLAIM = new Script(`${COMMON}
       if #oldest == 0 then break end
       for _, old in ipairs(oldest) do
         local last = redis.call('ZSCORE', ends, old)
-        redis.call('ZREM', claims, old)
-        redis.call('ZREM', ends, old)
         if last and tonumber(last) > now then
+          redis.call('ZREM', claims, old)
+          redis.call('ZREM', ends, old)
           redis.call('ZADD', ending, last, old)
-          table.insert(answer, string.match(redis.call('HGET', ids, old) or '', ' (.*)'))
+          table.insert(answer, idOf(old))
           tooMany = tooMany - 1
         else
-          redis.call('HDEL', ids, old)
+          forget(old)
         end
       end
     end
@@ -93,10 +108,9 @@ const CLAIM = new Script(`${COMMON}
 
 /** ARGV: fingerprints. */
 const RELEASE = new Script(`${COMMON}
-  for _, set in ipairs({ claims, ends, ending }) do
-    redis.call('ZREM', set, unpack(ARGV))
+  for _, print in ipairs(ARGV) do
+    forget(print)
   end
-  redis.call('HDEL', ids, unpack(ARGV))
 `)
 
 /** ARGV: one fingerprint or '', and the one that stays or ''. Answers how many. A full Redis takes it, too. */
@@ -108,6 +122,7 @@ const REVOKE = new Script(`${COMMON}
     left = math.max(left, redis.call('PTTL', key))
   end
   if only ~= '' then
+    only = redis.call('HGET', ids, '>' .. only) or only
     local last = redis.call('ZSCORE', ends, only)
     if not last or only == except then return 0 end
     redis.call('ZREM', claims, only)
@@ -147,7 +162,7 @@ const ENDINGS_OF = new Script(`${COMMON}
   repeat
     local prints = redis.call('ZRANGE', ending, from, from + 99)
     for _, print in ipairs(prints) do
-      table.insert(found, string.match(redis.call('HGET', ids, print) or '', ' (.*)'))
+      table.insert(found, idOf(print))
     end
     from = from + 100
   until #found > 0 or #prints < 100
@@ -155,8 +170,8 @@ const ENDINGS_OF = new Script(`${COMMON}
 `)
 
 /**
- * ARGV: before which time, in microseconds, and how many. Answers ids, times of claims, and ages in milliseconds, in
- * turn. Drops entries whose time has passed.
+ * ARGV: before which time, in microseconds, and how many. Answers ids, the fingerprints by which they are revoked,
+ * times of claims, and ages in milliseconds, in turn. Drops entries whose time has passed.
  */
 const CLAIMS_OF = new Script(`${COMMON}
   local found, bound, missing = {}, ARGV[1], tonumber(ARGV[2])
@@ -165,14 +180,13 @@ const CLAIMS_OF = new Script(`${COMMON}
     local prints = redis.call('ZREVRANGEBYSCORE', claims, bound, '-inf', 'WITHSCORES', 'LIMIT', 0, asked)
     for i = 1, #prints, 2 do
       local print, claimedAt = prints[i], prints[i + 1]
-      local enteredAt, id = string.match(redis.call('HGET', ids, print) or '', '(%d+) (.*)')
+      local enteredAt, first, id = entry(print)
       local last = redis.call('ZSCORE', ends, print)
       if not last or tonumber(last) <= now then
-        redis.call('ZREM', claims, print)
-        redis.call('ZREM', ends, print)
-        redis.call('HDEL', ids, print)
+        forget(print)
       elseif id then
         table.insert(found, id)
+        table.insert(found, first)
         table.insert(found, claimedAt)
         table.insert(found, number(now - enteredAt))
         missing = missing - 1
@@ -229,8 +243,9 @@ export class RedisIndex {
     const bound = before === Infinity ? '+inf' : `(${Math.round(before * 1000)}`
     const found = await this.#run(CLAIMS_OF, userKey, [bound, count]) as string[]
     const entries: IndexEntry[] = []
-    for (let i = 0; i < found.length; i += 3) {
-      entries.push({ sessionId: String(found[i]), claimedAt: Number(found[i + 1]) / 1000, age: Number(found[i + 2]) })
+    for (let i = 0; i < found.length; i += 4) {
+      const [sessionId = '', first = '', claimedAt, age] = found.slice(i, i + 4)
+      entries.push({ sessionId, fingerprint: first, claimedAt: Number(claimedAt) / 1000, age: Number(age) })
     }
     return entries
   }
