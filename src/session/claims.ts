@@ -17,6 +17,8 @@ interface OfUser {
   endAll (userKey: string, sessionIds: readonly string[]): Promise<unknown>
   /** Drops entries of sessions that have ended by themselves. */
   tidy (userKey: string, count: number): Promise<unknown>
+  /** Drops the entry of a session, unless the store has the session as the user's. */
+  dropIfVain (userKey: string, sessionId: string): Promise<unknown>
 }
 
 /** Keeps the store's index by user right as sessions are written. */
@@ -43,8 +45,9 @@ export class Claims {
       return
     }
     const isSame = userKey === state.claim?.userKey && state.replaces === undefined
-    // A session whose life became longer must not outlive its entry.
-    if (isSame && (userKey === undefined || !(state.claimIsAging || state.wasChosen))) {
+    // A session whose life became longer, by a handler or by the configuration, must not outlive its entry.
+    const isOlder = state.claimIsAging || state.wasChosen || state.isOutdated
+    if (isSame && (userKey === undefined || !isOlder)) {
       write(answer)
       return
     }
@@ -69,7 +72,9 @@ export class Claims {
     const claimed = await this.#claim(userKey, state, { max: Infinity }).catch(() => undefined)
     if (claimed?.outcome === 'ending') return await this.#giveUp(userKey, state)
     if (claimed !== undefined) state.claim = { userKey, claimedAt: Date.now() }
-    return await this.#written(state, write, before)
+    const isWritten = await this.#written(state, write, before)
+    if (!isWritten) await this.#release(userKey, state.sessionId)
+    return isWritten
   }
 
   /**
@@ -79,6 +84,30 @@ export class Claims {
   async #enter (userKey: string, state: SessionState, write: Write): Promise<boolean> {
     const { claim: before, sessionId } = state
     const { maxPerUser, refuses } = this.#settings
+    let isWritten = false
+    try {
+      if (await this.#place(userKey, state) !== 'entered') return await this.#giveUp(userKey, state)
+      state.claim = { userKey, claimedAt: Date.now() }
+      isWritten = await this.#written(state, write, before)
+    } finally {
+      // One that failed to write keeps nobody's place. A failure may come after the write, as when its time is over.
+      if (!isWritten) await this.#ofUser.dropIfVain(userKey, sessionId).catch(() => {})
+    }
+    if (!isWritten) return false
+    await this.#leaveOthers(userKey, before?.userKey, state)
+    const again = await this.#claim(userKey, state, { max: maxPerUser, isWritten: true }).catch(async (error: Error) => {
+      // Nobody knows whether it was revoked.
+      await this.#giveUp(userKey, state).catch(() => {})
+      throw error
+    })
+    if (again.outcome !== 'entered') return await this.#giveUp(userKey, state)
+    if (again.tooMany.length > 0) await this.#ofUser.endAll(userKey, again.tooMany)
+    return refuses || !again.tooMany.includes(sessionId)
+  }
+
+  /** @throws FST_ERR_SESSION_TOO_MANY */
+  async #place (userKey: string, state: SessionState): Promise<Claimed['outcome']> {
+    const { maxPerUser } = this.#settings
     const replaces = state.replaces?.userKey === userKey ? state.replaces.sessionId : undefined
     const claim = async (): Promise<Claimed> => await this.#claim(userKey, state, { max: maxPerUser, replaces })
     let { outcome } = await claim()
@@ -87,21 +116,7 @@ export class Claims {
       outcome = (await claim()).outcome
     }
     if (outcome === 'full') throw new TooManyError(maxPerUser)
-    if (outcome !== 'entered') return await this.#giveUp(userKey, state)
-    state.claim = { userKey, claimedAt: Date.now() }
-    let isWritten = false
-    try {
-      isWritten = await this.#written(state, write, before)
-    } finally {
-      // One that failed to write keeps nobody's place.
-      if (!isWritten) await this.#release(userKey, sessionId)
-    }
-    if (!isWritten) return false
-    await this.#leaveOthers(userKey, before?.userKey, state)
-    const again = await this.#claim(userKey, state, { max: maxPerUser, isWritten: true })
-    if (again.outcome !== 'entered') return await this.#giveUp(userKey, state)
-    if (again.tooMany.length > 0) await this.#ofUser.endAll(userKey, again.tooMany)
-    return refuses || !again.tooMany.includes(sessionId)
+    return outcome
   }
 
   async #claim (

@@ -33,9 +33,9 @@ export class Owners {
   }
 }
 
-/** What a session is called in lists: the user's key, by which it is found, and its own fingerprint. */
-export function handleOf (userKey: string, sessionId: string): string {
-  return `${userKey}.${fingerprint(sessionId)}`
+/** What a session is called in lists: the user's key, by which it is found, and the fingerprint of its entry. */
+export function handleOf (userKey: string, fingerprint: string): string {
+  return `${userKey}.${fingerprint}`
 }
 
 /** The two halves of a handle; undefined for what isn't one. */

@@ -3,6 +3,7 @@ import { destroy } from './operations'
 import { handleOf, Owners, partsOf } from './owners'
 import { SessionState, type Context, type UserIndex } from './state'
 import { Visit } from './visit'
+import { fingerprint } from '../diagnostics'
 import type { RequestCookie, UserSettings } from '../options/settings'
 import { promised } from '../stores/call'
 import type { Repository, Stored } from '../stores/repository'
@@ -18,6 +19,14 @@ const GRACE = 60_000
 const PAGE = 100
 // As many calls as don't keep other visitors waiting.
 const AT_ONCE = 32
+
+/** What came of a revocation. */
+interface Revoked {
+  /** Sessions that were ended. */
+  readonly ended: readonly string[]
+  /** Whether those that were asked for are among them. */
+  readonly wasThere: boolean
+}
 
 /** Whose sessions are whose: entered in the store's index by user as they are written, listed and ended. */
 export class Users implements UserIndex {
@@ -48,16 +57,24 @@ export class Users implements UserIndex {
   /** Ends a session of the session's user. */
   async revokeFor (state: SessionState, handle: string): Promise<boolean> {
     const userKey = this.#owners.keyOf(state.session)
-    if (userKey === undefined || partsOf(handle)?.userKey !== userKey) return false
-    if (!state.isInStore || handleOf(userKey, state.sessionId) !== handle) return await this.revoke(handle)
-    await promised<void>(answer => state.visit.pending.run(answer => destroy(state, answer), answer))
-    return true
+    const parts = partsOf(handle)
+    if (userKey === undefined || parts?.userKey !== userKey) return false
+    let isOwn = state.isInStore && fingerprint(state.sessionId) === parts.fingerprint
+    let wasThere = isOwn
+    if (!isOwn) {
+      const revoked = await this.#revoke(userKey, { fingerprint: parts.fingerprint })
+      wasThere = revoked.wasThere
+      // By the handle of a session that it has replaced.
+      isOwn = state.hasId && revoked.ended.includes(state.sessionId)
+    }
+    if (isOwn) await promised<void>(answer => state.visit.pending.run(answer => destroy(state, answer), answer))
+    return wasThere
   }
 
   /** Ends all sessions of the session's user but this one. */
   async revokeOthers (state: SessionState): Promise<number> {
     const userKey = this.#owners.keyOf(state.session)
-    return userKey === undefined ? 0 : await this.#revoke(userKey, { except: state.sessionId })
+    return userKey === undefined ? 0 : (await this.#revoke(userKey, { except: state.sessionId })).ended.length
   }
 
   async forUser (user: string | number, page?: SessionPage): Promise<SessionList> {
@@ -66,11 +83,12 @@ export class Users implements UserIndex {
 
   async revoke (handle: string): Promise<boolean> {
     const parts = partsOf(handle)
-    return parts !== undefined && await this.#revoke(parts.userKey, { fingerprint: parts.fingerprint }) > 0
+    if (parts === undefined) return false
+    return (await this.#revoke(parts.userKey, { fingerprint: parts.fingerprint })).wasThere
   }
 
   async revokeUser (user: string | number): Promise<number> {
-    return await this.#revoke(this.#owners.keyFor(user), {})
+    return (await this.#revoke(this.#owners.keyFor(user), {})).ended.length
   }
 
   async count (): Promise<number> {
@@ -81,6 +99,7 @@ export class Users implements UserIndex {
    * In one step they become sessions that are to be ended, which no renewal outruns; then they are ended, those with
    * them that an earlier call left.
    */
+<<<<<<< HEAD
   async #revoke (userKey: string, which: Revoking): Promise<number> {
     await promised(answer => this.#repository.revoke(userKey, which, answer))
     const ended = new Set<string>()
@@ -92,19 +111,26 @@ export class Users implements UserIndex {
       if (ids.length === 0) return count
       count += await this.endAll(userKey, ids)
       for (const sessionId of ids) ended.add(sessionId)
+=======
+  async #revoke (userKey: string, which: Revoking): Promise<Revoked> {
+    const found = await promised<number>(answer => this.#repository.revoke(userKey, which, answer)) as number
+    const ended: string[] = []
+    for (;;) {
+      const ids = await promised<string[]>(answer => this.#repository.endingsOf(userKey, answer)) ?? []
+      if (ids.length === 0) break
+      for (const sessionId of await this.endAll(userKey, ids)) ended.push(sessionId)
+>>>>>>> index
     }
+    // Those of an earlier call aren't asked for.
+    const isWanted = (sessionId: string): boolean => found > 0 || fingerprint(sessionId) === which.fingerprint
+    return { ended, wasThere: ended.some(isWanted) }
   }
 
-  /** Ends sessions that are revoked. Answers how many were there. */
-  async endAll (userKey: string, sessionIds: readonly string[]): Promise<number> {
-    let count = 0
-    for (let i = 0; i < sessionIds.length; i += AT_ONCE) {
-      const ids = sessionIds.slice(i, i + AT_ONCE)
-      const ended = await Promise.all(ids.map(sessionId => this.#end(userKey, sessionId)))
-      await promised<void>(answer => this.#repository.release(userKey, ids, answer))
-      count += ended.filter(Boolean).length
-    }
-    return count
+  /** Ends sessions that are revoked. Answers those that were there. */
+  async endAll (userKey: string, sessionIds: readonly string[]): Promise<string[]> {
+    const ended = await eachOf(sessionIds, sessionId => this.#end(userKey, sessionId))
+    await promised<void>(answer => this.#repository.release(userKey, sessionIds, answer))
+    return sessionIds.filter((_sessionId, i) => ended[i])
   }
 
   async #end (userKey: string, sessionId: string): Promise<boolean> {
@@ -116,7 +142,12 @@ export class Users implements UserIndex {
 
   async tidy (userKey: string, count: number): Promise<void> {
     const entries = await this.#entriesOf(userKey, Infinity, count)
-    await Promise.all(entries.map(entry => this.#look(userKey, entry, undefined)))
+    await eachOf(entries, entry => this.#look(userKey, entry, undefined))
+  }
+
+  async dropIfVain (userKey: string, sessionId: string): Promise<void> {
+    if (await this.#record(userKey, sessionId) !== undefined) return
+    await promised<void>(answer => this.#repository.release(userKey, [sessionId], answer))
   }
 
   /** As many living sessions as fit on the page, while there are any. */
@@ -127,7 +158,7 @@ export class Users implements UserIndex {
       const count = Math.min(limit - views.length + 1, PAGE)
       const from = before
       const entries = await this.#entriesOf(userKey, from, count)
-      const seen = await Promise.all(entries.map(entry => this.#look(userKey, entry, current)))
+      const seen = await eachOf(entries, entry => this.#look(userKey, entry, current))
       for (const { claimedAt, view } of seen) {
         if (view !== undefined && views.length === limit) {
           return Object.assign(views, { next: String(before) })
@@ -146,20 +177,37 @@ export class Users implements UserIndex {
 
   /** The session of an entry. One that has ended is released, unless it is being written at the moment. */
   async #look (
-    userKey: string, { sessionId, claimedAt, age }: IndexEntry, current: string | undefined
+    userKey: string, entry: IndexEntry, current: string | undefined
   ): Promise<{ claimedAt: number, view: SessionView | undefined }> {
+<<<<<<< HEAD
     const state = await this.#stored(userKey, sessionId)
     if (state !== undefined) return { claimedAt, view: await this.#view(userKey, state, current) }
+=======
+    const { sessionId, claimedAt, age } = entry
+    const record = await this.#record(userKey, sessionId)
+    if (record !== undefined) return { claimedAt, view: await this.#view(userKey, entry, record, current) }
+>>>>>>> index
     if (age >= GRACE) await promised<void>(answer => this.#repository.release(userKey, [sessionId], answer))
     return { claimedAt, view: undefined }
   }
 
+<<<<<<< HEAD
   async #view (userKey: string, state: SessionState, current: string | undefined): Promise<SessionView> {
     const { sessionId, life: { knownEnd } } = state
     const record = state.record as SessionRecord
     return {
       ...await this.#description(state.session),
       handle: handleOf(userKey, sessionId),
+=======
+  async #view (
+    userKey: string, entry: IndexEntry, record: SessionRecord, current: string | undefined
+  ): Promise<SessionView> {
+    const { sessionId } = entry
+    const expires = expiryOf(record)
+    return {
+      ...await this.#settings.describe(this.#sessionOf(sessionId, record)),
+      handle: handleOf(userKey, entry.fingerprint),
+>>>>>>> index
       current: sessionId === current,
       createdAt: new Date(createdAtOf(record)),
       lastSeenAt: new Date(lastUseIn(record)),
@@ -204,6 +252,15 @@ export function sessionsOf (users: Users): Sessions {
     revokeUser: user => users.revokeUser(user),
     count: () => users.count()
   }
+}
+
+/** Does something with each, with a few at the same time. */
+async function eachOf<T, Result> (items: readonly T[], run: (item: T) => Promise<Result>): Promise<Result[]> {
+  const results: Result[] = []
+  for (let i = 0; i < items.length; i += AT_ONCE) {
+    results.push(...await Promise.all(items.slice(i, i + AT_ONCE).map(run)))
+  }
+  return results
 }
 
 function timeIn (cursor: string | undefined): number {

@@ -8,7 +8,7 @@ interface Entry {
   readonly until: number
 }
 
-/** The sessions of one user, in the order in which they were claimed, and those of them that are to be ended. */
+/** The sessions of one user, and those of them that are to be ended. */
 interface OfUser {
   readonly entries: Map<string, Entry>
   /** Until when each is known, in milliseconds since the epoch. */
@@ -27,8 +27,9 @@ export class MemoryIndex {
   claim (userKey: string, sessionId: string, claiming: Claiming): Claimed {
     const { replaces, isWritten, max, refuses } = claiming
     const ofUser = this.#ofUser(userKey)
-    const { entries } = ofUser
-    sweep(entries, entries.size >= max ? Infinity : SWEPT)
+    const { entries, endings } = ofUser
+    sweep(entries, ({ until }) => until, entries.size >= max ? Infinity : SWEPT)
+    sweep(endings, until => until, SWEPT)
     const outcome = this.#outcomeOf(sessionId, claiming, ofUser)
     if (outcome !== 'entered') {
       this.#forgetIfEmpty(userKey)
@@ -36,7 +37,7 @@ export class MemoryIndex {
     }
     const place = replaces === undefined ? undefined : entries.get(replaces)
     if (replaces !== undefined) entries.delete(replaces)
-    this.#enter(entries, sessionId, claiming, place?.claimedAt)
+    this.#enter(entries, sessionId, claiming, place)
     return { outcome, tooMany: isWritten && !refuses ? this.#end(ofUser, entries.size - max) : [] }
   }
 
@@ -77,7 +78,9 @@ export class MemoryIndex {
       .filter(([, { claimedAt, until }]) => claimedAt < before && until > now)
       .sort(([, a], [, b]) => b.claimedAt - a.claimedAt)
       .slice(0, count)
-      .map(([sessionId, { claimedAt, enteredAt }]) => ({ sessionId, claimedAt, age: now - enteredAt }))
+      .map(([sessionId, { fingerprint, claimedAt, enteredAt }]) => {
+        return { sessionId, fingerprint, claimedAt, age: now - enteredAt }
+      })
   }
 
   clear (): void {
@@ -94,14 +97,13 @@ export class MemoryIndex {
     return refuses && entries.size >= max ? 'full' : 'entered'
   }
 
-  #enter (
-    entries: OfUser['entries'], sessionId: string, { fingerprint, lives }: Claiming, place: number | undefined
-  ): void {
+  #enter (entries: OfUser['entries'], sessionId: string, claiming: Claiming, place: Entry | undefined): void {
     const now = Date.now()
     const known = entries.get(sessionId)
+    const { fingerprint } = known ?? place ?? claiming
     // Two claims of one millisecond have an order, too.
-    const claimedAt = known?.claimedAt ?? place ?? (this.#lastClaim = Math.max(now, this.#lastClaim + 0.001))
-    const until = Math.max(known?.until ?? 0, now + (lives ?? Infinity))
+    const { claimedAt } = known ?? place ?? { claimedAt: this.#lastClaim = Math.max(now, this.#lastClaim + 0.001) }
+    const until = Math.max(known?.until ?? 0, now + (claiming.lives ?? Infinity))
     entries.set(sessionId, { fingerprint, claimedAt, enteredAt: known?.enteredAt ?? now, until })
   }
 
@@ -128,11 +130,13 @@ export class MemoryIndex {
   }
 }
 
-/** Drops entries whose time has passed, of as many as it looks at. */
-function sweep (entries: OfUser['entries'], count: number): void {
+/** Drops what has passed, of as many as it looks at; the next time it looks at the next. */
+function sweep<T> (map: Map<string, T>, untilOf: (value: T) => number, count: number): void {
   const now = Date.now()
-  for (const [sessionId, { until }] of entries) {
-    if (until <= now) entries.delete(sessionId)
-    if (--count <= 0) break
+  let left = Math.min(count, map.size)
+  for (const [sessionId, value] of map) {
+    if (left-- === 0) break
+    map.delete(sessionId)
+    if (untilOf(value) > now) map.set(sessionId, value)
   }
 }

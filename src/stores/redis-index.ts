@@ -6,7 +6,9 @@ import type { Claimed, Claiming, IndexEntry, Revoking } from '../types/store'
 // - a sorted set by the time of the claim, in microseconds
 // - ':ends', a sorted set by when the entry may be forgotten, in milliseconds
 // - ':ending', the same of those that are to be ended
-// - ':ids', a hash of the time of entering, in milliseconds, a space, and the session's id
+// - ':ids', a hash of the time of entering, in milliseconds, the fingerprint by which it is revoked (of the first of the
+//   sessions that replaced each other), and the session's id; and of '>' and that fingerprint, if it isn't the session's
+//   own
 const COMMON = `
   local claims, ends, ending, ids = KEYS[1], KEYS[1] .. ':ends', KEYS[1] .. ':ending', KEYS[1] .. ':ids'
   local clock = redis.call('TIME')
@@ -14,16 +16,27 @@ const COMMON = `
   local function number (value)
     return string.format('%.0f', value)
   end
+  local function entry (print)
+    return string.match(redis.call('HGET', ids, print) or '', '(%d+) (%S+) (.*)')
+  end
+  local function idOf (print)
+    local _, _, id = entry(print)
+    return id
+  end
+  local function forget (print)
+    local _, first = entry(print)
+    for _, set in ipairs({ claims, ends, ending }) do
+      redis.call('ZREM', set, print)
+    end
+    redis.call('HDEL', ids, print, '>' .. (first or ''))
+  end
 `
 
 // A few at each claim: as many entries go as come.
 const FORGET = `
   for _, set in ipairs({ ends, ending }) do
-    local old = redis.call('ZRANGEBYSCORE', set, '-inf', now, 'LIMIT', 0, 100)
-    if #old > 0 then
-      redis.call('ZREM', set, unpack(old))
-      redis.call('ZREM', claims, unpack(old))
-      redis.call('HDEL', ids, unpack(old))
+    for _, old in ipairs(redis.call('ZRANGEBYSCORE', set, '-inf', now, 'LIMIT', 0, 100)) do
+      forget(old)
     end
   end
 `
@@ -52,23 +65,33 @@ const CLAIM = new Script(`${COMMON}
   local came = outcome()
   if came ~= 'entered' then return { came } end
   local claimedAt = redis.call('ZSCORE', claims, print) or (replaces ~= '' and redis.call('ZSCORE', claims, replaces))
+  local first = print
   if replaces ~= '' then
-    redis.call('ZREM', claims, replaces)
-    redis.call('ZREM', ends, replaces)
-    redis.call('HDEL', ids, replaces)
+    local _, firstOf = entry(replaces)
+    first = firstOf or replaces
+    forget(replaces)
+    redis.call('HSET', ids, '>' .. first, print)
   end
   redis.call('ZADD', claims, claimedAt or number(clock[1] * 1e6 + clock[2]), print)
   redis.call('ZADD', ends, number(math.max(now + lives, tonumber(redis.call('ZSCORE', ends, print) or 0))), print)
-  redis.call('HSETNX', ids, print, number(now) .. ' ' .. id)
+  redis.call('HSETNX', ids, print, number(now) .. ' ' .. first .. ' ' .. id)
   local answer = { came }
   if isWritten == '1' and refuses ~= '1' and most > 0 then
-    local tooMany = redis.call('ZCOUNT', ends, '(' .. now, '+inf') - most
-    if tooMany > 0 then
-      for _, old in ipairs(redis.call('ZRANGE', claims, 0, tooMany - 1)) do
-        redis.call('ZADD', ending, redis.call('ZSCORE', ends, old) or now, old)
-        redis.call('ZREM', claims, old)
-        redis.call('ZREM', ends, old)
-        table.insert(answer, string.match(redis.call('HGET', ids, old) or '', ' (.*)'))
+    local tooMany = math.min(redis.call('ZCOUNT', ends, '(' .. now, '+inf') - most, 100)
+    while tooMany > 0 do
+      local oldest = redis.call('ZRANGE', claims, 0, tooMany - 1)
+      if #oldest == 0 then break end
+      for _, old in ipairs(oldest) do
+        local last = redis.call('ZSCORE', ends, old)
+        if last and tonumber(last) > now then
+          redis.call('ZREM', claims, old)
+          redis.call('ZREM', ends, old)
+          redis.call('ZADD', ending, last, old)
+          table.insert(answer, idOf(old))
+          tooMany = tooMany - 1
+        else
+          forget(old)
+        end
       end
     end
   end
@@ -85,23 +108,27 @@ const CLAIM = new Script(`${COMMON}
 
 /** ARGV: fingerprints. */
 const RELEASE = new Script(`${COMMON}
-  for _, set in ipairs({ claims, ends, ending }) do
-    redis.call('ZREM', set, unpack(ARGV))
+  for _, print in ipairs(ARGV) do
+    forget(print)
   end
-  redis.call('HDEL', ids, unpack(ARGV))
 `)
 
 /** ARGV: one fingerprint or '', and the one that stays or ''. Answers how many. A full Redis takes it, too. */
 const REVOKE = new Script(`${COMMON}
   local only, except = unpack(ARGV)
   redis.call('ZREM', ending, '')
+  local left = 1
+  for _, key in ipairs({ ends, ending, ids }) do
+    left = math.max(left, redis.call('PTTL', key))
+  end
   if only ~= '' then
+    only = redis.call('HGET', ids, '>' .. only) or only
     local last = redis.call('ZSCORE', ends, only)
     if not last or only == except then return 0 end
     redis.call('ZREM', claims, only)
     redis.call('ZREM', ends, only)
     redis.call('ZADD', ending, last, only)
-    redis.call('PEXPIRE', ending, math.max(redis.call('PTTL', ids), 1))
+    redis.call('PEXPIRE', ending, left)
     return 1
   end
   local kept = { redis.call('ZSCORE', claims, except), redis.call('ZSCORE', ends, except) }
@@ -114,7 +141,6 @@ const REVOKE = new Script(`${COMMON}
     redis.call('RENAME', ends, ending)
   end
   redis.call('UNLINK', claims)
-  local left = math.max(redis.call('PTTL', ids), 1)
   redis.call('PEXPIRE', ending, left)
   if kept[1] and kept[2] then
     redis.call('ZREM', ending, except)
@@ -127,31 +153,47 @@ const REVOKE = new Script(`${COMMON}
   return count
 `)
 
-/** Answers ids of sessions that are to be ended. */
+/**
+ * Answers ids of sessions that are to be ended. One whose id was lost stays: it ends itself when it claims itself the
+ * next time.
+ */
 const ENDINGS_OF = new Script(`${COMMON}
-  local found = {}
-  for _, print in ipairs(redis.call('ZRANGE', ending, 0, 99)) do
-    local entry = redis.call('HGET', ids, print)
-    if entry then table.insert(found, string.match(entry, ' (.*)')) else redis.call('ZREM', ending, print) end
-  end
+  local found, from = {}, 0
+  repeat
+    local prints = redis.call('ZRANGE', ending, from, from + 99)
+    for _, print in ipairs(prints) do
+      table.insert(found, idOf(print))
+    end
+    from = from + 100
+  until #found > 0 or #prints < 100
   return found
 `)
 
 /**
- * ARGV: before which time, in microseconds, and how many. Answers ids, times of claims, and ages in milliseconds, in
- * turn.
+ * ARGV: before which time, in microseconds, and how many. Answers ids, the fingerprints by which they are revoked,
+ * times of claims, and ages in milliseconds, in turn. Drops entries whose time has passed.
  */
 const CLAIMS_OF = new Script(`${COMMON}
-  local found = {}
-  local prints = redis.call('ZREVRANGEBYSCORE', claims, ARGV[1], '-inf', 'WITHSCORES', 'LIMIT', 0, ARGV[2])
-  for i = 1, #prints, 2 do
-    local enteredAt, id = string.match(redis.call('HGET', ids, prints[i]) or '', '(%d+) (.*)')
-    if id then
-      table.insert(found, id)
-      table.insert(found, prints[i + 1])
-      table.insert(found, number(now - enteredAt))
+  local found, bound, missing = {}, ARGV[1], tonumber(ARGV[2])
+  repeat
+    local asked = missing
+    local prints = redis.call('ZREVRANGEBYSCORE', claims, bound, '-inf', 'WITHSCORES', 'LIMIT', 0, asked)
+    for i = 1, #prints, 2 do
+      local print, claimedAt = prints[i], prints[i + 1]
+      local enteredAt, first, id = entry(print)
+      local last = redis.call('ZSCORE', ends, print)
+      if not last or tonumber(last) <= now then
+        forget(print)
+      elseif id then
+        table.insert(found, id)
+        table.insert(found, first)
+        table.insert(found, claimedAt)
+        table.insert(found, number(now - enteredAt))
+        missing = missing - 1
+      end
+      bound = '(' .. claimedAt
     end
-  end
+  until #prints < 2 * asked or missing == 0
   return found
 `)
 
@@ -175,7 +217,8 @@ export class RedisIndex {
     const [outcome, ...tooMany] = await this.#run(CLAIM, userKey, [
       claiming.fingerprint,
       sessionId,
-      Math.ceil(lives ?? 2 * this.#ttl + ONE_HOUR),
+      // Redis keeps the session itself a hundredth longer than it lives.
+      Math.ceil((lives ?? 2 * this.#ttl + ONE_HOUR) * 1.01),
       replaces === undefined ? '' : fingerprint(replaces),
       Number(isWritten),
       max === Infinity ? 0 : max,
@@ -200,8 +243,9 @@ export class RedisIndex {
     const bound = before === Infinity ? '+inf' : `(${Math.round(before * 1000)}`
     const found = await this.#run(CLAIMS_OF, userKey, [bound, count]) as string[]
     const entries: IndexEntry[] = []
-    for (let i = 0; i < found.length; i += 3) {
-      entries.push({ sessionId: String(found[i]), claimedAt: Number(found[i + 1]) / 1000, age: Number(found[i + 2]) })
+    for (let i = 0; i < found.length; i += 4) {
+      const [sessionId = '', first = '', claimedAt, age] = found.slice(i, i + 4)
+      entries.push({ sessionId, fingerprint: first, claimedAt: Number(claimedAt) / 1000, age: Number(age) })
     }
     return entries
   }

@@ -56,9 +56,9 @@ export interface SessionList extends Array<SessionView> {
 /** One session in a list, with what the option `describe` says of it. */
 export interface SessionView extends Record<string, any> {
   /**
-   * The session's name for lists, logs and `revoke()`. Always the same, and nobody can get from it to the id or the
-   * cookie: a truncated SHA-256 of the user, a dot, and one of the id, which is the `fingerprint` that diagnostics
-   * tell.
+   * The session's name for lists, logs and `revoke()`. Always the same, also after `regenerate(keys)`, and nobody can
+   * get from it to the id or the cookie: a truncated SHA-256 of the user, a dot, and one of the id that the session
+   * began with, which is the `fingerprint` that diagnostics tell.
    */
   handle: string
   /** Whether it is the session of this request. */

@@ -33,6 +33,8 @@ export type FoundCallback = (error?: any, found?: any) => void
 /** A session in the index by user. */
 export interface IndexEntry {
   readonly sessionId: string
+  /** By which it is revoked: that of the first of the sessions that replaced each other. */
+  readonly fingerprint: string
   /**
    * When it was claimed for the user first, in milliseconds since the epoch, by the store's clock. No two are the
    * same.
@@ -44,14 +46,17 @@ export interface IndexEntry {
 
 /** How a session is entered in the index by user. */
 export interface Claiming {
-  /** The second half of its handle in lists, by which it is found again. */
+  /** By which it is revoked, as the second half of its handle in lists. */
   readonly fingerprint: string
   /**
    * How long the entry is kept, in milliseconds, if it isn't claimed again; null for as long as the store keeps a
    * session.
    */
   readonly lives: number | null
-  /** The session in whose place this one is: its entry goes, in the same step, and this one has its `claimedAt`. */
+  /**
+   * The session in whose place this one is: its entry goes, in the same step, and this one has its `claimedAt` and
+   * its fingerprint.
+   */
   readonly replaces?: string | undefined
   /** Whether it is claimed again after it was written, so that it must be there. */
   readonly isWritten: boolean
@@ -63,7 +68,7 @@ export interface Claiming {
 
 /** Which sessions of a user are revoked. */
 export interface Revoking {
-  /** Only the one that was claimed with it. */
+  /** Only the one that was claimed with it, or that has replaced that one. */
   readonly fingerprint?: string
   /** All but the one of that id. */
   readonly except?: string | undefined
