@@ -46,7 +46,7 @@ export class Claims {
     }
     const isSame = userKey === state.claim?.userKey && state.replaces === undefined
     // A session whose life became longer, by a handler or by the configuration, must not outlive its entry.
-    const isOlder = state.claimIsAging || state.wasChosen || state.isOutdated
+    const isOlder = state.claimIsAging || state.wasChosen || state.life.isOutdated
     if (isSame && (userKey === undefined || !isOlder)) {
       write(answer)
       return
@@ -95,7 +95,8 @@ export class Claims {
     }
     if (!isWritten) return false
     await this.#leaveOthers(userKey, before?.userKey, state)
-    const again = await this.#claim(userKey, state, { max: maxPerUser, isWritten: true }).catch(async (error: Error) => {
+    const written = { max: maxPerUser, isWritten: true }
+    const again = await this.#claim(userKey, state, written).catch(async (error: Error) => {
       // Nobody knows whether it was revoked.
       await this.#giveUp(userKey, state).catch(() => {})
       throw error

@@ -99,27 +99,17 @@ export class Users implements UserIndex {
    * In one step they become sessions that are to be ended, which no renewal outruns; then they are ended, those with
    * them that an earlier call left.
    */
-<<<<<<< HEAD
-  async #revoke (userKey: string, which: Revoking): Promise<number> {
-    await promised(answer => this.#repository.revoke(userKey, which, answer))
-    const ended = new Set<string>()
-    let count = 0
+  async #revoke (userKey: string, which: Revoking): Promise<Revoked> {
+    const found = await promised<number>(answer => this.#repository.revoke(userKey, which, answer)) as number
+    const tried = new Set<string>()
+    const ended: string[] = []
     for (;;) {
       const endings = await promised<string[]>(answer => this.#repository.endingsOf(userKey, answer)) ?? []
       // A store that forgets to release them would name them for ever.
-      const ids = endings.filter(sessionId => !ended.has(sessionId))
-      if (ids.length === 0) return count
-      count += await this.endAll(userKey, ids)
-      for (const sessionId of ids) ended.add(sessionId)
-=======
-  async #revoke (userKey: string, which: Revoking): Promise<Revoked> {
-    const found = await promised<number>(answer => this.#repository.revoke(userKey, which, answer)) as number
-    const ended: string[] = []
-    for (;;) {
-      const ids = await promised<string[]>(answer => this.#repository.endingsOf(userKey, answer)) ?? []
+      const ids = endings.filter(sessionId => !tried.has(sessionId))
       if (ids.length === 0) break
       for (const sessionId of await this.endAll(userKey, ids)) ended.push(sessionId)
->>>>>>> index
+      for (const sessionId of ids) tried.add(sessionId)
     }
     // Those of an earlier call aren't asked for.
     const isWanted = (sessionId: string): boolean => found > 0 || fingerprint(sessionId) === which.fingerprint
@@ -146,7 +136,7 @@ export class Users implements UserIndex {
   }
 
   async dropIfVain (userKey: string, sessionId: string): Promise<void> {
-    if (await this.#record(userKey, sessionId) !== undefined) return
+    if (await this.#stored(userKey, sessionId) !== undefined) return
     await promised<void>(answer => this.#repository.release(userKey, [sessionId], answer))
   }
 
@@ -179,35 +169,21 @@ export class Users implements UserIndex {
   async #look (
     userKey: string, entry: IndexEntry, current: string | undefined
   ): Promise<{ claimedAt: number, view: SessionView | undefined }> {
-<<<<<<< HEAD
-    const state = await this.#stored(userKey, sessionId)
-    if (state !== undefined) return { claimedAt, view: await this.#view(userKey, state, current) }
-=======
     const { sessionId, claimedAt, age } = entry
-    const record = await this.#record(userKey, sessionId)
-    if (record !== undefined) return { claimedAt, view: await this.#view(userKey, entry, record, current) }
->>>>>>> index
+    const state = await this.#stored(userKey, sessionId)
+    if (state !== undefined) return { claimedAt, view: await this.#view(userKey, entry, state, current) }
     if (age >= GRACE) await promised<void>(answer => this.#repository.release(userKey, [sessionId], answer))
     return { claimedAt, view: undefined }
   }
 
-<<<<<<< HEAD
-  async #view (userKey: string, state: SessionState, current: string | undefined): Promise<SessionView> {
+  async #view (
+    userKey: string, entry: IndexEntry, state: SessionState, current: string | undefined
+  ): Promise<SessionView> {
     const { sessionId, life: { knownEnd } } = state
     const record = state.record as SessionRecord
     return {
       ...await this.#description(state.session),
-      handle: handleOf(userKey, sessionId),
-=======
-  async #view (
-    userKey: string, entry: IndexEntry, record: SessionRecord, current: string | undefined
-  ): Promise<SessionView> {
-    const { sessionId } = entry
-    const expires = expiryOf(record)
-    return {
-      ...await this.#settings.describe(this.#sessionOf(sessionId, record)),
       handle: handleOf(userKey, entry.fingerprint),
->>>>>>> index
       current: sessionId === current,
       createdAt: new Date(createdAtOf(record)),
       lastSeenAt: new Date(lastUseIn(record)),

@@ -6,8 +6,10 @@ import type { Claimed, Claiming, IndexEntry, Revoking } from '../types/store'
 // - a sorted set by the time of the claim, in microseconds
 // - ':ends', a sorted set by when the entry may be forgotten, in milliseconds
 // - ':ending', the same of those that are to be ended
-// - ':ids', a hash of the time of entering, in milliseconds, the fingerprint by which it is revoked (of the first of the
-//   sessions that replaced each other), and the session's id; and of '>' and that fingerprint, if it isn't the session's
+// - ':ids', a hash of the time of entering, in milliseconds, the fingerprint by which it is revoked (of the first of
+// the
+//   sessions that replaced each other), and the session's id; and of '>' and that fingerprint, if it isn't the
+// session's
 //   own
 const COMMON = `
   local claims, ends, ending, ids = KEYS[1], KEYS[1] .. ':ends', KEYS[1] .. ':ending', KEYS[1] .. ':ids'

@@ -13,9 +13,9 @@ interface CookieData {
     /** The lifetime that `touch()` starts again, in milliseconds; null for a browser-session or a fixed `expires`. */
     originalMaxAge: number | null
     /**
-     * Milliseconds until the cookie ends. At run time it is null if the cookie ends with the browser or if its end isn't
-     * known, which version 11's type doesn't say either. Setting it chooses a lifetime for this session, which is kept;
-     * undefined: the cookie ends with the browser.
+     * Milliseconds until the cookie ends. At run time it is null if the cookie ends with the browser or if its end
+     * isn't known, which version 11's type doesn't say either. Setting it chooses a lifetime for this session, which
+     * is kept; undefined: the cookie ends with the browser.
      */
     maxAge?: number | undefined
     signed?: boolean
