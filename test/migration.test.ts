@@ -10,10 +10,10 @@ import { RedisStore as ConnectRedis } from 'connect-redis'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import ts from 'typescript'
-import fastifySession from '../src/index'
+import fastifySession, { MemoryStore } from '../src/index'
 import { RedisStore } from '../src/stores/redis'
 import { Jar } from '../src/testing/visitor'
-import { clock, Gate, SECRET, setCookies, type Routes, type SessionOptions } from './helpers'
+import { clock, Gate, SECRET, setCookies, stopClock, type Routes, type SessionOptions } from './helpers'
 import { ROOT } from './program'
 import { connectTo, letPass, startRedis, type NodeRedis } from './servers'
 
@@ -23,6 +23,7 @@ const { expressApp, sessionOptions } = require('../examples/migrating/express')
 const moveSecureSessions = require('../examples/migrating/secure-session')
 const { StringsAndHashes } = require('../examples/migrating/strings-and-hashes')
 const secureSession = require('@fastify/secure-session')
+const expressSession = require('express-session')
 
 /** With those of Fastify and of @fastify/cookie. */
 type Options = SessionOptions & { trustProxy?: boolean, cookies?: object }
@@ -364,6 +365,215 @@ t.test('what the older versions do not promise while they are still there', asyn
     await slow
     t.equal((await records()).length, 1, `a request in flight in ${name} brings back what was logged out`)
     t.strictSame(await copy.data(ours), ADA)
+  }
+})
+
+// --- What falls out of a record
+
+/** Ours, and what other software is given of it: three methods, and JSON as from any database. */
+function sharedStore (): { store: MemoryStore, three: any, record: () => any } {
+  const store = new MemoryStore()
+  return {
+    store,
+    three: {
+      get (sessionId: string, callback: any) { store.get(sessionId, (error, record) => callback(error, record && JSON.parse(JSON.stringify(record)))) },
+      set (sessionId: string, session: object, callback: any) { store.set(sessionId, JSON.parse(JSON.stringify(session)), callback) },
+      destroy (sessionId: string, callback: any) { store.destroy(sessionId, callback) }
+    },
+    record: () => [...store.store.values()][0]
+  }
+}
+
+/** An application of ours in which a visitor chooses a lifetime at the login. */
+async function choosing (t: Test, options: Options): Promise<FastifyInstance> {
+  return await build(t, OURS, { saveUninitialized: false, ...options }, app => {
+    app.post('/remember/:choice', async ({ session, params }: any) => {
+      session.user = { name: 'ada' }
+      if (params.choice === 'maxAge') session.cookie.maxAge = 30 * MINUTE
+      if (params.choice === 'date') session.cookie.expires = new Date(Date.now() + 90 * MINUTE)
+      if (params.choice === 'browser') session.cookie.maxAge = null
+      return 'welcome'
+    })
+  })
+}
+
+/** Has other software change the session of a visitor. */
+type Change = (t: Test, visitor: Traveller, shared: ReturnType<typeof sharedStore>, options: Options) => Promise<unknown>
+
+const OTHERS: Record<string, Change> = {
+  9: async (t, visitor, { three, store }, { cookie }) => {
+    const [sessionId] = store.store.keys()
+    // As besideVersion9 does.
+    await new Promise<void>(resolve => three.get(sessionId, (_: unknown, record: object) => {
+      three.set(sessionId, { ...record, sessionId, encryptedSessionId: cookieOf(visitor) }, resolve)
+    }))
+    return await visitor.post(await build(t, VERSION_9, { store: three, cookie }), '/cart/pen')
+  },
+  10: async (t, visitor, { three }, { cookie }) => await visitor.post(await build(t, VERSION_10, { store: three, cookie }), '/cart/pen'),
+  11: async (t, visitor, { three }, { cookie }) => await visitor.post(await build(t, VERSION_11, { store: three, cookie }), '/cart/pen'),
+  // What it wrote when it was asked to: it keeps what it knows, if it has the options.
+  '12.0.0': async (_t, _visitor, { three, store }, { cookie: { maxAge } = {}, absoluteTimeout, user }: any) => {
+    const [sessionId] = store.store.keys()
+    await new Promise<void>(resolve => three.get(sessionId, (_: unknown, { cookie, ...data }: any) => {
+      const { expires, originalMaxAge, path, httpOnly, secure, createdAt, userKey, claimedAt } = cookie
+      const written: any = { originalMaxAge: originalMaxAge ?? maxAge ?? null, path, httpOnly, secure }
+      written.expires = written.originalMaxAge === null ? expires : new Date(Date.now() + written.originalMaxAge)
+      if (absoluteTimeout !== undefined) Object.assign(written, { createdAt, absoluteTimeout })
+      if (user !== undefined && userKey !== undefined) Object.assign(written, { createdAt, touchedAt: Date.now(), userKey, claimedAt })
+      three.set(sessionId, { ...data, cart: { items: ['pen'] }, cookie: written }, resolve)
+    }))
+  },
+  Express: async (t, visitor, { three }, { cookie }) => {
+    const store = Object.assign(new expressSession.Store(), three)
+    const theirs = await serve(t, expressApp({ secret: SECRET, store, cookie: { secure: false, ...cookie } }))
+    // Express knows the cookie by another name, with a prefix.
+    const guest = new Traveller()
+    guest.cookies.set('connect.sid', `s:${cookieOf(visitor)}`)
+    await guest.post(theirs, '/cart/pen')
+  }
+}
+
+const nameOf = ({ user }: any): string | undefined => user?.name
+const DAY = 24 * 60 * MINUTE
+
+type IsKept = (cookie: any, before: any, again: any) => boolean
+
+// These show when version 12 writes again: in the words that everybody reads there may be enough for it.
+const isChosen: IsKept = (_cookie, { chosen }, again) => again.chosen === chosen
+
+/** In the order of the guide's table: what a session was given, and whether the record still says so. */
+const KEPT: Array<[options: Options, choice: string, isKept: IsKept]> = [
+  [{ user: nameOf }, 'nothing', ({ userKey }, before) => userKey === before.userKey],
+  [{ absoluteTimeout: 10 * DAY }, 'nothing', ({ createdAt }, before) => createdAt === before.createdAt],
+  [{ idleTimeout: 30 * MINUTE }, 'nothing', ({ idle }, before) => idle === before.idle],
+  [{ cookie: { maxAge: 60 * MINUTE } }, 'maxAge', isChosen],
+  [{}, 'date', isChosen],
+  [{ cookie: { maxAge: 60 * MINUTE } }, 'date', isChosen],
+  [{ cookie: { maxAge: 60 * MINUTE } }, 'browser', isChosen],
+  [{}, 'nothing', ({ seenAt }) => seenAt !== undefined]
+]
+
+t.test('what falls out of a record is what the guide says', async t => {
+  const start = GUIDE.indexOf('| what the record keeps | as |')
+  const [head = [], , ...rows] = GUIDE.slice(start, GUIDE.indexOf('\n\n', start)).split('\n')
+    .map(line => line.split('|').slice(1, -1).map(cell => cell.trim()))
+  t.equal(rows.length, KEPT.length)
+  t.strictSame(head.slice(2), Object.keys(OTHERS))
+  const { advance } = stopClock(t)
+  for (const [i, [options, choice, isKept]] of KEPT.entries()) {
+    for (const [j, [name, change]] of Object.entries(OTHERS).entries()) {
+      await t.test(`${rows[i]?.[0]}: ${name}`, async t => {
+        const shared = sharedStore()
+        const ours = await choosing(t, { store: shared.store, ...options })
+        const ada = new Traveller()
+        await ada.post(ours, `/remember/${choice}`)
+        const { cookie: before } = shared.record()
+        advance(MINUTE)
+        await change(t, ada, shared, options)
+        const { cookie, ...data } = shared.record()
+        t.match(data, { ...ADA, cart: { items: ['pen'] } }, 'the data are all there')
+        await ada.post(ours, '/cart/ink')
+        t.equal(isKept(cookie, before, shared.record().cookie) ? 'stays' : 'out', rows[i]?.[j + 2])
+      })
+    }
+  }
+})
+
+t.test('a session whose owner fell out of its record is listed and revoked all the same, and has its owner again when it is saved', async t => {
+  for (const [name, change] of Object.entries(OTHERS)) {
+    const shared = sharedStore()
+    const options: Options = { user: nameOf }
+    const ours: any = await choosing(t, { store: shared.store, ...options })
+    const ada = new Traveller()
+    await ada.post(ours, '/remember/nothing')
+    const { userKey } = shared.record().cookie
+    await change(t, ada, shared, options)
+    t.equal((await ours.sessions.forUser('ada')).length, 1, name)
+    await ada.post(ours, '/cart/ink')
+    t.equal(shared.record().cookie.userKey, userKey, name)
+    await change(t, ada, shared, options)
+    t.equal(await ours.sessions.revokeUser('ada'), 1, name)
+    t.strictSame(await ada.data(ours), {}, name)
+  }
+})
+
+t.test('an absolute end that fell out is reckoned from the next request; 10 and 11 keep it as a date, 12.0.0 as it is', async t => {
+  const { advance } = stopClock(t)
+  for (const [name, change] of Object.entries(OTHERS)) {
+    const shared = sharedStore()
+    const options: Options = { absoluteTimeout: 10 * DAY }
+    const ours = await choosing(t, { store: shared.store, ...options })
+    const ada = new Traveller()
+    await ada.post(ours, '/remember/nothing')
+    advance(4 * DAY)
+    await change(t, ada, shared, options)
+    await ada.data(ours)
+    const isKept = ['10', '11', '12.0.0'].includes(name)
+    advance((isKept ? 6 : 10) * DAY - 1)
+    t.strictSame((await ada.copy().data(ours)).user, ADA.user, name)
+    advance(1)
+    t.strictSame(await ada.data(ours), {}, name)
+  }
+})
+
+t.test('an idle time without a maxAge: a fixed date after 10, 11 and 12.0.0, and none after 9 and Express until it is used here', async t => {
+  const { advance } = stopClock(t)
+  for (const [name, change] of Object.entries(OTHERS)) {
+    const shared = sharedStore()
+    const ours = await choosing(t, { store: shared.store, idleTimeout: 30 * MINUTE })
+    const ada = new Traveller()
+    await ada.post(ours, '/remember/nothing')
+    await change(t, ada, shared, {})
+    const isDate = ['10', '11', '12.0.0'].includes(name)
+    if (!isDate) advance(DAY)
+    t.strictSame((await ada.data(ours)).user, ADA.user, name)
+    advance(20 * MINUTE)
+    t.strictSame((await ada.data(ours)).user, ADA.user, name)
+    advance(20 * MINUTE)
+    t.strictSame((await ada.data(ours)).user, isDate ? undefined : ADA.user, `${name}: used ten minutes ago`)
+    advance(30 * MINUTE)
+    t.strictSame(await ada.data(ours), {}, name)
+  }
+})
+
+t.test('a configured maxAge is not lost, and a record that others wrote keeps the one that it has', async t => {
+  const { advance } = stopClock(t)
+  for (const [name, change] of Object.entries(OTHERS)) {
+    const shared = sharedStore()
+    const options: Options = { cookie: { maxAge: 60 * MINUTE } }
+    const ada = new Traveller()
+    await ada.post(await choosing(t, { store: shared.store, ...options }), '/remember/nothing')
+    await change(t, ada, shared, options)
+    // Version 9 doesn't write how long a session lives, only until when.
+    const left = name === '9' ? 10 : 60
+    const lowered = await choosing(t, { store: shared.store, cookie: { maxAge: 10 * MINUTE } })
+    await ada.data(lowered)
+    advance(left * MINUTE - 1)
+    t.strictSame((await ada.copy().data(lowered)).user, ADA.user, name)
+    await ada.data(lowered)
+    advance(left * MINUTE)
+    t.strictSame(await ada.data(lowered), {}, name)
+  }
+})
+
+t.test('Express touches without writing: storeTtl, and a store that keeps the time', async t => {
+  const { advance } = clock(t)
+  for (const storeTtl of ['trusted', undefined] as const) {
+    const { store, prefix } = redisStore()
+    const pass = async (milliseconds: number): Promise<void> => {
+      advance(milliseconds)
+      await letPass(client, milliseconds, `${prefix}*`)
+    }
+    const all = { secret: SECRET, store, rolling: true, cookie: { secure: false, maxAge: 4 * MINUTE } }
+    const theirs = await serve(t, expressApp(all))
+    const ours = await build(t, OURS, { ...sessionOptions(all), ...storeTtl && { storeTtl } })
+    const ada = new Traveller()
+    await ada.post(theirs, '/login')
+    for (let i = 0; i < 3; i++) {
+      await pass(3 * MINUTE)
+      t.strictSame(await ada.data(theirs), ADA, 'still there in Express')
+    }
+    t.strictSame(await ada.data(ours), storeTtl === 'trusted' ? ADA : {}, `storeTtl: ${storeTtl}`)
   }
 })
 
