@@ -20,8 +20,8 @@ type Redeclared = 'domain' | 'encode' | 'expires' | 'httpOnly' | 'maxAge' | 'par
 
 export interface CookieOptions extends Omit<CookieSerializeOptions, 'signed' | Redeclared> {
   /**
-   * How long the cookie lives, in milliseconds, and the session, if there is no `idleTimeout`. Sent as `Expires`. Wins
-   * over `expires`.
+   * How long the cookie lives after the session's last use, in milliseconds; the session lives no longer. Sent as
+   * `Expires`. Wins over `expires`.
    *
    * @default undefined, a cookie that ends with the browser's session
    */

@@ -62,7 +62,7 @@ export interface FastifySessionOptions {
   /**
    * How long a session lives after its last use, kept by the server, in milliseconds. It ends then whatever the
    * cookie says, also if the cookie ends with the browser. Each use starts that time again, up to `absoluteTimeout`.
-   * (OWASP ASVS 7.3.1)
+   * A shorter `cookie.maxAge` ends the session earlier. (OWASP ASVS 7.3.1)
    *
    * @default undefined, the cookie's maxAge, or without one the store's own ttl
    */
