@@ -497,6 +497,35 @@ t.test('a session whose owner fell out of its record is listed and revoked all t
   }
 })
 
+t.test('who only looks is found as well: after other software at once, before the option user within the hour', async t => {
+  const { advance } = stopClock(t)
+  for (const [name, change] of Object.entries(OTHERS)) {
+    const shared = sharedStore()
+    const ours: any = await choosing(t, { store: shared.store, user: nameOf })
+    const ada = new Traveller()
+    await ada.post(ours, '/remember/nothing')
+    const { userKey } = shared.record().cookie
+    await change(t, ada, shared, {})
+    t.equal(shared.record().cookie.userKey, undefined, name)
+    await ada.data(ours)
+    t.equal(shared.record().cookie.userKey, userKey, name)
+  }
+  for (const cookie of [{}, { maxAge: 4 * 60 * MINUTE }]) {
+    const shared = sharedStore()
+    const before = await choosing(t, { store: shared.store, cookie })
+    const ours: any = await choosing(t, { store: shared.store, cookie, user: nameOf })
+    const ada = new Traveller()
+    await ada.post(before, '/remember/nothing')
+    advance(30 * MINUTE)
+    await ada.data(ours)
+    advance(30 * MINUTE)
+    await ada.data(ours)
+    t.equal((await ours.sessions.forUser('ada')).length, 1)
+    t.equal(await ours.sessions.revokeUser('ada'), 1)
+    t.strictSame(await ada.data(ours), {})
+  }
+})
+
 t.test('an absolute end that fell out is reckoned from the next request; 10 and 11 keep it as a date, 12.0.0 as it is', async t => {
   const { advance } = stopClock(t)
   for (const [name, change] of Object.entries(OTHERS)) {

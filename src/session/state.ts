@@ -8,7 +8,7 @@ import type { Repository, Stored } from '../stores/repository'
 import { Draft } from '../values/draft'
 import { cookieEndOf, cookieLifeOf, idleOf, type Lifetime } from '../values/lifetime'
 import { claimIsAging, claimOf, type Claim } from '../values/claim'
-import type { CookieRecord } from '../values/record'
+import { seenAtOf, type CookieRecord } from '../values/record'
 import { StoredSession } from '../values/stored-session'
 import { warnAnonymous, warnLateChange, warnReplaced } from '../warnings'
 import type { CookieOptions } from '../types/cookie'
@@ -209,8 +209,11 @@ export class SessionState {
 
   /** Whether the store's index by user must hear of the session again. */
   get claimIsAging (): boolean {
-    if (this.context.users === undefined || this.claim === undefined) return false
-    return claimIsAging(this.claim, idleOf(this.lifetime), Date.now())
+    if (this.context.users === undefined) return false
+    // A record without an owner may be of a user all the same: from before the option, or written by other software,
+    // which drops the owner. Then the application is asked again.
+    const claim = this.claim ?? (this.record && { claimedAt: seenAtOf(this.record) })
+    return claim !== undefined && claimIsAging(claim, idleOf(this.lifetime), Date.now())
   }
 
   /** When the cookie that goes out now ends, and what it says besides. */

@@ -31,7 +31,7 @@ export function renewalOf (idle: number | undefined): number {
  * @param idle how long after its last use the session ends, in milliseconds
  * @param now in milliseconds since the epoch
  */
-export function claimIsAging ({ claimedAt }: Claim, idle: number | undefined, now: number): boolean {
+export function claimIsAging ({ claimedAt }: Pick<Claim, 'claimedAt'>, idle: number | undefined, now: number): boolean {
   // Don't invert: a claim without a time is old.
   return !(now - claimedAt < renewalOf(idle))
 }
