@@ -8,6 +8,7 @@ import { setTimeout } from 'node:timers/promises'
 import { Cluster } from 'ioredis'
 import { createClient, createCluster, RESP_TYPES } from 'redis'
 import t, { type Test } from 'tap'
+import { fingerprint } from '../src/diagnostics'
 import { RedisStore, type RedisClient } from '../src/stores/redis'
 import type { SessionRecord } from '../src/types/store'
 import { record } from './helpers'
@@ -438,9 +439,23 @@ async function everything (store: any): Promise<void> {
   await store.touch('a', ours({}, {}, 2 * HOUR))
   await store.update('a', { set: { n: 2 }, unset: ['m'], meta: NO_META }, ours({}, {}, 3 * HOUR))
   await store.updateIf('a', { n: 2 }, ['n'], { set: { n: 3 }, unset: [], meta: NO_META }, ours({}))
-  await store.claim('max', 'a', ours({}), 1)
-  await store.claimsOf('max')
-  await store.release('max', 'a')
+  const claim = (sessionId: string, more: object = {}): Promise<unknown> => store.claim('max', sessionId, {
+    fingerprint: fingerprint(sessionId), lives: HOUR, isWritten: false, max: 2, refuses: false, ...more
+  })
+  await claim('a', { lives: 1 })
+  await setTimeout(5)
+  await claim('b', { refuses: true })
+  await claim('c', { replaces: 'b' })
+  await claim('d')
+  await claim('e')
+  await claim('e', { isWritten: true })
+  await store.claimsOf('max', Infinity, 10)
+  await store.endingsOf('max')
+  await store.revoke('max', { fingerprint: fingerprint('d') })
+  await store.revoke('max', {})
+  await store.release('max', ['c', 'd', 'e'])
+  await claim('f')
+  await store.revoke('max', {})
   await store.all()
   await store.length()
   await store.destroy('a')

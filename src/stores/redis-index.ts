@@ -7,10 +7,8 @@ import type { Claimed, Claiming, IndexEntry, Revoking } from '../types/store'
 // - ':ends', a sorted set by when the entry may be forgotten, in milliseconds
 // - ':ending', the same of those that are to be ended
 // - ':ids', a hash of the time of entering, in milliseconds, the fingerprint by which it is revoked (of the first of
-// the
-//   sessions that replaced each other), and the session's id; and of '>' and that fingerprint, if it isn't the
-// session's
-//   own
+//   the sessions that replaced each other), and the session's id; and of '>' and that fingerprint, if it isn't the
+//   session's own
 const COMMON = `
   local claims, ends, ending, ids = KEYS[1], KEYS[1] .. ':ends', KEYS[1] .. ':ending', KEYS[1] .. ':ids'
   local clock = redis.call('TIME')

@@ -30,23 +30,31 @@ const WRITE = `
 `
 
 // As Lua writes them.
-const [IDLE, CREATED_AT, ABSOLUTE_TIMEOUT, USER_KEY, CLAIMED_AT] = [
-  'idle', 'createdAt', 'absoluteTimeout', 'userKey', 'claimedAt'
+const [IDLE, CREATED_AT, ABSOLUTE_TIMEOUT, SEEN_AT, USER_KEY, CLAIMED_AT] = [
+  'idle', 'createdAt', 'absoluteTimeout', 'seenAt', 'userKey', 'claimedAt'
 ].map(name => fieldOfMeta(name).replace('\0', '\\0'))
+
+const LIFE = `'${IDLE}', '${CREATED_AT}', '${ABSOLUTE_TIMEOUT}', '${SEEN_AT}'`
 
 // Answers how long Redis must keep a session, in milliseconds: until its end and a hundredth of its life, but never
 // past its absolute end. Further answers are the same without the hundredth, and what is left until the absolute end.
 // The arguments are the time, the session's end (nothing for the end of a whole life from now), the store's ttl, and
 // from who has read more than a script can: an absolute end and how long the session may be idle. All in
-// milliseconds.
+// milliseconds. Unless the end is exact, it is no later than what the record itself says of the idle time: whoever uses
+// a session may not know of a lifetime that somebody has chosen since.
 const TIMES = `
   local function life(text)
     local number = tonumber(text)
     if number and number > 0 and number < 1e15 then return number end
   end
-  local function times(now, ends, ttl, limit, idle)
-    local own = redis.call('HMGET', KEYS[1], 'cookie', '${IDLE}', '${CREATED_AT}', '${ABSOLUTE_TIMEOUT}')
+  local function times(now, ends, ttl, limit, idle, isExact)
+    local own = redis.call('HMGET', KEYS[1], 'cookie', ${LIFE})
     local cookie = own[1] or ''
+    if ends and own[5] and not isExact then
+      local ownIdle = life(own[2])
+      local fixed = tonumber(string.match(cookie, '"expires":([%d.]+)'))
+      if ownIdle then ends = math.min(ends, now + ownIdle) else ends = fixed end
+    end
     idle = idle or life(own[2]) or life(string.match(cookie, '"originalMaxAge":([^,}]+)'))
     if not ends then idle = idle or ttl end
     local slack = (idle or 0) / 100
@@ -101,7 +109,7 @@ export const UPDATE = new Script(`${WRITE}
   local ends = tonumber(ARGV[2])
   if ARGV[4] ~= '0' or kept < 0 or not ends or ends - ARGV[1] > kept then
     ${TIMES}
-    local wanted, needed, most = times(tonumber(ARGV[1]), ends, tonumber(ARGV[3]))
+    local wanted, needed, most = times(tonumber(ARGV[1]), ends, tonumber(ARGV[3]), nil, nil, ARGV[4] == '1')
     if ARGV[4] == '1' or kept < 0 or needed > kept then keep(wanted)
     elseif kept > most then keep(most)
     end
@@ -156,23 +164,3 @@ export const DESTROY = new Script(`${READ}
   redis.call('UNLINK', KEYS[1])
   return { record, kept }
 `)
-
-// The rest is on a sorted set for each user: the ids of the sessions, by the time of their first claim in microseconds.
-
-/** ARGV: id, max or 0, ttl. The key lives as long as the latest of its sessions may. */
-export const CLAIM = new Script(`
-  if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
-    local max = tonumber(ARGV[2])
-    if max > 0 and redis.call('ZCARD', KEYS[1]) >= max then return 0 end
-    local now = redis.call('TIME')
-    redis.call('ZADD', KEYS[1], string.format('%.0f', now[1] * 1e6 + now[2]), ARGV[1])
-  end
-  if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then
-    redis.call('PEXPIRE', KEYS[1], ARGV[3])
-  end
-  return 1
-`)
-
-export const RELEASE = new Script("return redis.call('ZREM', KEYS[1], ARGV[1])")
-
-export const CLAIMS_OF = new Script("return redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')")

@@ -241,7 +241,7 @@ async function expectMethods (t: TestContext, findings: Findings, openStore: Ope
 async function testUpdates (t: TestContext, openStore: OpenStore, promises: Findings['declared']): Promise<void> {
   await t.test('update applies the changes and the expiry', async t => {
     const { store, pass } = await timed(t, openStore)
-    await ask(store, 'set', 'a', live({ keep: { n: 1 }, change: 1, remove: 1 }, MINUTE))
+    await ask(store, 'set', 'a', live({ keep: { n: 1 }, change: 1, remove: 1 }, MINUTE, HOUR))
     const changes = changesOf({ change: 2, add: ['x'] }, 'remove', 'never there')
     const session = live({ other: 1 }, HOUR)
     const found = await ask(store, 'update', 'a', changes, session)
@@ -443,9 +443,9 @@ async function lists (store: SessionStore): Promise<boolean> {
 }
 
 /** A session as the library gives it to a store. */
-export function live (data: Record<string, unknown>, maxAge: number | null = HOUR): StoredSession {
+export function live (data: Record<string, unknown>, maxAge: number | null = HOUR, idle = maxAge): StoredSession {
   const now = Date.now()
-  const life = maxAge === null ? { expires: null, originalMaxAge: null } : { expires: new Date(now + maxAge), originalMaxAge: maxAge, idle: maxAge }
+  const life = maxAge === null ? { expires: null, originalMaxAge: null } : { expires: new Date(now + maxAge), originalMaxAge: idle, idle }
   return new StoredSession('a', data, { ...life, path: '/', httpOnly: true, secure: false, createdAt: now, seenAt: now })
 }
 

@@ -106,8 +106,10 @@ export interface SessionStore<Session = Fastify.Session> {
   destroy(sessionId: string, callback: FoundCallback): void
 
   /**
-   * Moves the expiry to `session.cookie.expires`, if that is later, and nothing else. Never creates a session; may
-   * answer `false` if there was none. A store that has it keeps the expiry, so the record's own may be older.
+   * Moves the expiry to `session.cookie.expires`, if that is later, and nothing else. A store that can moves it no
+   * further than the record's own `cookie.idle` from now, because whoever uses the session may not know of a lifetime
+   * that somebody has chosen since. Never creates a session; may answer `false` if there was none. A store that has
+   * it keeps the expiry, so the record's own may be older.
    */
   touch?(sessionId: string, session: Session, callback: FoundCallback): void
 
