@@ -546,7 +546,7 @@ async function testExpiry (t: Test, { single, kinds }: Kinds): Promise<void> {
   t.test('a maxAge that was configured later counts for sessions without one', async t => {
     const { visitor, ttl } = await halfTime(t, {}, 24 * HOUR, { originalMaxAge: null, expires: null })
     await visitor.get('/user')
-    t.ok(isAbout(await ttl(), HOUR), `${await ttl()} ms`)
+    t.ok(isAbout(await ttl(), HOUR * 1.01), `${await ttl()} ms`)
   })
 
   t.test('a session that is gone gets no cookie, and no key', async t => {
@@ -565,7 +565,7 @@ const HIDDEN = 'hidden data'
 
 async function testBrokenValues (t: Test, { kinds }: Kinds): Promise<void> {
   const NO_JSON = {
-    statusCode: 500, code: 'FST_ERR_SESSION_RECORD', message: /^The stored session can't be read: .* isn't JSON$/
+    statusCode: 500, code: 'FST_ERR_SESSION_RECORD', message: /^The stored session can't be read: .* isn't JSON\. It has ended/
   }
   const WRONG_TYPE = { statusCode: 500, message: /^WRONGTYPE / }
   const whole = JSON.stringify(record({}).cookie)
@@ -573,14 +573,14 @@ async function testBrokenValues (t: Test, { kinds }: Kinds): Promise<void> {
 
   /** The command without its key, and the answer: an error, or a user's name. */
   const CASES: Record<string, [command: string[], answer: object | string]> = {
-    'a string that is no JSON': [['SET', `{"user":"${HIDDEN}`], NO_JSON],
-    'a string that is half a session': [['SET', `{"user":"max","note":"${HIDDEN}"`], NO_JSON],
+    'a string that is no JSON': [['SET', `{"user":"${HIDDEN}`], 'nobody'],
+    'a string that is half a session': [['SET', `{"user":"max","note":"${HIDDEN}"`], 'nobody'],
     'a field that is no JSON': [hash({ user: `"${HIDDEN}`, cookie: whole }), NO_JSON],
     'a long field that is no JSON': [hash({ user: `"${HIDDEN.repeat(50)}`, cookie: whole }), NO_JSON],
     'a field that is no JSON, and nobody reads': [hash({ user: '"max"', note: `"${HIDDEN}`, cookie: whole }), 'max'],
-    'a field of the library that is no JSON': [hash({ user: '"max"', '\0u': HIDDEN, cookie: whole }), NO_JSON],
+    'a field of the library that is no JSON': [hash({ user: '"max"', '\0u': HIDDEN, cookie: whole }), 'nobody'],
     'an empty field': [hash({ user: '', note: HIDDEN, cookie: whole }), NO_JSON],
-    'a cookie that is no JSON': [hash({ user: '"max"', cookie: `{"path":"${HIDDEN}` }), NO_JSON],
+    'a cookie that is no JSON': [hash({ user: '"max"', cookie: `{"path":"${HIDDEN}` }), 'nobody'],
     'a list': [['RPUSH', HIDDEN], WRONG_TYPE],
     'a set': [['SADD', HIDDEN], WRONG_TYPE],
     'a sorted set': [['ZADD', '1', HIDDEN], WRONG_TYPE],
@@ -619,7 +619,8 @@ async function testBrokenValues (t: Test, { kinds }: Kinds): Promise<void> {
           if (said.includes(HIDDEN)) t.fail(`${name}: a part of the data is shown`)
           if (said.includes('an id that nobody knows')) t.fail(`${name}: the session id is shown`)
           const left = await ttl(sessionId)
-          if (!(left > MINUTE)) t.fail(`${name}: ${left} ms left`)
+          // One whose field can't be read ends with the reply that reads it.
+          if (answer === NO_JSON ? left !== -2 : left <= MINUTE) t.fail(`${name}: ${left} ms left`)
         }
       })
     }
