@@ -1,5 +1,6 @@
-import { Script, type RedisClient } from './redis-client'
+import { evictionOf, Script, type RedisClient } from './redis-client'
 import { fingerprint } from '../diagnostics'
+import { warnRedisEvicts } from '../warnings'
 import type { Claimed, Claiming, IndexEntry, Revoking } from '../types/store'
 
 // Of each user four keys, which are in one slot of a cluster. All know a session by its fingerprint:
@@ -204,6 +205,7 @@ export class RedisIndex {
   readonly #client: RedisClient
   readonly #prefix: string
   readonly #ttl: number
+  #isChecked = false
 
   /** @param ttl how long a session without an end of its own is kept after its last use, in milliseconds */
   constructor (client: RedisClient, prefix: string, ttl: number) {
@@ -214,6 +216,7 @@ export class RedisIndex {
 
   async claim (userKey: string, sessionId: string, claiming: Claiming): Promise<Claimed> {
     const { lives, replaces, isWritten, max, refuses } = claiming
+    this.#check()
     const [outcome, ...tooMany] = await this.#run(CLAIM, userKey, [
       claiming.fingerprint,
       sessionId,
@@ -248,6 +251,15 @@ export class RedisIndex {
       entries.push({ sessionId, fingerprint: first, claimedAt: Number(claimedAt) / 1000, age: Number(age) })
     }
     return entries
+  }
+
+  /** Warns of a server that may forget entries. One that refuses to tell is no failure. */
+  #check (): void {
+    if (this.#isChecked) return
+    this.#isChecked = true
+    evictionOf(this.#client).then(policy => {
+      if (policy !== undefined) warnRedisEvicts(policy)
+    }, () => {})
   }
 
   #run (script: Script, userKey: string, args: Array<string | number>): Promise<unknown> {
