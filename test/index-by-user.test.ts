@@ -464,6 +464,25 @@ onEach('a session of older software is entered when it is used, and not refused'
   t.equal(await userOf(visitor), 'nobody')
 })
 
+t.test('sessions that version 12.0.0 has entered are listed and revoked', async t => {
+  await redis.flushDb()
+  const app = await open(t, new RedisStore({ client: redis }))
+  const visitors: Visitor[] = []
+  for (let i = 0; i < 600; i++) {
+    const visitor = await login(app)
+    visitors.push(visitor)
+    await redis.zAdd(`users:sess:${keyOf('max')}`, { score: Date.now() * 1000 + i, value: (await visitor.get('/id')).body })
+  }
+  await redis.pExpire(`users:sess:${keyOf('max')}`, 3 * HOUR)
+  await redis.del(['', ':ends', ':ids'].map(key => indexOf('max') + key))
+  const last = visitors.at(-1) as Visitor
+  const [view] = await app.sessions.forUser('max', { limit: 1 })
+  t.equal(view?.handle, `${keyOf('max')}.${keyOf((await last.get('/id')).body)}`, 'the newest first')
+  t.equal(await app.sessions.revokeUser('max'), 600)
+  t.equal(await app.sessions.count(), 0)
+  t.same(await redis.keys('*'), [])
+})
+
 // --- Logins that fail
 
 onEach('a login that failed to write keeps nobody\'s place', async (t, { store }) => {

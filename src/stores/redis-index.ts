@@ -198,6 +198,35 @@ const CLAIMS_OF = new Script(`${COMMON}
   return found
 `)
 
+// Version 12.0.0 had one key for each user: a sorted set of ids by the time of the claim, in microseconds.
+
+/** Answers ids and times of claims, in turn, and for how long the key is kept. */
+const OLD_CLAIMS = new Script(`
+  local found = redis.call('ZRANGE', KEYS[1], 0, 499, 'WITHSCORES')
+  return { found, redis.call('PTTL', KEYS[1]) }
+`)
+
+const OLD_RELEASE = new Script("return redis.call('ZREM', KEYS[1], unpack(ARGV))")
+
+/** ARGV: how long the entries live, then fingerprints, ids and times of claims in turn. A full Redis takes it, too. */
+const ADOPT = new Script(`${COMMON}
+  local lives = tonumber(ARGV[1])
+  redis.call('ZREM', ending, '')
+  for i = 2, #ARGV, 3 do
+    local print, id, claimedAt = unpack(ARGV, i, i + 2)
+    if not redis.call('ZSCORE', ends, print) and not redis.call('ZSCORE', ending, print) then
+      redis.call('HSET', ids, print, number(claimedAt / 1000) .. ' ' .. print .. ' ' .. id)
+      redis.call('ZADD', claims, claimedAt, print)
+      redis.call('ZADD', ends, number(now + lives), print)
+    end
+  end
+  for _, key in ipairs({ claims, ends, ids }) do
+    if redis.call('PTTL', key) < lives then
+      redis.call('PEXPIRE', key, number(lives))
+    end
+  end
+`)
+
 const ONE_HOUR = 3_600_000
 
 /** Which sessions are whose, in Redis. */
@@ -235,6 +264,7 @@ export class RedisIndex {
   }
 
   async revoke (userKey: string, { fingerprint: only = '', except }: Revoking): Promise<number> {
+    await this.#adopt(userKey)
     return Number(await this.#run(REVOKE, userKey, [only, except === undefined ? '' : fingerprint(except)]))
   }
 
@@ -243,6 +273,7 @@ export class RedisIndex {
   }
 
   async claimsOf (userKey: string, before: number, count: number): Promise<IndexEntry[]> {
+    if (before === Infinity) await this.#adopt(userKey)
     const bound = before === Infinity ? '+inf' : `(${Math.round(before * 1000)}`
     const found = await this.#run(CLAIMS_OF, userKey, [bound, count]) as string[]
     const entries: IndexEntry[] = []
@@ -260,6 +291,19 @@ export class RedisIndex {
     evictionOf(this.#client).then(policy => {
       if (policy !== undefined) warnRedisEvicts(policy)
     }, () => {})
+  }
+
+  /** Enters what version 12.0.0 has claimed. Not in one step, because that may be on another server of a cluster. */
+  async #adopt (userKey: string): Promise<void> {
+    const oldKey = this.#prefix + userKey
+    for (;;) {
+      const [found, left] = await OLD_CLAIMS.run(this.#client, oldKey) as [string[], number]
+      if (found.length === 0) return
+      const lives = Number(left) > 0 ? Number(left) : 2 * this.#ttl + ONE_HOUR
+      const entries = Array.from({ length: found.length / 2 }, (_, i) => found.slice(2 * i, 2 * i + 2) as [string, string])
+      await this.#run(ADOPT, userKey, [lives, ...entries.flatMap(([id, claimedAt]) => [fingerprint(id), id, claimedAt])])
+      await OLD_RELEASE.run(this.#client, oldKey, entries.map(([id]) => id))
+    }
   }
 
   #run (script: Script, userKey: string, args: Array<string | number>): Promise<unknown> {
