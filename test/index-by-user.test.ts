@@ -404,8 +404,8 @@ t.test('RedisStore: a revocation of an index that has lost its ids ends sessions
 })
 
 const FAILURES: Record<string, (...args: unknown[]) => unknown> = {
-  'throws': () => { throw new Error('away') },
-  'rejects': async () => { throw new Error('away') },
+  throws: () => { throw new Error('away') },
+  rejects: async () => { throw new Error('away') },
   'answers an error': (...args) => { (args.at(-1) as (error: Error) => void)(new Error('away')) },
   'never answers': (...args) => { args.at(-1) }
 }
@@ -688,9 +688,9 @@ t.test('revokeUser of 60,000 sessions ends them all, a few at a time, and others
 /** How long each of a visitor's requests takes until something is over, in milliseconds. */
 async function waitsOf (visitor: Visitor, run: () => Promise<unknown>): Promise<number[]> {
   const waits: number[] = []
-  let isOver = false
-  const over = run().finally(() => { isOver = true })
-  while (!isOver) {
+  const state = { isOver: false }
+  const over = run().finally(() => { state.isOver = true })
+  while (!state.isOver) {
     const begun = performance.now()
     if (await userOf(visitor) !== 'eva') throw new Error('the visitor was not served')
     waits.push(performance.now() - begun)

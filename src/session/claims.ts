@@ -61,8 +61,10 @@ export class Claims {
     entered.then(found => answer(null, found), answer)
   }
 
+  /** A record without an owner is asked: its session, from before the option, mustn't be refused as a login. */
   #ownerBefore ({ claim, life, found: { stored }, sessionId }: SessionState): string | undefined {
-    return stored !== undefined && life.isOlder ? this.#ofUser.ownerIn(sessionId, stored) : claim?.userKey
+    if (claim !== undefined || stored === undefined || life.writtenAt !== undefined) return claim?.userKey
+    return this.#ofUser.ownerIn(sessionId, stored)
   }
 
   /** Nobody is logged in any more. */

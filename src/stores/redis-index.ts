@@ -7,9 +7,9 @@ import type { Claimed, Claiming, IndexEntry, Revoking } from '../types/store'
 // - a sorted set by the time of the claim, in microseconds
 // - ':ends', a sorted set by when the entry may be forgotten, in milliseconds
 // - ':ending', the same of those that are to be ended
-// - ':ids', a hash of the time of entering, in milliseconds, the fingerprint by which it is revoked (of the first of
-//   the sessions that replaced each other), and the session's id; and of '>' and that fingerprint, if it isn't the
-//   session's own
+// - ':ids', a hash of the time of entering, in milliseconds, the fingerprint by which it is revoked (that of the first
+//   of the sessions that replaced each other), and the session's id, with zero bytes between; and of '>' and that
+//   fingerprint, which leads to the session's own
 const COMMON = `
   local claims, ends, ending, ids = KEYS[1], KEYS[1] .. ':ends', KEYS[1] .. ':ending', KEYS[1] .. ':ids'
   local clock = redis.call('TIME')
@@ -18,7 +18,7 @@ const COMMON = `
     return string.format('%.0f', value)
   end
   local function entry (print)
-    return string.match(redis.call('HGET', ids, print) or '', '(%d+) (%S+) (.*)')
+    return string.match(redis.call('HGET', ids, print) or '', '^(%d+)%z(.-)%z(.*)$')
   end
   local function idOf (print)
     local _, _, id = entry(print)
@@ -43,12 +43,12 @@ const FORGET = `
 `
 
 /**
- * ARGV: fingerprint, id, how long the entry lives in milliseconds, the fingerprint of the session that it replaces or
+ * ARGV: fingerprint, the one by which it is revoked, id, how long the entry lives in milliseconds, the fingerprint of the session that it replaces or
  * '', whether it is written, the most sessions or 0, and whether one too many is refused. Answers what came of it,
  * then the ids of those that are too many. The first write is one that a full Redis refuses.
  */
 const CLAIM = new Script(`${COMMON}
-  local print, id, lives, replaces, isWritten, most, refuses = unpack(ARGV)
+  local print, first, id, lives, replaces, isWritten, most, refuses = unpack(ARGV)
   lives, most = tonumber(lives), tonumber(most)
   redis.call('HSET', ids, '', '')
   redis.call('HDEL', ids, '')
@@ -66,16 +66,16 @@ const CLAIM = new Script(`${COMMON}
   local came = outcome()
   if came ~= 'entered' then return { came } end
   local claimedAt = redis.call('ZSCORE', claims, print) or (replaces ~= '' and redis.call('ZSCORE', claims, replaces))
-  local first = print
   if replaces ~= '' then
-    local _, firstOf = entry(replaces)
-    first = firstOf or replaces
+    local _, before = entry(replaces)
+    first = before or first
     forget(replaces)
-    redis.call('HSET', ids, '>' .. first, print)
   end
   redis.call('ZADD', claims, claimedAt or number(clock[1] * 1e6 + clock[2]), print)
   redis.call('ZADD', ends, number(math.max(now + lives, tonumber(redis.call('ZSCORE', ends, print) or 0))), print)
-  redis.call('HSETNX', ids, print, number(now) .. ' ' .. first .. ' ' .. id)
+  if redis.call('HSETNX', ids, print, table.concat({ number(now), first, id }, '\\0')) == 1 and first ~= print then
+    redis.call('HSET', ids, '>' .. first, print)
+  end
   local answer = { came }
   if isWritten == '1' and refuses ~= '1' and most > 0 then
     local tooMany = math.min(redis.call('ZCOUNT', ends, '(' .. now, '+inf') - most, 100)
@@ -215,7 +215,7 @@ const ADOPT = new Script(`${COMMON}
   for i = 2, #ARGV, 3 do
     local print, id, claimedAt = unpack(ARGV, i, i + 2)
     if not redis.call('ZSCORE', ends, print) and not redis.call('ZSCORE', ending, print) then
-      redis.call('HSET', ids, print, number(claimedAt / 1000) .. ' ' .. print .. ' ' .. id)
+      redis.call('HSET', ids, print, table.concat({ number(claimedAt / 1000), print, id }, '\\0'))
       redis.call('ZADD', claims, claimedAt, print)
       redis.call('ZADD', ends, number(now + lives), print)
     end
@@ -247,6 +247,7 @@ export class RedisIndex {
     const { lives, replaces, isWritten, max, refuses } = claiming
     this.#check()
     const [outcome, ...tooMany] = await this.#run(CLAIM, userKey, [
+      fingerprint(sessionId),
       claiming.fingerprint,
       sessionId,
       // Redis keeps the session itself a hundredth longer than it lives.
@@ -300,9 +301,10 @@ export class RedisIndex {
       const [found, left] = await OLD_CLAIMS.run(this.#client, oldKey) as [string[], number]
       if (found.length === 0) return
       const lives = Number(left) > 0 ? Number(left) : 2 * this.#ttl + ONE_HOUR
-      const entries = Array.from({ length: found.length / 2 }, (_, i) => found.slice(2 * i, 2 * i + 2) as [string, string])
-      await this.#run(ADOPT, userKey, [lives, ...entries.flatMap(([id, claimedAt]) => [fingerprint(id), id, claimedAt])])
-      await OLD_RELEASE.run(this.#client, oldKey, entries.map(([id]) => id))
+      const ids = found.filter((_text, i) => i % 2 === 0)
+      const entries = ids.flatMap((id, i) => [fingerprint(id), id, found[2 * i + 1] as string])
+      await this.#run(ADOPT, userKey, [lives, ...entries])
+      await OLD_RELEASE.run(this.#client, oldKey, ids)
     }
   }
 

@@ -37,16 +37,16 @@ async function main () {
     return response
   }
 
-  let isStopped = false
+  const renewing = { isStopped: false }
   const doing = {
     async login ({ round }) {
-      isStopped = false
+      renewing.isStopped = false
       cookie = undefined
       await get('/login')
       const first = cookie
       const [{ handle }] = (await get('/list')).json().filter(({ current }) => current)
       let renewals = 0
-      while (!isStopped) {
+      while (!renewing.isStopped) {
         const last = cookie
         const { statusCode } = await get('/renew')
         if (statusCode !== 200 || cookie === undefined) {
@@ -55,13 +55,13 @@ async function main () {
         }
         if (++renewals === 2) process.send({ round, handle, isRenewing: true })
       }
-      while (!isStopped) await new Promise(resolve => setImmediate(resolve))
+      while (!renewing.isStopped) await new Promise(resolve => setImmediate(resolve))
       const { body } = await get('/user')
       process.send({ round, user: body, renewals, hasRenewed: cookie !== first })
     },
 
     stop () {
-      isStopped = true
+      renewing.isStopped = true
     },
 
     async breakOff ({ after }) {
