@@ -43,9 +43,10 @@ const FORGET = `
 `
 
 /**
- * ARGV: fingerprint, the one by which it is revoked, id, how long the entry lives in milliseconds, the fingerprint of the session that it replaces or
- * '', whether it is written, the most sessions or 0, and whether one too many is refused. Answers what came of it,
- * then the ids of those that are too many. The first write is one that a full Redis refuses.
+ * ARGV: fingerprint, the one by which it is revoked, id, how long the entry lives in milliseconds, the fingerprint of
+ * the session that it replaces or '', whether it is written, the most sessions or 0, and whether one too many is
+ * refused. Answers what came of it, then the ids of those that are too many. The first write is one that a full Redis
+ * refuses.
  */
 const CLAIM = new Script(`${COMMON}
   local print, first, id, lives, replaces, isWritten, most, refuses = unpack(ARGV)
