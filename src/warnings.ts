@@ -63,3 +63,10 @@ export const warnCookieRefused = createWarning({
   code: 'FST_SESSION_COOKIE_REFUSED',
   message: 'Browsers refuse the session cookie as it is configured: %s.'
 })
+
+export const warnRedisEvicts = createWarning({
+  name,
+  code: 'FST_SESSION_REDIS_EVICTS',
+  message: 'Redis may evict keys when its memory is full (its maxmemory-policy is %s), so the index of sessions by user may lose some: ' +
+    'until they are used again, within an hour, lists and revokeUser() miss them. Set maxmemory-policy to noeviction.'
+})

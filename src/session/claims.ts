@@ -4,7 +4,7 @@ import { fingerprint } from '../diagnostics'
 import { TooManyError } from '../errors'
 import type { UserSettings } from '../options/settings'
 import { promised } from '../stores/call'
-import type { Repository } from '../stores/repository'
+import type { Repository, Stored } from '../stores/repository'
 import { renewalOf } from '../values/claim'
 import { endOf, idleOf } from '../values/lifetime'
 import type { Answer, Claimed } from '../types/store'
@@ -13,6 +13,8 @@ type Write = (answer: Answer<boolean>) => void
 
 /** What is done with the sessions of a user beside the one that is written. */
 interface OfUser {
+  /** Whose a session is as the store has it. Older software drops that, so then the application is asked. */
+  ownerIn (sessionId: string, stored: Stored): string | undefined
   /** Ends sessions that are revoked already. */
   endAll (userKey: string, sessionIds: readonly string[]): Promise<unknown>
   /** Drops entries of sessions that have ended by themselves. */
@@ -38,13 +40,15 @@ export class Claims {
   /** Writes a session, and enters it as its user's. Answers whether it is still there. */
   write (state: SessionState, write: Write, answer: Answer<boolean>): void {
     let userKey: string | undefined
+    let before: string | undefined
     try {
       userKey = this.#owners.keyOf(state.session)
+      before = this.#ownerBefore(state)
     } catch (error) {
       answer(error as Error)
       return
     }
-    const isSame = userKey === state.claim?.userKey && state.replaces === undefined
+    const isSame = userKey === before && state.replaces === undefined
     // A session whose life became longer, by a handler or by the configuration, must not outlive its entry.
     const isOlder = state.claimIsAging || state.wasChosen || state.life.isOutdated
     if (isSame && (userKey === undefined || !isOlder)) {
@@ -55,6 +59,12 @@ export class Claims {
       ? this.#leave(state, write)
       : isSame ? this.#renew(userKey, state, write) : this.#enter(userKey, state, write)
     entered.then(found => answer(null, found), answer)
+  }
+
+  /** A record without an owner is asked: its session, from before the option, mustn't be refused as a login. */
+  #ownerBefore ({ claim, life, found: { stored }, sessionId }: SessionState): string | undefined {
+    if (claim !== undefined || stored === undefined || life.writtenAt !== undefined) return claim?.userKey
+    return this.#ofUser.ownerIn(sessionId, stored)
   }
 
   /** Nobody is logged in any more. */
@@ -98,7 +108,7 @@ export class Claims {
     const written = { max: maxPerUser, isWritten: true }
     const again = await this.#claim(userKey, state, written).catch(async (error: Error) => {
       // Nobody knows whether it was revoked.
-      await this.#giveUp(userKey, state).catch(() => {})
+      await this.#end(userKey, state).catch(() => {})
       throw error
     })
     if (again.outcome !== 'entered') return await this.#giveUp(userKey, state)
@@ -161,11 +171,15 @@ export class Claims {
   }
 
   /** The session was revoked: it is ended here, whoever else does it, too. */
-  async #giveUp (userKey: string, { sessionId }: SessionState): Promise<boolean> {
-    await promised(answer => this.#repository.destroy(sessionId, answer))
-    this.#repository.recent.mark(sessionId, 'destroyed')
-    await this.#release(userKey, sessionId)
+  async #giveUp (userKey: string, state: SessionState): Promise<boolean> {
+    await this.#end(userKey, state)
+    this.#repository.recent.mark(state.sessionId, 'destroyed')
     return false
+  }
+
+  async #end (userKey: string, { sessionId }: SessionState): Promise<void> {
+    await promised(answer => this.#repository.destroy(sessionId, answer))
+    await this.#release(userKey, sessionId)
   }
 
   async #release (userKey: string, sessionId: string): Promise<void> {

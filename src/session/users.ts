@@ -201,17 +201,26 @@ export class Users implements UserIndex {
     }
   }
 
-  /**
-   * A session as the store has it, if it is the user's. Older software drops whose it is, so then the application
-   * is asked.
-   */
+  /** A session as the store has it, if it is the user's. */
   async #stored (userKey: string, sessionId: string): Promise<SessionState | undefined> {
     const { terms } = this.#cookie
     const stored = await promised<Stored>(answer => this.#repository.inspect(sessionId, terms, answer))
     if (stored === undefined) return undefined
-    const state = new SessionState(this.#context, new Visit(this.#cookie, false), { sessionId, stored })
-    const owner = claimOf(stored.record)?.userKey ?? this.#owners.keyOf(state.session)
-    return owner === userKey ? state : undefined
+    const state = this.#stateOf(sessionId, stored)
+    return this.#ownerOf(state, stored.record) === userKey ? state : undefined
+  }
+
+  ownerIn (sessionId: string, stored: Stored): string | undefined {
+    return this.#ownerOf(this.#stateOf(sessionId, stored), stored.record)
+  }
+
+  /** Older software drops whose a session is, so then the application is asked. */
+  #ownerOf ({ session }: SessionState, record: SessionRecord): string | undefined {
+    return claimOf(record)?.userKey ?? this.#owners.keyOf(session)
+  }
+
+  #stateOf (sessionId: string, stored: Stored): SessionState {
+    return new SessionState(this.#context, new Visit(this.#cookie, false), { sessionId, stored })
   }
 
   /** The cookie's configuration outside of requests. */

@@ -111,6 +111,17 @@ export async function remove (client: RedisClient, keys: string[]): Promise<void
   await Promise.all(keys.map(key => client.unlink(key)))
 }
 
+/** By which policy a master evicts keys when its memory is full; undefined if none does. */
+export async function evictionOf (client: RedisClient): Promise<string | undefined> {
+  for (const node of await masters(client)) {
+    const info = await memoryOf(node)
+    const [, most] = /^maxmemory:(\d+)/m.exec(info) ?? []
+    const [, policy] = /^maxmemory_policy:([\w-]+)/m.exec(info) ?? []
+    if (Number(most) > 0 && policy !== 'noeviction') return policy
+  }
+  return undefined
+}
+
 /**
  * The keys that begin with a prefix, in batches, from all masters. A key may come twice, while Redis makes its table
  * smaller.
@@ -136,6 +147,12 @@ async function scanOnce (
   return { cursor: next, keys }
 }
 
+async function memoryOf (node: AnyClient): Promise<string> {
+  const words = ['INFO', 'memory']
+  if (!isNodeRedis(node)) return String(await node.info('memory'))
+  return String(await (isSentinel(node) ? node.sendCommand(false, words) : node.sendCommand(words)))
+}
+
 async function masters (client: AnyClient): Promise<AnyClient[]> {
   if (Array.isArray(client.masters)) return await Promise.all(client.masters.map(node => client.nodeClient(node)))
   return client.isCluster === true ? client.nodes('master') : [client]
@@ -150,8 +167,7 @@ function ask (client: AnyClient, command: 'hgetall' | 'get' | 'pttl', key: strin
   const prefixed = keyPrefixOf(client) + key
   const words = [command.toUpperCase(), prefixed]
   if (Array.isArray(client.masters)) return client.sendCommand(prefixed, false, words)
-  const isSentinel = typeof client.getMasterNode === 'function'
-  return isSentinel ? client.sendCommand(false, words) : client.sendCommand(words)
+  return isSentinel(client) ? client.sendCommand(false, words) : client.sendCommand(words)
 }
 
 /**
@@ -194,4 +210,8 @@ function keyPrefixOf (client: AnyClient): string {
 
 function isNodeRedis (client: AnyClient): client is NodeRedis & AnyClient {
   return typeof client.evalSha === 'function'
+}
+
+function isSentinel (client: AnyClient): boolean {
+  return typeof client.getMasterNode === 'function'
 }

@@ -1,14 +1,15 @@
-import { Script, type RedisClient } from './redis-client'
+import { evictionOf, Script, type RedisClient } from './redis-client'
 import { fingerprint } from '../diagnostics'
+import { warnRedisEvicts } from '../warnings'
 import type { Claimed, Claiming, IndexEntry, Revoking } from '../types/store'
 
 // Of each user four keys, which are in one slot of a cluster. All know a session by its fingerprint:
 // - a sorted set by the time of the claim, in microseconds
 // - ':ends', a sorted set by when the entry may be forgotten, in milliseconds
 // - ':ending', the same of those that are to be ended
-// - ':ids', a hash of the time of entering, in milliseconds, the fingerprint by which it is revoked (of the first of
-//   the sessions that replaced each other), and the session's id; and of '>' and that fingerprint, if it isn't the
-//   session's own
+// - ':ids', a hash of the time of entering, in milliseconds, the fingerprint by which it is revoked (that of the first
+//   of the sessions that replaced each other), and the session's id, with zero bytes between; and of '>' and that
+//   fingerprint, which leads to the session's own
 const COMMON = `
   local claims, ends, ending, ids = KEYS[1], KEYS[1] .. ':ends', KEYS[1] .. ':ending', KEYS[1] .. ':ids'
   local clock = redis.call('TIME')
@@ -17,7 +18,7 @@ const COMMON = `
     return string.format('%.0f', value)
   end
   local function entry (print)
-    return string.match(redis.call('HGET', ids, print) or '', '(%d+) (%S+) (.*)')
+    return string.match(redis.call('HGET', ids, print) or '', '^(%d+)%z(.-)%z(.*)$')
   end
   local function idOf (print)
     local _, _, id = entry(print)
@@ -42,12 +43,13 @@ const FORGET = `
 `
 
 /**
- * ARGV: fingerprint, id, how long the entry lives in milliseconds, the fingerprint of the session that it replaces or
- * '', whether it is written, the most sessions or 0, and whether one too many is refused. Answers what came of it,
- * then the ids of those that are too many. The first write is one that a full Redis refuses.
+ * ARGV: fingerprint, the one by which it is revoked, id, how long the entry lives in milliseconds, the fingerprint of
+ * the session that it replaces or '', whether it is written, the most sessions or 0, and whether one too many is
+ * refused. Answers what came of it, then the ids of those that are too many. The first write is one that a full Redis
+ * refuses.
  */
 const CLAIM = new Script(`${COMMON}
-  local print, id, lives, replaces, isWritten, most, refuses = unpack(ARGV)
+  local print, first, id, lives, replaces, isWritten, most, refuses = unpack(ARGV)
   lives, most = tonumber(lives), tonumber(most)
   redis.call('HSET', ids, '', '')
   redis.call('HDEL', ids, '')
@@ -65,16 +67,16 @@ const CLAIM = new Script(`${COMMON}
   local came = outcome()
   if came ~= 'entered' then return { came } end
   local claimedAt = redis.call('ZSCORE', claims, print) or (replaces ~= '' and redis.call('ZSCORE', claims, replaces))
-  local first = print
   if replaces ~= '' then
-    local _, firstOf = entry(replaces)
-    first = firstOf or replaces
+    local _, before = entry(replaces)
+    first = before or first
     forget(replaces)
-    redis.call('HSET', ids, '>' .. first, print)
   end
   redis.call('ZADD', claims, claimedAt or number(clock[1] * 1e6 + clock[2]), print)
   redis.call('ZADD', ends, number(math.max(now + lives, tonumber(redis.call('ZSCORE', ends, print) or 0))), print)
-  redis.call('HSETNX', ids, print, number(now) .. ' ' .. first .. ' ' .. id)
+  if redis.call('HSETNX', ids, print, table.concat({ number(now), first, id }, '\\0')) == 1 and first ~= print then
+    redis.call('HSET', ids, '>' .. first, print)
+  end
   local answer = { came }
   if isWritten == '1' and refuses ~= '1' and most > 0 then
     local tooMany = math.min(redis.call('ZCOUNT', ends, '(' .. now, '+inf') - most, 100)
@@ -197,6 +199,35 @@ const CLAIMS_OF = new Script(`${COMMON}
   return found
 `)
 
+// Version 12.0.0 had one key for each user: a sorted set of ids by the time of the claim, in microseconds.
+
+/** Answers ids and times of claims, in turn, and for how long the key is kept. */
+const OLD_CLAIMS = new Script(`
+  local found = redis.call('ZRANGE', KEYS[1], 0, 499, 'WITHSCORES')
+  return { found, redis.call('PTTL', KEYS[1]) }
+`)
+
+const OLD_RELEASE = new Script("return redis.call('ZREM', KEYS[1], unpack(ARGV))")
+
+/** ARGV: how long the entries live, then fingerprints, ids and times of claims in turn. A full Redis takes it, too. */
+const ADOPT = new Script(`${COMMON}
+  local lives = tonumber(ARGV[1])
+  redis.call('ZREM', ending, '')
+  for i = 2, #ARGV, 3 do
+    local print, id, claimedAt = unpack(ARGV, i, i + 2)
+    if not redis.call('ZSCORE', ends, print) and not redis.call('ZSCORE', ending, print) then
+      redis.call('HSET', ids, print, table.concat({ number(claimedAt / 1000), print, id }, '\\0'))
+      redis.call('ZADD', claims, claimedAt, print)
+      redis.call('ZADD', ends, number(now + lives), print)
+    end
+  end
+  for _, key in ipairs({ claims, ends, ids }) do
+    if redis.call('PTTL', key) < lives then
+      redis.call('PEXPIRE', key, number(lives))
+    end
+  end
+`)
+
 const ONE_HOUR = 3_600_000
 
 /** Which sessions are whose, in Redis. */
@@ -204,6 +235,7 @@ export class RedisIndex {
   readonly #client: RedisClient
   readonly #prefix: string
   readonly #ttl: number
+  #isChecked = false
 
   /** @param ttl how long a session without an end of its own is kept after its last use, in milliseconds */
   constructor (client: RedisClient, prefix: string, ttl: number) {
@@ -214,7 +246,9 @@ export class RedisIndex {
 
   async claim (userKey: string, sessionId: string, claiming: Claiming): Promise<Claimed> {
     const { lives, replaces, isWritten, max, refuses } = claiming
+    this.#check()
     const [outcome, ...tooMany] = await this.#run(CLAIM, userKey, [
+      fingerprint(sessionId),
       claiming.fingerprint,
       sessionId,
       // Redis keeps the session itself a hundredth longer than it lives.
@@ -232,6 +266,7 @@ export class RedisIndex {
   }
 
   async revoke (userKey: string, { fingerprint: only = '', except }: Revoking): Promise<number> {
+    await this.#adopt(userKey)
     return Number(await this.#run(REVOKE, userKey, [only, except === undefined ? '' : fingerprint(except)]))
   }
 
@@ -240,6 +275,7 @@ export class RedisIndex {
   }
 
   async claimsOf (userKey: string, before: number, count: number): Promise<IndexEntry[]> {
+    if (before === Infinity) await this.#adopt(userKey)
     const bound = before === Infinity ? '+inf' : `(${Math.round(before * 1000)}`
     const found = await this.#run(CLAIMS_OF, userKey, [bound, count]) as string[]
     const entries: IndexEntry[] = []
@@ -248,6 +284,29 @@ export class RedisIndex {
       entries.push({ sessionId, fingerprint: first, claimedAt: Number(claimedAt) / 1000, age: Number(age) })
     }
     return entries
+  }
+
+  /** Warns of a server that may forget entries. One that refuses to tell is no failure. */
+  #check (): void {
+    if (this.#isChecked) return
+    this.#isChecked = true
+    evictionOf(this.#client).then(policy => {
+      if (policy !== undefined) warnRedisEvicts(policy)
+    }, () => {})
+  }
+
+  /** Enters what version 12.0.0 has claimed. Not in one step, because that may be on another server of a cluster. */
+  async #adopt (userKey: string): Promise<void> {
+    const oldKey = this.#prefix + userKey
+    for (;;) {
+      const [found, left] = await OLD_CLAIMS.run(this.#client, oldKey) as [string[], number]
+      if (found.length === 0) return
+      const lives = Number(left) > 0 ? Number(left) : 2 * this.#ttl + ONE_HOUR
+      const ids = found.filter((_text, i) => i % 2 === 0)
+      const entries = ids.flatMap((id, i) => [fingerprint(id), id, found[2 * i + 1] as string])
+      await this.#run(ADOPT, userKey, [lives, ...entries])
+      await OLD_RELEASE.run(this.#client, oldKey, ids)
+    }
   }
 
   #run (script: Script, userKey: string, args: Array<string | number>): Promise<unknown> {

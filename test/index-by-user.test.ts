@@ -1,0 +1,779 @@
+/**
+ * The index by user under what happens at the same time, breaks off, gets lost or is large: `users.test.ts` has what it
+ * does.
+ *
+ * The other processes run the built package: `npm run build` first.
+ */
+import { createHash } from 'node:crypto'
+import { join } from 'node:path'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import t, { type Test } from 'tap'
+import { MemoryStore, type SessionStore, type SessionView } from '../src/index'
+import { RedisStore } from '../src/stores/redis'
+import { build, clock, Visitor, type SessionOptions } from './helpers'
+import { startWithChannel, type Program } from './program'
+import { connectTo, letPass, startRedis, type NodeRedis, type Server } from './servers'
+
+const MINUTE = 60_000
+const HOUR = 60 * MINUTE
+const DAY = 24 * HOUR
+const ROUNDS = 200
+
+let server: Server
+let redis: NodeRedis
+
+t.before(async () => {
+  server = await startRedis(t)
+  redis = await connectTo(t, server)
+})
+
+const data = (request: FastifyRequest): any => request.session
+const keyOf = (text: string): string => createHash('sha256').update(text).digest('base64url').slice(0, 16)
+const indexOf = (user: string): string => `users:sess:{${keyOf(user)}}`
+
+function routes (app: FastifyInstance): void {
+  app.get('/login/:user', async request => {
+    const { user } = request.params as { user: string }
+    data(request).userId = user
+  })
+  app.get('/renew', async request => { await request.session.regenerate(['userId']) })
+  app.get('/visit', async request => { data(request).visits = 1 })
+  app.get('/user', async request => data(request).userId ?? 'nobody')
+  app.get('/write', async request => { data(request).n = (data(request).n ?? 0) + 1 })
+  app.get('/forget', async request => { delete data(request).userId })
+  app.get('/remember', async request => { request.session.cookie.maxAge = 30 * DAY })
+  app.get('/logout', async request => { await request.session.destroy() })
+  app.get('/id', async request => request.session.sessionId)
+  app.get('/revoke/:handle', async request => await request.session.revoke((request.params as { handle: string }).handle))
+  app.get('/revoke-others', async request => await request.session.revokeOthers())
+}
+
+async function open (t: Test, store: SessionStore, options: SessionOptions = {}): Promise<FastifyInstance> {
+  const app = await build({
+    store,
+    saveUninitialized: false,
+    user: session => (session as any).userId,
+    describe: session => ({ n: (session as any).n }),
+    ...options,
+    cookie: { maxAge: HOUR, ...options.cookie }
+  }, routes)
+  t.teardown(() => app.close())
+  return app
+}
+
+async function login (app: FastifyInstance, user = 'max'): Promise<Visitor> {
+  const visitor = new Visitor(app)
+  const { statusCode, body } = await visitor.get(`/login/${user}`)
+  if (statusCode !== 200) throw new Error(body)
+  return visitor
+}
+
+const userOf = async (visitor: Visitor): Promise<string> => (await visitor.get('/user')).body
+
+interface Stores {
+  store: SessionStore
+  /** What another process has. */
+  another: () => SessionStore
+}
+
+/** Runs a test on each store that has an index. */
+function onEach (title: string, run: (t: Test, stores: Stores) => Promise<void>): void {
+  t.test(title, async t => {
+    await t.test('MemoryStore', async t => {
+      const store = new MemoryStore()
+      await run(t, { store, another: () => store })
+    })
+    await t.test('RedisStore', async t => {
+      await redis.flushDb()
+      const another = (): SessionStore => new RedisStore({ client: redis })
+      await run(t, { store: another(), another })
+    })
+  })
+}
+
+// --- Every order
+
+// Those of a request itself pass: it has begun before, and is over after.
+const PASSING: readonly string[] = ['getAndTouch', 'touch']
+const METHODS = ['get', 'getAndTouch', 'inspect', 'set', 'destroy', 'touch', 'update', 'claim', 'release', 'revoke', 'endingsOf', 'claimsOf'] as const
+
+/** One of two who use a store at the same time: its calls wait until they are told to go on. */
+class Side {
+  readonly store: SessionStore
+  readonly #waiting: Array<{ method: string, call: () => void }> = []
+  #isHeld = false
+  #isOver = false
+  #hear: () => void = () => {}
+
+  constructor (store: SessionStore) {
+    const held = Object.fromEntries(METHODS.filter(method => method in store).map(method => [
+      method,
+      (...args: unknown[]) => {
+        const call = (): void => Reflect.apply(store[method] as (...args: unknown[]) => void, store, args)
+        if (!this.#isHeld || PASSING.includes(method)) {
+          call()
+          return
+        }
+        this.#waiting.push({ method, call })
+        this.#hear()
+      }
+    ]))
+    // As many parameters as the contract says, the last one being the callback.
+    for (const method of METHODS) {
+      if (held[method] !== undefined) Object.defineProperty(held[method], 'length', { value: 5 })
+    }
+    this.store = held as unknown as SessionStore
+  }
+
+  run (what: () => Promise<unknown>): Promise<unknown> {
+    this.#isHeld = true
+    this.#isOver = false
+    return what().finally(() => {
+      this.#isHeld = false
+      this.#isOver = true
+      this.#hear()
+    })
+  }
+
+  get canGo (): boolean {
+    return this.#waiting.length > 0
+  }
+
+  /** Resolves when it waits at a call, or is over. */
+  async rest (): Promise<void> {
+    while (!this.canGo && !this.#isOver) await new Promise<void>(resolve => { this.#hear = resolve })
+  }
+
+  /** Answers which of its calls was made. */
+  async go (): Promise<string> {
+    const { method, call } = this.#waiting.shift() as { method: string, call: () => void }
+    call()
+    await this.rest()
+    return method
+  }
+}
+
+/**
+ * Runs two at the same time, in every order in which their calls can follow each other.
+ *
+ * @returns in how many orders they ran
+ */
+async function inEveryOrder (
+  sides: [Side, Side], begin: () => Promise<{ run: Array<() => Promise<unknown>>, end: (order: string[]) => Promise<void> }>
+): Promise<number> {
+  let orders = 0
+  for (let order: number[] | undefined = []; order !== undefined; orders++) {
+    const { run, end } = await begin()
+    const running = sides.map((side, i) => side.run(run[i] as () => Promise<unknown>))
+    const taken: Array<{ side: number, isChoice: boolean, method: string }> = []
+    await Promise.all(sides.map(side => side.rest()))
+    while (sides.some(side => side.canGo)) {
+      const isChoice = sides.every(side => side.canGo)
+      const side = isChoice ? order[taken.length] ?? 0 : sides.findIndex(side => side.canGo)
+      taken.push({ side, isChoice, method: await (sides[side] as Side).go() })
+    }
+    await Promise.all(running)
+    await end(taken.map(({ side, method }) => `${'ab'[side]}:${method}`))
+    // The next one: the last choice that can still be made otherwise.
+    const last = taken.findLastIndex(({ side, isChoice }) => isChoice && side === 0)
+    order = last === -1 ? undefined : [...taken.slice(0, last).map(({ side }) => side), 1]
+  }
+  return orders
+}
+
+/** What the first does while the second ends it. The second has an app of its own, as another process. */
+interface Race {
+  what: string
+  /** Whether the first is logged in before. */
+  isLoggedIn: boolean
+  url: string
+}
+
+const RACES: Race[] = [
+  { what: 'a session that renews itself', isLoggedIn: true, url: '/renew' },
+  { what: 'a session that is used after its entry has aged', isLoggedIn: true, url: '/write' },
+  { what: 'a login without regenerate()', isLoggedIn: false, url: '/login/max' }
+]
+
+const REVOCATIONS: Record<string, (app: FastifyInstance, keeper: Visitor, handle: string) => Promise<unknown>> = {
+  'revokeUser()': app => app.sessions.revokeUser('max'),
+  'revokeOthers()': (_app, keeper) => keeper.get('/revoke-others'),
+  'revoke(handle)': (app, _keeper, handle) => app.sessions.revoke(handle),
+  'revoke(handle) by the user': (_app, keeper, handle) => keeper.get(`/revoke/${handle}`)
+}
+
+for (const { what, isLoggedIn, url } of RACES) {
+  for (const [name, revoke] of Object.entries(REVOCATIONS)) {
+    // Nobody has the handle of a session that isn't there yet.
+    if (!isLoggedIn && name.startsWith('revoke(')) continue
+    onEach(`${what} and ${name} in every order: nobody survives`, async (t, { store, another }) => {
+      const { advance } = clock(t)
+      const sides: [Side, Side] = [new Side(store), new Side(another())]
+      const [app, other, fresh] = await Promise.all([sides[0].store, sides[1].store, another()].map(store => open(t, store))) as
+        [FastifyInstance, FastifyInstance, FastifyInstance]
+      const survived: string[] = []
+      // Logins that weren't there when all that was there was revoked: they come after.
+      let later = 0
+      const count = await inEveryOrder(sides, async () => {
+        await new Promise<void>(resolve => store.clear?.(() => resolve()))
+        const visitor = isLoggedIn ? await login(app) : new Visitor(app)
+        if (!isLoggedIn) await visitor.get('/visit')
+        const [view] = await other.sessions.forUser('max')
+        const keeper = await login(other, name === 'revokeUser()' ? 'eva' : 'max')
+        if (url === '/write') advance(31 * MINUTE)
+        const before = visitor.copy(fresh)
+        return {
+          run: [() => visitor.get(url), () => revoke(other, keeper, String(view?.handle))],
+          async end (order) {
+            const users = await Promise.all([visitor.copy(fresh), before].map(userOf))
+            if (users.includes('max')) {
+              if (!isLoggedIn && order.indexOf('b:revoke') < order.indexOf('a:claim')) later++
+              else survived.push(order.join(' '))
+            }
+            if (await userOf(keeper) === 'nobody') t.fail(`the other session is there (${order.join(' ')})`)
+          }
+        }
+      })
+      t.comment(`${count} orders, ${survived.length} survivors, ${later} logins after the revocation`)
+      t.ok(count > 10, `${count} orders`)
+      t.same(survived, [])
+    })
+  }
+}
+
+// --- Other processes
+
+async function openProcess (t: Test): Promise<Program> {
+  const program = startWithChannel(t, join(__dirname, 'processes/user.js'), [server.url])
+  await program.sends('that it is ready', ({ isReady }) => isReady)
+  return program
+}
+
+t.test(`a session that renews itself in another process doesn't survive, in ${ROUNDS} rounds`, async t => {
+  await redis.flushDb()
+  const app = await open(t, new RedisStore({ client: redis }))
+  const keeper = await login(app)
+  const other = await openProcess(t)
+  const survivors: Record<string, number> = { revokeUser: 0, revokeOthers: 0, revoke: 0 }
+  let renewals = 0
+  for (let round = 0; round < ROUNDS; round++) {
+    const what = Object.keys(survivors)[round % 3] as string
+    if (await userOf(keeper) === 'nobody') await keeper.get('/login/max')
+    other.tell({ what: 'login', round })
+    const { handle } = await other.sends('that it renews itself', message => message.round === round && message.isRenewing)
+    if (what === 'revokeUser') await app.sessions.revokeUser('max')
+    else if (what === 'revokeOthers') await keeper.get('/revoke-others')
+    else await app.sessions.revoke(handle)
+    other.tell({ what: 'stop' })
+    const told = await other.sends('who it is', message => message.round === round && message.user)
+    if (told.user !== 'nobody') survivors[what] = (survivors[what] as number) + 1
+    t.ok(told.hasRenewed, 'it has renewed itself')
+    renewals += told.renewals
+  }
+  t.comment(`${renewals} renewals, survivors: ${JSON.stringify(survivors)}`)
+  t.same(survivors, { revokeUser: 0, revokeOthers: 0, revoke: 0 })
+})
+
+t.test('a revocation whose process is killed in the middle is finished by the next one', async t => {
+  await redis.flushDb()
+  const app = await open(t, new RedisStore({ client: redis }))
+  const visitors: Visitor[] = []
+  for (let i = 0; i < 300; i++) visitors.push(await login(app))
+  const other = await openProcess(t)
+  other.tell({ what: 'breakOff', after: 100 })
+  await other.sends('that it has broken off', ({ hasBrokenOff }) => hasBrokenOff)
+  await other.end('SIGKILL')
+  const users = await Promise.all(visitors.map(userOf))
+  t.equal(users.filter(user => user === 'max').length, 200, 'some are left')
+  const still = visitors.filter((_visitor, i) => users[i] === 'max')
+  t.equal((await still[0]?.get('/renew'))?.statusCode, 409, 'whoever renews itself ends by that')
+  t.equal(await app.sessions.revokeUser('max'), 199)
+  t.same(new Set(await Promise.all(visitors.map(userOf))), new Set(['nobody']))
+  t.equal(await app.sessions.count(), 0)
+  t.same(await redis.keys('users:*'), [])
+})
+
+// --- It forgets nobody
+
+/** Lets time go by for Redis, too: all that is in the index gets older. */
+async function pass (store: SessionStore, advance: (milliseconds: number) => void, milliseconds: number): Promise<void> {
+  advance(milliseconds)
+  if (!(store instanceof RedisStore)) return
+  await letPass(redis, milliseconds)
+  for (const key of await redis.keys('users:*')) {
+    if (!/:(ends|ending)$/.test(key)) continue
+    for (const { value, score } of await redis.zRangeWithScores(key, 0, -1)) {
+      await redis.zAdd(key, { value, score: score - milliseconds })
+    }
+  }
+}
+
+onEach('an entry is renewed within the hour', async (t, { store }) => {
+  const { advance } = clock(t)
+  const app = await open(t, store, { cookie: { maxAge: 30 * DAY } })
+  const visitor = await login(app)
+  for (let hours = 0; hours < 40 * 24; hours += 12) {
+    await pass(store, advance, 12 * HOUR)
+    await visitor.get('/user')
+  }
+  t.equal((await app.sessions.forUser('max')).length, 1)
+  t.equal(await app.sessions.revokeUser('max'), 1)
+  t.equal(await userOf(visitor), 'nobody')
+})
+
+onEach('an entry lives as long as its session at least, to the last moment', async (t, { store }) => {
+  const { advance } = clock(t)
+  const app = await open(t, store, { cookie: { maxAge: 30 * DAY } })
+  const visitor = await login(app)
+  await pass(store, advance, 59 * MINUTE)
+  t.equal(await userOf(visitor), 'max')
+  // Redis keeps a session a hundredth longer.
+  await pass(store, advance, 30 * DAY + (store instanceof RedisStore ? 6 * HOUR : -MINUTE))
+  t.equal(await app.sessions.revokeUser('max'), 1)
+  t.equal(await userOf(visitor), 'nobody')
+})
+
+onEach("'remember me' after the login isn't forgotten", async (t, { store }) => {
+  const { advance } = clock(t)
+  const app = await open(t, store)
+  const visitor = await login(app)
+  await visitor.get('/remember')
+  await pass(store, advance, 29 * DAY)
+  t.equal((await app.sessions.forUser('max')).length, 1)
+  t.equal(await app.sessions.revokeUser('max'), 1)
+  t.equal(await userOf(visitor), 'nobody')
+})
+
+onEach('a configuration with longer lives forgets nobody', async (t, { store, another }) => {
+  const { advance } = clock(t)
+  const before = await open(t, store)
+  const visitor = await login(before)
+  const app = await open(t, another(), { cookie: { maxAge: 30 * DAY } })
+  await pass(store, advance, MINUTE)
+  const later = visitor.copy(app)
+  t.equal(await userOf(later), 'max')
+  await pass(store, advance, 29 * DAY)
+  t.equal(await app.sessions.revokeUser('max'), 1)
+  t.equal(await userOf(later), 'nobody')
+})
+
+async function loseIndex (store: SessionStore): Promise<void> {
+  if (store instanceof RedisStore) {
+    await redis.del(await redis.keys('users:*'))
+    return
+  }
+  const entries = await ask<Array<{ sessionId: string }>>(store, 'claimsOf', keyOf('max'), Infinity, 1000)
+  await ask(store, 'release', keyOf('max'), entries.map(({ sessionId }) => sessionId))
+}
+
+function ask<T> (store: SessionStore, method: 'claimsOf' | 'release' | 'claim' | 'destroy' | 'set', ...args: unknown[]): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const callback = (error: unknown, value: T): void => error ? reject(error) : resolve(value)
+    Reflect.apply(store[method] as (...args: unknown[]) => void, store, [...args, callback])
+  })
+}
+
+onEach('a lost index heals within the hour, by use; until then a renewal fails', async (t, { store }) => {
+  const { advance } = clock(t)
+  const app = await open(t, store, { cookie: { maxAge: DAY } })
+  const [phone, laptop] = [await login(app), await login(app)]
+  await loseIndex(store)
+  t.equal((await laptop.get('/renew')).statusCode, 409, 'it fails closed')
+  t.equal(await userOf(laptop), 'nobody')
+  t.equal((await phone.get('/write')).statusCode, 200)
+  t.same(await app.sessions.forUser('max'), [])
+  await pass(store, advance, HOUR)
+  t.equal(await userOf(phone), 'max')
+  t.equal((await app.sessions.forUser('max')).length, 1)
+  t.equal((await phone.get('/renew')).statusCode, 200)
+  t.equal(await app.sessions.revokeUser('max'), 1)
+  t.equal(await userOf(phone), 'nobody')
+})
+
+t.test('RedisStore: a revocation of an index that has lost its ids ends sessions as soon as they renew their entries', async t => {
+  await redis.flushDb()
+  const { advance } = clock(t)
+  const app = await open(t, new RedisStore({ client: redis }))
+  const visitor = await login(app)
+  await redis.del(`${indexOf('max')}:ids`)
+  t.equal(await app.sessions.revokeUser('max'), 0, 'it says so')
+  advance(31 * MINUTE)
+  await visitor.get('/user')
+  t.equal(visitor.cookies.size, 0)
+  t.equal(await app.sessions.count(), 0)
+})
+
+const FAILURES: Record<string, (...args: unknown[]) => unknown> = {
+  throws: () => { throw new Error('away') },
+  rejects: async () => { throw new Error('away') },
+  'answers an error': (...args) => { (args.at(-1) as (error: Error) => void)(new Error('away')) },
+  'never answers': (...args) => { args.at(-1) }
+}
+
+for (const [what, fail] of Object.entries(FAILURES)) {
+  onEach(`an index that ${what} is no failure of a visitor whose entry is renewed`, async (t, { store }) => {
+    const { advance } = clock(t)
+    const app = await open(t, store, { storeTimeout: 50 })
+    const visitor = await login(app)
+    advance(31 * MINUTE)
+    store.claim = fail
+    t.equal(await userOf(visitor), 'max')
+    t.equal((await visitor.get('/write')).statusCode, 200)
+    t.equal(visitor.cookies.size, 1)
+  })
+}
+
+onEach('renewing an entry is never refused', async (t, { store, another }) => {
+  const { advance } = clock(t)
+  const before = await open(t, store)
+  const visitors = [await login(before), await login(before), await login(before)]
+  const app = await open(t, another(), { maxPerUser: 1, onMaxPerUser: 'refuse' })
+  advance(31 * MINUTE)
+  for (const visitor of visitors.map(visitor => visitor.copy(app))) {
+    t.equal((await visitor.get('/write')).statusCode, 200)
+    t.equal((await visitor.get('/renew')).statusCode, 200, 'also by regenerate()')
+    t.equal(await userOf(visitor), 'max')
+  }
+  t.equal((await new Visitor(app).get('/login/max')).statusCode, 403)
+})
+
+onEach('whose session older software has written without its owner is asked', async (t, { store }) => {
+  const app = await open(t, store)
+  const visitor = await login(app)
+  const { body: sessionId } = await visitor.get('/id')
+  // As version 11 and Express write it.
+  const cookie = { expires: new Date(Date.now() + HOUR), originalMaxAge: HOUR, path: '/', httpOnly: true, secure: false }
+  await ask(store, 'set', sessionId, { userId: 'max', cookie })
+  t.equal((await app.sessions.forUser('max')).length, 1)
+  t.equal(await app.sessions.revokeUser('max'), 1)
+  t.equal(await userOf(visitor), 'nobody')
+})
+
+onEach('a session of older software is entered when it is used, and not refused', async (t, { store }) => {
+  const app = await open(t, store, { maxPerUser: 1, onMaxPerUser: 'refuse' })
+  const visitor = new Visitor(app)
+  await visitor.get('/visit')
+  await login(app)
+  const { body: sessionId } = await visitor.get('/id')
+  const cookie = { expires: new Date(Date.now() + HOUR), originalMaxAge: HOUR, path: '/', httpOnly: true, secure: false }
+  await ask(store, 'set', sessionId, { userId: 'max', cookie })
+  t.equal(await userOf(visitor), 'max')
+  t.equal((await app.sessions.forUser('max')).length, 2)
+  t.equal((await visitor.get('/write')).statusCode, 200)
+  t.equal(await app.sessions.revokeUser('max'), 2)
+  t.equal(await userOf(visitor), 'nobody')
+})
+
+t.test('sessions that version 12.0.0 has entered are listed and revoked', async t => {
+  await redis.flushDb()
+  const app = await open(t, new RedisStore({ client: redis }))
+  const visitors: Visitor[] = []
+  for (let i = 0; i < 600; i++) {
+    const visitor = await login(app)
+    visitors.push(visitor)
+    await redis.zAdd(`users:sess:${keyOf('max')}`, { score: Date.now() * 1000 + i, value: (await visitor.get('/id')).body })
+  }
+  await redis.pExpire(`users:sess:${keyOf('max')}`, 3 * HOUR)
+  await redis.del(['', ':ends', ':ids'].map(key => indexOf('max') + key))
+  const last = visitors.at(-1) as Visitor
+  const [view] = await app.sessions.forUser('max', { limit: 1 })
+  t.equal(view?.handle, `${keyOf('max')}.${keyOf((await last.get('/id')).body)}`, 'the newest first')
+  t.equal(await app.sessions.revokeUser('max'), 600)
+  t.equal(await app.sessions.count(), 0)
+  t.same(await redis.keys('*'), [])
+})
+
+// --- Logins that fail
+
+onEach('a login that failed to write keeps nobody\'s place', async (t, { store }) => {
+  const app = await open(t, store, { maxPerUser: 1, onMaxPerUser: 'refuse' })
+  const { set } = store
+  store.set = (_sessionId, _session, callback) => callback(new Error('full'))
+  t.equal((await new Visitor(app).get('/login/max')).statusCode, 500)
+  store.set = set
+  t.equal(await userOf(await login(app)), 'max')
+})
+
+onEach('a login whose place was taken too late to be told keeps none', async (t, { store }) => {
+  const app = await open(t, store, { maxPerUser: 1, onMaxPerUser: 'refuse' })
+  const { claim } = store
+  store.claim = (...args) => {
+    Reflect.apply(claim as (...args: unknown[]) => void, store, [...args.slice(0, -1), () => args[3](new Error('too late'))])
+  }
+  t.equal((await new Visitor(app).get('/login/max')).statusCode, 500)
+  store.claim = claim as NonNullable<typeof claim>
+  t.equal(await userOf(await login(app)), 'max')
+})
+
+onEach('a login that was written, but too late to be told, stays in the index', async (t, { store }) => {
+  const app = await open(t, store)
+  const visitor = new Visitor(app)
+  await visitor.get('/visit')
+  const { update } = store
+  store.update = (...args) => {
+    Reflect.apply(update as (...args: unknown[]) => void, store, [...args.slice(0, -1), () => args[3](new Error('too late'))])
+  }
+  t.equal((await visitor.get('/login/max')).statusCode, 500)
+  store.update = update as NonNullable<typeof update>
+  t.equal(await userOf(visitor), 'max')
+  t.equal(await app.sessions.revokeUser('max'), 1)
+  t.equal(await userOf(visitor), 'nobody')
+})
+
+onEach('a login of which nobody knows whether it was revoked is ended', async (t, { store }) => {
+  const app = await open(t, store)
+  const visitor = new Visitor(app)
+  await visitor.get('/visit')
+  const { claim } = store
+  let claims = 0
+  store.claim = (...args) => {
+    if (++claims === 2) args[3](new Error('away'))
+    else Reflect.apply(claim as (...args: unknown[]) => void, store, args)
+  }
+  t.equal((await visitor.get('/login/max')).statusCode, 500)
+  t.equal(await userOf(visitor), 'nobody')
+  t.same(await app.sessions.forUser('max'), [])
+})
+
+// --- It grows with what lives
+
+onEach('entries whose time has passed go', async (t, { store }) => {
+  const { advance } = clock(t)
+  const app = await open(t, store, { maxPerUser: 3 })
+  const remembered = await login(app)
+  await remembered.get('/remember')
+  await login(app)
+  await login(app)
+  await pass(store, advance, 2 * HOUR)
+  // They take nobody's place, nor does the oldest go in theirs.
+  await login(app)
+  await login(app)
+  t.equal((await app.sessions.forUser('max')).length, 3)
+  t.equal(await userOf(remembered), 'max')
+  t.equal((await ask<unknown[]>(store, 'claimsOf', keyOf('max'), Infinity, 1000)).length, 3)
+  if (store instanceof RedisStore) {
+    t.equal(await redis.zCard(indexOf('max')), 3)
+    t.equal(await redis.zCard(`${indexOf('max')}:ends`), 3)
+    t.equal(await redis.hLen(`${indexOf('max')}:ids`), 3)
+  }
+})
+
+t.test('a session that renews itself often leaves nothing in the index', async t => {
+  await redis.flushDb()
+  const app = await open(t, new RedisStore({ client: redis }))
+  const visitor = await login(app)
+  for (let i = 0; i < 20; i++) await visitor.get('/renew')
+  t.equal(await redis.zCard(indexOf('max')), 1)
+  t.equal(await redis.hLen(`${indexOf('max')}:ids`), 2, 'itself, and where its handle leads')
+  await visitor.get('/logout')
+  t.same(await redis.keys('*'), [])
+})
+
+/** What Redis has done since it was asked last, its scripts' own commands with it. */
+async function commandsOf (run: () => Promise<unknown>): Promise<Record<string, number>> {
+  await redis.sendCommand(['CONFIG', 'RESETSTAT'])
+  await run()
+  const counts: Record<string, number> = {}
+  for (const [, command, calls] of String(await redis.info('commandstats')).matchAll(/cmdstat_([^:]+):calls=(\d+)/g)) {
+    if (!/^(config|info)/.test(command as string)) counts[command as string] = Number(calls)
+  }
+  return counts
+}
+
+/** Entries as logins leave them, without the sessions. */
+async function enter (store: SessionStore, user: string, from: number, to: number): Promise<void> {
+  for (let i = from; i < to; i += 1000) {
+    await Promise.all(Array.from({ length: Math.min(1000, to - i) }, async (_, j) => {
+      const sessionId = `${user}-${i + j}`.padEnd(32, 'x')
+      const claiming = { fingerprint: keyOf(sessionId), lives: DAY, isWritten: false, max: Infinity, refuses: false }
+      await ask(store, 'claim', keyOf(user), sessionId, claiming)
+    }))
+  }
+}
+
+t.test('100,000 earlier logins of a user make a login no slower', async t => {
+  await redis.flushDb()
+  const store = new RedisStore({ client: redis })
+  const app = await open(t, store)
+  const seen: Array<Record<string, number>> = []
+  let count = 0
+  for (const size of [10, 1_000, 100_000]) {
+    await enter(store, 'max', count, size)
+    count = size
+    seen.push(await commandsOf(() => login(app)))
+  }
+  t.comment(`a login: ${JSON.stringify(seen[0])}, ${sum(seen[0])} commands with those of scripts`)
+  t.same(seen[1], seen[0])
+  t.same(seen[2], seen[0])
+  const revoked = await commandsOf(() => app.sessions.revoke(`${keyOf('max')}.${keyOf('max-500'.padEnd(32, 'x'))}`))
+  t.ok(sum(revoked) < 50, `revoke(handle) doesn't read all: ${sum(revoked)} commands`)
+  for (let i = 0; i < 12; i++) await login(app)
+  const page = await commandsOf(async () => t.equal((await app.sessions.forUser('max', { limit: 10 })).length, 10))
+  t.ok(sum(page) < 100, `nor does a page: ${sum(page)} commands`)
+})
+
+function sum (counts: Record<string, number> = {}): number {
+  return Object.values(counts).reduce((sum, count) => sum + count, 0)
+}
+
+t.test('300 logins of one user at the same time: five are left, for commands in proportion', async t => {
+  const perLogin: number[] = []
+  for (const count of [10, 100, 300]) {
+    await redis.flushDb()
+    const app = await open(t, new RedisStore({ client: redis }), { maxPerUser: 5 })
+    const visitors = Array.from({ length: count }, () => new Visitor(app))
+    let replies: number[] = []
+    const commands = await commandsOf(async () => {
+      replies = (await Promise.all(visitors.map(visitor => visitor.get('/login/max')))).map(({ statusCode }) => statusCode)
+    })
+    const users = await Promise.all(visitors.map(userOf))
+    t.equal(users.filter(user => user === 'max').length, 5)
+    t.equal((await app.sessions.forUser('max')).length, 5)
+    t.equal(await app.sessions.count(), 5)
+    // Logged in, or, where others came in the same moment, told that it is over again.
+    t.ok(replies.every(status => status === 200 || status === 409), replies.join(' '))
+    t.ok(replies.filter(status => status === 200).length >= 5)
+    perLogin.push(sum(commands) / count)
+    t.comment(`${count} logins at once: ${commands.evalsha} scripts and ${commands.hgetall ?? 0} reads, ${replies.filter(status => status === 200).length} answered 200`)
+  }
+  const [few = 0, , many = 0] = perLogin
+  t.ok(many < 1.5 * few, `${few} commands a login, of many ${many}`)
+})
+
+t.test('300 logins of one user at the same time that are refused', async t => {
+  await redis.flushDb()
+  const app = await open(t, new RedisStore({ client: redis }), { maxPerUser: 5, onMaxPerUser: 'refuse' })
+  const replies = await Promise.all(Array.from({ length: 300 }, () => new Visitor(app).get('/login/max')))
+  t.equal(replies.filter(({ statusCode }) => statusCode === 200).length, 5)
+  t.equal(replies.filter(({ statusCode }) => statusCode === 403).length, 295)
+  t.equal(await app.sessions.count(), 5)
+})
+
+t.test('revokeUser of 60,000 sessions ends them all, a few at a time, and others are served beside it', async t => {
+  await redis.flushDb()
+  const store = new RedisStore({ client: redis })
+  const count = 60_000
+  const app = await open(t, store, { storeTimeout: 2000 })
+  const cookie = { expires: new Date(Date.now() + DAY), seenAt: Date.now(), idle: DAY, userKey: keyOf('max'), claimedAt: Date.now() }
+  await ask(store, 'set', 'copied', { userId: 'max', cookie })
+  for (let i = 0; i < count; i += 1000) {
+    await Promise.all(Array.from({ length: 1000 }, (_, j) => redis.copy('sess:copied', `sess:${`max-${i + j}`.padEnd(32, 'x')}`)))
+  }
+  await redis.del('sess:copied')
+  await enter(store, 'max', 0, count)
+  const visitor = await login(app, 'eva')
+  const alone = await waitsOf(visitor, () => new Promise(resolve => setTimeout(resolve, 1000)))
+  let underWay = 0
+  let most = 0
+  for (const method of ['inspect', 'destroy', 'release', 'endingsOf', 'revoke'] as const) {
+    const run = store[method] as (...args: any[]) => Promise<unknown>
+    Object.assign(store, {
+      [method]: async (...args: unknown[]) => {
+        most = Math.max(most, ++underWay)
+        return await Reflect.apply(run, store, args.slice(0, -1)).finally(() => underWay--)
+      }
+    })
+  }
+  let ended = 0
+  const begun = performance.now()
+  const beside = await waitsOf(visitor, async () => { ended = await app.sessions.revokeUser('max') })
+  const took = performance.now() - begun
+  t.equal(ended, count)
+  t.ok(most <= 32, `${most} calls at a time`)
+  t.equal(await app.sessions.count(), 1)
+  t.same(await redis.keys(`${indexOf('max')}*`), [])
+  t.comment(`${Math.round(took)} ms; a visitor's wait in ms: ${format(beside)} beside it (${beside.length} requests), ${format(alone)} alone`)
+})
+
+/** How long each of a visitor's requests takes until something is over, in milliseconds. */
+async function waitsOf (visitor: Visitor, run: () => Promise<unknown>): Promise<number[]> {
+  const waits: number[] = []
+  const state = { isOver: false }
+  const over = run().finally(() => { state.isOver = true })
+  while (!state.isOver) {
+    const begun = performance.now()
+    if (await userOf(visitor) !== 'eva') throw new Error('the visitor was not served')
+    waits.push(performance.now() - begun)
+  }
+  await over
+  return waits.sort((a, b) => a - b)
+}
+
+function format (waits: number[]): string {
+  const at = (share: number): string => (waits[Math.floor(waits.length * share)] ?? NaN).toFixed(1)
+  return `median ${at(0.5)}, 99 % ${at(0.99)}, longest ${(waits.at(-1) ?? NaN).toFixed(1)}`
+}
+
+// --- Lists
+
+onEach('pages are full of living sessions, and tell each one once, while others come and go', async (t, { store }) => {
+  const app = await open(t, store)
+  const visitors: Visitor[] = []
+  const ids: string[] = []
+  for (let n = 0; n < 60; n++) {
+    const visitor = await login(app)
+    visitors.push(visitor)
+    ids.push((await visitor.get('/id')).body)
+  }
+  const handles = new Map((await app.sessions.forUser('max')).map(view => [view.handle, view]))
+  // Every second one has ended without a word.
+  for (const [i, sessionId] of ids.entries()) if (i % 2 === 1) await ask(store, 'destroy', sessionId)
+  const living = ids.filter((_sessionId, i) => i % 2 === 0).map(sessionId => `${keyOf('max')}.${keyOf(sessionId)}`)
+  const told: string[] = []
+  const gone: string[] = []
+  let cursor: string | undefined
+  const sizes: number[] = []
+  do {
+    const page: SessionView[] & { next?: string } = await app.sessions.forUser('max', { limit: 7, cursor })
+    sizes.push(page.length)
+    told.push(...page.map(({ handle }) => handle))
+    cursor = page.next
+    // One comes, one that was told goes, one that wasn't goes, and one renews itself.
+    await login(app)
+    await app.sessions.revoke(page[0]?.handle as string)
+    const last = living.find(handle => !told.includes(handle) && !gone.includes(handle))
+    if (last !== undefined) {
+      await app.sessions.revoke(last)
+      gone.push(last)
+    }
+    const renewing = visitors[26] as Visitor
+    await renewing.get('/renew')
+  } while (cursor !== undefined)
+  t.equal(new Set(told).size, told.length, 'nothing is told twice')
+  t.same(living.filter(handle => !told.includes(handle) && !gone.includes(handle)), [], 'nothing is skipped')
+  t.ok(told.every(handle => handles.has(handle)), 'nothing that came later')
+  t.ok(sizes.slice(0, -1).every(size => size === 7), `full pages: ${sizes.join(' ')}`)
+})
+
+// --- A Redis that evicts keys
+
+// Before the warning, which comes once in a process.
+t.test('a policy that nothing is evicted by, and a Redis that refuses to tell, are not warned about', async t => {
+  const heard: Error[] = []
+  const listen = (warning: Error): void => { heard.push(warning) }
+  process.on('warning', listen)
+  t.teardown(() => process.off('warning', listen))
+  const unlimited = await connectTo(t, await startRedis(t, { args: ['--maxmemory-policy', 'allkeys-lru'] }))
+  const silent = await connectTo(t, await startRedis(t, { args: ['--rename-command', 'INFO', ''] }))
+  for (const client of [unlimited, silent]) {
+    const visitor = await login(await open(t, new RedisStore({ client })))
+    t.equal(await userOf(visitor), 'max')
+  }
+  t.same(heard, [])
+})
+
+t.test('a Redis that may evict keys is warned about, once', async t => {
+  const heard: Array<{ code: string, message: string }> = []
+  const listen = (warning: Error): void => { heard.push(warning as Error & { code: string }) }
+  process.on('warning', listen)
+  t.teardown(() => process.off('warning', listen))
+  const policies = { noeviction: 'noeviction', 'allkeys-lru': 'allkeys-lru', 'volatile-ttl': 'volatile-ttl' }
+  for (const [policy, name] of Object.entries(policies)) {
+    const client = await connectTo(t, await startRedis(t, { args: ['--maxmemory', '50mb', '--maxmemory-policy', name] }))
+    const app = await open(t, new RedisStore({ client }))
+    for (let i = 0; i < 3; i++) await login(app)
+    await new Promise(resolve => setImmediate(resolve))
+    t.equal(heard.length, policy === 'noeviction' ? 0 : 1, policy)
+  }
+  t.match(heard, [{ code: 'FST_SESSION_REDIS_EVICTS', message: /allkeys-lru/ }])
+})
