@@ -587,13 +587,13 @@ t.test('a configured maxAge is not lost, and a record that others wrote keeps th
 
 t.test('Express touches without writing: storeTtl, and a store that keeps the time', async t => {
   const { advance } = clock(t)
-  for (const storeTtl of ['trusted', undefined] as const) {
+  for (const [rolling, storeTtl] of [[true, 'trusted'], [false, 'trusted'], [true, undefined]] as const) {
     const { store, prefix } = redisStore()
     const pass = async (milliseconds: number): Promise<void> => {
       advance(milliseconds)
       await letPass(client, milliseconds, `${prefix}*`)
     }
-    const all = { secret: SECRET, store, rolling: true, cookie: { secure: false, maxAge: 4 * MINUTE } }
+    const all = { secret: SECRET, store, rolling, cookie: { secure: false, maxAge: 4 * MINUTE } }
     const theirs = await serve(t, expressApp(all))
     const ours = await build(t, OURS, { ...sessionOptions(all), ...storeTtl && { storeTtl } })
     const ada = new Traveller()
@@ -602,7 +602,7 @@ t.test('Express touches without writing: storeTtl, and a store that keeps the ti
       await pass(3 * MINUTE)
       t.strictSame(await ada.data(theirs), ADA, 'still there in Express')
     }
-    t.strictSame(await ada.data(ours), storeTtl === 'trusted' ? ADA : {}, `storeTtl: ${storeTtl}`)
+    t.strictSame(await ada.data(ours), storeTtl === 'trusted' ? ADA : {}, `rolling: ${rolling}, storeTtl: ${storeTtl}`)
   }
 })
 

@@ -140,6 +140,17 @@ export function isOwnCookie (text: string | undefined): boolean {
 }
 
 /**
+ * The session's end by what was written, in milliseconds since the epoch; NaN if it has none of its own. Of one that
+ * has an absolute end only, that stands there, too: how long such a session may be idle the store's ttl says.
+ */
+export function ownEndOf (cookie: Meta): number {
+  const end = expiryOf({ cookie })
+  const isAbsolute = end === Math.trunc(absoluteEndOf(cookie)) && cookie.chosen === undefined &&
+    !isLife(cookie.idle) && !isLife(cookie.originalMaxAge)
+  return isAbsolute ? NaN : end
+}
+
+/**
  * How long the session may be idle, in milliseconds; 0 for one with a fixed end.
  *
  * @param ttl the store's, for a session without an end
@@ -147,7 +158,7 @@ export function isOwnCookie (text: string | undefined): boolean {
 export function lifeOf (cookie: Meta, ttl: number): number {
   if (isLife(cookie.idle)) return cookie.idle
   if (isLife(cookie.originalMaxAge)) return cookie.originalMaxAge
-  return Number.isNaN(expiryOf({ cookie })) ? ttl : 0
+  return Number.isNaN(ownEndOf(cookie)) ? ttl : 0
 }
 
 /** By how much Redis keeps a session longer, so that a read moves the end only once in a hundredth of its life. */
@@ -164,7 +175,7 @@ export function timeToKeep (session: object, ttl: number): number {
   const cookie = metaOf((session as SessionRecord).cookie)
   const life = lifeOf(cookie, ttl)
   const now = Date.now()
-  const end = expiryOf({ cookie })
+  const end = ownEndOf(cookie)
   const left = Number.isNaN(end) ? life : end - now
   return Math.ceil(left <= 0 ? left : Math.min(left + slackOf(life), absoluteEndOf(cookie) - now))
 }

@@ -1,8 +1,8 @@
 /** What a read of Redis becomes: a record whose fields are parsed when they are read. */
 import { expiryOf } from '../values/record'
 import {
-  absoluteEndOf, COOKIE, isOwnCookie, lifeOf, mergeMeta, nameOf, objectOf, parse, recordOfText, slackOf, type Fields,
-  type Meta
+  absoluteEndOf, COOKIE, isOwnCookie, lifeOf, mergeMeta, nameOf, objectOf, ownEndOf, parse, recordOfText, slackOf,
+  type Fields, type Meta
 } from './redis-layout'
 import type { SessionRecord } from '../types/store'
 
@@ -105,7 +105,7 @@ function finish (record: SessionRecord, cookie: Meta, left: number, ttl: number,
 function endOf (cookie: Meta, keptUntil: number, slack: number, limit: number, now: number): number {
   const written = expiryOf({ cookie })
   // It ends by the store's ttl only, or never by Redis's word.
-  if (Number.isNaN(written) || keptUntil < now) return written
+  if (Number.isNaN(ownEndOf(cookie)) || keptUntil < now) return written
   // Of the last hundredth before the absolute end nobody knows whether it was cut short. Nor is a living session over.
   const isUncut = keptUntil <= limit - slack && keptUntil - slack > now
   const end = isUncut ? keptUntil - slack : Math.min(keptUntil, limit)

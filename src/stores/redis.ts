@@ -1,10 +1,9 @@
 import type * as Fastify from 'fastify'
 import { OptionError, StoreError } from '../errors'
-import { expiryOf } from '../values/record'
 import { isClient, plainClient, read, remove, scan, type RedisClient, type Script } from './redis-client'
 import {
   absoluteEndOf, convert, COOKIE, cookieText, dataFields, fieldOfKey, fieldOfMeta, fieldsOf, isData, isMeta, metaFields,
-  objectOf, timeArgument, timeToKeep, type Fields
+  objectOf, ownEndOf, timeArgument, timeToKeep, type Fields
 } from './redis-layout'
 import { foundIn, textOf, type Found } from './redis-record'
 import { RedisIndex } from './redis-index'
@@ -29,7 +28,7 @@ export interface RedisStoreOptions {
    */
   prefix?: string
   /**
-   * How long a session without an expiry of its own is kept after its last use (with `rolling: false`, its last
+   * How long a session without an idle time of its own is kept after its last use (with `rolling: false`, its last
    * write), in milliseconds.
    *
    * @default 86400000, one day
@@ -212,7 +211,7 @@ export class RedisStore implements SessionStore {
   }
 
   async #touch (sessionId: string, { cookie }: { cookie: unknown }): Promise<boolean> {
-    const end = timeArgument(expiryOf({ cookie }))
+    const end = timeArgument(ownEndOf(objectOf(cookie)))
     // The store may not know it yet, of a session that version 12.0.0 wrote.
     const limit = timeArgument(absoluteEndOf(objectOf(cookie)))
     return isOne(await this.#run(TOUCH, sessionId, [Date.now(), end, this.#ttl, limit, '']))
@@ -236,7 +235,7 @@ export class RedisStore implements SessionStore {
     }
     for (let tries = 0; tries < MOST_TRIES; tries++) {
       const reply = await this.#run(UPDATE, sessionId, [
-        Date.now(), timeArgument(expiryOf({ cookie })), this.#ttl, isExact ? 1 : isCut ? 2 : 0,
+        Date.now(), timeArgument(ownEndOf(objectOf(cookie))), this.#ttl, isExact ? 1 : isCut ? 2 : 0,
         expected.length / 2, removed.length, ...expected, ...removed, ...fields
       ])
       if (!Array.isArray(reply)) return RESULTS[Number(reply)] as UpdateResult

@@ -267,6 +267,28 @@ async function testLives (t: Test, kind: Kind): Promise<void> {
     await expect(life.touched === ONE_MINUTE ? ONE_MINUTE : life.touched + slack, `getAndTouch of our own, ${name}`)
   }
 
+  // The store's own ttl is an idle time, which an absolute end doesn't lengthen.
+  for (const [age, idle] of [[0, TTL * 1.01], [90 * DAY - ONE_MINUTE, ONE_MINUTE]] as const) {
+    const createdAt = Date.now() - age
+    const end = createdAt + 90 * DAY
+    const cookie = { createdAt, seenAt: createdAt, absoluteTimeout: 90 * DAY, expires: new Date(end), originalMaxAge: null }
+    const uses: Array<[what: string, use: () => Promise<unknown>]> = [
+      ['getAndTouch', () => anyStore.getAndTouch('a')],
+      ['touch', () => anyStore.touch('a', { cookie })],
+      ['update', () => anyStore.update('a', { set: { n: 2 }, unset: [], meta: { set: { seenAt: 1 }, unset: [] } }, { cookie })],
+      ['an update that says the end', () => anyStore.update('a', { set: {}, unset: [], meta: { set: cookie, unset: [] } }, { cookie })]
+    ]
+    for (const [what, use] of uses) {
+      await anyStore.set('a', { n: 1, cookie })
+      await expect(idle, `set, absolute end only, ${age}`)
+      await send(key('a'), 'PEXPIRE', key('a'), String(10 * SECOND))
+      await use()
+      await expect(idle, `${what}, absolute end only, ${age}`)
+      const stored = await store.get('a') as any
+      t.ok(isAbout(stored.cookie.expires - end, 0), `its absolute end is known, ${what}`)
+    }
+  }
+
   const { store: byDefault, ttl: ttlOf } = await open(t, kind)
   await (byDefault as any).set('a', { n: 1, cookie: { expires: null } })
   const left = await ttlOf('a')
