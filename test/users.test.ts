@@ -722,3 +722,17 @@ t.test('what a handler does not await of list(), revoke() and revokeOthers() end
   await new Promise(resolve => setImmediate(resolve))
   t.same(unheard, [])
 })
+
+t.test('a page is what a query string says: numbers as text, and nothing as an empty text or null', async t => {
+  const { app, login } = await open(t, new MemoryStore())
+  for (let i = 0; i < 5; i++) await login('max')
+  const page = async (limit: unknown, cursor: unknown): Promise<Array<number | boolean>> => {
+    const list = await app.sessions.forUser('max', { limit, cursor } as any)
+    return [list.length, list.next !== undefined]
+  }
+  t.same(await page('2', ''), [2, true])
+  t.same(await page('2.9', null), [2, true])
+  t.same(await page(null, undefined), [5, false])
+  t.same(await page('many', undefined), [5, false])
+  t.equal((await app.sessions.forUser('max', null as any)).length, 5)
+})
