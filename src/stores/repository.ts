@@ -2,7 +2,7 @@ import { isNotFound, isWhole } from './answers'
 import { callStore, type Method } from './call'
 import { InTurn } from './in-turn'
 import { has, tellsEnd } from './methods'
-import { RecentChanges } from './recent'
+import { recentChangesOf, type RecentChanges } from './recent'
 import type { Signals, SecurityReason } from '../diagnostics'
 import { whyOver, type Terms } from '../values/lifetime'
 import { applyChanges, isRecord } from '../values/record'
@@ -42,7 +42,7 @@ const NO_CHANGES: SessionChanges = { set: {}, unset: [], meta: { set: {}, unset:
 
 /** The sessions in a store: the only code that decides which of the store's methods to call. */
 export class Repository {
-  readonly recent = new RecentChanges()
+  readonly recent: RecentChanges
   readonly #settings: RepositorySettings
   readonly #inTurn: InTurn
   readonly #signals: Signals
@@ -61,6 +61,7 @@ export class Repository {
     const { store, rolling } = settings
     this.#settings = settings
     this.#signals = signals
+    this.recent = recentChangesOf(store)
     this.hasTouch = has(store, 'touch')
     this.#hasUpdate = has(store, 'update')
     this.#hasInspect = has(store, 'inspect')
