@@ -693,7 +693,7 @@ t.test("storeTtl: 'trusted': a session that 12.0.0 beside ours has touched, goes
 const WRITES = ['set', 'touch', 'update']
 
 /** An app with long requests, on a clock of the test's own. `writes` are the calls that prolonged or wrote the session. */
-async function longRequests (t: Test, store: any): Promise<{ visitor: Visitor, writes: string[], wait: () => Promise<void>, end: () => void }> {
+async function longRequests (t: Test, store: any, options: SessionOptions = {}): Promise<{ visitor: Visitor, writes: string[], wait: () => Promise<void>, end: () => void }> {
   const writes: string[] = []
   for (const method of WRITES) {
     const real = store[method]
@@ -707,13 +707,17 @@ async function longRequests (t: Test, store: any): Promise<{ visitor: Visitor, w
   t.teardown(() => mock.timers.reset())
   let end = (): void => {}
   const held = new Promise<void>(resolve => { end = resolve })
-  const app = await build({ store, saveUninitialized: false, cookie: { maxAge: 30 * SECOND } }, app => {
+  const app = await build({ store, saveUninitialized: false, cookie: { maxAge: 30 * SECOND }, ...options }, app => {
     routes(app)
     app.get('/long', async request => {
       await held
       return session(request).user ?? 'nobody'
     })
     app.get('/long-quiet', quiet, async request => {
+      await held
+      return session(request).user ?? 'nobody'
+    })
+    app.get('/long-rolling', { config: { session: { rolling: true } } }, async request => {
       await held
       return session(request).user ?? 'nobody'
     })
@@ -769,6 +773,21 @@ onEachLongRequest('a request keeps its session for as long as it takes', ['/long
   t.equal(sent(await reply), 30 * SECOND)
   pass(29 * SECOND)
   t.equal(await whoami(visitor), 'max')
+})
+
+t.test('where nothing rolls, a route that does keeps its session for as long as it takes, too', async t => {
+  for (const [name, makeSubject] of Object.entries(STORES)) {
+    await t.test(name, async t => {
+      const { visitor, wait, end } = await longRequests(t, makeSubject().store, { rolling: false })
+      const reply = visitor.get('/long-rolling')
+      await wait()
+      end()
+      t.equal((await reply).body, 'max')
+      t.equal(sent(await reply), 30 * SECOND)
+      pass(29 * SECOND)
+      t.equal(await whoami(visitor), 'max')
+    })
+  }
 })
 
 onEachLongRequest('a request never brings back what has ended in the meantime', ['/long'], async (t, { visitor, wait, end }, url, { store }) => {

@@ -5,8 +5,8 @@ import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import t, { type Test } from 'tap'
 import fastifySession, { MemoryStore, type FastifySessionObject, type RouteSessionOptions } from '../src/index'
-import { build, clock, SECRET, setCookies, Visitor, type SessionOptions } from './helpers'
-import { AWAY, WatchedStore } from './odd-stores'
+import { build, clock, Gate, SECRET, setCookies, Visitor, type SessionOptions } from './helpers'
+import { AWAY, ThreeMethodStore, WatchedStore } from './odd-stores'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -500,4 +500,38 @@ t.test('decryptSession: a value that proves nothing puts a new session on a requ
   const visitor = new Visitor(app)
   await visitor.get('/')
   t.same((await app.loadSession(visitor.cookieHeader()))?.data(), { name: 'new here' })
+})
+
+t.test('two applications on one store know of each other what has just been renewed', async t => {
+  for (const store of [new MemoryStore(), new ThreeMethodStore()]) {
+    const slow = new Gate()
+    const open = async (): Promise<FastifyInstance> => {
+      const app = await build({ store: store as SessionOptions['store'] }, app => {
+        addRoutes(app)
+        app.get('/renew', async request => {
+          await request.session.regenerate()
+          user(request).name = 'max'
+        })
+        app.get('/slow', async request => {
+          await slow.pass()
+          user(request).n = 1
+        })
+        app.get('/name', async request => user(request).name ?? 'nobody')
+      })
+      t.teardown(() => app.close())
+      return app
+    }
+    const [one, two] = [await open(), await open()]
+    const visitor = new Visitor(one)
+    await visitor.get('/name')
+    const cookie = [...visitor.cookies].map(([name, value]) => `${name}=${value}`).join('; ')
+    const late = two.inject({ url: '/slow', headers: { cookie } })
+    await slow.holds()
+    await visitor.get('/renew')
+    slow.open()
+    // Its cookie would take the place of the new one.
+    t.equal((await late).headers['set-cookie'], undefined)
+    t.equal((await two.inject({ url: '/name', headers: { cookie } })).headers['set-cookie'], undefined)
+    t.equal((await visitor.get('/name')).body, 'max')
+  }
 })

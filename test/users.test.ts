@@ -699,3 +699,40 @@ t.test('a logout does not fail because the index does', async t => {
   t.equal((await visitor.get('/logout')).statusCode, 200)
   t.equal(await userOf(visitor), 'nobody')
 })
+
+t.test('what a handler does not await of list(), revoke() and revokeOthers() ends no process when the store fails', async t => {
+  const store = new MemoryStore()
+  const { app, login } = await open(t, store)
+  const visitor = await login('max')
+  const handle = (await list(visitor))[0]?.handle as string
+  const away = (...args: unknown[]): void => (args.at(-1) as (error: Error) => void)(new Error('away'))
+  Object.assign(store, { revoke: away, claimsOf: away })
+  const unheard: unknown[] = []
+  const hear = (reason: unknown): void => { unheard.push(reason) }
+  process.on('unhandledRejection', hear)
+  t.teardown(() => process.off('unhandledRejection', hear))
+  const session = await app.loadSession({ sessionId: (await visitor.get('/id')).body }) as FastifySessionObject
+  const other = handle.slice(0, -1) + (handle.endsWith('x') ? 'y' : 'x')
+  const calls: Array<() => Promise<unknown>> = [() => session.list(), () => session.revoke(other), () => session.revokeOthers()]
+  for (const call of calls) {
+    call()
+    await t.rejects(call(), { message: 'away' })
+  }
+  // Unhandled rejections are told once the promises of this turn are through.
+  await new Promise(resolve => setImmediate(resolve))
+  t.same(unheard, [])
+})
+
+t.test('a page is what a query string says: numbers as text, and nothing as an empty text or null', async t => {
+  const { app, login } = await open(t, new MemoryStore())
+  for (let i = 0; i < 5; i++) await login('max')
+  const page = async (limit: unknown, cursor: unknown): Promise<Array<number | boolean>> => {
+    const list = await app.sessions.forUser('max', { limit, cursor } as any)
+    return [list.length, list.next !== undefined]
+  }
+  t.same(await page('2', ''), [2, true])
+  t.same(await page('2.9', null), [2, true])
+  t.same(await page(null, undefined), [5, false])
+  t.same(await page('many', undefined), [5, false])
+  t.equal((await app.sessions.forUser('max', null as any)).length, 5)
+})

@@ -92,15 +92,15 @@ class Session {
 /** With the option `user`. Without it there are no such methods: applications may ask for data of these names. */
 class UserSession extends Session {
   list (page?: SessionPage): Promise<SessionList> {
-    return usersOf(this).list(this[kState], page)
+    return unawaited(usersOf(this).list(this[kState], page))
   }
 
   revoke (handle: string): Promise<boolean> {
-    return usersOf(this).revokeFor(this[kState], handle)
+    return unawaited(usersOf(this).revokeFor(this[kState], handle))
   }
 
   revokeOthers (): Promise<number> {
-    return usersOf(this).revokeOthers(this[kState])
+    return unawaited(usersOf(this).revokeOthers(this[kState]))
   }
 }
 
@@ -228,10 +228,13 @@ function perform (
     pending.run(run, callback)
     return undefined
   }
-  const promise = new Promise<void>((resolve, reject) => {
+  return unawaited(new Promise<void>((resolve, reject) => {
     pending.run(run, error => error === null ? resolve() : reject(error))
-  })
-  // A handler that doesn't wait for it must not end the process.
+  }))
+}
+
+/** A promise whose failure doesn't end the process if the handler doesn't wait for it. */
+function unawaited<T> (promise: Promise<T>): Promise<T> {
   promise.catch(() => {})
   return promise
 }

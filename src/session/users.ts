@@ -141,9 +141,10 @@ export class Users implements UserIndex {
   }
 
   /** As many living sessions as fit on the page, while there are any. */
-  async #views (userKey: string, { limit = PAGE, cursor }: SessionPage = {}, current?: string): Promise<SessionList> {
+  async #views (userKey: string, page: SessionPage | undefined, current?: string): Promise<SessionList> {
+    const limit = limitIn(page)
     const views: SessionList = []
-    let before = timeIn(cursor)
+    let before = timeIn(page?.cursor)
     while (views.length < limit) {
       const count = Math.min(limit - views.length + 1, PAGE)
       const from = before
@@ -248,7 +249,13 @@ async function eachOf<T, Result> (items: readonly T[], run: (item: T) => Promise
   return results
 }
 
+// Pages are asked for with what a query string says.
+function limitIn (page: SessionPage | undefined): number {
+  const limit = Math.trunc(Number(page?.limit ?? PAGE))
+  return Number.isNaN(limit) ? PAGE : limit
+}
+
 function timeIn (cursor: string | undefined): number {
   const time = Number(cursor)
-  return cursor === undefined || Number.isNaN(time) ? Infinity : time
+  return !cursor || Number.isNaN(time) ? Infinity : time
 }

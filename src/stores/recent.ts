@@ -1,3 +1,5 @@
+import type { SessionStore } from '../types/store'
+
 /** What became of a session: it ended, a new one took its place, or its lifetime was changed. */
 type Fate = 'destroyed' | 'replaced' | 'relived'
 
@@ -15,6 +17,16 @@ const KEPT = 10_000
 // How long a browser may send the cookie of before, because it hasn't seen the answer to its login yet. In
 // milliseconds.
 const GRACE = 30_000
+
+// By store and not by registration, because two registrations may share one store, and a visitor's cookie.
+const changesOf = new WeakMap<SessionStore, RecentChanges>()
+
+/** What this process has done to a store's sessions lately. */
+export function recentChangesOf (store: SessionStore): RecentChanges {
+  let changes = changesOf.get(store)
+  if (changes === undefined) changesOf.set(store, changes = new RecentChanges())
+  return changes
+}
 
 /**
  * What this process has done to sessions lately, for requests that loaded them before. Not for ever: ids may come

@@ -2,7 +2,7 @@ import { isNotFound, isWhole } from './answers'
 import { callStore, type Method } from './call'
 import { InTurn } from './in-turn'
 import { has, tellsEnd } from './methods'
-import { RecentChanges } from './recent'
+import { recentChangesOf, type RecentChanges } from './recent'
 import type { Signals, SecurityReason } from '../diagnostics'
 import { whyOver, type Terms } from '../values/lifetime'
 import { applyChanges, isRecord } from '../values/record'
@@ -42,7 +42,7 @@ const NO_CHANGES: SessionChanges = { set: {}, unset: [], meta: { set: {}, unset:
 
 /** The sessions in a store: the only code that decides which of the store's methods to call. */
 export class Repository {
-  readonly recent = new RecentChanges()
+  readonly recent: RecentChanges
   readonly #settings: RepositorySettings
   readonly #inTurn: InTurn
   readonly #signals: Signals
@@ -50,6 +50,8 @@ export class Repository {
   readonly #hasUpdate: boolean
   readonly #hasInspect: boolean
   readonly #isExact: boolean
+  /** Whether a touch moves the end by which the store's records are judged. */
+  readonly #touchMovesEnd: boolean
   /** Whether one call loads and touches a session. */
   readonly touchesOnLoad: boolean
   /** Whether the store may want to see a session's data when it only moves its end. */
@@ -59,6 +61,7 @@ export class Repository {
     const { store, rolling } = settings
     this.#settings = settings
     this.#signals = signals
+    this.recent = recentChangesOf(store)
     this.hasTouch = has(store, 'touch')
     this.#hasUpdate = has(store, 'update')
     this.#hasInspect = has(store, 'inspect')
@@ -66,6 +69,7 @@ export class Repository {
     this.touchesOnLoad = this.hasTouch && has(store, 'getAndTouch')
     // Without a touch, or where nothing rolls, each use of a session writes its record.
     this.#isExact = !this.hasTouch || !rolling || tellsEnd(store)
+    this.#touchMovesEnd = this.hasTouch && (rolling || tellsEnd(store) || this.#hasInspect)
     this.#inTurn = new InTurn(store, settings.storeTimeout)
   }
 
@@ -132,12 +136,12 @@ export class Repository {
   ): void {
     this.#commit(sessionId, answer, reason, answer => {
       if (this.#hasUpdate) {
-        if (this.hasTouch) this.#touch(sessionId, session, answer)
+        if (this.#touchMovesEnd) this.#touch(sessionId, session, answer)
         else this.#update(sessionId, terms, NO_CHANGES, session, answer)
         return
       }
       // A store of files reads and writes to touch: not at the same time as another request's write or destroy.
-      const isTouch = this.hasTouch && !this.recent.wasRelived(sessionId, since)
+      const isTouch = this.#touchMovesEnd && !this.recent.wasRelived(sessionId, since)
       this.#inTurn.joined(isTouch ? 'touch' : 'set', sessionId, answer, done => {
         if (isTouch) this.#touch(sessionId, session, done)
         else this.#rewrite(sessionId, terms, NO_CHANGES, session, done)
