@@ -7,6 +7,7 @@ import {
   type Fault, type How, type Method, type OptionalMethod
 } from '../src/testing/faults'
 import { build, SECRET, setCookies, stopClock, Visitor, type Routes, type SessionOptions } from './helpers'
+import { HeldStore } from './odd-stores'
 import { PATIENCE } from './waiting'
 
 const MINUTE = 60_000
@@ -426,4 +427,31 @@ t.test("names of the session's own in a record don't hide the session's methods"
 /** Whatever a store still has to say comes within this test: tap fails it for an uncaught exception or rejection. */
 async function calm (): Promise<void> {
   for (let i = 0; i < 5; i++) await new Promise(setImmediate)
+}
+
+for (const [what, url] of [['a logout', '/logout'], ['a login', '/renew']] as const) {
+  t.test(`a write that comes after its time doesn't bring back what ${what} has ended`, async t => {
+    const store = new HeldStore()
+    const app = await build({ store: store as any, storeTimeout: 100, saveUninitialized: false }, app => {
+      app.get('/login', async ({ session }) => { (session as any).user = 'max' })
+      app.get('/write', async ({ session }) => { (session as any).n = 1 })
+      app.get('/user', async ({ session }) => (session as any).user ?? 'nobody')
+      app.get('/logout', async ({ session }) => { await session.destroy() })
+      app.get('/renew', async ({ session }) => { await session.regenerate() })
+    })
+    t.teardown(() => app.close())
+    const [visitor, copied] = [new Visitor(app), new Visitor(app)]
+    await visitor.get('/login')
+    for (const [name, value] of visitor.cookies) copied.cookies.set(name, value)
+    store.holds = true
+    const late = visitor.get('/write')
+    for (let i = 0; i < 2; i++) await store.release('get')
+    await store.waits()
+    t.equal((await late).statusCode, 503)
+    const [write] = store.waiting.splice(0)
+    store.holds = false
+    t.equal((await visitor.get(url)).statusCode, 200)
+    write?.answer()
+    t.equal((await copied.get('/user')).body, 'nobody')
+  })
 }

@@ -11,22 +11,29 @@ export type Method =
  * first. A store that answers before it returns is answered for synchronously.
  *
  * @param timeout in milliseconds
+ * @param comeLate is called when the store answers after its time
  */
 export function callStore<T> (
   store: SessionStore,
   method: Method,
   args: unknown[],
   timeout: number,
-  answer: Answer<T>
+  answer: Answer<T>,
+  comeLate?: () => void
 ): void {
   let answered = false
+  let isLate = false
   let returned = false
   let timer: NodeJS.Timeout | undefined
   let early: [Error | null, T?] | undefined
   let context: AsyncResource | undefined
 
   function settle (failure: unknown, value?: T): void {
-    if (answered) return
+    if (answered) {
+      if (isLate) comeLate?.()
+      isLate = false
+      return
+    }
     answered = true
     clearTimeout(timer)
     const error = failure ? toError(failure, method) : null
@@ -60,7 +67,10 @@ export function callStore<T> (
     answer(...early)
   } else {
     context = new AsyncResource('SessionStore')
-    timer = setTimeout(() => settle(new StoreTimeoutError(method, timeout)), timeout)
+    timer = setTimeout(() => {
+      settle(new StoreTimeoutError(method, timeout))
+      isLate = true
+    }, timeout)
   }
 }
 

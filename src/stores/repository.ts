@@ -278,8 +278,14 @@ export class Repository {
         done(thrown as Error)
         return
       }
-      this.#call('set', [sessionId, merged], error => done(error, true))
+      const since = this.recent.now
+      this.#call('set', [sessionId, merged], error => done(error, true), () => this.#endAgain(sessionId, since))
     })
+  }
+
+  /** A write that comes after its time brings back what has been ended in the meantime. */
+  #endAgain (sessionId: string, since: number): void {
+    if (this.recent.hasEnded(sessionId, since)) this.destroy(sessionId, () => {})
   }
 
   #touch (sessionId: string, session: StoredSession, answer: Answer<boolean>): void {
@@ -307,7 +313,7 @@ export class Repository {
     }, reason)
   }
 
-  #call<T> (method: Method, args: unknown[], answer: Answer<T>): void {
-    callStore<T>(this.#settings.store, method, args, this.#settings.storeTimeout, answer)
+  #call<T> (method: Method, args: unknown[], answer: Answer<T>, comeLate?: () => void): void {
+    callStore<T>(this.#settings.store, method, args, this.#settings.storeTimeout, answer, comeLate)
   }
 }
