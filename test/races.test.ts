@@ -219,7 +219,7 @@ for (const [what, { update, events, broken }] of Object.entries(ODD_STORES)) {
 
 // --- The judge, before made-up evidence
 
-const cookie = { expires: new Date(Date.now() + MAX_AGE).toISOString(), originalMaxAge: MAX_AGE, path: '/' }
+const cookie = { expires: new Date(Date.now() + MAX_AGE).toISOString(), originalMaxAge: MAX_AGE, createdAt: Date.now() }
 const CHOSEN = { ...cookie, originalMaxAge: LONGER }
 const WRITTEN = { ...BASE, a: 1 }
 

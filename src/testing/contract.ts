@@ -53,7 +53,7 @@ export async function testContract (t: TestContext, findings: Findings, openStor
     const { cookie } = stored
     const advice = 'get() must answer the cookie that set() was given, under cookie'
     same(new Date(cookie.expires).getTime(), session.cookie.expires?.getTime(), advice)
-    same([cookie.originalMaxAge, cookie.path, cookie.httpOnly], [HOUR, '/', true], advice)
+    same(cookie.originalMaxAge, HOUR, advice)
     const { createdAt, seenAt, idle } = cookieOf(stored)
     same({ createdAt, seenAt, idle }, fieldsOf(session), 'set() must write all fields of the cookie, also those that it does not know')
   })
@@ -196,9 +196,10 @@ export async function testContract (t: TestContext, findings: Findings, openStor
       await ask(store, 'set', 'a', having(live({ n: 1 }, HOUR), { userKey: 'max', chosen: HOUR }))
       await ask(store, 'set', 'b', live({ n: 1 }, null))
       const late = having(live({ n: 1 }, MINUTE), { path: '/old', createdAt: 1 })
+      const { expires: _, ...before } = cookieOf(await find(store, 'a') as any)
       for (const sessionId of ['a', 'b']) await touch(store, sessionId, late)
-      const { path, userKey, chosen, originalMaxAge } = cookieOf(await find(store, 'a') as any)
-      const isUntouched = isDeepStrictEqual([path, userKey, chosen, originalMaxAge], ['/', 'max', HOUR, HOUR])
+      const { expires: __, ...after } = cookieOf(await find(store, 'a') as any)
+      const isUntouched = isDeepStrictEqual(after, before)
       await pass(2 * MINUTE)
       const areThere = await find(store, 'a') != null && await find(store, 'b') != null
       await pass(HOUR)
@@ -250,7 +251,7 @@ async function testUpdates (t: TestContext, openStore: OpenStore, promises: Find
     const stored = await find(store, 'a') as any
     ok(stored, 'update() did not move the end: to session.cookie.expires, where that is later')
     same(dataOf(stored), { keep: { n: 1 }, change: 2, add: ['x'] }, 'update() must apply set and unset onto what is stored, and nothing else of the session')
-    same(timeIn(stored.cookie.expires), session.cookie.expires?.getTime(), 'update() must write the new end into the record too, as cookie.expires')
+    ok(isAbout(timeIn(stored.cookie.expires), session), 'update() must write the new end into the record too, as cookie.expires')
     await pass(2 * MINUTE)
     ok(!await find(store, 'a'), 'get() hands out a session after the end that update() set')
   })
@@ -281,10 +282,13 @@ async function testUpdates (t: TestContext, openStore: OpenStore, promises: Find
     await ask(store, 'set', 'd', live({ n: 1 }, MINUTE))
     const shorter = live({ n: 1 }, MINUTE)
     const endless = live({ n: 1 }, null)
-    const to = (expires: unknown): SessionChanges => ({ ...changesOf({}), meta: { set: { expires }, unset: [] } })
-    for (const sessionId of ['a', 'c']) await ask(store, 'update', sessionId, to(shorter.cookie.expires), shorter)
+    const to = (session: StoredSession, ...unset: string[]): SessionChanges => {
+      const { expires, originalMaxAge } = cookieOf(session)
+      return { ...changesOf({}), meta: { set: { expires, originalMaxAge }, unset } }
+    }
+    for (const sessionId of ['a', 'c']) await ask(store, 'update', sessionId, to(shorter), shorter)
     await ask(store, 'update', 'b', changesOf({ n: 2 }), shorter)
-    await ask(store, 'update', 'd', to(null), endless)
+    await ask(store, 'update', 'd', to(endless, 'idle'), endless)
     const { expires } = cookieOf(await find(store, 'a') as any)
     same(timeIn(expires), shorter.cookie.expires?.getTime(), 'update() must write changes.meta.set.expires as it is')
     await pass(2 * MINUTE)
@@ -350,9 +354,7 @@ async function testLoading (t: TestContext, openStore: OpenStore, methods: Reado
       const stored = await ask(store, method, 'a') as any
       same(dataOf(stored), { n: 1 }, `${method}() must answer the record, as get() does`)
       if (!methods.has('touch')) return
-      const difference = Math.abs(timeIn(stored.cookie.expires) - (touched.cookie.expires as Date).getTime())
-      // Stores of whole seconds, and those that keep a session a hundredth longer.
-      ok(difference < 3000, `${method}() must answer the store's own end as cookie.expires, which touch() has moved`)
+      ok(isAbout(timeIn(stored.cookie.expires), touched), `${method}() must answer the store's own end as cookie.expires, which touch() has moved`)
     })
   }
 
@@ -458,6 +460,11 @@ export function changesOf (set: object, ...unset: string[]): SessionChanges {
 /** The same session with other fields of the library's. */
 export function having (session: StoredSession, fields: object): StoredSession {
   return new StoredSession('a', dataOf(session), { ...session.cookie, ...fields })
+}
+
+/** But for what stores of whole seconds leave out, and those that keep a session a hundredth longer put on it. */
+function isAbout (end: number, { cookie }: StoredSession): boolean {
+  return Math.abs(end - timeIn(cookie.expires)) < 3000
 }
 
 function fieldsOf (session: StoredSession): object {

@@ -1,4 +1,4 @@
-/** What a store can promise: each is measured by the suite, and told of eleven stores in docs/stores.md. */
+/** What a store can promise: each is measured by the suite, and told of thirteen stores in docs/stores.md. */
 import assert from 'node:assert/strict'
 
 interface Promised {
@@ -47,7 +47,7 @@ export const PROMISES = {
   expires: {
     title: 'Expiry',
     kept: 'The store itself no longer hands out a session that has expired.',
-    otherwise: 'The library judges by the record, and has the store remove it.'
+    otherwise: 'The library judges by the record, and has the store remove it. If the store has `touch`, an idle session is over after one and a half idle times at the latest.'
   },
   waits: {
     title: 'No maxAge',

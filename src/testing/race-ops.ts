@@ -405,9 +405,9 @@ function flawOf (
   further: readonly Reply[] = []
 ): string | undefined {
   if (record === undefined) return 'it is not in the store'
-  const { expires, originalMaxAge, path } = (record.cookie ?? {}) as SessionRecord
+  const { expires, originalMaxAge, createdAt } = (record.cookie ?? {}) as SessionRecord
   const isLife = originalMaxAge === MAX_AGE || originalMaxAge === LONGER
-  if (Number.isNaN(Date.parse(String(expires))) || !isLife || path !== '/') return 'its cookie is not whole'
+  if (Number.isNaN(Date.parse(String(expires))) || !isLife || typeof createdAt !== 'number') return 'its cookie is not whole'
   const all = [...changes, ...further]
   const data = dataOf(record)
   for (const key of new Set([...Object.keys({ ...base, ...data }), ...all.map(({ request }) => CHANGED_KEY[request])])) {

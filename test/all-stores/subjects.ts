@@ -28,8 +28,6 @@ export interface Contestant {
   /** The packages that it is made of, for their versions. */
   packages: string[]
   promises: Promises
-  /** In how many orders of racing requests a promise is broken: docs/stores.md says which and why. */
-  brokenRaces?: number
   /** Starts what the store needs, for all of its tests. */
   prepare (t: Test): CreateStore | Promise<CreateStore>
 }
@@ -128,7 +126,7 @@ export const others: Contestant[] = [
   {
     name: 'connect-session-sequelize',
     packages: ['connect-session-sequelize'],
-    promises: { ...base, expires: false, lists: false },
+    promises: { ...base, touchesOnly: true, expires: false, lists: false },
     async prepare (t) {
       const { url } = await startPostgres(t)
       const db = new Sequelize(url, { logging: false })
@@ -187,7 +185,7 @@ export const others: Contestant[] = [
   {
     name: 'connect-loki',
     packages: ['connect-loki'],
-    promises: { ...memory, expires: false, waits: true, dates: true, lists: false, stops: false },
+    promises: { ...memory, copies: false, touchesOnly: true, expires: false, waits: true, dates: true, lists: false, stops: false },
     prepare () {
       const LokiStore = connectLoki(connectable)
       return async t => {

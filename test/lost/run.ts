@@ -5,7 +5,7 @@
  */
 import '../../packages/stores'
 import { readFile, writeFile } from 'node:fs/promises'
-import { availableParallelism } from 'node:os'
+import { availableParallelism, loadavg } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import pg from 'pg'
@@ -30,6 +30,7 @@ const subjects: Array<{ name: string, backend: Backend, start: (t: Test) => Prom
   { name: 'connect-redis 9, with `@fastify/session` 11.1.3', backend: 'version 11', start: startRedis }
 ]
 const rows: Row[] = []
+const [load] = loadavg() as [number, number, number]
 
 for (const { name, backend, start } of subjects) {
   t.test(name, async t => {
@@ -54,7 +55,8 @@ for (const { name, backend, start } of subjects) {
 t.test('docs/stores.md says what was found', async t => {
   t.ok(t.parent?.counts.fail === 0 && rows.length === subjects.length, 'all were measured')
   if (!t.passing()) return
-  const measured = tableOf(rows, { date: new Date(), node: process.version, processors: availableParallelism() })
+  const conditions = { date: new Date(), node: process.version, processors: availableParallelism(), load }
+  const measured = tableOf(rows, conditions)
   const text = withMeasured(await readFile(DOCUMENT, 'utf8'), COMMAND, measured)
   await writeFile(DOCUMENT, text)
   t.equal(measuredIn(text, COMMAND), measured)

@@ -9,9 +9,11 @@ export interface Conditions {
   date: Date
   node: string
   processors: number
+  /** What else the machine did: processes that ran or waited to run, before it began. */
+  load: number
 }
 
-export function tableOf (rows: readonly Row[], { date, node, processors }: Conditions): string {
+export function tableOf (rows: readonly Row[], { date, node, processors, load }: Conditions): string {
   const lines = [
     ['Store', 'Writes confirmed', 'lost', 'Logouts confirmed', 'revived'],
     ['---', '--:', '--:', '--:', '--:'],
@@ -21,7 +23,8 @@ export function tableOf (rows: readonly Row[], { date, node, processors }: Condi
   return [
     ...lines.map(cells => `| ${cells.join(' | ')} |`),
     '',
-    `Measured on ${day}, with Node.js ${node} on ${processors} processors that servers, processes and visitors share.`
+    `Measured on ${day}, with Node.js ${node} on ${processors} processors, which servers, processes and visitors share with other`,
+    `work (a load of ${load.toFixed(1)} before it began). The busier the machine, the longer the calls, and the more is lost.`
   ].join('\n')
 }
 
