@@ -1,4 +1,5 @@
 /** What a store's index by user is asked, and what visitors see of it. */
+import { fingerprint } from '../diagnostics'
 import type { Claimed, Claiming, IndexEntry, SessionStore } from '../types/store'
 import { HOUR, MINUTE, timed, type OpenStore, type TestContext } from './context'
 import { ask, find, live } from './contract'
@@ -105,7 +106,7 @@ export async function testIndex (t: TestContext, findings: Findings, openStore: 
     const store = await open(t)
     for (const sessionId of ['a', 'b', 'c', 'd']) await claim(store, 'max', sessionId)
     await claim(store, 'eva', 'e')
-    same(await ask(store, 'revoke', 'max', { fingerprint: 'of b' }), 1, 'revoke() must answer how many it moved: the one with its fingerprint')
+    same(await ask(store, 'revoke', 'max', { fingerprint: fingerprint('b') }), 1, 'revoke() must answer how many it moved: the one with its fingerprint')
     same(await listed(store, 'max'), ['d', 'c', 'a'], 'revoke() must move the one with its fingerprint')
     same(await ask(store, 'revoke', 'max', { except: 'c' }), 2, 'revoke() must leave the session in except')
     same(await listed(store, 'max'), ['c'], 'revoke() must leave the session in except')
@@ -190,7 +191,7 @@ const ENTERED: Claimed = { outcome: 'entered', tooMany: [] }
 
 async function claim (store: SessionStore, userKey: string, sessionId: string, more: Partial<Claiming> = {}): Promise<Claimed> {
   const claiming: Claiming = {
-    fingerprint: `of ${sessionId}`, lives: HOUR, replaces: undefined, isWritten: false, max: Infinity, refuses: false, ...more
+    fingerprint: fingerprint(sessionId), lives: HOUR, replaces: undefined, isWritten: false, max: Infinity, refuses: false, ...more
   }
   const claimed = await ask(store, 'claim', userKey, sessionId, claiming) as Claimed
   ok(typeof claimed?.outcome === 'string' && Array.isArray(claimed.tooMany), 'claim() must answer { outcome, tooMany }')
