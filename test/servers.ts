@@ -180,6 +180,9 @@ export async function letPass (client: NodeRedis, milliseconds: number, pattern 
   for (const key of await client.keys(pattern)) {
     const left = await client.pTTL(key)
     if (left >= 0) await client.pExpire(key, left - milliseconds)
+    // Of the entries by user Redis's own time decides, which nobody can move.
+    if (!/^users:.*:(ends|ending)$/.test(key)) continue
+    for (const entry of await client.zRange(key, 0, -1)) await client.zIncrBy(key, -milliseconds, entry)
   }
 }
 

@@ -93,7 +93,7 @@ export class RedisStore implements SessionStore {
   }
 
   get (sessionId: string, callback?: CallbackSession): Promise<SessionRecord | undefined> {
-    return answered(this.#find(this.#prefix + sessionId).then(found => found?.record), callback)
+    return answered(this.#get(sessionId), callback)
   }
 
   getAndTouch (sessionId: string, callback?: CallbackSession): Promise<SessionRecord | undefined> {
@@ -101,7 +101,7 @@ export class RedisStore implements SessionStore {
   }
 
   inspect (sessionId: string, callback?: CallbackSession): Promise<SessionRecord | undefined> {
-    return this.get(sessionId, callback)
+    return answered(this.#get(sessionId), callback)
   }
 
   set (sessionId: string, session: Fastify.Session, callback?: Callback): Promise<void> {
@@ -185,6 +185,10 @@ export class RedisStore implements SessionStore {
       return await read(this.#client, 'get', key)
     })
     return reply === null || left === GONE ? undefined : foundIn(reply, left, this.#ttl)
+  }
+
+  async #get (sessionId: string): Promise<SessionRecord | undefined> {
+    return (await this.#find(this.#prefix + sessionId))?.record
   }
 
   async #getAndTouch (sessionId: string): Promise<SessionRecord | undefined> {

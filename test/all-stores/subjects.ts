@@ -190,7 +190,7 @@ export const others: Contestant[] = [
   {
     name: 'connect-loki',
     packages: ['connect-loki'],
-    promises: { ...memory, expires: false, waits: true, dates: true, lists: false, stops: false },
+    promises: { ...memory, expires: false, waits: true, dates: true, lists: false, stops: false, copies: false, touchesOnly: true },
     prepare () {
       const LokiStore = connectLoki(connectable)
       return async t => {
