@@ -183,6 +183,9 @@ export async function letPass (client: NodeRedis, milliseconds: number, pattern 
       for (const { value, score } of await client.zRangeWithScores(key, 0, -1)) await client.zAdd(key, { value, score: score - milliseconds })
     }
     if (left >= 0) await client.pExpire(key, left - milliseconds)
+    // Of the entries by user Redis's own time decides, which nobody can move.
+    if (!/^users:.*:(ends|ending)$/.test(key)) continue
+    for (const entry of await client.zRange(key, 0, -1)) await client.zIncrBy(key, -milliseconds, entry)
   }
 }
 

@@ -23,6 +23,12 @@ export interface StoreUnderTest {
   another?: () => SessionStore
   /** Lets the store's own clock go on, in milliseconds, where it has one; the kit moves `Date` itself. */
   pass?: (milliseconds: number) => Promise<void>
+  /**
+   * By which part of its life the end of a session may be off that `touch` and `update` have moved, as 0.01 for a hundredth.
+   *
+   * @default 0
+   */
+  grain?: number
 }
 
 /** Gives an empty store for one test: the store itself, or what the kit should know besides. */
@@ -44,11 +50,12 @@ export async function runnerOr (test: TestFunction | undefined): Promise<TestFun
 }
 
 /** A store whose time goes by without waiting for it. */
-export async function timed (t: TestContext, open: OpenStore): Promise<Required<Pick<StoreUnderTest, 'store' | 'pass'>>> {
+export async function timed (t: TestContext, open: OpenStore): Promise<Required<Omit<StoreUnderTest, 'another'>>> {
   const { advance } = clock(t)
-  const { store, pass } = await open(t)
+  const { store, pass, grain = 0 } = await open(t)
   return {
     store,
+    grain,
     async pass (milliseconds) {
       advance(milliseconds)
       await pass?.(milliseconds)

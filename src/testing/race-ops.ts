@@ -7,6 +7,8 @@ import type { SessionRecord } from '../types/store'
 /** What the session that all requests come with holds. */
 export const BASE: SessionRecord = { user: 'max', cart: ['apple'], d: 1, begun: true }
 export const MAX_AGE = 5 * 60_000
+/** What a whole cookie has in a store, as far as the plugin writes it and the store keeps it. */
+export const FIELDS = ['createdAt', 'seenAt', 'idle', 'path']
 /** The life that a handler chooses. When all lives pass, one and a half of it have, by which no store keeps it any more. */
 export const LONGER = 1.3 * MAX_AGE
 
@@ -128,6 +130,8 @@ export interface Call {
 export interface Observation {
   /** The session that all requests came with. */
   first: string
+  /** What its cookie had in the store of the fields that each record must have. */
+  fields: readonly string[]
   /** The other session of a request that came with two. */
   second?: string
   rolling: boolean
@@ -186,18 +190,18 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
     }
   },
 
-  * kept ({ first, endedAt, hasEnded, changes, replies, records, visits }) {
+  * kept ({ first, fields, endedAt, hasEnded, changes, replies, records, visits }) {
     for (const { request, wasLoaded, statusCode, at } of replies) {
       if (statusCode === 200 && !wasLoaded && at < endedAt && request !== 'sign up') yield `'${request}' did not find the session`
     }
     if (hasEnded) return
-    const flaw = flawOf(records.get(first), BASE, changes)
+    const flaw = flawOf(records.get(first), fields, BASE, changes)
     if (flaw !== undefined) yield flaw
     else if (!isSame(visits.get(first), dataOf(records.get(first)))) yield 'the cookie of the session does not work'
   },
 
   * next (facts) {
-    const { first, replies, records, visits, expiredAt } = facts
+    const { first, fields, replies, records, visits, expiredAt } = facts
     for (const reply of replies) {
       const { request, statusCode, wasLoaded, sessionId } = reply
       if (statusCode !== 200 || sessionId === first) continue
@@ -210,9 +214,9 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
       if (facts.hasExpired(sessionId) || facts.isRevoked(sessionId)) continue
       const record = records.get(sessionId)
       let flaw: string | undefined
-      if (isRenewed) flaw = flawOf(record, BASE, facts.saved, facts.perhapsSaved)
-      else if (LOGINS.includes(request) || request === 'sign up') flaw = flawOf(record, { user: 'eva' }, [])
-      else flaw = flawOf(record, {}, [reply])
+      if (isRenewed) flaw = flawOf(record, fields, BASE, facts.saved, facts.perhapsSaved)
+      else if (LOGINS.includes(request) || request === 'sign up') flaw = flawOf(record, fields, { user: 'eva' }, [])
+      else flaw = flawOf(record, fields, {}, [reply])
       if (flaw !== undefined) yield `the new session of '${request}': ${flaw}`
       else if (!isSame(visits.get(sessionId), dataOf(record))) yield `the new cookie of '${request}' does not work`
     }
@@ -400,14 +404,16 @@ function lifeOf ({ cookie }: SessionRecord): unknown {
 /** What is wrong with a record that should hold the base and the changes, and may hold further ones. */
 function flawOf (
   record: SessionRecord | undefined,
+  fields: readonly string[],
   base: SessionRecord,
   changes: readonly Reply[],
   further: readonly Reply[] = []
 ): string | undefined {
   if (record === undefined) return 'it is not in the store'
-  const { expires, originalMaxAge, createdAt } = (record.cookie ?? {}) as SessionRecord
-  const isLife = originalMaxAge === MAX_AGE || originalMaxAge === LONGER
-  if (Number.isNaN(Date.parse(String(expires))) || !isLife || typeof createdAt !== 'number') return 'its cookie is not whole'
+  const cookie = (record.cookie ?? {}) as SessionRecord
+  const isLife = cookie.originalMaxAge === MAX_AGE || cookie.originalMaxAge === LONGER
+  const isWhole = isLife && fields.every(field => Object.hasOwn(cookie, field))
+  if (Number.isNaN(Date.parse(String(cookie.expires))) || !isWhole) return 'its cookie is not whole'
   const all = [...changes, ...further]
   const data = dataOf(record)
   for (const key of new Set([...Object.keys({ ...base, ...data }), ...all.map(({ request }) => CHANGED_KEY[request])])) {

@@ -10,7 +10,7 @@ import type { IndexEntry, SessionRecord } from '../types/store'
 import { CallGate, type Step } from './call-gate'
 import { clock, type Clock } from './context'
 import { orNothing } from './contract'
-import { BASE, LONGER, MAX_AGE, REQUESTS, type Observation, type Reply } from './race-ops'
+import { BASE, FIELDS, LONGER, MAX_AGE, REQUESTS, type Observation, type Reply } from './race-ops'
 import type { Choose, RaceEvent, RaceOptions } from './race-options'
 import { dataOf } from './site'
 
@@ -44,6 +44,7 @@ export class Track {
   readonly #expire: RaceOptions['expire']
   /** Short names of the run's sessions, the same in each run. */
   readonly #names = new Map<string, string>()
+  #fields: readonly string[] | undefined
   #clock!: Clock
   #stopClock = (): void => {}
   #run: Run = newRun([])
@@ -97,6 +98,7 @@ export class Track {
     const first = begun.sessionId
     const run = this.#run = newRun(events)
     run.cookies.set(first, begun.header)
+    const fields = this.#fields ??= await this.#fieldsOf(first)
     const other = events.includes('log out of both') ? keptCookie(await this.#get('/begin')) : undefined
     if (other !== undefined) run.cookies.set(other.sessionId, other.header)
 
@@ -114,6 +116,7 @@ export class Track {
     const records = await this.#recordsLeft()
     const observation: Observation = {
       first,
+      fields,
       second: other?.sessionId,
       rolling: this.#rolling,
       hasTouch: store.touch !== undefined,
@@ -177,6 +180,11 @@ export class Track {
       if (calls.length + answered.length !== seen) idle = 0
       seen = calls.length + answered.length
     }
+  }
+
+  async #fieldsOf (sessionId: string): Promise<string[]> {
+    const cookie = (await this.#find(sessionId))?.cookie ?? {}
+    return FIELDS.filter(field => Object.hasOwn(cookie, field))
   }
 
   async #recordsLeft (): Promise<Map<string, SessionRecord>> {
