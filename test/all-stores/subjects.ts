@@ -28,8 +28,6 @@ export interface Contestant {
   /** The packages that it is made of, for their versions. */
   packages: string[]
   promises: Promises
-  /** In how many orders of racing requests a promise is broken: docs/stores.md says which and why. */
-  brokenRaces?: number
   /** Starts what the store needs, for all of its tests. */
   prepare (t: Test): CreateStore | Promise<CreateStore>
 }
