@@ -27,6 +27,13 @@ export const SessionIdError = createError(
   'idGenerator must return a non-empty string (and a promise of one only where it is declared async)'
 )
 
+/** `idGenerator` returned a promise that isn't settled in time. */
+export const LateIdError = createError<[number]>(
+  'FST_ERR_SESSION_ID',
+  'idGenerator did not answer within %d ms, which is storeTimeout',
+  503
+)
+
 /** The application's own signer returned something that isn't a signed value. */
 export const SignerError = createError(
   'FST_ERR_SESSION_SIGNER',

@@ -50,7 +50,7 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
     settings,
     repository,
     createSession,
-    ids: new SessionIds(settings.idGenerator, makeId),
+    ids: new SessionIds(settings.idGenerator, makeId, settings.storeTimeout),
     endOthers: endOthers(finder, repository)
   }
   const users = settings.userSettings && new Users(settings.userSettings, context)

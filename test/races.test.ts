@@ -368,6 +368,10 @@ const BAD: Array<[what: string, good: keyof typeof GOOD, change: (seen: Changeab
     visits.set('S0', { ...WRITTEN, b: 1 })
   }, ['kept']],
   ['a record without cookie', 'read and write', ({ records }) => { records.set('S0', WRITTEN) }, ['kept']],
+  ['a cookie that has lost a field', 'read and write', ({ records }) => {
+    const { createdAt, ...others } = cookie
+    records.set('S0', { ...WRITTEN, cookie: others })
+  }, ['kept']],
   ['a session that is lost', 'read and write', ({ records, visits }) => {
     records.clear()
     visits.set('S0', {})

@@ -405,6 +405,11 @@ t.test('idGenerator may be async', async t => {
     }
   })
 
+  t.test('one that never answers fails the request in time', async t => {
+    const { visitor } = await open(t, { idGenerator: () => new Promise<string>(() => {}), storeTimeout: 20 })
+    t.match(problem(await visitor.get('/login')), { statusCode: 503, code: 'FST_ERR_SESSION_ID', message: /within 20 ms/ })
+  })
+
   t.test('one that returns a promise without being declared async', async t => {
     const { visitor } = await open(t, { idGenerator: () => Promise.resolve('an id') }, app => {
       app.get('/id', async request => request.session.sessionId)

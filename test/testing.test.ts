@@ -239,6 +239,13 @@ const withoutMeta = (...fields: string[]): WholeStore => planted({
   }
 })
 
+const withoutCreation = (): WholeStore => planted({
+  changed (record, changes, session) {
+    const { cookie, ...data } = WholeStore.prototype.changed.call(this, record, changes, session) as any
+    return { ...data, cookie: { ...cookie, createdAt: undefined } }
+  }
+})
+
 t.test('testRaces finds in each new kind of request what it is there for', async t => {
   const upstream = { store: () => new MemoryStore(), plugin: upstreamSession }
   const cases: Array<[what: string, how: { store: () => object, plugin?: any, users?: object }, race: RaceEvent[], promise: string]> = [
@@ -249,6 +256,7 @@ t.test('testRaces finds in each new kind of request what it is there for', async
     ['a chosen life that is not written, by options()', { store: () => withoutMeta('originalMaxAge', 'chosen') }, ['remember by options', 'read'], 'lived'],
     ['an end that a slow reader moves back', { store: shortening }, ['remember', 'read'], 'lived'],
     ['an end that a slow touch moves back', { store: shortening }, ['remember', 'touch'], 'lived'],
+    ['a cookie that loses a field', { store: withoutCreation }, ['write a', 'read'], 'kept'],
     ['an unawaited save that is lost', upstream, ['save unawaited', 'write a'], 'saved'],
     ['an unawaited login that is lost', upstream, ['log in unawaited', 'read'], 'reachable'],
     ['a late answer that takes the new cookie away', upstream, ['log in', 'read'], 'leftAlone'],

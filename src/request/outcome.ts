@@ -87,8 +87,9 @@ function clears (outcome: Outcome): boolean {
 }
 
 function wanted (slot: Slot, state: SessionState, settings: Settings, request: FastifyRequest): Decision {
+  if (state.standing === 'destroyed') return DECISIONS.destroyed
+  if (isLate(slot, state)) return DECISIONS.justReplaced
   switch (state.standing) {
-    case 'destroyed': return DECISIONS.destroyed
     case 'gone': return DECISIONS.gone
     case 'anonymous': return DECISIONS.anonymous
     case 'new': return slot.other !== undefined ? DECISIONS.other : wantedOfNew(slot, state, settings, request)
@@ -96,11 +97,18 @@ function wanted (slot: Slot, state: SessionState, settings: Settings, request: F
   }
 }
 
+/**
+ * Whether the visitor has another session's cookie by now, or is about to get it, which this reply's would replace: the
+ * request came with an id that was replaced a moment ago. A renewal of its own, a second login, does send its cookie.
+ */
+function isLate ({ sentId }: Slot, { found, isRenewal, context }: SessionState): boolean {
+  if (sentId === undefined || isRenewal || found.stored !== undefined || found.loadError !== undefined) return false
+  return context.repository.recent.wasJustReplaced(sentId)
+}
+
 function wantedOfNew (
-  { sentId, route, visit }: Slot, state: SessionState, settings: Settings, request: FastifyRequest
+  { route, visit }: Slot, state: SessionState, settings: Settings, request: FastifyRequest
 ): Decision {
-  const { recent } = state.context.repository
-  if (sentId !== undefined && !state.isRenewal && recent.wasJustReplaced(sentId)) return DECISIONS.justReplaced
   if (state.isModified()) return DECISIONS.created
   if (request.method === 'OPTIONS') return DECISIONS.preflight
   if (visit?.sent.length === 0 && isFromElsewhere(request)) return DECISIONS.fromElsewhere

@@ -1,6 +1,6 @@
 import { isAsyncFunction } from 'node:util/types'
 import type { FastifyRequest } from 'fastify'
-import { SessionIdError } from '../errors'
+import { LateIdError, SessionIdError } from '../errors'
 import type { Answer } from '../types/store'
 import type { FastifySessionOptions } from '../types/options'
 
@@ -9,14 +9,17 @@ type IdGenerator = NonNullable<FastifySessionOptions['idGenerator']>
 /** Makes session ids by the application's function, or by ours. */
 export class SessionIds {
   readonly #generator: IdGenerator
+  readonly #timeout: number
   /**
    * Whether an id is made before the handler runs, because the function answers by a promise. Of a function that isn't
    * declared async its first call tells, so that one comes early too.
    */
   isEarly: boolean
 
-  constructor (custom: IdGenerator | undefined, byDefault: IdGenerator) {
+  /** @param timeout how long a promise of an id may take, in milliseconds */
+  constructor (custom: IdGenerator | undefined, byDefault: IdGenerator, timeout: number) {
     this.#generator = custom ?? byDefault
+    this.#timeout = timeout
     this.isEarly = custom !== undefined
   }
 
@@ -34,7 +37,7 @@ export class SessionIds {
     try {
       const made = this.#call(request)
       if (isPromise(made)) {
-        Promise.resolve(made).then(checkedId).then(sessionId => answer(null, sessionId), answer)
+        this.#await(Promise.resolve(made).then(checkedId), answer)
         return
       }
       sessionId = checkedId(made)
@@ -43,6 +46,17 @@ export class SessionIds {
       return
     }
     answer(null, sessionId)
+  }
+
+  #await (made: Promise<string>, answer: Answer<string>): void {
+    const timer = setTimeout(() => settle(new LateIdError(this.#timeout)), this.#timeout)
+    const settle: Answer<string> = (error, sessionId) => {
+      clearTimeout(timer)
+      const once = answer
+      answer = () => {}
+      once(error, sessionId)
+    }
+    made.then(sessionId => settle(null, sessionId), settle)
   }
 
   #call (request: FastifyRequest | undefined): unknown {
