@@ -2,6 +2,7 @@
 
 // Who takes part. A contestant is a line of the table: a name, how its server is built, and which stores it has.
 
+const { join } = require('node:path')
 const { floor } = require('./floor')
 const { Request, Response } = require('./bare')
 const { fresh } = require('./scenarios')
@@ -30,6 +31,15 @@ const contestants = [
   { name: 'express', build: express(bare), isBare: true, memory: none, redis: none },
   { name: 'express-session', build: express(middleware), memory: () => new (expressSession().MemoryStore)(), redis: connectRedis }
 ]
+
+// An earlier commit, built: BEFORE=../before/dist npm run benchmark -- --quick
+if (process.env.BEFORE !== undefined) {
+  const before = () => require(join(process.cwd(), process.env.BEFORE))
+  const RedisStoreBefore = client => new (require(join(process.cwd(), process.env.BEFORE, 'stores/redis')).RedisStore)({ client })
+  contestants.push({
+    name: 'this library, before', build: fastify(plugin(before)), memory: () => new (before().MemoryStore)(), redis: RedisStoreBefore
+  })
+}
 
 /** Whether a contestant can do it at all: a session in a cookie can't be large, and nobody can forget it. */
 function takesPart (contestant, { store, scenario, size }) {
