@@ -14,7 +14,7 @@ import { isWithin, routeOptionsOf } from './request/route'
 import { clearCookie, setCookie } from './request/set-cookie'
 import { isRefused, slotKeyOf, type Slot, type Slotted } from './request/slot'
 import { SessionIds } from './session/ids'
-import { date, discard, prolong, save } from './session/operations'
+import { date, discard, prolong, remove, save } from './session/operations'
 import { createSession } from './session/session'
 import { SessionState, type Context } from './session/state'
 import { sessionsOf, Users } from './session/users'
@@ -187,6 +187,7 @@ function commit (
 function carryOut ({ outcome, reason }: Decision, state: SessionState, answer: Answer<void>): void {
   if (outcome === 'create' || outcome === 'update') save(state, answer, reason)
   else if (outcome === 'end') discard(state, answer)
+  else if (outcome === 'drop') remove(state, answer)
   else if (outcome === 'touch') prolong(state, answer, reason)
   else if (outcome === 'date') date(state, answer, reason)
   else answer(null)

@@ -97,14 +97,17 @@ for (const [name, makeStore] of Object.entries(STORES)) {
     }
 
     t.test(`a second login with the old id sends its cookie: saveUninitialized: ${saveUninitialized}, ${name}`, async t => {
-      const app = await open(t, { store: makeStore(), saveUninitialized })
+      const store = makeStore()
+      const app = await open(t, { store, saveUninitialized })
       const old = cookieOf(await get(app, '/cart'))
       const first = cookieOf(await get(app, '/login', old))
       const second = cookieOf(await get(app, '/login', old))
       t.not(second, '')
       t.equal((await get(app, '/poll', second)).body, 'ada')
       t.equal((await get(app, '/poll', first)).body, 'ada')
+      const size = sizeOf(store)
       t.equal(cookieOf(await get(app, '/save', old)), '', 'a late request that saves by hand sends none')
+      t.equal(sizeOf(store), size, 'nor does it leave what nobody has the cookie of')
     })
   }
 

@@ -3,8 +3,11 @@ import type { Settings } from '../options/settings'
 import type { SessionState } from '../session/state'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
-/** What a reply does to store and cookie. `clear` and `end` remove the cookie, those after `date` send it. */
-export type Outcome = 'nothing' | 'clear' | 'end' | 'date' | 'send' | 'touch' | 'update' | 'create'
+/**
+ * What a reply does to store and cookie. `clear` and `end` remove the cookie, those after `date` send it. `end` and
+ * `drop` remove the record.
+ */
+export type Outcome = 'nothing' | 'clear' | 'end' | 'drop' | 'date' | 'send' | 'touch' | 'update' | 'create'
 
 /** An outcome, and why it was decided on. */
 export interface Decision {
@@ -29,6 +32,7 @@ const DECISIONS = {
   failed: because('nothing', 'the reply says that the session could not be written'),
   preflight: because('clear', 'browsers keep no cookie of a preflight'),
   justReplaced: because('nothing', 'another request has just replaced the session, and its cookie is on the way'),
+  savedLate: because('drop', 'another request has just replaced the session, so nobody gets the cookie of this one', false),
   fromElsewhere: because('nothing', 'another site sent the request, and the browser its cookie may not be'),
   created: because('create', 'the session is new'),
   empty: because('clear', 'nothing was stored'),
@@ -79,7 +83,7 @@ export function resultOf ({ outcome, isNeeded }: Decision, state: SessionState, 
 }
 
 function sends (outcome: Outcome): boolean {
-  return outcome !== 'nothing' && outcome !== 'date' && !clears(outcome)
+  return outcome !== 'nothing' && outcome !== 'drop' && outcome !== 'date' && !clears(outcome)
 }
 
 function clears (outcome: Outcome): boolean {
@@ -88,7 +92,7 @@ function clears (outcome: Outcome): boolean {
 
 function wanted (slot: Slot, state: SessionState, settings: Settings, request: FastifyRequest): Decision {
   if (state.standing === 'destroyed') return DECISIONS.destroyed
-  if (isLate(slot, state)) return DECISIONS.justReplaced
+  if (isLate(slot, state)) return state.isInStore ? DECISIONS.savedLate : DECISIONS.justReplaced
   switch (state.standing) {
     case 'gone': return DECISIONS.gone
     case 'anonymous': return DECISIONS.anonymous

@@ -107,7 +107,8 @@ function loadAgain (state: SessionState, recording: Recording, answer: Answer<vo
   })
 }
 
-function remove (state: SessionState, answer: Answer<void>): void {
+/** Ends the session. */
+export function remove (state: SessionState, answer: Answer<void>): void {
   const { sessionId, context: { repository } } = state
   repository.destroy(sessionId, error => {
     if (error !== null) {

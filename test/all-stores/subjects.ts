@@ -129,7 +129,7 @@ export const others: Contestant[] = [
   {
     name: 'connect-session-sequelize',
     packages: ['connect-session-sequelize'],
-    promises: { ...base, touchesOnly: true, expires: false, lists: false },
+    promises: { ...base, expires: false, lists: false },
     async prepare (t) {
       const { url } = await startPostgres(t)
       const db = new Sequelize(url, { logging: false })
