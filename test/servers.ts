@@ -179,9 +179,6 @@ function newClient (url: string) {
 export async function letPass (client: NodeRedis, milliseconds: number, pattern = '*'): Promise<void> {
   for (const key of await client.keys(pattern)) {
     const left = await client.pTTL(key)
-    if (/:(ends|ending)$/.test(key)) {
-      for (const { value, score } of await client.zRangeWithScores(key, 0, -1)) await client.zAdd(key, { value, score: score - milliseconds })
-    }
     if (left >= 0) await client.pExpire(key, left - milliseconds)
     // Of the entries by user Redis's own time decides, which nobody can move.
     if (!/^users:.*:(ends|ending)$/.test(key)) continue
