@@ -136,6 +136,10 @@ function commitSession (
   registration.keepAlive.end(slot as Slot)
   const wasUsed = state.wasUsed
   const payloadError = hearPayload(payload)
+  if (!visit.isBusy) {
+    commit(slot as Slot, visit, request, reply, finish)
+    return
+  }
   const tooLate = (): Error => new StoreTimeoutError('methods, all in all,', storeTimeout)
   visit.pending.settle(storeTimeout, tooLate, error => {
     if (error === null) commit(slot as Slot, visit, request, reply, finish)
@@ -145,7 +149,7 @@ function commitSession (
   function finish (error: Error | null, isCookieChanged: boolean): void {
     (visit as Visit).phase = 'committed'
     if (cacheControl) tellCaches(reply, wasUsed, isCookieChanged)
-    done(payloadError() ?? error ?? undefined)
+    done(payloadError?.() ?? error ?? undefined)
   }
 }
 

@@ -73,7 +73,7 @@ function isOver ({ visit }: Slot): boolean {
 
 // What goes wrong is told on the diagnostics channel, and the commit finds it out.
 function keep ({ state, visit }: Slot): void {
-  if (state === undefined || !state.isInStore || visit?.pending.isBusy === true) return
+  if (state === undefined || !state.isInStore || visit?.isBusy === true) return
   const reason = 'the request takes longer than the session may be idle'
   if (state.life.isOutdated) renew(state, () => {}, reason)
   else prolong(state, () => {}, reason)

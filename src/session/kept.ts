@@ -2,6 +2,7 @@ import type { SessionCookie } from './cookie'
 import type { Claim } from '../values/claim'
 import { cookieLifeOf, endOf, idleOf, type Lifetime } from '../values/lifetime'
 import type { CookieRecord } from '../values/record'
+import { StoredCookie } from '../values/stored-session'
 import type { FieldChanges } from '../types/store'
 
 const LIFE_FIELDS = ['idle', 'absoluteTimeout', 'chosen'] as const
@@ -9,24 +10,22 @@ const LIFE_FIELDS = ['idle', 'absoluteTimeout', 'chosen'] as const
 /** What stores keep of a session under `cookie`, if it is used now. */
 export function keptOf (
   lifetime: Lifetime, claim: Claim | undefined, cookie: SessionCookie, now: number
-): CookieRecord {
+): StoredCookie & CookieRecord {
   const { path, httpOnly, secure, sameSite, domain, partitioned } = cookie
   const { terms: { absoluteTimeout }, createdAt, chosen } = lifetime
   const life = cookieLifeOf(lifetime)
   const end = endOf(lifetime, now)
   const idle = idleOf(lifetime)
-  const kept: CookieRecord = {
-    expires: end === Infinity ? null : new Date(end),
-    originalMaxAge: typeof life === 'number' ? life : null,
-    path,
-    httpOnly,
-    secure: secure ?? null,
-    sameSite: sameSite ?? null,
-    domain,
-    partitioned,
-    createdAt,
-    seenAt: now
-  }
+  const kept = new StoredCookie(end === Infinity ? null : new Date(end)) as StoredCookie & CookieRecord
+  kept.originalMaxAge = typeof life === 'number' ? life : null
+  kept.path = path
+  kept.httpOnly = httpOnly
+  kept.secure = secure ?? null
+  kept.sameSite = sameSite ?? null
+  kept.domain = domain
+  kept.partitioned = partitioned
+  kept.createdAt = createdAt
+  kept.seenAt = now
   if (idle !== undefined) kept.idle = idle
   if (absoluteTimeout !== undefined) kept.absoluteTimeout = absoluteTimeout
   if (chosen !== undefined) kept.chosen = chosen instanceof Date ? chosen.toISOString() : chosen

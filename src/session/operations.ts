@@ -32,7 +32,7 @@ export function date (state: SessionState, answer: Answer<void>, reason?: string
 /** Moves the end of a session that is otherwise unchanged. */
 export function prolong (state: SessionState, answer: Answer<void>, reason?: string): void {
   const { sessionId, visit, since, context: { repository } } = state
-  const session = attempt(() => state.forStore(), answer)
+  const session = attempt(() => state.forTouch(), answer)
   if (session === undefined) return
   repository.prolong(sessionId, visit.cookie.terms, session, since, (error, found) => {
     if (error === null && found === false) state.standing = 'gone'

@@ -35,10 +35,6 @@ export class Pending {
    * @param tooLate the error after that
    */
   settle (patience: number, tooLate: () => Error, answer: Answer<void>): void {
-    if (!this.isBusy) {
-      answer(null)
-      return
-    }
     let failure: Error | null = null
     const timer = setTimeout(() => finish(tooLate()), patience)
     const finish = (error: Error | null): void => {

@@ -6,10 +6,10 @@ import type { Visit } from './visit'
 import type { Settings } from '../options/settings'
 import type { Repository, Stored } from '../stores/repository'
 import { Draft } from '../values/draft'
-import { cookieEndOf, cookieLifeOf, idleOf, type Lifetime } from '../values/lifetime'
+import { cookieEndOf, cookieLifeOf, endOf, idleOf, type Lifetime } from '../values/lifetime'
 import { claimIsAging, claimOf, type Claim } from '../values/claim'
 import { seenAtOf, type CookieRecord } from '../values/record'
-import { StoredSession } from '../values/stored-session'
+import { StoredCookie, StoredSession } from '../values/stored-session'
 import { warnAnonymous, warnLateChange, warnReplaced } from '../warnings'
 import type { CookieOptions } from '../types/cookie'
 import type { FastifySessionObject, SessionList, SessionPage } from '../types/session'
@@ -283,7 +283,14 @@ export class SessionState {
     return { changes: { ...data, meta }, session: this.forStore(kept), choice, at }
   }
 
-  /** The session for a store that only moves its end. */
+  /** The session for a store that only moves its end: one with update needs no more than that. */
+  forTouch (): StoredSession {
+    if (this.context.repository.wantsData) return this.forStore()
+    const end = endOf(this.lifetime, this.life.toldAt = Date.now())
+    return new StoredSession(this.sessionId, {}, new StoredCookie(dateOf(end)))
+  }
+
+  /** The session for a store, with the data that it has. */
   forStore (cookie: object = this.#keptAt(Date.now())): StoredSession {
     // Stores with update need no data, and reading them all would cost what they have.
     const data = this.context.repository.wantsData ? this.draft.stored() : {}

@@ -14,7 +14,7 @@ interface Watched {
 /** What sessions are used for: a request and its reply, or, outside of requests, whoever asked for one. */
 export class Visit {
   phase: Phase = 'open'
-  readonly pending = new Pending()
+  #pending: Pending | undefined
   /** How many times regenerate() has put a session in the place of another. */
   renewals = 0
   /** Unknown in a job or a test. */
@@ -37,6 +37,16 @@ export class Visit {
     this.request = request
     this.reply = reply
     this.sent = sent
+  }
+
+  /** The operations that the handler asks for. Most ask for none. */
+  get pending (): Pending {
+    return (this.#pending ??= new Pending())
+  }
+
+  /** Whether operations are under way. */
+  get isBusy (): boolean {
+    return this.#pending?.isBusy === true
   }
 
   get isOverHttps (): boolean {

@@ -5,12 +5,12 @@ import { timeIn, type CookieRecord } from './record'
  * addition. It has nothing of a request.
  */
 export class StoredCookie {
-  readonly expires: Date | null
+  constructor (public readonly expires: Date | null) {}
 
-  constructor (fields: object) {
-    Object.assign(this, fields)
-    const end = timeIn((fields as Partial<CookieRecord>).expires)
-    this.expires = Number.isNaN(end) ? null : new Date(end)
+  /** Of what a record has under `cookie`, whatever form its end has there. */
+  static of (fields: Partial<CookieRecord>): StoredCookie {
+    const end = timeIn(fields.expires)
+    return Object.assign(new StoredCookie(null), fields, { expires: Number.isNaN(end) ? null : new Date(end) })
   }
 
   /** What is left, in milliseconds; null without an end. */
@@ -42,7 +42,7 @@ export class StoredSession {
         Object.defineProperty(this, key, { value: data[key], enumerable: true, writable: true, configurable: true })
       } else (this as Record<string, unknown>)[key] = data[key]
     }
-    this.cookie = new StoredCookie(cookie)
+    this.cookie = cookie instanceof StoredCookie ? cookie : StoredCookie.of(cookie)
     this.#sessionId = sessionId
   }
 
