@@ -234,7 +234,7 @@ function call (method: string, sessionId: string, askedAt: number, doneAt: numbe
 function observation (replies: Reply[], calls: Call[], records: object, visits: object): Observation {
   return {
     first: 'S0',
-    fields: ['path'],
+    fields: ['createdAt'],
     rolling: true,
     hasTouch: true,
     hasUpdate: true,
