@@ -172,8 +172,11 @@ export class Claims {
 
   /** The session was revoked: it is ended here, whoever else does it, too. */
   async #giveUp (userKey: string, state: SessionState): Promise<boolean> {
-    await this.#end(userKey, state)
-    this.#repository.recent.mark(state.sessionId, 'destroyed')
+    const { sessionId } = state
+    await promised(answer => this.#repository.destroy(sessionId, answer))
+    // Before the index answers: no reply may carry the cookie from here on.
+    this.#repository.recent.mark(sessionId, 'destroyed')
+    await this.#release(userKey, sessionId)
     return false
   }
 
