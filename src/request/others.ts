@@ -14,9 +14,8 @@ export function endOthers (finder: Finder, repository: Repository): Context['end
     let failure: Error | null = null
     if (left === 0) answer(null)
     for (const id of ids as Set<string>) {
-      repository.destroy(id, error => {
+      repository.end(id, error => {
         failure ??= error
-        if (error === null) repository.recent.mark(id, 'destroyed')
         if (--left === 0) answer(failure)
       })
     }

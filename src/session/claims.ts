@@ -173,9 +173,7 @@ export class Claims {
   /** The session was revoked: it is ended here, whoever else does it, too. */
   async #giveUp (userKey: string, state: SessionState): Promise<boolean> {
     const { sessionId } = state
-    await promised(answer => this.#repository.destroy(sessionId, answer))
-    // Before the index answers: no reply may carry the cookie from here on.
-    this.#repository.recent.mark(sessionId, 'destroyed')
+    await promised(answer => this.#repository.end(sessionId, answer))
     await this.#release(userKey, sessionId)
     return false
   }

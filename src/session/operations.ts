@@ -110,13 +110,12 @@ function loadAgain (state: SessionState, recording: Recording, answer: Answer<vo
 /** Ends the session. */
 export function remove (state: SessionState, answer: Answer<void>): void {
   const { sessionId, context: { repository } } = state
-  repository.destroy(sessionId, error => {
+  repository.end(sessionId, error => {
     if (error !== null) {
       answer(error)
       return
     }
     state.standing = 'destroyed'
-    repository.recent.mark(sessionId, 'destroyed')
     release(state, () => answer(null))
   })
 }

@@ -125,8 +125,7 @@ export class Users implements UserIndex {
 
   async #end (userKey: string, sessionId: string): Promise<boolean> {
     if (await this.#stored(userKey, sessionId) === undefined) return false
-    const removed = await promised(answer => this.#repository.destroy(sessionId, answer))
-    this.#repository.recent.mark(sessionId, 'destroyed')
+    const removed = await promised(answer => this.#repository.end(sessionId, answer))
     return removed !== false
   }
 

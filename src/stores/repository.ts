@@ -159,6 +159,14 @@ export class Repository {
     })
   }
 
+  /** Like destroy, and requests of this process that have loaded the session know at once that it is over. */
+  end (sessionId: string, answer: Answer<SessionRecord | false>): void {
+    this.destroy(sessionId, (error, removed) => {
+      if (error === null) this.recent.mark(sessionId, 'destroyed')
+      answer(error, removed)
+    })
+  }
+
   /** Like destroy, but tells if a store with three methods doesn't: it is read first. */
   take (sessionId: string, terms: Terms, answer: Answer<SessionRecord | false>): void {
     if (this.#hasUpdate) {
