@@ -171,8 +171,11 @@ function commit (
   carryOut(decision, state, error => {
     const result = resultOf(decision, state, error)
     // Nobody could write it before its end, so it ends with the reply that tells of that.
-    if (result === 'failed' && state.draft.isUnreadable) discard(state, unended => answer(unended === null ? 'cleared' : result, error))
-    else answer(result, result === 'failed' ? error : null)
+    if (result === 'failed' && state.draft.isUnreadable) {
+      discard(state, unended => answer(unended === null ? 'cleared' : result, error))
+      return
+    }
+    answer(result, result === 'failed' ? error : null)
   })
 
   function answer (result: Result, error: Error | null): void {

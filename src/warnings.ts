@@ -41,7 +41,7 @@ export const warnReplaced = createWarning({
   name,
   code: 'FST_SESSION_REPLACED',
   message: 'A session object was changed that regenerate(), reload() or destroy() has replaced, so the change is lost. ' +
-    'Read request.session anew after these calls.'
+    'Read request.session again after these calls.'
 })
 
 export const warnAnonymous = createWarning({

@@ -48,6 +48,12 @@ function routes (app: FastifyInstance): void {
   app.get('/revoke-others', async request => await request.session.revokeOthers())
 }
 
+/** Max's session as version 11 and Express write it. */
+async function writeAsBefore (store: SessionStore, sessionId: string): Promise<void> {
+  const cookie = { expires: new Date(Date.now() + HOUR), originalMaxAge: HOUR, path: '/', httpOnly: true, secure: false }
+  await ask(store, 'set', sessionId, { userId: 'max', cookie })
+}
+
 async function open (t: Test, store: SessionStore, options: SessionOptions = {}): Promise<FastifyInstance> {
   const app = await build({
     store,
@@ -434,9 +440,7 @@ onEach('whose session older software has written without its owner is asked', as
   const app = await open(t, store)
   const visitor = await login(app)
   const { body: sessionId } = await visitor.get('/id')
-  // As version 11 and Express write it.
-  const cookie = { expires: new Date(Date.now() + HOUR), originalMaxAge: HOUR, path: '/', httpOnly: true, secure: false }
-  await ask(store, 'set', sessionId, { userId: 'max', cookie })
+  await writeAsBefore(store, sessionId)
   t.equal((await app.sessions.forUser('max')).length, 1)
   t.equal(await app.sessions.revokeUser('max'), 1)
   t.equal(await userOf(visitor), 'nobody')
@@ -448,8 +452,7 @@ onEach('a session of older software is entered when it is used, and not refused'
   await visitor.get('/visit')
   await login(app)
   const { body: sessionId } = await visitor.get('/id')
-  const cookie = { expires: new Date(Date.now() + HOUR), originalMaxAge: HOUR, path: '/', httpOnly: true, secure: false }
-  await ask(store, 'set', sessionId, { userId: 'max', cookie })
+  await writeAsBefore(store, sessionId)
   t.equal(await userOf(visitor), 'max')
   t.equal((await app.sessions.forUser('max')).length, 2)
   t.equal((await visitor.get('/write')).statusCode, 200)

@@ -19,7 +19,10 @@ type CookieFunction = (request: FastifyRequest | undefined) => CookieOptions
 
 /** The option `cookie`, checked. */
 export function resolveCookie (
-  fastify: FastifyInstance, cookieName: string, option: NonNullable<FastifySessionOptions['cookie']>, timeouts: Omit<Terms, 'cookie'>
+  fastify: FastifyInstance,
+  cookieName: string,
+  option: NonNullable<FastifySessionOptions['cookie']>,
+  timeouts: Omit<Terms, 'cookie'>
 ) {
   const fixedCookie = typeof option === 'function' ? undefined : requestCookie(option, false)
   if (fixedCookie !== undefined) {
@@ -40,7 +43,9 @@ export function resolveCookie (
 
   // Whatever the application's function returned.
   function checkedCookie (given: CookieOptions | null | undefined): RequestCookie {
-    if (typeof saidAtOnce(given, 'cookie') !== 'object' || given == null) throw new CookieError('its function must return an object')
+    if (typeof saidAtOnce(given, 'cookie') !== 'object' || given == null) {
+      throw new CookieError('its function must return an object')
+    }
     const cookie = requestCookie(given, given.secure === true)
     checkCookie(cookie)
     return cookie

@@ -6,8 +6,8 @@ import type { SessionStore } from '../types/store'
 type Options = FastifySessionOptions
 
 /** The options that always have a value. */
-type HasDefault = 'cookieName' | 'cookiePrefix' | 'sessionName' | 'cookie' | 'storeTimeout' | 'saveUninitialized' | 'rolling' |
-  'refreshAfter' | 'cacheControl' | 'onStoreError' | 'describe' | 'maxPerUser' | 'onMaxPerUser'
+type HasDefault = 'cookieName' | 'cookiePrefix' | 'sessionName' | 'cookie' | 'storeTimeout' | 'saveUninitialized' |
+  'rolling' | 'refreshAfter' | 'cacheControl' | 'onStoreError' | 'describe' | 'maxPerUser' | 'onMaxPerUser'
 
 /** The options with their defaults. */
 export type CheckedOptions = Options & Required<Pick<Options, HasDefault>>
@@ -178,6 +178,7 @@ export function checkOptions (given: Options): CheckedOptions {
     if (!accepts(value, given)) throw new OptionError(`${name} must be ${mustBe}`)
     checked[name] = value
   }
+  // The loop has set each name of the table to what it accepts, or to its default; the compiler can't follow that.
   return checked as unknown as CheckedOptions
 }
 

@@ -5,6 +5,7 @@ type RouteOptions = RouteSessionOptions | false | undefined
 
 /** What the route of a request says of its session. */
 export function routeOptionsOf ({ routeOptions }: FastifyRequest, sessionName: string): RouteOptions {
+  // Under a name that the application chooses, so no declaration can have it.
   const config = routeOptions.config as unknown as Record<string, RouteOptions> | undefined
   return config?.[sessionName]
 }

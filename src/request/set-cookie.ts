@@ -16,5 +16,6 @@ export function clearCookie (reply: FastifyReply, cookieName: string, visit: Vis
   const isLax = visit.cookie.secure === 'auto' && !visit.isOverHttps
   const isForOthers = !isLax && String(sameSite).toLowerCase() === 'none'
   const secure = isSecure(visit) || partitioned === true || isForOthers || /^__(Host|Secure)-/.test(cookieName)
-  reply.clearCookie(cookieName, { domain, path: path || '/', secure, partitioned, ...(isForOthers && { sameSite: 'none' }) })
+  const site = isForOthers && { sameSite: 'none' as const }
+  reply.clearCookie(cookieName, { domain, path: path || '/', secure, partitioned, ...site })
 }

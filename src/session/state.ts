@@ -216,7 +216,7 @@ export class SessionState {
     return claim !== undefined && claimIsAging(claim, idleOf(this.lifetime), Date.now())
   }
 
-  /** When the cookie that goes out now ends, and what it says besides. */
+  /** When the cookie that goes out now ends, and its other attributes. */
   cookieAttributes (): CookieSerializeOptions {
     const { domain, path, httpOnly, secure, partitioned, sameSite, priority } = this.cookie
     const end = this.#cookieEnd
@@ -334,6 +334,7 @@ export class SessionState {
   }
 
   show (session: FastifySessionObject | null): void {
+    // The name is the application's choice, so the type doesn't have it.
     const request = this.visit.request as unknown as Record<string, unknown> | undefined
     if (request !== undefined) request[this.context.settings.sessionName] = session
   }

@@ -57,7 +57,8 @@ export function callStore<T> (
     const result = fn.call(store, ...args, settle)
     if (isPromise(result)) {
       // A rejection always counts, and must be handled even after the answer.
-      result.then(promiseCounts ? value => settle(null, value as T) : undefined, error => settle(error || 'unknown error'))
+      const fulfilled = promiseCounts ? (value: unknown) => settle(null, value as T) : undefined
+      result.then(fulfilled, error => settle(error || 'unknown error'))
     }
   } catch (thrown) {
     settle(thrown || 'unknown error')

@@ -286,7 +286,7 @@ export class RedisIndex {
     return entries
   }
 
-  /** Warns of a server that may forget entries. One that refuses to tell is no failure. */
+  /** Warns of a server that may forget entries. One that refuses to tell isn't a failure. */
   #check (): void {
     if (this.#isChecked) return
     this.#isChecked = true

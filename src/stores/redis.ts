@@ -46,7 +46,7 @@ export type UpdateResult = 'written' | 'changed' | 'gone'
 
 const NO_META = { set: {}, unset: [] }
 
-// What PTTL answers where there is no key.
+// What PTTL answers if the key isn't there.
 const GONE = -2
 
 // What the end of a session depends on, in the library's own fields.

@@ -41,7 +41,7 @@ export class Turns {
       giveUp()
       this.#callNext(sessionId, line)
     }), patience)
-    // What waits goes on in its own context, and not in that of the request before it.
+    // What waits continues in its own context, and not in that of the request before it.
     const start: Task = AsyncResource.bind((release: () => void) => {
       clearTimeout(impatience)
       task(release)

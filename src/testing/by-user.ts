@@ -15,6 +15,7 @@ export async function testIndex (t: TestContext, findings: Findings, openStore: 
     same(await listed(store, 'max'), [], 'claimsOf() must answer an empty list for a user without sessions')
     for (const sessionId of ['c', 'a', 'b']) await claim(store, 'max', sessionId)
     const entries = await claimsOf(store, 'max')
+    // A store's author may answer anything.
     for (const entry of entries as any[]) {
       const isEntry = typeof entry?.sessionId === 'string' && typeof entry.claimedAt === 'number' && typeof entry.age === 'number'
       ok(isEntry, 'claimsOf() must answer objects: { sessionId, claimedAt, age }')
@@ -150,6 +151,7 @@ export async function testUsers (t: TestContext, findings: Findings, openStore: 
 
   async function open (t: TestContext, options: SiteOptions = {}): Promise<Site> {
     const { store, pass } = await timed(t, openStore)
+    // The application that uses the kit may have declared no such key.
     return await Site.open(t, store, pass, { user: session => (session as any).user, ...options })
   }
 

@@ -31,7 +31,7 @@ export interface StoreUnderTest {
   grain?: number
 }
 
-/** Gives an empty store for one test: the store itself, or what the kit should know besides. */
+/** Returns an empty store for one test: the store itself, or what the kit should know besides. */
 export type CreateStore = (t: TestContext) => SessionStore | StoreUnderTest | Promise<SessionStore | StoreUnderTest>
 
 export type OpenStore = (t: TestContext) => Promise<StoreUnderTest>

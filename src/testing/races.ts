@@ -54,7 +54,7 @@ export interface RaceTestOptions extends Omit<RaceOptions, 'store' | 'expire'> {
   /**
    * Which races are run: a list of lists of events.
    *
-   * @default PAIRS; RACES has triples of the simplest requests besides, and takes three times as long
+   * @default PAIRS; RACES has triples of the simplest requests, too, and takes three times as long
    */
   races?: ReadonlyArray<readonly RaceEvent[]>
   /**
@@ -69,7 +69,7 @@ export interface RaceTestOptions extends Omit<RaceOptions, 'store' | 'expire'> {
  * Fails where a race breaks a promise of `RACE_PROMISES`, and tells in which order of the store's calls that happens first.
  * Every store should pass that answers `get`, `set` and `destroy`: within one process the library sees to it.
  *
- * @param createStore gives an empty store
+ * @param createStore returns an empty store
  * @returns how many schedules there were
  */
 export async function testRaces (

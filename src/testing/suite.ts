@@ -26,7 +26,7 @@ export interface StoreTestOptions {
  * and for those of two processes: these two when the store itself does well. Where the store doesn't promise something, the
  * suite asserts what happens instead.
  *
- * @param createStore gives an empty store to each test
+ * @param createStore returns an empty store to each test
  * @returns what was found, when all tests are done
  */
 export async function testStore (

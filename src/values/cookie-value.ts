@@ -6,7 +6,7 @@ import type { Signer, UnsignResult } from '../types/cookie'
 /** A session id that a cookie value has proved. */
 export interface Proof {
   readonly sessionId: string
-  /** The value as it came; missing where it must be signed anew, because an older secret matched. */
+  /** The value as it came; missing if it must be signed again, because an older secret matched. */
   readonly signedId: string | undefined
 }
 

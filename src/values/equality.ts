@@ -36,8 +36,8 @@ function differsAsJson (a: unknown, b: unknown): boolean {
 
 // Of these JSON says the same, or nothing, whatever is in them.
 function refuseLoss (_key: string, value: unknown): unknown {
-  const isLost = value instanceof Map || value instanceof Set || value instanceof RegExp || typeof value === 'function' ||
-    typeof value === 'symbol' || (typeof value === 'number' && !Number.isFinite(value))
+  const isLost = value instanceof Map || value instanceof Set || value instanceof RegExp ||
+    typeof value === 'function' || typeof value === 'symbol' || (typeof value === 'number' && !Number.isFinite(value))
   if (isLost) throw new TypeError('JSON can not tell this')
   return value
 }

@@ -94,9 +94,8 @@ export function lastUseIn (record: SessionRecord): number {
 /**
  * Whether a stored session is over by now, and by what.
  *
- * @param untold by how many idle times the store's own end may be later than the record tells: 0 where the record has
- *   it,
- *   half of one where touches move only the store's, because the record is written again after that
+ * @param untold by how many idle times the store's own end may be later than the record tells: 0 if the record has it,
+ *   half of one if touches move only the store's, because the record is written again after that
  */
 export function whyOver (
   record: SessionRecord, terms: Terms, now: number, untold: number
