@@ -183,9 +183,10 @@ async function evaluate (
 ): Promise<unknown> {
   if (isNodeRedis(client)) return await client[how](script, { keys: [key], arguments: args })
   const command = how.toLowerCase() as 'evalsha' | 'eval'
-  if (client.isCluster !== true) return await client[command](script, 1, key, ...args)
+  const isMisled = client.isCluster === true && client.options.enableAutoPipelining === true
+  if (!isMisled) return await client[command](script, 1, key, ...args)
   // ioredis 5 with `enableAutoPipelining` takes the hash of a script for its key, and asks the wrong server of a
-  // cluster. Not so in a pipeline of ours.
+  // cluster. Not so in a pipeline of ours; but when a master is away, that answers less of it than a single command.
   const pipeline = client.pipeline([[command, script, 1, key, ...args]])
   const [[error, reply]] = await pipeline.exec() as [[error: unknown, reply: unknown]]
   if (error) throw error
