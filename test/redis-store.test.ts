@@ -684,8 +684,9 @@ async function testFailingClients (t: Test, { kinds }: Kinds): Promise<void> {
       'node-redis throws': { sendCommand: away, evalSha: away, eval: away },
       'ioredis rejects': { hgetall: rejects, get: rejects, pttl: async () => 1, evalsha: rejects, eval: rejects },
       'ioredis throws': { hgetall: away, get: away, pttl: away, evalsha: away, eval: away },
-      'ioredis rejects, a cluster': {
-        isCluster: true, options: {}, evalsha () {}, pipeline: () => ({ exec: rejects })
+      'ioredis rejects, a cluster': { isCluster: true, options: {}, evalsha: rejects, eval: rejects },
+      'ioredis rejects, a cluster that makes pipelines': {
+        isCluster: true, options: { enableAutoPipelining: true }, evalsha () {}, pipeline: () => ({ exec: rejects })
       },
       'no script is known, and the next call fails': { ...reads, evalSha: async () => forgotten(), eval: rejects }
     }
