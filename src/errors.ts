@@ -24,7 +24,7 @@ export const ReservedKeyError = createError<[string]>(
 /** `idGenerator` gave something that can't be a session id. */
 export const SessionIdError = createError(
   'FST_ERR_SESSION_ID',
-  'idGenerator must return a non-empty string (and a promise of one only where it is declared async)'
+  'idGenerator must return a non-empty string, or a promise of one'
 )
 
 /** `idGenerator` returned a promise that isn't settled in time. */

@@ -3,7 +3,7 @@ import { Signals } from './diagnostics'
 import { StoreTimeoutError } from './errors'
 import { makeId, resolveOptions, type Settings } from './options/settings'
 import { tellCaches } from './request/cache-headers'
-import { checkNames, decorate } from './request/decorators'
+import { checkNames, decorate, showing } from './request/decorators'
 import { Finder } from './request/finder'
 import { KeepAlive } from './request/keep-alive'
 import { endOthers } from './request/others'
@@ -19,8 +19,9 @@ import { createSession } from './session/session'
 import { SessionState, type Context } from './session/state'
 import { sessionsOf, Users } from './session/users'
 import { Visit } from './session/visit'
+import { isDisconnected } from './stores/connection'
 import { Repository } from './stores/repository'
-import { warnInsecure } from './warnings'
+import { warnInsecure, warnNotConnected } from './warnings'
 import type { FastifySessionOptions } from './types/options'
 import type { Answer } from './types/store'
 
@@ -50,7 +51,8 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
     settings,
     repository,
     createSession,
-    ids: new SessionIds(settings.idGenerator, makeId, settings.storeTimeout),
+    show: showing(settings),
+    ids: new SessionIds(settings, makeId),
     endOthers: endOthers(finder, repository)
   }
   const users = settings.userSettings && new Users(settings.userSettings, context)
@@ -63,6 +65,10 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
   fastify.addHook('onRequest', (request, reply, done) => openSession(registration, request as Slotted, reply, done))
   fastify.addHook('onSend', (request, reply, payload, done) => {
     commitSession(registration, request as Slotted, reply, payload, done)
+  })
+  fastify.addHook('onReady', done => {
+    if (isDisconnected(settings.store)) settings.flaws.tell(warnNotConnected)
+    done()
   })
   fastify.addHook('onClose', (_instance, done) => {
     keepAlive.stop()
@@ -79,7 +85,7 @@ function openSession (
   const route = routeOptionsOf(request, settings.sessionName)
   let visit: Visit | undefined
   try {
-    visit = route === false ? undefined : visitOf(request, reply, route?.rolling ?? settings.rolling)
+    visit = route === false ? undefined : visitOf(request, reply, route?.rolling)
   } catch (error) {
     goWithout(error as Error)
     return
@@ -104,9 +110,10 @@ function openSession (
     else done()
   })
 
-  function visitOf (request: FastifyRequest, reply: FastifyReply, rolling: boolean): Visit | undefined {
+  function visitOf (request: FastifyRequest, reply: FastifyReply, rolls: boolean | undefined): Visit | undefined {
     const cookie = settings.cookieFor(request)
-    if (!isWithin(request.raw.url as string, cookie.path || '/')) return undefined
+    if (!isWithin(request, cookie.path || '/')) return undefined
+    const rolling = rolls ?? settings.rolls(request)
     return new Visit(cookie, rolling, request, reply, finder.valuesIn(request.headers.cookie, request.cookies))
   }
 
@@ -167,7 +174,7 @@ function commit (
     finish(error as Error, false)
     return
   }
-  if (isInsecure(decision)) warnInsecure()
+  if (isInsecure(decision)) settings.flaws.tell(warnInsecure)
   carryOut(decision, state, error => {
     const result = resultOf(decision, state, error)
     // Nobody could write it before its end, so it ends with the reply that tells of that.
@@ -179,7 +186,8 @@ function commit (
   })
 
   function answer (result: Result, error: Error | null): void {
-    const clears = result === 'cleared' && visit.sent.length > 0
+    // A cookie that isn't ours may be that of another application on this host.
+    const clears = result === 'cleared' && slot.sentId !== undefined
     try {
       if (result === 'sent') setCookie(reply, state)
       if (clears) clearCookie(reply, settings.cookieName, visit)

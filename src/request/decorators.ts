@@ -1,14 +1,16 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Outside } from './outside'
-import { slotKeyOf, type Slotted } from './slot'
+import { slotKeyOf, type Slot, type Slotted } from './slot'
 import { NameTakenError, OptionError } from '../errors'
 import type { Settings } from '../options/settings'
 import { stateOf } from '../session/session'
+import type { Context } from '../session/state'
+import { warnNotASession } from '../warnings'
 import type { FastifySessionObject, Sessions } from '../types/session'
 
 /** Decorates the server and its requests with what one registration offers. */
 export function decorate (
-  fastify: FastifyInstance, { sessionName, cookieName, store }: Settings, outside: Outside,
+  fastify: FastifyInstance, { sessionName, cookieName, store, flaws }: Settings, outside: Outside,
   sessions: Sessions | undefined
 ): void {
   const kSlot = slotKeyOf(cookieName)
@@ -27,11 +29,27 @@ export function decorate (
     },
     setter (this: FastifyRequest, value: unknown) {
       const slot = ((this as Slotted)[kSlot] ??= {})
-      const state = stateOf(value)
-      slot.other = state === undefined ? { value } : undefined
-      slot.state = state ?? slot.state
+      const hasNone = slot.other !== undefined && slot.state === undefined
+      put(slot, value)
+      if (slot.other !== undefined && !hasNone) flaws.tell(warnNotASession, sessionName)
     }
   })
+}
+
+/** Puts what regenerate(), reload() and destroy() make of a session on its request, or on a plain object. */
+export function showing ({ sessionName, cookieName }: Settings): Context['show'] {
+  const kSlot = slotKeyOf(cookieName)
+  return function show (request: Record<PropertyKey, any>, session) {
+    const slot: Slot | undefined = request[kSlot]
+    if (slot === undefined) request[sessionName] = session
+    else put(slot, session)
+  }
+}
+
+function put (slot: Slot, value: unknown): void {
+  const state = stateOf(value)
+  slot.other = state === undefined ? { value } : undefined
+  slot.state = state ?? slot.state
 }
 
 /** @throws FST_ERR_SESSION_NAME_TAKEN, FST_ERR_SESSION_OPTION */
