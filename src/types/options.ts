@@ -118,7 +118,7 @@ export interface FastifySessionOptions {
    */
   refreshAfter?: number
   /**
-   * Makes the id of a new session. Must be unguessable. It gets the request, returns the id or a promise of it, and runs
+   * Makes the id of a new session. Must be unguessable. It gets the request, returns the id or a promise, and runs
    * before the handler of each request that has no session, and for `regenerate()`.
    *
    * @default 24 random bytes, by `uid-safe`: 32 url-safe characters
