@@ -1,11 +1,12 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Signals } from './diagnostics'
-import { StoreTimeoutError } from './errors'
+import { STORE_AWAY, StoreTimeoutError } from './errors'
 import { makeId, resolveOptions, type Settings } from './options/settings'
 import { tellCaches } from './request/cache-headers'
 import { checkNames, decorate } from './request/decorators'
 import { Finder } from './request/finder'
 import { KeepAlive } from './request/keep-alive'
+import { hasFailed, isOutside, noteEarly, wantsNone, type Why } from './request/no-session'
 import { endOthers } from './request/others'
 import { decide, isInsecure, resultOf, type Decision, type Result } from './request/outcome'
 import { outsideOf } from './request/outside'
@@ -76,16 +77,18 @@ function openSession (
   { context, finder, keepAlive, kSlot }: Registration, request: Slotted, reply: FastifyReply, done: Done
 ): void {
   const { settings, ids } = context
-  const route = routeOptionsOf(request, settings.sessionName)
-  let visit: Visit | undefined
+  const { sessionName } = settings
+  const route = routeOptionsOf(request, sessionName)
+  noteEarly(request[kSlot]?.other?.value, sessionName)
+  let visit: Visit | Why
   try {
-    visit = route === false ? undefined : visitOf(request, reply, route?.rolling ?? settings.rolling)
+    visit = visitOf()
   } catch (error) {
-    goWithout(error as Error)
+    fail(error as Error)
     return
   }
-  if (visit === undefined) {
-    goWithout()
+  if (typeof visit === 'function') {
+    goWithout(visit)
     return
   }
   const { cookie, rolling, sent } = visit
@@ -93,26 +96,33 @@ function openSession (
   const touch = rolling && settings.refreshAfter === 0 && !isRefused(visit, cookie.secure)
   finder.find(sent, cookie.terms, touch, (error, found) => {
     if (error !== null && settings.failsWithStore) {
-      goWithout(error)
+      fail(error)
       return
     }
     const state = new SessionState(context, visit, found)
     const slot: Slot = { visit, route: route || undefined, sentId: found?.provedId, state }
     request[kSlot] = slot
     if (rolling && state.standing !== 'anonymous') keepAlive.begin(slot)
-    if (state.standing === 'new' && ids.isEarly) state.makeId(error => error === null ? done() : goWithout(error))
+    if (state.standing === 'new' && ids.isEarly) state.makeId(error => error === null ? done() : fail(error))
     else done()
   })
 
-  function visitOf (request: FastifyRequest, reply: FastifyReply, rolling: boolean): Visit | undefined {
+  /** The visit, or why the request has no session. */
+  function visitOf (): Visit | Why {
+    if (route === false) return wantsNone(sessionName)
     const cookie = settings.cookieFor(request)
-    if (!isWithin(request.raw.url as string, cookie.path || '/')) return undefined
+    const path = cookie.path || '/'
+    if (!isWithin(request.raw.url as string, path)) return isOutside(sessionName, path)
+    const rolling = route?.rolling ?? settings.rolling
     return new Visit(cookie, rolling, request, reply, finder.valuesIn(request.headers.cookie, request.cookies))
   }
 
-  // What an error handler finds, too. Each request its own: one visitor's write to it would show up in the next one's.
-  function goWithout (error?: Error): void {
-    request[kSlot] = { other: { value: {} } }
+  function fail (error: Error): void {
+    goWithout(hasFailed(sessionName, error), error)
+  }
+
+  function goWithout (why: Why, error?: Error): void {
+    request[kSlot] = { why }
     done(error)
   }
 }
@@ -140,7 +150,7 @@ function commitSession (
     commit(slot as Slot, visit, request, reply, finish)
     return
   }
-  const tooLate = (): Error => new StoreTimeoutError('methods, all in all,', storeTimeout)
+  const tooLate = (): Error => new StoreTimeoutError('methods, all in all,', storeTimeout, STORE_AWAY)
   visit.pending.settle(storeTimeout, tooLate, error => {
     if (error === null) commit(slot as Slot, visit, request, reply, finish)
     else finish(error, false)

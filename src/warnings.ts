@@ -58,6 +58,20 @@ export const warnNoTouch = createWarning({
     'Use a store with touch, or set rolling to false.'
 })
 
+export const warnNotRecord = createWarning({
+  name,
+  code: 'FST_SESSION_NOT_RECORD',
+  message: "The session store's %s answered %s instead of an object, so the session can not be read, and the visitor got a new one. " +
+    'A store that keeps JSON must answer what JSON.parse makes of it.'
+})
+
+export const warnEarlyChange = createWarning({
+  name,
+  code: 'FST_SESSION_EARLY_CHANGE',
+  message: 'A hook stored something in request.%s before the session was loaded, so it is lost. ' +
+    'Register the hook after the session plugin.'
+})
+
 export const warnCookieRefused = createWarning({
   name,
   code: 'FST_SESSION_COOKIE_REFUSED',

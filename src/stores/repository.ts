@@ -1,4 +1,4 @@
-import { isNotFound, isWhole } from './answers'
+import { isNotFound, isWhole, kindOf } from './answers'
 import { callStore, type Method } from './call'
 import { InTurn } from './in-turn'
 import { has, tellsEnd } from './methods'
@@ -8,6 +8,7 @@ import { whyOver, type Terms } from '../values/lifetime'
 import { applyChanges, isRecord } from '../values/record'
 import { StoredSession } from '../values/stored-session'
 import { isUnreadable } from '../values/unreadable'
+import { warnNotRecord } from '../warnings'
 import type {
   Answer, Claimed, Claiming, IndexEntry, Revoking, SessionChanges, SessionRecord, SessionStore
 } from '../types/store'
@@ -242,7 +243,11 @@ export class Repository {
       }
       let flaw: SecurityReason | undefined
       try {
-        flaw = isRecord(result) ? whyOver(result, terms, Date.now(), this.#untoldBy(method)) : 'unreadable'
+        if (isRecord(result)) flaw = whyOver(result, terms, Date.now(), this.#untoldBy(method))
+        else {
+          flaw = 'unreadable'
+          warnNotRecord(method, kindOf(result))
+        }
       } catch (thrown) {
         answer(thrown as Error)
         return
