@@ -1,6 +1,22 @@
 import { createWarning, type WarningItem } from 'process-warning'
 
-/** A warning that may be told again: `Flaws` tells each once for a registration, and not once for a process. */
+/** What one registration has been warned about: each flaw once. */
+export class Flaws {
+  readonly #told = new Set<string>()
+
+  tell (warn: WarningItem, ...words: string[]): void {
+    const flaw = [warn.code, ...words].join(' ')
+    if (this.#told.has(flaw)) return
+    this.#told.add(flaw)
+    warn(...words)
+  }
+
+  tellAll (warn: WarningItem, flaws: readonly string[]): void {
+    for (const flaw of flaws) this.tell(warn, flaw)
+  }
+}
+
+/** `Flaws` tells it once for a registration, and not once for a process. */
 function warning (code: string, message: string): WarningItem {
   return createWarning({ name: 'FastifySessionWarning', code, message, unlimited: true })
 }
@@ -56,6 +72,18 @@ export const warnNoTouch = warning(
   'FST_SESSION_NO_TOUCH',
   'The session store has no touch method, so with rolling: true each request writes the whole session. ' +
   'Use a store with touch, or set rolling to false.'
+)
+
+export const warnNotRecord = warning(
+  'FST_SESSION_NOT_RECORD',
+  "The session store's %s answered %s instead of an object, so the session can not be read, and the visitor got a new one. " +
+  'A store that keeps JSON must answer what JSON.parse makes of it.'
+)
+
+export const warnEarlyChange = warning(
+  'FST_SESSION_EARLY_CHANGE',
+  'A hook stored something in request.%s before the session was loaded, so it is lost. ' +
+  'Register the hook after the session plugin.'
 )
 
 export const warnCookieRefused = warning(

@@ -1,5 +1,6 @@
 /** What a route, a request and the caches in between have to say about the session. */
 import { request, type IncomingMessage } from 'node:http'
+import { inspect } from 'node:util'
 import fastifyCookie from '@fastify/cookie'
 import Fastify, { type FastifyReply, type FastifyRequest, type LightMyRequestResponse } from 'fastify'
 import t, { type Test } from 'tap'
@@ -726,6 +727,230 @@ t.test('a cookie of our name that we did not sign may be of another application 
   const gone = visitor.copy()
   await visitor.get('/logout')
   t.match(setCookies(await gone.get('/unused')), [/^sessionId=; Max-Age=0/], 'one that we signed is cleared when it is dead')
+})
+
+// --- Where there is no session
+
+const CALLS: Record<string, unknown[]> = {
+  get: ['user'],
+  set: ['user', 'max'],
+  data: [],
+  touch: [],
+  options: [{ maxAge: HOUR }],
+  isModified: [],
+  isSaved: [],
+  save: [],
+  reload: [],
+  regenerate: [['user']],
+  destroy: []
+}
+const USER_CALLS = { list: [], revoke: ['a.b'], revokeOthers: [] }
+
+/** The methods of a session, without what every object has. */
+function methodsOf (session: object): string[] {
+  const names = new Set<string>()
+  for (let proto = Object.getPrototypeOf(session); proto !== Object.prototype; proto = Object.getPrototypeOf(proto)) {
+    for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(proto))) {
+      if (name !== 'constructor' && typeof value === 'function') names.add(name)
+    }
+  }
+  return [...names].sort()
+}
+
+/** What methods say, in each form that they have. */
+async function saidBy (session: any, calls: Record<string, unknown[]>): Promise<any[]> {
+  const said = []
+  for (const [name, args] of Object.entries(calls)) {
+    try {
+      await session[name](...args)
+      said.push(`${name}() works`)
+    } catch (error) {
+      said.push(error)
+    }
+  }
+  for (const name of ['save', 'reload', 'regenerate', 'destroy']) said.push(await new Promise(resolve => session[name](resolve)))
+  said.push(await new Promise(resolve => session.regenerate(['user'], resolve)))
+  return said
+}
+
+interface Without {
+  /** Where a request has no session. */
+  readonly where: string
+  /** What each method says. */
+  readonly says: RegExp
+  readonly cause?: object
+  /** Lets a request look at what it has in place of a session. */
+  readonly visit: (t: Test, look: Look, options?: SessionOptions) => Promise<unknown>
+}
+
+type Look = (request: FastifyRequest) => Promise<void>
+
+const WITHOUT: Without[] = [
+  {
+    where: 'on a route with session: false',
+    says: /session in request\.session.*config: \{ session: false \}/,
+    async visit (t, look, options = {}) {
+      const { visitor } = await open(t, options, app => { app.get('/health', { config: { session: false } }, look) })
+      return await visitor.get('/health')
+    }
+  },
+  {
+    where: 'outside of cookie.path',
+    says: /outside of cookie\.path, which is '\/app'/,
+    async visit (t, look, options = {}) {
+      const { visitor } = await open(t, { ...options, cookie: { path: '/app' } }, app => { app.get('/other', look) })
+      return await visitor.get('/other')
+    }
+  },
+  {
+    where: 'by an error handler, after the store has failed',
+    says: /could not be loaded.*cause/,
+    cause: { message: AWAY },
+    async visit (t, look, options = {}) {
+      const { visitor, watched } = await open(t, options, app => { app.setErrorHandler((_error, request) => look(request)) })
+      await visitor.get('/login')
+      watched.isAway = true
+      return await visitor.get('/whoami')
+    }
+  },
+  {
+    where: 'by an error handler, after the cookie function has failed',
+    says: /could not be loaded.*cause/,
+    cause: { message: 'no such tenant' },
+    async visit (t, look, options = {}) {
+      const cookie = (): never => { throw new Error('no such tenant') }
+      const { visitor } = await open(t, { ...options, cookie }, app => { app.setErrorHandler((_error, request) => look(request)) })
+      return await visitor.get('/whoami')
+    }
+  },
+  {
+    where: 'in a hook before the plugin',
+    says: /onRequest hook has not run.*after the plugin/,
+    async visit (_t, look, options) {
+      const app = Fastify()
+      await app.register(fastifyCookie)
+      app.addHook('onRequest', look)
+      await app.register(fastifySession, { secret: SECRET, ...options })
+      app.get('/', async request => { request.session.touch() })
+      return await app.inject('/')
+    }
+  },
+  {
+    where: 'by an error handler, after a hook before the plugin has failed',
+    says: /onRequest hook has not run/,
+    async visit (_t, look, options) {
+      const app = Fastify()
+      await app.register(fastifyCookie)
+      app.addHook('onRequest', async () => { throw new Error('too many requests') })
+      app.setErrorHandler((_error, request) => look(request))
+      await app.register(fastifySession, { secret: SECRET, ...options })
+      app.get('/', async () => 'ok')
+      return await app.inject('/')
+    }
+  }
+]
+
+/** What a request sees that has no session. */
+async function seen<T> (t: Test, { visit }: Without, see: (request: any) => T | Promise<T>, options?: SessionOptions): Promise<T> {
+  const all: T[] = []
+  await visit(t, async request => { all.push(await see(request)) }, options)
+  t.equal(all.length, 1, 'it was there, and nothing threw')
+  return all[0] as T
+}
+
+for (const without of WITHOUT) {
+  const { where, says, cause } = without
+
+  t.test(`${where} request.session is an object that holds nothing and takes anything, as in version 11`, async t => {
+    t.same(await seen(t, without, ({ session }) => {
+      const inherited = []
+      for (const key in session) inherited.push(key)
+      return [Boolean(session), inherited, Object.keys(session), JSON.stringify(session), { ...session }, 'user' in session, inspect(session)]
+    }), [true, [], [], '{}', {}, false, 'NoSession {}'])
+    t.same(await seen(t, without, ({ session }) => {
+      return ['user', 'cookie', 'sessionId', 'encryptedSessionId', 'list'].filter(key => session[key] !== undefined)
+    }), [])
+    t.same(await seen(t, without, request => {
+      request.session.user = 'max'
+      request.session.data = { own: true }
+      return JSON.stringify(request.session)
+    }), '{"user":"max","data":{"own":true}}')
+  })
+
+  t.test(`${where} each method of request.session says why there is none`, async t => {
+    const { visitor } = await open(t, {}, app => { app.get('/methods', async request => methodsOf(session(request))) })
+    const methods = (await visitor.get('/methods')).json()
+    t.same(await seen(t, without, request => methodsOf(request.session)), methods, 'those of a session')
+    t.same(Object.keys(CALLS).sort(), methods)
+    for (const error of await seen(t, without, request => saidBy(request.session, CALLS))) {
+      t.match(error, { code: 'FST_ERR_SESSION_NONE', statusCode: 500, message: says })
+      t.match(error.cause, cause)
+    }
+  })
+
+  t.test(`${where} list(), revoke() and revokeOthers() say so, too, with the option user`, async t => {
+    const user = ({ user }: any): string | undefined => user
+    for (const error of await seen(t, without, request => saidBy(request.session, USER_CALLS), { user })) {
+      t.match(error, { code: 'FST_ERR_SESSION_NONE', message: says })
+    }
+  })
+}
+
+t.test('where there is no session, an operation that nobody awaits does not end the process', async t => {
+  const { visitor } = await open(t, {}, app => {
+    app.get('/health', { config: { session: false } }, request => {
+      request.session.destroy()
+      request.session.regenerate()
+      return 'ok'
+    })
+  })
+  t.equal((await visitor.get('/health')).body, 'ok')
+})
+
+t.test('what inherits from a request has its session, also if it looked at it before the plugin', async t => {
+  const app = Fastify()
+  await app.register(fastifyCookie)
+  const heirs = new Map<string, any>()
+  app.addHook('onRequest', async request => {
+    const heir = Object.create(request)
+    t.throws(() => heir.session.get('user'), { code: 'FST_ERR_SESSION_NONE' })
+    heirs.set(request.id, heir)
+  })
+  await app.register(fastifySession, { secret: SECRET, cookie: { secure: false } })
+  app.get('/', async request => heirs.get(request.id).session === request.session)
+  t.equal((await app.inject('/')).body, 'true')
+})
+
+t.test('each session of several says by its own name why it is not there', async t => {
+  const { visitor } = await open(t, {}, app => {
+    app.register(fastifySession, { secret: SECRET, sessionName: 'admin', cookieName: 'adminId', cookie: { path: '/admin' } } as any)
+    app.get('/page', { config: { session: false } }, async request => {
+      const said = []
+      for (const session of [request.session, (request as any).admin]) {
+        try {
+          session.touch()
+        } catch (error) {
+          said.push((error as Error).message)
+        }
+      }
+      return said
+    })
+  })
+  t.match((await visitor.get('/page')).json(), [/request\.session: the route/, /request\.admin: the URL/])
+})
+
+t.test('a session that decryptSession or loadSession finds takes the place of none', async t => {
+  const { visitor } = await open(t, {}, app => {
+    app.get('/socket', { config: { session: false } }, async request => {
+      t.throws(() => request.session.get('user' as any), { code: 'FST_ERR_SESSION_NONE' })
+      await app.decryptSession(request.cookies.sessionId, request)
+      const decrypted = session(request).get('user')
+      ;(request as any).session = await app.loadSession(request.headers.cookie)
+      return [decrypted, session(request).get('user')]
+    })
+  })
+  await visitor.get('/login')
+  t.same((await visitor.get('/socket')).json(), ['max', 'max'])
 })
 
 // --- When the store is away

@@ -6,7 +6,7 @@ import type { Socket } from 'node:net'
 import fastifyCookie from '@fastify/cookie'
 import Fastify, { type FastifyRequest } from 'fastify'
 import { createClient } from 'redis'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import fastifySession, { MemoryStore } from '../src/index'
 import { RedisStore } from '../src/stores/redis'
 import { build, SECRET, setCookies, Visitor, type Routes, type SessionOptions } from './helpers'
@@ -629,6 +629,113 @@ t.test('a change in a WebSocket that nothing saves', async t => {
       t.same((await visitor.get('/user')).json(), { name: save ? 'moritz' : 'max' })
     })
   }
+})
+
+/** An application whose store has one method of its own, and a visitor who is logged in. */
+async function withMethod (t: Test, method: 'get' | 'set', written: (record: any) => Function, options: SessionOptions = {}): Promise<Visitor> {
+  const store = makeStore(true)
+  const app = await build({ store, rolling: false, ...options }, app => {
+    loginRoutes(app)
+    app.get('/change', async request => { session(request).n = (session(request).n ?? 0) + 1 })
+  })
+  t.teardown(() => app.close())
+  const visitor = new Visitor(app)
+  await visitor.get('/login')
+  store[method] = written({ user: { name: 'max' }, cookie: { expires: null, originalMaxAge: null } })
+  return visitor
+}
+
+t.test('a store whose method does not answer is told what the method did instead', async t => {
+  const silent = /neither called its callback nor returned a promise/
+  const uncalled = /promise was fulfilled, but it never called the callback that it declares/
+  const returned = /returned a value, which counts for nothing/
+  const away = /ms: check that the store can be reached/
+  const wrong: Array<[what: string, method: 'get' | 'set', written: (record: object) => Function, says: RegExp]> = [
+    ['a callback that is never called', 'get', () => (_id: string, _callback: unknown) => {}, silent],
+    ['a callback that is never called, and a value', 'get', record => (_id: string, _callback: unknown) => record, silent],
+    ['a callback that is never called', 'set', () => (_id: string, _record: object, _callback: unknown) => {}, silent],
+    ['neither a callback nor a value', 'set', () => (_id: string, _record: object) => {}, silent],
+    ['an async method that declares a callback', 'get', record => async (_id: string, _callback: unknown) => record, uncalled],
+    ['an async method that declares a callback', 'set', () => async (_id: string, _record: object, _callback: unknown) => {}, uncalled],
+    ['what map.set() returns', 'set', () => (id: string, record: object) => new Map().set(id, record), returned],
+    ['a text that is no session', 'get', () => (_id: string) => 'max', returned],
+    ['the JSON of something else', 'get', () => (_id: string) => '["max"]', returned],
+    ['a promise that is never settled', 'get', () => () => new Promise(() => {}), away],
+    ['the same, and a callback', 'get', () => async (_id: string, _callback: unknown) => { await new Promise(() => {}) }, away]
+  ]
+  for (const [what, method, written, says] of wrong) {
+    t.test(`${method}: ${what}`, async t => {
+      const visitor = await withMethod(t, method, written, { storeTimeout: 20 })
+      const response = await visitor.get('/change')
+      t.equal(response.statusCode, 503)
+      t.match(response.json(), { code: 'FST_ERR_SESSION_STORE_TIMEOUT', message: says })
+      t.match(response.json().message, `store's ${method} did not answer within 20 ms`)
+    })
+  }
+})
+
+t.test('a store whose get returns the session instead of answering it is told so at once', async t => {
+  for (const returned of [(record: object) => record, JSON.stringify]) {
+    const visitor = await withMethod(t, 'get', record => (_id: string) => returned(record))
+    const response = await visitor.get('/user')
+    t.equal(response.statusCode, 500, 'and not after storeTimeout, which is a 503')
+    t.match(response.json(), { code: 'FST_ERR_SESSION_STORE', message: /store's get failed: it returned a value.*async.*callback/ })
+  }
+})
+
+t.test('a store that answers is not told how, whatever else it does', async t => {
+  const right: Record<string, (record: object) => Function> = {
+    'any arguments, and an answer before it returns the session': record => (...args: any[]) => { args[1](null, record); return record },
+    'any arguments, and an answer after it': record => (...args: any[]) => { queueMicrotask(() => args[1](null, record)); return record },
+    'any arguments, and an answer in the next tick': record => (...args: any[]) => { process.nextTick(args[1], null, record); return record },
+    'any arguments, and an answer a little later': record => (...args: any[]) => { setImmediate(args[1], null, record); return record },
+    'any arguments, and something else at once': record => (...args: any[]) => setTimeout(args[1], 5, null, record),
+    'a callback with a default': record => (_id: string, callback: any = () => {}) => { setImmediate(callback, null, record); return record },
+    'a callback that comes after the return': record => (_id: string, callback: any) => { setTimeout(callback, 5, null, record); return record },
+    'a callback that comes after the promise': record => async (_id: string, callback: any) => { setTimeout(callback, 5, null, record); return record },
+    'a promise': record => async () => record
+  }
+  for (const [what, written] of Object.entries(right)) {
+    const visitor = await withMethod(t, 'get', written)
+    t.same((await visitor.get('/user')).json(), { name: 'max' }, what)
+  }
+})
+
+t.test('a store whose get answers something that is not an object', async t => {
+  const wrong: Array<[says: RegExp, written: (record: object) => Function]> = [
+    [/store's get answered a string instead of an object.*JSON\.parse/, record => (_id: string, callback: any) => callback(null, JSON.stringify(record))],
+    [/answered a string/, record => async () => JSON.stringify(record)],
+    [/answered a Buffer/, record => async () => Buffer.from(JSON.stringify(record))],
+    [/answered an array/, record => async () => [record]],
+    [/answered a number/, () => async () => 1]
+  ]
+  for (const [message, written] of wrong) {
+    const heard = await warned(async () => {
+      const visitor = await withMethod(t, 'get', written)
+      for (let i = 0; i < 2; i++) {
+        const response = await visitor.get('/user')
+        t.same([response.statusCode, response.json()], [200, {}], 'a new session: the way to log in is open')
+      }
+    })
+    t.equal(heard.length, 1, 'once')
+    t.match(heard, [{ code: 'FST_SESSION_NOT_RECORD', message }])
+    t.notMatch(heard[0]?.message, /max/, 'and what it answered is not shown')
+  }
+})
+
+t.test('a hook that stores something before the session is loaded', async t => {
+  const visit = (early: (request: any) => void): Promise<Warning[]> => warned(async () => {
+    const app = Fastify()
+    await app.register(fastifyCookie)
+    app.addHook('onRequest', async request => early(request))
+    await app.register(fastifySession, { secret: SECRET, cookie: { secure: false } })
+    app.get('/', async request => session(request).locale ?? 'none')
+    for (let i = 0; i < 2; i++) t.equal((await app.inject('/')).body, 'none')
+  })
+  const heard = await visit(({ session }) => { session.locale = 'de' })
+  t.match(heard, [{ code: 'FST_SESSION_EARLY_CHANGE', message: /request\.session before.*after the session plugin/ }])
+  t.equal(heard.length, 1)
+  t.same(await visit(({ session }) => session.locale), [], 'nor one that only looks')
 })
 
 t.test('what is fine is not warned about', async t => {

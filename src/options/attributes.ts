@@ -1,5 +1,5 @@
-import { shown } from './kind'
 import { isSwitch } from './table'
+import { shown } from '../values/kind'
 import { isLifetime } from '../values/lifetime'
 import type { CookieOptions } from '../types/cookie'
 

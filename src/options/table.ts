@@ -1,6 +1,6 @@
 import { isPromise } from 'node:util/types'
-import { kindOf, shown } from './kind'
 import { OptionError } from '../errors'
+import { kindOf, shown } from '../values/kind'
 import { isLifetime } from '../values/lifetime'
 import type { FastifySessionOptions } from '../types/options'
 import type { SessionStore } from '../types/store'

@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { hasNotRun, NoSession, NoUserSession } from './no-session'
 import type { Outside } from './outside'
 import { slotKeyOf, type Slot, type Slotted } from './slot'
 import { NameTakenError, OptionError } from '../errors'
@@ -10,11 +11,13 @@ import type { FastifySessionObject, Sessions } from '../types/session'
 
 /** Decorates the server and its requests with what one registration offers. */
 export function decorate (
-  fastify: FastifyInstance, { sessionName, cookieName, store, flaws }: Settings, outside: Outside,
-  sessions: Sessions | undefined
+  fastify: FastifyInstance, settings: Settings, outside: Outside, sessions: Sessions | undefined
 ): void {
+  const { sessionName, cookieName, store, userSettings, flaws } = settings
   const kSlot = slotKeyOf(cookieName)
   const name = capital(sessionName)
+  const early = hasNotRun(sessionName)
+  const StandIn = userSettings === undefined ? NoSession : NoUserSession
   fastify.decorate(`decrypt${name}`, outside.decryptSession)
   fastify.decorate(`load${name}`, outside.loadSession)
   fastify.decorate(`create${name}`, outside.createSession)
@@ -25,7 +28,14 @@ export function decorate (
     getter (this: FastifyRequest) {
       const slot = (this as Slotted)[kSlot]
       // Typed as what it is nearly always.
-      return (slot?.other !== undefined ? slot.other.value : slot?.state?.session ?? null) as FastifySessionObject
+      if (slot?.other !== undefined) return slot.other.value as FastifySessionObject
+      if (slot?.state !== undefined) return slot.state.session
+      // Each request its own: one visitor's write to it would show up in the next one's.
+      const other = { value: new StandIn(slot?.why ?? early) }
+      if (slot) slot.other = other
+      // Not on what inherits from the request, which must find the session there later.
+      else if (Object.hasOwn(this, kSlot)) (this as Slotted)[kSlot] = { other }
+      return other.value as unknown as FastifySessionObject
     },
     setter (this: FastifyRequest, value: unknown) {
       const slot = ((this as Slotted)[kSlot] ??= {})

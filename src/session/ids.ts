@@ -1,7 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import { LateIdError, SessionIdError } from '../errors'
-import { warnSameId } from '../warnings'
-import type { Flaws } from '../options/flaws'
+import { warnSameId, type Flaws } from '../warnings'
 import type { Settings } from '../options/settings'
 import type { Answer } from '../types/store'
 import type { FastifySessionOptions } from '../types/options'
