@@ -39,9 +39,8 @@ export function decorate (
     },
     setter (this: FastifyRequest, value: unknown) {
       const slot = ((this as Slotted)[kSlot] ??= {})
-      const hasNone = slot.other !== undefined && slot.state === undefined
       put(slot, value)
-      if (slot.other !== undefined && !hasNone) flaws.tell(warnNotASession, sessionName)
+      if (slot.other !== undefined && slot.why === undefined) flaws.tell(warnNotASession, sessionName)
     }
   })
 }
