@@ -9,6 +9,7 @@
 
 const { fork } = require('node:child_process')
 const { availableParallelism } = require('node:os')
+const { printTable } = require('./table')
 
 const TIME_LIMIT = 5_000
 const LIBRARIES = ['upstream-session', '@fastify/session']
@@ -31,6 +32,8 @@ const behaviours = [
   },
   {
     name: 'a cookie that proves nothing, over http',
+    ours: 'no cookie',
+    why: "A cookie that isn't signed by us may be another application's: it is left alone. One that we signed is cleared.",
     async run (library) {
       const app = await build(library, { cookie: {} }, app => app.get('/', nothing))
       return masked(await app.inject({ url: '/', headers: { cookie: 'sessionId=nonsense' } }))
@@ -313,7 +316,8 @@ async function main () {
     }
   }))
 
-  printTable(['', 'behaviour', theirs, ours, ''], rows.map((row, i) => [String(i + 1), row.name, row.before, row.now, row.verdict]))
+  const lines = rows.map((row, i) => [String(i + 1), row.name, row.before, row.now, row.verdict])
+  printTable(['', 'behaviour', theirs, ours, ''], lines, [2, 30, 38, 38, 9])
   console.log('Why they differ:\n')
   for (const [i, { verdict, why = 'NOT MEANT' }] of rows.entries()) {
     if (verdict === 'different') console.log(`${String(i + 1).padStart(3)}  ${why}`)
@@ -421,27 +425,3 @@ async function pet (request) {
 }
 
 const overHttps = { headers: { 'x-forwarded-proto': 'https' } }
-
-function printTable (head, rows) {
-  const widths = [2, 30, 38, 38, 9]
-  const line = widths.map(width => '-'.repeat(width)).join('-+-')
-  for (const row of [head, ...rows]) {
-    const cells = row.map((cell, i) => wrapped(cell, widths[i]))
-    for (let i = 0; i < Math.max(...cells.map(lines => lines.length)); i++) {
-      console.log(cells.map((lines, column) => (lines[i] ?? '').padEnd(widths[column])).join(' | ').trimEnd())
-    }
-    console.log(line)
-  }
-  console.log()
-}
-
-/** The lines of a text, broken at spaces. */
-function wrapped (text, width) {
-  const lines = ['']
-  for (const word of text.split(' ')) {
-    const longer = `${lines.at(-1)} ${word}`.trim()
-    if (longer.length <= width) lines[lines.length - 1] = longer
-    else lines.push(word)
-  }
-  return lines
-}

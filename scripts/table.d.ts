@@ -1,0 +1,1 @@
+export function printTable (head: string[], rows: string[][], widths: number[]): void
