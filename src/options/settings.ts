@@ -3,7 +3,7 @@ import { sync as uid } from 'uid-safe'
 import { resolveCookie, saidAtOnce, type RequestCookie } from './cookie'
 import { OptionError, SecretError } from '../errors'
 import { checkOptions } from './table'
-import { MemoryStore } from '../stores/memory'
+import { developmentStore, MemoryStore } from '../stores/memory'
 import { hasIndex } from '../stores/methods'
 import { customSigner, defaultSigner, isUsable, namedSigner, secretsSigner } from '../values/cookie-value'
 import { warnCookieRefused, warnMemoryStore, warnNoTouch, warnShortSecret } from '../warnings'
@@ -128,7 +128,8 @@ function checkedSigner (secrets: string[], algorithm: string): Signer {
 }
 
 function defaultStore (): SessionStore {
-  if (process.env.NODE_ENV === 'production') warnMemoryStore()
+  if (process.env.NODE_ENV !== 'production') return developmentStore()
+  warnMemoryStore()
   return new MemoryStore()
 }
 
