@@ -24,7 +24,7 @@ export const ReservedKeyError = createError<[string]>(
 /** `idGenerator` gave something that can't be a session id. */
 export const SessionIdError = createError(
   'FST_ERR_SESSION_ID',
-  'idGenerator must return a non-empty string (and a promise of one only where it is declared async)'
+  'idGenerator must return a non-empty string, or a promise of one'
 )
 
 /** `idGenerator` returned a promise that isn't settled in time. */
@@ -73,11 +73,20 @@ export const TooManyError = createError<[number]>(
   403
 )
 
-/** The store did not answer within `storeTimeout`. */
-export const StoreTimeoutError = createError<[string, number]>(
+/** The store did not answer within `storeTimeout`. Says what to do about it. */
+export const StoreTimeoutError = createError<[string, number, string]>(
   'FST_ERR_SESSION_STORE_TIMEOUT',
-  "The session store's %s did not answer within %d ms: check that the store can be reached, or raise storeTimeout",
+  "The session store's %s did not answer within %d ms: %s",
   503
+)
+
+/** What to do about a store that may be slow or away. */
+export const STORE_AWAY = 'check that the store can be reached, or raise storeTimeout'
+
+/** A method was called of what a request has in place of a session. Says why there is none. */
+export const NoSessionError = createError<[string, string, { cause: Error }?]>(
+  'FST_ERR_SESSION_NONE',
+  'There is no session in request.%s: %s'
 )
 
 /** The store failed with something that is no `Error`; the message keeps its words. */

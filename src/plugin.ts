@@ -1,11 +1,12 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Signals } from './diagnostics'
-import { StoreTimeoutError, ValueError } from './errors'
+import { STORE_AWAY, StoreTimeoutError, ValueError } from './errors'
 import { makeId, resolveOptions, type Settings } from './options/settings'
 import { tellCaches } from './request/cache-headers'
-import { checkNames, decorate } from './request/decorators'
+import { checkNames, decorate, showing } from './request/decorators'
 import { Finder } from './request/finder'
 import { KeepAlive } from './request/keep-alive'
+import { hasData, hasFailed, isOutside, wantsNone, type Why } from './request/no-session'
 import { endOthers } from './request/others'
 import { decide, isInsecure, resultOf, type Decision, type Result } from './request/outcome'
 import { outsideOf } from './request/outside'
@@ -19,8 +20,9 @@ import { createSession } from './session/session'
 import { SessionState, type Context } from './session/state'
 import { sessionsOf, Users } from './session/users'
 import { Visit } from './session/visit'
+import { isDisconnected } from './stores/connection'
 import { Repository } from './stores/repository'
-import { warnInsecure } from './warnings'
+import { warnEarlyChange, warnInsecure, warnNotConnected } from './warnings'
 import type { FastifySessionOptions } from './types/options'
 import type { Answer } from './types/store'
 
@@ -50,7 +52,8 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
     settings,
     repository,
     createSession,
-    ids: new SessionIds(settings.idGenerator, makeId, settings.storeTimeout),
+    show: showing(settings),
+    ids: new SessionIds(settings, makeId),
     endOthers: endOthers(finder, repository)
   }
   const users = settings.userSettings && new Users(settings.userSettings, context)
@@ -64,6 +67,10 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
   fastify.addHook('onSend', (request, reply, payload, done) => {
     commitSession(registration, request as Slotted, reply, payload, done)
   })
+  fastify.addHook('onReady', done => {
+    if (isDisconnected(settings.store)) settings.flaws.tell(warnNotConnected)
+    done()
+  })
   fastify.addHook('onClose', (_instance, done) => {
     keepAlive.stop()
     done()
@@ -76,16 +83,18 @@ function openSession (
   { context, finder, keepAlive, kSlot }: Registration, request: Slotted, reply: FastifyReply, done: Done
 ): void {
   const { settings, ids } = context
-  const route = routeOptionsOf(request, settings.sessionName)
-  let visit: Visit | undefined
+  const { sessionName } = settings
+  const route = routeOptionsOf(request, sessionName)
+  if (hasData(request[kSlot]?.other?.value)) settings.flaws.tell(warnEarlyChange, sessionName)
+  let visit: Visit | Why
   try {
-    visit = route === false ? undefined : visitOf(request, reply, route?.rolling ?? settings.rolling)
+    visit = visitOf()
   } catch (error) {
-    goWithout(error as Error)
+    fail(error as Error)
     return
   }
-  if (visit === undefined) {
-    goWithout()
+  if (typeof visit === 'function') {
+    goWithout(visit)
     return
   }
   const { cookie, rolling, sent } = visit
@@ -93,26 +102,33 @@ function openSession (
   const touch = rolling && settings.refreshAfter === 0 && !isRefused(visit, cookie.secure)
   finder.find(sent, cookie.terms, touch, (error, found) => {
     if (error !== null && settings.failsWithStore) {
-      goWithout(error)
+      fail(error)
       return
     }
     const state = new SessionState(context, visit, found)
     const slot: Slot = { visit, route: route || undefined, sentId: found?.provedId, state }
     request[kSlot] = slot
     if (rolling && state.standing !== 'anonymous') keepAlive.begin(slot)
-    if (state.standing === 'new' && ids.isEarly) state.makeId(error => error === null ? done() : goWithout(error))
+    if (state.standing === 'new' && ids.isEarly) state.makeId(error => error === null ? done() : fail(error))
     else done()
   })
 
-  function visitOf (request: FastifyRequest, reply: FastifyReply, rolling: boolean): Visit | undefined {
+  /** The visit, or why the request has no session. */
+  function visitOf (): Visit | Why {
+    if (route === false) return wantsNone(sessionName)
     const cookie = settings.cookieFor(request)
-    if (!isWithin(request.raw.url as string, cookie.path || '/')) return undefined
+    const path = cookie.path || '/'
+    if (!isWithin(request, path)) return isOutside(sessionName, path)
+    const rolling = route?.rolling ?? settings.rolls(request)
     return new Visit(cookie, rolling, request, reply, finder.valuesIn(request.headers.cookie, request.cookies))
   }
 
-  // What an error handler finds, too. Each request its own: one visitor's write to it would show up in the next one's.
-  function goWithout (error?: Error): void {
-    request[kSlot] = { other: { value: {} } }
+  function fail (error: Error): void {
+    goWithout(hasFailed(sessionName, error), error)
+  }
+
+  function goWithout (why: Why, error?: Error): void {
+    request[kSlot] = { why }
     done(error)
   }
 }
@@ -140,7 +156,7 @@ function commitSession (
     commit(slot as Slot, visit, request, reply, finish)
     return
   }
-  const tooLate = (): Error => new StoreTimeoutError('methods, all in all,', storeTimeout)
+  const tooLate = (): Error => new StoreTimeoutError('methods, all in all,', storeTimeout, STORE_AWAY)
   visit.pending.settle(storeTimeout, tooLate, error => {
     if (error === null) commit(slot as Slot, visit, request, reply, finish)
     // What could be stored of the session was: the visitor needs its cookie.
@@ -173,7 +189,7 @@ function commit (
     finish(error as Error, false)
     return
   }
-  if (isInsecure(decision)) warnInsecure()
+  if (isInsecure(decision)) settings.flaws.tell(warnInsecure)
   carryOut(decision, state, error => {
     const result = resultOf(decision, state, error)
     // Nobody could write it before its end, so it ends with the reply that tells of that.
@@ -185,7 +201,8 @@ function commit (
   })
 
   function answer (result: Result, error: Error | null): void {
-    const clears = result === 'cleared' && visit.sent.length > 0
+    // A cookie that isn't ours may be that of another application on this host.
+    const clears = result === 'cleared' && slot.sentId !== undefined
     const sends = result === 'sent' || result === 'partly'
     try {
       if (sends) setCookie(reply, state)

@@ -1,79 +1,125 @@
-import { createWarning } from 'process-warning'
+import { createWarning, type WarningItem } from 'process-warning'
 
-const name = 'FastifySessionWarning'
+/** What one registration has been warned about: each flaw once. */
+export class Flaws {
+  readonly #told = new Set<string>()
 
-export const warnInsecure = createWarning({
-  name,
-  code: 'FST_SESSION_INSECURE',
-  message: 'The session was not saved and no cookie was sent, because cookie.secure is true and the request came over plain http. ' +
-    "Behind a proxy that ends TLS, set Fastify's trustProxy option; for development, set cookie.secure to false or 'auto'."
-})
+  tell (warn: WarningItem, ...words: string[]): void {
+    const flaw = [warn.code, ...words].join(' ')
+    if (this.#told.has(flaw)) return
+    this.#told.add(flaw)
+    warn(...words)
+  }
 
-export const warnShortSecret = createWarning({
-  name,
-  code: 'FST_SESSION_SHORT_SECRET',
-  message: 'A session secret is shorter than 32 characters and can be guessed. Replace it by a random one of 32 or more: ' +
-    'put the new one first, and remove the short one once its sessions have ended.'
-})
+  tellAll (warn: WarningItem, flaws: readonly string[]): void {
+    for (const flaw of flaws) this.tell(warn, flaw)
+  }
+}
 
-export const warnMemoryStore = createWarning({
-  name,
-  code: 'FST_SESSION_MEMORY_STORE',
-  message: 'The default MemoryStore is used with NODE_ENV=production: sessions end with the process and are not shared between processes. ' +
-    'Set the store option; a MemoryStore of your own with a max says that one process is what you want.'
-})
+/** `Flaws` tells it once for a registration, and not once for a process. */
+function warning (code: string, message: string): WarningItem {
+  return createWarning({ name: 'FastifySessionWarning', code, message, unlimited: true })
+}
 
-export const warnLateChange = createWarning({
-  name,
-  code: 'FST_SESSION_LATE_CHANGE',
-  message: 'The session was changed after its reply went out, so the change is lost. ' +
-    'Change it before reply.send(), or call session.save() afterwards.'
-})
+export const warnOption = warning(
+  'FST_SESSION_OPTION',
+  'The session option %s.'
+)
 
-export const warnHijacked = createWarning({
-  name,
-  code: 'FST_SESSION_HIJACKED',
-  message: 'The session was changed on a hijacked reply, so the change is lost. ' +
-    'Await session.save() before the end of the reply; a new session can not be sent to the visitor at all.'
-})
+export const warnInsecure = warning(
+  'FST_SESSION_INSECURE',
+  'The session was not saved and no cookie was sent, because cookie.secure is true and the request came over plain http. ' +
+  "Behind a proxy that ends TLS, set Fastify's trustProxy option; for development, set cookie.secure to false or 'auto'."
+)
 
-export const warnReplaced = createWarning({
-  name,
-  code: 'FST_SESSION_REPLACED',
-  message: 'A session object was changed that regenerate(), reload() or destroy() has replaced, so the change is lost. ' +
-    'Read request.session again after these calls.'
-})
+export const warnShortSecret = warning(
+  'FST_SESSION_SHORT_SECRET',
+  'A session secret is shorter than 32 characters and can be guessed. Replace it by a random one of 32 or more: ' +
+  'put the new one first, and remove the short one once its sessions have ended.'
+)
 
-export const warnAnonymous = createWarning({
-  name,
-  code: 'FST_SESSION_ANONYMOUS',
-  message: 'The session was changed though it could not be loaded, so the change is lost. ' +
-    "With onStoreError: 'anonymous', look at session.isAnonymous before you store something."
-})
+export const warnMemoryStore = warning(
+  'FST_SESSION_MEMORY_STORE',
+  'The default MemoryStore is used %s: sessions end with the process and are not shared between processes. ' +
+  'Set the store option; a MemoryStore of your own with a max says that one process is what you want.'
+)
 
-export const warnNoTouch = createWarning({
-  name,
-  code: 'FST_SESSION_NO_TOUCH',
-  message: 'The session store has no touch method, so with rolling: true each request writes the whole session. ' +
-    'Use a store with touch, or set rolling to false.'
-})
+export const warnLateChange = warning(
+  'FST_SESSION_LATE_CHANGE',
+  'The session was changed after its reply went out, so the change is lost. ' +
+  'Change it before reply.send(), or call session.save() afterwards.'
+)
 
-export const warnCookieRefused = createWarning({
-  name,
-  code: 'FST_SESSION_COOKIE_REFUSED',
-  message: 'Browsers refuse the session cookie as it is configured: %s.'
-})
+export const warnHijacked = warning(
+  'FST_SESSION_HIJACKED',
+  'The session was changed on a hijacked reply or in a WebSocket, so the change is lost. ' +
+  'Await session.save() before the end; a new session can not be sent to the visitor at all.'
+)
 
-export const warnRedisEvicts = createWarning({
-  name,
-  code: 'FST_SESSION_REDIS_EVICTS',
-  message: 'Redis may evict keys when its memory is full (its maxmemory-policy is %s), so the index of sessions by user may lose some: ' +
-    'until they are used again, within an hour, lists and revokeUser() miss them. Set maxmemory-policy to noeviction.'
-})
+export const warnReplaced = warning(
+  'FST_SESSION_REPLACED',
+  'A session object was changed that regenerate(), reload() or destroy() has replaced, so the change is lost. ' +
+  'Read request.session again after these calls.'
+)
 
-export const warnValue = createWarning({
-  name,
-  code: 'FST_SESSION_VALUE',
-  message: 'The session key %s. In a store of JSON, as RedisStore and most others are, it %s. Store in its place %s.',
-  unlimited: true
-})
+export const warnAnonymous = warning(
+  'FST_SESSION_ANONYMOUS',
+  'The session was changed though it could not be loaded, so the change is lost. ' +
+  "With onStoreError: 'anonymous', look at session.isAnonymous before you store something."
+)
+
+export const warnNoTouch = warning(
+  'FST_SESSION_NO_TOUCH',
+  'The session store has no touch method, so with rolling: true each request writes the whole session. ' +
+  'Use a store with touch, or set rolling to false.'
+)
+
+export const warnNotRecord = warning(
+  'FST_SESSION_NOT_RECORD',
+  "The session store's %s answered %s instead of an object, so the session can not be read, and the visitor got a new one. " +
+  'A store that keeps JSON must answer what JSON.parse makes of it.'
+)
+
+export const warnEarlyChange = warning(
+  'FST_SESSION_EARLY_CHANGE',
+  'A hook stored something in request.%s before the session was loaded, so it is lost. ' +
+  'Register the hook after the session plugin.'
+)
+
+export const warnCookieRefused = warning(
+  'FST_SESSION_COOKIE_REFUSED',
+  'Browsers refuse the session cookie: %s.'
+)
+
+export const warnProxy = warning(
+  'FST_SESSION_PROXY',
+  "The session cookie was sent without Secure, because cookie.secure is 'auto' and Fastify takes the request for http. " +
+  "Its header %s says https: set Fastify's trustProxy option."
+)
+
+export const warnNotASession = warning(
+  'FST_SESSION_NOT_A_SESSION',
+  'request.%s was set to something that is not a session: nothing of it is saved, and nobody is logged out by it. ' +
+  'Set properties of the session; destroy() ends it.'
+)
+
+export const warnSameId = warning(
+  'FST_SESSION_SAME_ID',
+  'idGenerator returned the same id twice: two visitors would share a session. Return a random id with each call.'
+)
+
+export const warnNotConnected = warning(
+  'FST_SESSION_NOT_CONNECTED',
+  "The session store's client is not connected, so each request with a session fails. Await client.connect() before app.ready()."
+)
+
+export const warnRedisEvicts = warning(
+  'FST_SESSION_REDIS_EVICTS',
+  'Redis may evict keys when its memory is full (its maxmemory-policy is %s), so the index of sessions by user may lose some: ' +
+  'until they are used again, within an hour, lists and revokeUser() miss them. Set maxmemory-policy to noeviction.'
+)
+
+export const warnValue = warning(
+  'FST_SESSION_VALUE',
+  'The session key %s. In a store of JSON, as RedisStore and most others are, it %s. Store in its place %s.'
+)

@@ -185,9 +185,8 @@ t.test("secure: 'true', a string, gives a secure cookie whatever the protocol", 
 
 // --- The clearing header
 
-t.test('a cookie that proves nothing is cleared, to the letter', async t => {
+t.test('a cookie of a session that has ended is cleared, to the letter', async t => {
   const app = await register({}, app => { app.get('/', nothing) })
-  t.strictSame(setCookies(await app.inject({ url: '/', headers: { cookie: 'sessionId=nonsense' } })), [CLEARED])
   t.strictSame(setCookies(await app.inject({ url: '/', ...knowing('unknown') })), [CLEARED])
 })
 
@@ -203,7 +202,7 @@ t.test('a cookie is cleared with Secure and Partitioned where browsers would ref
   const cleared = async (options: SessionOptions, headers = {}) => {
     const app = await register({ saveUninitialized: false, ...options }, app => { app.get('/', nothing) })
     const [header] = setCookies(await app.inject({
-      url: '/', headers: { cookie: `${options.cookieName ?? 'sessionId'}=nonsense`, ...headers }
+      url: '/', headers: { cookie: `${options.cookieName ?? 'sessionId'}=${encodeURIComponent(sign('unknown', SECRET))}`, ...headers }
     }))
     return header
   }

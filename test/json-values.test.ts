@@ -13,15 +13,15 @@ type Make = () => unknown
 interface Shop {
   visitor: Visitor
   /** Runs a handler with the session, and answers the reply. */
-  act: (handler: (session: any, request: any) => unknown) => Promise<{ statusCode: number, body: string, json: () => any }>
+  act: (handler: (session: any, request: any, reply: any) => unknown) => Promise<{ statusCode: number, body: string, json: () => any }>
   /** The data as the next request has them. */
   data: () => Promise<Record<string, unknown>>
 }
 
 async function open (t: Test, store: unknown, options: object = {}): Promise<Shop> {
-  let task: (session: any, request: any) => unknown = () => {}
+  let task: (session: any, request: any, reply: any) => unknown = () => {}
   const app = await build({ ...(store !== undefined && { store: store as any }), ...options }, app => {
-    app.get('/', async request => await task(request.session, request) ?? 'ok')
+    app.get('/', async (request, reply) => await task(request.session, request, reply) ?? 'ok')
   })
   t.teardown(() => app.close())
   const visitor = new Visitor(app)
@@ -437,6 +437,18 @@ t.test('with a Redis', async t => {
         await session.save()
       })).json(), error)
       t.equal(visitor.cookies.size, 1)
+    })
+
+    t.test('a response that shared caches may keep is an error too, without the cookie', async t => {
+      const { act, data } = await open(t, redisStore(), { cacheControl: true })
+      await act(session => { session.n = 1 })
+      const response = await act((session, _request, reply) => {
+        reply.header('cache-control', 'public, max-age=60')
+        Object.assign(session, { n: 2, bad: 1n })
+      })
+      t.match(response.json(), error)
+      t.equal((response as any).headers['set-cookie'], undefined)
+      t.same(await data(), { n: 2 })
     })
 
     t.test('a login is entered as its user\'s, and can be revoked', async t => {

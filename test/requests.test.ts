@@ -1,6 +1,8 @@
 /** What a route, a request and the caches in between have to say about the session. */
+import { request, type IncomingMessage } from 'node:http'
+import { inspect } from 'node:util'
 import fastifyCookie from '@fastify/cookie'
-import Fastify, { type FastifyRequest, type LightMyRequestResponse } from 'fastify'
+import Fastify, { type FastifyReply, type FastifyRequest, type LightMyRequestResponse } from 'fastify'
 import t, { type Test } from 'tap'
 import fastifySession from '../src/index'
 import { build, SECRET, setCookies, Visitor, type Routes, type SessionOptions } from './helpers'
@@ -114,6 +116,47 @@ t.test('config: { session: { rolling: false } }: polling does not keep a session
     t.equal(setCookies(await visitor.get('/poll/seen')).length, 1, 'a change is one')
   }), ['get', 'update'])
   t.same(await watched.callsDuring(() => visitor.get('/whoami')), ['get', 'touch'], 'other routes do')
+})
+
+t.test('rolling may be a function of the request', async t => {
+  t.test('polls that say so by a header keep no session alive', async t => {
+    const { visitor, watched } = await open(t, { cookie: { maxAge: HOUR }, rolling: request => request.headers['x-poll'] !== '1' })
+    await visitor.get('/login')
+    t.same(await watched.callsDuring(async () => {
+      const response = await visitor.get('/whoami', { headers: { 'x-poll': '1' } })
+      t.equal(response.body, 'max')
+      t.same(setCookies(response), [])
+    }), ['get'])
+    t.same(await watched.callsDuring(async () => {
+      t.equal(setCookies(await visitor.get('/whoami')).length, 1)
+    }), ['get', 'touch'])
+  })
+
+  t.test('it is not asked where the route says it, or has no session', async t => {
+    const { visitor } = await open(t, { rolling: () => { throw new Error('not asked') } }, app => {
+      app.get('/poll', { config: { session: { rolling: false } } }, async () => 'ok')
+      app.get('/health', { config: { session: false } }, async () => 'ok')
+    })
+    for (const url of ['/poll', '/health']) t.equal((await visitor.get(url)).statusCode, 200)
+  })
+
+  t.test('one that fails is a 500', async t => {
+    const FAULTS: Record<string, () => any> = { message: () => { throw new Error('no') }, code: async () => true }
+    for (const [key, rolling] of Object.entries(FAULTS)) {
+      const { visitor } = await open(t, { rolling })
+      const response = await visitor.get('/whoami')
+      t.equal(response.statusCode, 500)
+      t.match(problem(response), { [key]: key === 'code' ? 'FST_ERR_SESSION_OPTION' : 'no' })
+    }
+  })
+
+  t.test('outside of requests it is not asked', async t => {
+    const { visitor } = await open(t, { rolling: request => request.headers['x-poll'] !== '1' })
+    await visitor.get('/login')
+    const request: any = {}
+    await visitor.app.decryptSession(visitor.cookies.get('sessionId'), request)
+    t.equal(request.session.user, 'max')
+  })
 })
 
 t.test('config: { session: { rolling: true } } keeps one alive where the others do not', async t => {
@@ -410,11 +453,20 @@ t.test('idGenerator may be async', async t => {
     t.match(problem(await visitor.get('/login')), { statusCode: 503, code: 'FST_ERR_SESSION_ID', message: /within 20 ms/ })
   })
 
-  t.test('one that returns a promise without being declared async', async t => {
-    const { visitor } = await open(t, { idGenerator: () => Promise.resolve('an id') }, app => {
-      app.get('/id', async request => request.session.sessionId)
-    })
-    t.equal((await visitor.get('/id')).body, 'an id')
+  t.test('one that returns a promise without being declared async, or now and then', async t => {
+    const pool: string[] = []
+    const GENERATORS: Record<string, () => any> = {
+      'returns a promise': () => Promise.resolve('an id'),
+      bound: async () => 'an id',
+      'a string at first': () => pool.pop() ?? Promise.resolve('an id')
+    }
+    for (const [how, idGenerator] of Object.entries(GENERATORS)) {
+      pool.push('an id')
+      const { visitor, another } = await open(t, { idGenerator, saveUninitialized: false }, app => {
+        app.get('/id', async request => request.session.sessionId)
+      })
+      for (const each of [visitor, another()]) t.equal((await each.get('/id')).body, 'an id', how)
+    }
     const { visitor: other } = await open(t, { idGenerator: () => Promise.reject(new Error('No dice')) })
     for (let i = 0; i < 2; i++) t.match(problem(await other.get('/login')), { statusCode: 500, message: 'No dice' })
   })
@@ -471,7 +523,13 @@ t.test('saveUninitialized may be a function of the request', async t => {
 
 t.test('cacheControl: true', async t => {
   const more: Routes = app => {
-    app.get('/public', async (_request, reply) => reply.header('cache-control', 'public, max-age=60').send('own'))
+    app.get('/control/:value', async (request, reply) => {
+      return await reply.header('cache-control', (request.params as { value: string }).value).send('own')
+    })
+    const everybody = async (_request: unknown, reply: FastifyReply): Promise<void> => { reply.header('cache-control', 'public, max-age=60') }
+    app.get('/public-login', { preHandler: everybody }, async request => { session(request).user = 'max' })
+    app.get('/public-remember', { preHandler: everybody }, async request => { session(request).cookie.maxAge = 2 * HOUR })
+    app.get('/public-logout', { preHandler: everybody }, async request => { await request.session.destroy() })
     app.get('/raw', async (_request, reply) => {
       reply.raw.setHeader('Cache-Control', 'private')
       return 'own'
@@ -493,16 +551,50 @@ t.test('cacheControl: true', async t => {
   })
 
   t.test('one that clears it neither', async t => {
-    const { visitor, another } = await openCached(t)
+    const { visitor } = await openCached(t)
     await visitor.get('/login')
+    const gone = visitor.copy()
     t.same(headersOf(await visitor.get('/logout')), ['no-store', 'Cookie'])
-    t.same(headersOf(await another().get('/unused', { headers: { cookie: 'sessionId=forged.signature' } })), ['no-store', undefined])
+    t.same(headersOf(await gone.get('/unused')), ['no-store', undefined])
   })
 
-  t.test('a Cache-Control of its own stays, however it was set', async t => {
+  t.test('a Cache-Control of its own stays if it keeps shared caches away, however it was set', async t => {
     const { visitor } = await openCached(t, { saveUninitialized: true })
-    t.same(headersOf(await visitor.get('/public')), ['public, max-age=60', undefined])
     t.same(headersOf(await visitor.get('/raw')), ['private', undefined])
+    t.same(headersOf(await visitor.get('/control/no-store')), ['no-store', undefined])
+    t.same(headersOf(await visitor.get('/control/no-cache')), ['no-cache, private', undefined])
+    t.same(headersOf(await visitor.get('/control/max-age=60')), ['max-age=60, private', undefined])
+  })
+
+  t.test('no cookie goes out on what a shared cache may keep, if nobody asked for it', async t => {
+    const controls = ['public', 'public, max-age=60', 'max-age=60,s-maxage=600', 'PUBLIC, immutable']
+    for (const control of controls) {
+      const { visitor, another, watched } = await openCached(t, { saveUninitialized: true, cookie: { maxAge: HOUR } })
+      const url = `/control/${encodeURIComponent(control)}`
+      t.same(setCookies(await visitor.get(url)), [], 'a stranger starts no session')
+      t.equal(watched.size, 0)
+      await visitor.get('/login')
+      const gone = visitor.copy()
+      t.same(await watched.callsDuring(async () => {
+        const response = await visitor.get(url)
+        t.same(setCookies(response), [], 'it does not roll')
+        t.same(headersOf(response), [control, undefined])
+      }), ['get', 'touch'], 'the session is used all the same')
+      t.equal((await visitor.get('/whoami')).body, 'max')
+      await visitor.get('/logout')
+      t.same(setCookies(await gone.get(url)), [], 'a dead cookie is cleared by the next reply')
+      t.match(setCookies(await gone.get('/unused')), [/./])
+      t.equal((await another().get('/whoami')).body, 'nobody')
+    }
+  })
+
+  t.test('a login or a logout on such a response goes out, and is not kept', async t => {
+    const { visitor } = await openCached(t, { cookie: { maxAge: HOUR } })
+    for (const url of ['/public-login', '/public-remember', '/public-logout']) {
+      const response = await visitor.get(url)
+      t.equal(setCookies(response).length, 1, url)
+      t.same(headersOf(response), ['no-store', 'Cookie'], url)
+    }
   })
 
   t.test('a response for which the session was used varies by Cookie', async t => {
@@ -545,6 +637,320 @@ t.test('cacheControl: true', async t => {
       for (const url of ['/login', '/whoami', '/logout']) t.same(headersOf(await visitor.get(url)), [undefined, undefined])
     }
   })
+})
+
+// --- Neighbours
+
+t.test("the defaults of @fastify/cookie's parseOptions", async t => {
+  const ask = async (parseOptions: object, cookie: object = {}): Promise<Visitor> => {
+    const app = Fastify()
+    await app.register(fastifyCookie, { secret: SECRET, parseOptions })
+    await app.register(fastifySession, { secret: SECRET, cookie: { secure: false, maxAge: HOUR, ...cookie } })
+    routes(app as any)
+    t.teardown(() => app.close())
+    return new Visitor(app as any)
+  }
+  const cookieOf = async (visitor: Visitor): Promise<string> => String(setCookies(await visitor.get('/login')))
+
+  t.test('signed and maxAge are meant for other cookies', async t => {
+    for (const parseOptions of [{ signed: true }, { maxAge: 60 }, { maxAge: 60, signed: true, expires: new Date(0) }]) {
+      const visitor = await ask(parseOptions)
+      t.notMatch(await cookieOf(visitor), /Max-Age/)
+      t.equal((await visitor.get('/whoami')).body, 'max')
+      t.match(setCookies(await visitor.get('/logout')), [/Max-Age=0/])
+    }
+  })
+
+  t.test('priority is meant for the session too, unless it has one', async t => {
+    t.match(await cookieOf(await ask({ priority: 'high' })), /; Priority=High/)
+    t.match(await cookieOf(await ask({ priority: 'high' }, { priority: 'low' })), /; Priority=Low/)
+  })
+})
+
+t.test("the cookie's path is compared with what the browser asked for", async t => {
+  t.test('whatever rewriteUrl makes of it', async t => {
+    const { visitor } = await open(t, { cookie: { path: '/app' } }, () => {}, {
+      rewriteUrl: (request: { url?: string }) => String(request.url).replace(/^\/app(?=\/)/, '')
+    })
+    t.equal(setCookies(await visitor.get('/app/login')).length, 1)
+    t.equal((await visitor.get('/app/whoami?x=/app')).body, 'max')
+    t.same(setCookies(await visitor.get('/login')), [], 'outside')
+  })
+
+  t.test('also in a request line with the whole URL, as proxies send it', async t => {
+    const { visitor } = await open(t, { cookie: { path: '/app' } }, app => {
+      app.get('/app/x', async request => { session(request).n = 1 })
+      app.get('/apple', async () => 'outside')
+    })
+    const { port } = new URL(await visitor.app.listen({ port: 0, host: '127.0.0.1' }))
+    const cookiesFor = async (path: string): Promise<number> => {
+      const response = await new Promise<IncomingMessage>(resolve => request({ port, host: '127.0.0.1', path }, resolve).end())
+      response.resume()
+      t.equal(response.statusCode, 200, path)
+      return response.headers['set-cookie']?.length ?? 0
+    }
+    for (const origin of ['', 'http://example.com', 'HTTPS://example.com:8443', 'http://[::1]:80']) {
+      t.equal(await cookiesFor(`${origin}/app/x`), 1, origin)
+      t.equal(await cookiesFor(`${origin}/app/x?y=/z`), 1, origin)
+      t.equal(await cookiesFor(`${origin}/apple`), 0, origin)
+    }
+  })
+})
+
+t.test('a cookie in quotes is read, as the clients of Java send it', async t => {
+  for (const cookiePrefix of ['', 's:']) {
+    const { visitor } = await open(t, { saveUninitialized: false, cookiePrefix })
+    await visitor.get('/login')
+    const value = String(visitor.cookieHeader().split('=')[1])
+    const HEADERS = [`sessionId="${value}"`, `$Version="1"; sessionId="${value}"; $Path="/"`, `sessionId="forged"; sessionId="${value}"`]
+    for (const cookie of HEADERS) {
+      const response = await visitor.app.inject({ url: '/whoami', headers: { cookie } })
+      t.equal(response.body, 'max', cookie.replace(value, '…'))
+      t.ok(await visitor.app.loadSession(cookie))
+    }
+    t.ok(await visitor.app.loadSession(`"${decodeURIComponent(value)}"`))
+    for (const cookie of ['sessionId="', 'sessionId=""', 'sessionId="x']) {
+      t.equal((await visitor.app.inject({ url: '/whoami', headers: { cookie } })).body, 'nobody')
+    }
+  }
+})
+
+t.test('a cookie of our name that we did not sign may be of another application on this host', async t => {
+  const { visitor, another } = await open(t, { saveUninitialized: false })
+  const stranger = another()
+  stranger.cookies.set('sessionId', 'of.another')
+  for (const url of ['/unused', '/whoami', '/logout']) t.same(setCookies(await stranger.get(url)), [], `${url} leaves it alone`)
+  t.match(setCookies(await stranger.get('/login')), [/^sessionId=/], 'a session of our own sets ours')
+  t.equal((await stranger.get('/whoami')).body, 'max')
+
+  await visitor.get('/login')
+  const gone = visitor.copy()
+  await visitor.get('/logout')
+  t.match(setCookies(await gone.get('/unused')), [/^sessionId=; Max-Age=0/], 'one that we signed is cleared when it is dead')
+})
+
+// --- Where there is no session
+
+const CALLS: Record<string, unknown[]> = {
+  get: ['user'],
+  set: ['user', 'max'],
+  data: [],
+  touch: [],
+  options: [{ maxAge: HOUR }],
+  isModified: [],
+  isSaved: [],
+  save: [],
+  reload: [],
+  regenerate: [['user']],
+  destroy: []
+}
+const USER_CALLS = { list: [], revoke: ['a.b'], revokeOthers: [] }
+
+/** The methods of a session, without what every object has. */
+function methodsOf (session: object): string[] {
+  const names = new Set<string>()
+  for (let proto = Object.getPrototypeOf(session); proto !== Object.prototype; proto = Object.getPrototypeOf(proto)) {
+    for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(proto))) {
+      if (name !== 'constructor' && typeof value === 'function') names.add(name)
+    }
+  }
+  return [...names].sort()
+}
+
+/** What methods say, in each form that they have. */
+async function saidBy (session: any, calls: Record<string, unknown[]>): Promise<any[]> {
+  const said = []
+  for (const [name, args] of Object.entries(calls)) {
+    try {
+      await session[name](...args)
+      said.push(`${name}() works`)
+    } catch (error) {
+      said.push(error)
+    }
+  }
+  for (const name of ['save', 'reload', 'regenerate', 'destroy']) said.push(await new Promise(resolve => session[name](resolve)))
+  said.push(await new Promise(resolve => session.regenerate(['user'], resolve)))
+  return said
+}
+
+interface Without {
+  /** Where a request has no session. */
+  readonly where: string
+  /** What each method says. */
+  readonly says: RegExp
+  readonly cause?: object
+  /** Lets a request look at what it has in place of a session. */
+  readonly visit: (t: Test, look: Look, options?: SessionOptions) => Promise<unknown>
+}
+
+type Look = (request: FastifyRequest) => Promise<void>
+
+const WITHOUT: Without[] = [
+  {
+    where: 'on a route with session: false',
+    says: /session in request\.session.*config: \{ session: false \}/,
+    async visit (t, look, options = {}) {
+      const { visitor } = await open(t, options, app => { app.get('/health', { config: { session: false } }, look) })
+      return await visitor.get('/health')
+    }
+  },
+  {
+    where: 'outside of cookie.path',
+    says: /outside of cookie\.path, which is '\/app'/,
+    async visit (t, look, options = {}) {
+      const { visitor } = await open(t, { ...options, cookie: { path: '/app' } }, app => { app.get('/other', look) })
+      return await visitor.get('/other')
+    }
+  },
+  {
+    where: 'by an error handler, after the store has failed',
+    says: /could not be loaded.*cause/,
+    cause: { message: AWAY },
+    async visit (t, look, options = {}) {
+      const { visitor, watched } = await open(t, options, app => { app.setErrorHandler((_error, request) => look(request)) })
+      await visitor.get('/login')
+      watched.isAway = true
+      return await visitor.get('/whoami')
+    }
+  },
+  {
+    where: 'by an error handler, after the cookie function has failed',
+    says: /could not be loaded.*cause/,
+    cause: { message: 'no such tenant' },
+    async visit (t, look, options = {}) {
+      const cookie = (): never => { throw new Error('no such tenant') }
+      const { visitor } = await open(t, { ...options, cookie }, app => { app.setErrorHandler((_error, request) => look(request)) })
+      return await visitor.get('/whoami')
+    }
+  },
+  {
+    where: 'in a hook before the plugin',
+    says: /onRequest hook has not run.*after the plugin/,
+    async visit (_t, look, options) {
+      const app = Fastify()
+      await app.register(fastifyCookie)
+      app.addHook('onRequest', look)
+      await app.register(fastifySession, { secret: SECRET, ...options })
+      app.get('/', async request => { request.session.touch() })
+      return await app.inject('/')
+    }
+  },
+  {
+    where: 'by an error handler, after a hook before the plugin has failed',
+    says: /onRequest hook has not run/,
+    async visit (_t, look, options) {
+      const app = Fastify()
+      await app.register(fastifyCookie)
+      app.addHook('onRequest', async () => { throw new Error('too many requests') })
+      app.setErrorHandler((_error, request) => look(request))
+      await app.register(fastifySession, { secret: SECRET, ...options })
+      app.get('/', async () => 'ok')
+      return await app.inject('/')
+    }
+  }
+]
+
+/** What a request sees that has no session. */
+async function seen<T> (t: Test, { visit }: Without, see: (request: any) => T | Promise<T>, options?: SessionOptions): Promise<T> {
+  const all: T[] = []
+  await visit(t, async request => { all.push(await see(request)) }, options)
+  t.equal(all.length, 1, 'it was there, and nothing threw')
+  return all[0] as T
+}
+
+for (const without of WITHOUT) {
+  const { where, says, cause } = without
+
+  t.test(`${where} request.session is an object that holds nothing and takes anything, as in version 11`, async t => {
+    t.same(await seen(t, without, ({ session }) => {
+      const inherited = []
+      for (const key in session) inherited.push(key)
+      return [Boolean(session), inherited, Object.keys(session), JSON.stringify(session), { ...session }, 'user' in session, inspect(session)]
+    }), [true, [], [], '{}', {}, false, 'NoSession {}'])
+    t.same(await seen(t, without, ({ session }) => {
+      return ['user', 'cookie', 'sessionId', 'encryptedSessionId', 'list'].filter(key => session[key] !== undefined)
+    }), [])
+    t.same(await seen(t, without, request => {
+      request.session.user = 'max'
+      request.session.data = { own: true }
+      return JSON.stringify(request.session)
+    }), '{"user":"max","data":{"own":true}}')
+  })
+
+  t.test(`${where} each method of request.session says why there is none`, async t => {
+    const { visitor } = await open(t, {}, app => { app.get('/methods', async request => methodsOf(session(request))) })
+    const methods = (await visitor.get('/methods')).json()
+    t.same(await seen(t, without, request => methodsOf(request.session)), methods, 'those of a session')
+    t.same(Object.keys(CALLS).sort(), methods)
+    for (const error of await seen(t, without, request => saidBy(request.session, CALLS))) {
+      t.match(error, { code: 'FST_ERR_SESSION_NONE', statusCode: 500, message: says })
+      t.match(error.cause, cause)
+    }
+  })
+
+  t.test(`${where} list(), revoke() and revokeOthers() say so, too, with the option user`, async t => {
+    const user = ({ user }: any): string | undefined => user
+    for (const error of await seen(t, without, request => saidBy(request.session, USER_CALLS), { user })) {
+      t.match(error, { code: 'FST_ERR_SESSION_NONE', message: says })
+    }
+  })
+}
+
+t.test('where there is no session, an operation that nobody awaits does not end the process', async t => {
+  const { visitor } = await open(t, {}, app => {
+    app.get('/health', { config: { session: false } }, request => {
+      request.session.destroy()
+      request.session.regenerate()
+      return 'ok'
+    })
+  })
+  t.equal((await visitor.get('/health')).body, 'ok')
+})
+
+t.test('what inherits from a request has its session, also if it looked at it before the plugin', async t => {
+  const app = Fastify()
+  await app.register(fastifyCookie)
+  const heirs = new Map<string, any>()
+  app.addHook('onRequest', async request => {
+    const heir = Object.create(request)
+    t.throws(() => heir.session.get('user'), { code: 'FST_ERR_SESSION_NONE' })
+    heirs.set(request.id, heir)
+  })
+  await app.register(fastifySession, { secret: SECRET, cookie: { secure: false } })
+  app.get('/', async request => heirs.get(request.id).session === request.session)
+  t.equal((await app.inject('/')).body, 'true')
+})
+
+t.test('each session of several says by its own name why it is not there', async t => {
+  const { visitor } = await open(t, {}, app => {
+    app.register(fastifySession, { secret: SECRET, sessionName: 'admin', cookieName: 'adminId', cookie: { path: '/admin' } } as any)
+    app.get('/page', { config: { session: false } }, async request => {
+      const said = []
+      for (const session of [request.session, (request as any).admin]) {
+        try {
+          session.touch()
+        } catch (error) {
+          said.push((error as Error).message)
+        }
+      }
+      return said
+    })
+  })
+  t.match((await visitor.get('/page')).json(), [/request\.session: the route/, /request\.admin: the URL/])
+})
+
+t.test('a session that decryptSession or loadSession finds takes the place of none', async t => {
+  const { visitor } = await open(t, {}, app => {
+    app.get('/socket', { config: { session: false } }, async request => {
+      t.throws(() => request.session.get('user' as any), { code: 'FST_ERR_SESSION_NONE' })
+      await app.decryptSession(request.cookies.sessionId, request)
+      const decrypted = session(request).get('user')
+      ;(request as any).session = await app.loadSession(request.headers.cookie)
+      return [decrypted, session(request).get('user')]
+    })
+  })
+  await visitor.get('/login')
+  t.same((await visitor.get('/socket')).json(), ['max', 'max'])
 })
 
 // --- When the store is away

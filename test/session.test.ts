@@ -322,7 +322,7 @@ t.test("'data' stays free", async t => {
 
 // --- Built on first use
 
-t.test('a route that does not use its session makes no id and stores nothing', async t => {
+t.test('a route that does not use its session stores nothing, and asks an idGenerator once, as in version 11', async t => {
   const store = new MemoryStore()
   const calls = recordCalls(store)
   let ids = 0
@@ -335,14 +335,12 @@ t.test('a route that does not use its session makes no id and stores nothing', a
     app.get('/id', async request => [request.session.sessionId, request.session.sessionId])
   })
   const visitor = new Visitor(app)
-  // The first call of a function that isn't declared async comes early: only that tells whether it returns a promise.
   t.same(setCookies(await visitor.get('/none')), [])
   t.equal(ids, 1)
-  t.same(setCookies(await visitor.get('/none')), [])
   t.same((await visitor.get('/read')).json(), [null, null, ['cookie'], false, false])
-  t.equal(ids, 1)
-  t.same((await visitor.get('/id')).json(), ['id 1', 'id 1'])
   t.equal(ids, 2)
+  t.same((await visitor.get('/id')).json(), ['id 2', 'id 2'])
+  t.equal(ids, 3)
   t.same(calls, [])
   t.equal(visitor.cookies.size, 0)
 })
@@ -443,7 +441,7 @@ t.test('a hook before the plugin may set request.session', async t => {
   const app = Fastify() as unknown as FastifyInstance
   await app.register(fastifyCookie)
   app.addHook('onRequest', async request => {
-    t.equal(request.session, null)
+    t.same(Object.keys(request.session), [])
     ;(request as any).session = { early: true }
     t.same(request.session, { early: true })
   })

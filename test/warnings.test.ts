@@ -1,18 +1,22 @@
 /** A mistake is said aloud: once as a warning where it is likely one, by ready() where it can't work. */
+import cluster from 'node:cluster'
+import { once } from 'node:events'
+import { request, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import fastifyCookie from '@fastify/cookie'
 import Fastify, { type FastifyRequest } from 'fastify'
-import t from 'tap'
+import { createClient } from 'redis'
+import t, { type Test } from 'tap'
 import fastifySession, { MemoryStore } from '../src/index'
-import * as warnings from '../src/warnings'
+import { RedisStore } from '../src/stores/redis'
 import { build, SECRET, setCookies, Visitor, type Routes, type SessionOptions } from './helpers'
 
 interface Warning extends Error {
   code: string
 }
 
-/** What the process is warned about in the meantime, as if nothing had been before. */
+/** What the process is warned about in the meantime. */
 async function warned (work: () => Promise<unknown>): Promise<Warning[]> {
-  for (const warning of Object.values(warnings)) warning.emitted = false
   const heard: Warning[] = []
   const hear = (warning: Error): void => {
     if ((warning as Warning).code?.startsWith('FST_SESSION_')) heard.push(warning as Warning)
@@ -51,7 +55,7 @@ const loginRoutes: Routes = app => {
 t.test('cookie.secure: true and a plain http request', async t => {
   const secure: SessionOptions = { cookie: { secure: true } }
 
-  t.test('is warned about once', async t => {
+  t.test('is warned about once by each registration', async t => {
     const heard = await warned(async () => {
       for (let i = 0; i < 2; i++) {
         const app = await build(secure, loginRoutes)
@@ -62,8 +66,8 @@ t.test('cookie.secure: true and a plain http request', async t => {
         }
       }
     })
-    t.match(heard, [{ name: 'FastifySessionWarning', code: 'FST_SESSION_INSECURE', message: /cookie\.secure/ }])
-    t.equal(heard.length, 1)
+    t.match(heard[0], { name: 'FastifySessionWarning', code: 'FST_SESSION_INSECURE', message: /cookie\.secure/ })
+    t.equal(heard.length, 2)
     t.match(heard[0]?.message, /trustProxy/)
     t.match(heard[0]?.message, /'auto'/)
   })
@@ -97,8 +101,8 @@ t.test('a secret in an array that is shorter than 32', async t => {
     await build({ secret: ['short', SECRET] }, noRoutes)
     await build({ secret: [SECRET, 'also short'] }, noRoutes)
   })
-  t.equal(heard.length, 1)
-  t.match(heard, [{ code: 'FST_SESSION_SHORT_SECRET', message: /32/ }])
+  t.equal(heard.length, 2)
+  t.match(heard[0], { code: 'FST_SESSION_SHORT_SECRET', message: /32/ })
   t.notMatch(heard[0]?.message, /short'|also/, 'and it is not shown')
 
   t.same(await warned(() => build({ secret: [SECRET, 'x'.repeat(32)] }, noRoutes)), [])
@@ -130,10 +134,9 @@ t.test('the default MemoryStore in production', async t => {
   process.env.NODE_ENV = 'production'
   const heard = await warned(async () => {
     await build({}, noRoutes)
-    await build({}, noRoutes)
   })
   t.equal(heard.length, 1)
-  t.match(heard, [{ code: 'FST_SESSION_MEMORY_STORE', message: /store option/ }])
+  t.match(heard, [{ code: 'FST_SESSION_MEMORY_STORE', message: /with NODE_ENV=production.*store option/ }])
   t.same(await warned(() => build({ store: new MemoryStore() }, noRoutes)), [], 'one of your own is no mistake')
 
   process.env.NODE_ENV = 'development'
@@ -294,12 +297,9 @@ t.test('a write to a session object that was replaced or destroyed', async t => 
 
 t.test('a store without touch under rolling', async t => {
   const heard = await warned(async () => {
-    for (let i = 0; i < 2; i++) {
-      const app = await build({ store: makeStore(false) }, loginRoutes)
-      const visitor = new Visitor(app)
-      await visitor.get('/login')
-      await visitor.get('/user')
-    }
+    const visitor = new Visitor(await build({ store: makeStore(false) }, loginRoutes))
+    await visitor.get('/login')
+    await visitor.get('/user')
   })
   t.equal(heard.length, 1)
   t.match(heard, [{ code: 'FST_SESSION_NO_TOUCH', message: /touch/ }])
@@ -315,19 +315,61 @@ t.test('cookie settings that browsers refuse', async t => {
     ['__Host- and another path', { cookieName: '__Host-id', cookie: { secure: true, path: '/app' } }, /cookie\.path/],
     ['__Host- and secure: false', { cookieName: '__Host-id', cookie: { secure: false } }, /set cookie\.secure to true/],
     ['__Secure- and secure: false', { cookieName: '__Secure-id', cookie: { secure: false } }, /set cookie\.secure to true/],
+    ["sameSite: 'None' and secure: false", { cookie: { sameSite: 'None' as any, secure: false } }, /set cookie\.secure to true/],
     ["sameSite: 'none' and secure: false", { cookie: { sameSite: 'none', secure: false } }, /set cookie\.secure to true/],
     ['partitioned and secure: false', { cookie: { partitioned: true, secure: false } }, /set cookie\.secure to true/]
   ]
   for (const [what, options, sentence] of REFUSED) {
     t.test(what, async t => {
       const heard = await warned(async () => {
-        await build(options, noRoutes)
-        await build(options, noRoutes)
+        const visitor = new Visitor(await build(options, loginRoutes))
+        for (let i = 0; i < 2; i++) await visitor.get('/login')
       })
-      t.equal(heard.length, 1)
-      t.match(heard, [{ code: 'FST_SESSION_COOKIE_REFUSED', message: sentence }])
+      t.match(heard[0], { code: 'FST_SESSION_COOKIE_REFUSED', message: sentence })
+      t.equal(heard.filter(({ code }) => code === 'FST_SESSION_COOKIE_REFUSED').length, 1)
     })
   }
+
+  t.test('each of several flaws is told, and by each registration', async t => {
+    const options: SessionOptions = { cookieName: '__Host-id', cookie: { secure: false, partitioned: true, path: '/app' } }
+    const heard = await warned(async () => {
+      await build(options, noRoutes)
+      await build(options, noRoutes)
+    })
+    t.equal(heard.length, 6)
+    t.equal(new Set(heard.map(({ message }) => message)).size, 3)
+  })
+
+  const REFUSED_LATE: Array<[string, SessionOptions, RegExp]> = [
+    ["secure: 'auto' and __Host-, over http", { cookieName: '__Host-id', cookie: { secure: 'auto' } }, /must be secure/],
+    ["secure: 'auto' and partitioned, over http", { cookie: { secure: 'auto', partitioned: true } }, /partitioned/],
+    ['a cookie function that returns a domain for __Host-', {
+      cookieName: '__Host-id', cookie: () => ({ secure: true, domain: 'example.com' })
+    }, /remove cookie\.domain/]
+  ]
+  for (const [what, options, sentence] of REFUSED_LATE) {
+    t.test(`${what}: told when it is sent, once`, async t => {
+      const heard = await warned(async () => {
+        const isHttps = typeof options.cookie === 'function'
+        const visitor = new Visitor(await build(options, loginRoutes, { trustProxy: true }))
+        for (let i = 0; i < 2; i++) {
+          const response = await visitor.get('/login', isHttps ? { headers: { 'x-forwarded-proto': 'https' } } : {})
+          t.equal(setCookies(response).length, 1)
+        }
+      })
+      t.match(heard, [{ code: 'FST_SESSION_COOKIE_REFUSED', message: sentence }])
+      t.equal(heard.length, 1)
+    })
+  }
+
+  t.test("secure: 'auto' with those is fine over https", async t => {
+    t.same(await warned(async () => {
+      for (const options of [{ cookieName: '__Host-id' }, {}]) {
+        const app = await build({ ...options, cookie: { secure: 'auto', partitioned: true } }, loginRoutes, { trustProxy: true })
+        await new Visitor(app).get('/login', { headers: { 'x-forwarded-proto': 'https' } })
+      }
+    }), [])
+  })
 
   const ACCEPTED: SessionOptions[] = [
     { cookieName: '__Host-id', cookie: { secure: true } },
@@ -342,6 +384,358 @@ t.test('cookie settings that browsers refuse', async t => {
       t.same(await warned(() => build(options, noRoutes)), [])
     })
   }
+})
+
+t.test('options that are likely a mistake', async t => {
+  const HOUR = 3_600_000
+  const DAY_AGO = new Date(Date.now() - 24 * HOUR)
+  const MISTAKES: Array<[what: string, options: object, sentences: RegExp[]]> = [
+    ['maxAge in seconds', { cookie: { maxAge: 3600 } }, [/cookie\.maxAge .* 1 hour .*write 3600 \* 1000/]],
+    ['a day', { cookie: { maxAge: 86_400 } }, [/1 day/]],
+    ['a week', { idleTimeout: 604_800 }, [/idleTimeout .* 7 days/]],
+    ['30 days', { absoluteTimeout: 2_592_000 }, [/absoluteTimeout .* 30 days/]],
+    ['a year', { cookie: { maxAge: 31_536_000 } }, [/365 days/]],
+    ['half an hour', { idleTimeout: 1800 }, [/30 minutes/]],
+    ['ten hours', { idleTimeout: 36_000 }, [/10 hours/]],
+    ['several at once', { idleTimeout: 900, absoluteTimeout: 43_200, refreshAfter: 300, cookie: { maxAge: 1_209_600 } }, [
+      /idleTimeout .* 15 minutes/, /absoluteTimeout .* 12 hours/, /refreshAfter .* 5 minutes/, /cookie\.maxAge .* 14 days/
+    ]],
+    ['a fixed end in the past', { cookie: { expires: DAY_AGO } }, [/cookie\.expires has passed/]],
+    ["express-session's name", { name: 'sid' }, [/name is express-session's: write cookieName/]],
+    ["express-session's genid, resave, unset, proxy", { genid: () => 'x', resave: false, unset: 'destroy', proxy: true }, [
+      /genid .*idGenerator/, /resave .*not needed/, /unset .*destroy\(\)/, /proxy .*trustProxy/
+    ]],
+    ['British spelling', { saveUninitialised: false }, [/write saveUninitialized/]],
+    ['small letters', { cookiename: 'sid' }, [/write cookieName/]],
+    ['a letter too much', { roling: false, stores: {}, idleTimout: HOUR }, [/write rolling/, /write store/, /write idleTimeout/]],
+    ['letters in the wrong order', { refershAfter: 1000 }, [/write refreshAfter/]],
+    ['another letter', { cookieNane: 'x' }, [/write cookieName/]],
+    ["the cookie's attributes in the wrong place", { maxAge: HOUR, secure: false }, [/write cookie: \{ maxAge \}/, /write cookie: \{ secure \}/]],
+    ['names of attributes', { cookie: { httponly: true, SameSite: 'lax', max_age: HOUR } }, [
+      /write cookie\.httpOnly/, /write cookie\.sameSite/, /write cookie\.maxAge/
+    ]]
+  ]
+  for (const [what, options, sentences] of MISTAKES) {
+    t.test(what, async t => {
+      const heard = await warned(async () => {
+        const visitor = new Visitor(await build(options as SessionOptions, loginRoutes))
+        for (let i = 0; i < 2; i++) await visitor.get('/login')
+      })
+      for (const sentence of sentences) {
+        t.equal(heard.filter(({ code, message }) => code === 'FST_SESSION_OPTION' && sentence.test(message)).length, 1, String(sentence))
+      }
+      t.equal(heard.length, sentences.length)
+    })
+  }
+
+  t.test('is not warned about where the number or the name is plausible', async t => {
+    const FINE: object[] = [
+      ...[1, 50, 100, 1000, 1500, 3000, 5000, 10_000, 15_000, 30_000, 60_000, 90_000, 120_000, 900_000, 1_800_000]
+        .map(idleTimeout => ({ idleTimeout })),
+      ...[1, 2, 3, 6, 12, 24, 24 * 7, 24 * 30, 24 * 365].map(hours => ({ cookie: { maxAge: hours * HOUR } })),
+      { cookie: { maxAge: HOUR, expires: DAY_AGO } },
+      { cookie: { maxAge: 0, path: '', encode: String, signed: false } },
+      { prefix: '/api', logLevel: 'warn', logSerializers: {}, something: 'else', ttl: 1 },
+      { cookie: { whatever: true } }
+    ]
+    for (const options of FINE) {
+      t.same(await warned(() => build(options as SessionOptions, noRoutes)), [], JSON.stringify(options))
+    }
+  })
+})
+
+t.test("secure: 'auto' that became insecure", async t => {
+  const HEADERS: Array<Record<string, string>> = [
+    { 'x-forwarded-proto': 'https' },
+    { 'x-forwarded-proto': 'https, http' },
+    { forwarded: 'for=192.0.2.60;proto=https;by=203.0.113.43' },
+    { forwarded: 'Proto="HTTPS"' }
+  ]
+  for (const headers of HEADERS) {
+    t.test(`though a proxy says ${JSON.stringify(headers)}`, async t => {
+      const heard = await warned(async () => {
+        const visitor = new Visitor(await build({ cookie: { secure: 'auto' } }, loginRoutes))
+        for (let i = 0; i < 2; i++) await visitor.get('/login', { headers })
+      })
+      t.match(heard, [{ code: 'FST_SESSION_PROXY', message: /trustProxy/ }])
+      t.match(heard[0]?.message, new RegExp(String(Object.keys(headers)[0]), 'i'))
+      t.equal(heard.length, 1)
+    })
+  }
+
+  t.test('is not warned about over http, with trustProxy or with secure: false', async t => {
+    t.same(await warned(async () => {
+      const auto: SessionOptions = { cookie: { secure: 'auto' } }
+      await new Visitor(await build(auto, loginRoutes)).get('/login')
+      await new Visitor(await build(auto, loginRoutes)).get('/login', { headers: { 'x-forwarded-proto': 'http' } })
+      const https = { headers: { 'x-forwarded-proto': 'https' } }
+      await new Visitor(await build(auto, loginRoutes, { trustProxy: true })).get('/login', https)
+      await new Visitor(await build({}, loginRoutes)).get('/login', https)
+    }), [])
+  })
+})
+
+t.test('request.session that is set to something else', async t => {
+  const VALUES: Record<string, unknown> = { 'an object': { user: 'max' }, null: null, undefined, 'a copy': {} }
+  for (const [what, value] of Object.entries(VALUES)) {
+    t.test(what, async t => {
+      const heard = await warned(async () => {
+        const app = await build({}, app => {
+          loginRoutes(app)
+          app.get('/set', async request => {
+            (request as any).session = value
+            return 'ok'
+          })
+        })
+        const visitor = new Visitor(app)
+        await visitor.get('/login')
+        for (let i = 0; i < 2; i++) await visitor.get('/set')
+        t.same((await visitor.get('/user')).json(), { name: 'max' }, 'it neither saves nor ends anything')
+      })
+      t.match(heard, [{ code: 'FST_SESSION_NOT_A_SESSION', message: /request\.session .*destroy\(\)/ }])
+      t.equal(heard.length, 1)
+    })
+  }
+
+  t.test('is not warned about where the library does it, where there is none, or for a session', async t => {
+    t.same(await warned(async () => {
+      const app = await build({}, app => {
+        loginRoutes(app)
+        app.get('/all', async request => {
+          await request.session.reload()
+          await request.session.regenerate()
+          const other = request.session
+          request.session = other
+          await request.session.destroy()
+          return 'ok'
+        })
+        app.get('/none', { config: { session: false } }, async request => {
+          (request as any).session = { user: 'of another plugin' }
+          return session(request).user
+        })
+      })
+      const visitor = new Visitor(app)
+      for (const url of ['/login', '/all', '/none']) t.equal((await visitor.get(url)).statusCode, 200)
+      t.same(setCookies(await visitor.get('/none')), [])
+    }), [])
+  })
+
+  t.test('a destroy() that fails makes it null without a word', async t => {
+    const store = makeStore(true)
+    t.same(await warned(async () => {
+      store.destroy = (_sessionId: string, callback: (error: Error) => void) => callback(new Error('away'))
+      const app = await build({ store }, app => {
+        loginRoutes(app)
+        app.get('/logout', async request => {
+          await request.session.destroy().catch(() => {})
+          return String(request.session)
+        })
+      })
+      t.equal((await new Visitor(app).get('/logout')).body, 'null')
+    }), [])
+  })
+})
+
+t.test('an idGenerator that returns the same id twice running', async t => {
+  const GENERATORS: Record<string, () => any> = { 'at once': () => 'the same', 'by a promise': async () => 'the same' }
+  for (const [how, idGenerator] of Object.entries(GENERATORS)) {
+    t.test(how, async t => {
+      const heard = await warned(async () => {
+        const app = await build({ idGenerator }, loginRoutes)
+        for (let i = 0; i < 3; i++) await new Visitor(app).get('/login')
+      })
+      t.match(heard, [{ code: 'FST_SESSION_SAME_ID', message: /idGenerator/ }])
+      t.notMatch(heard[0]?.message, /the same'/)
+      t.equal(heard.length, 1)
+    })
+  }
+
+  t.test('is not warned about where they differ', async t => {
+    let n = 0
+    t.same(await warned(async () => {
+      const app = await build({ idGenerator: () => `id ${n++}` }, loginRoutes)
+      for (let i = 0; i < 3; i++) await new Visitor(app).get('/login')
+    }), [])
+  })
+})
+
+t.test('the default MemoryStore in a worker of a cluster', async t => {
+  const { isWorker } = cluster
+  t.teardown(() => Object.assign(cluster, { isWorker }))
+  Object.assign(cluster, { isWorker: true })
+  const heard = await warned(() => build({}, noRoutes))
+  t.match(heard, [{ code: 'FST_SESSION_MEMORY_STORE', message: /in a worker of a cluster/ }])
+  t.equal(heard.length, 1)
+  t.same(await warned(() => build({ store: new MemoryStore() }, noRoutes)), [])
+})
+
+t.test("a store's client that isn't connected at ready()", async t => {
+  const CLIENTS: Record<string, object> = { 'of node-redis': { isOpen: false }, 'of ioredis': { status: 'end' } }
+  for (const [what, client] of Object.entries(CLIENTS)) {
+    const heard = await warned(() => build({ store: Object.assign(new MemoryStore(), { client }) }, noRoutes))
+    t.match(heard, [{ code: 'FST_SESSION_NOT_CONNECTED', message: /connect\(\)/ }], what)
+    t.equal(heard.length, 1)
+  }
+  for (const client of [null, undefined, {}, { isOpen: true }, { status: 'connecting' }, { status: 'wait' }]) {
+    t.same(await warned(() => build({ store: Object.assign(new MemoryStore(), { client }) }, noRoutes)), [])
+  }
+  const client = createClient()
+  const heard = await warned(() => build({ store: new RedisStore({ client, ttl: 86_400 }) }, noRoutes))
+  t.match(heard, [
+    { code: 'FST_SESSION_OPTION', message: /ttl of RedisStore .* 1 day/ },
+    { code: 'FST_SESSION_NOT_CONNECTED' }
+  ])
+  t.equal(heard.length, 2)
+})
+
+t.test('a change in a WebSocket that nothing saves', async t => {
+  const SAVES: Record<string, { save: boolean, codes: string[] }> = {
+    'is warned about when the socket ends': { save: false, codes: ['FST_SESSION_HIJACKED'] },
+    'is not warned about if it is saved': { save: true, codes: [] }
+  }
+  for (const [what, { save, codes }] of Object.entries(SAVES)) {
+    t.test(what, async t => {
+      const app = await build({}, app => {
+        loginRoutes(app)
+        app.get('/socket', (request, reply) => {
+          reply.hijack()
+          const { socket } = request.raw
+          socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n')
+          socket.once('data', async () => {
+            session(request).user.name = 'moritz'
+            if (save) await request.session.save()
+            socket.end()
+          })
+        })
+      })
+      t.teardown(() => app.close())
+      // As @fastify/websocket does it: the upgrade is routed like any request.
+      app.server.on('upgrade', (raw, socket) => {
+        const response = new ServerResponse(raw)
+        response.assignSocket(socket as Socket)
+        app.routing(raw, response)
+      })
+      const visitor = new Visitor(app)
+      await visitor.get('/login')
+      const heard = await warned(async () => {
+        const url = new URL('/socket', await app.listen({ port: 0, host: '127.0.0.1' }))
+        const upgrade = request(url, { headers: { cookie: visitor.cookieHeader(), upgrade: 'websocket', connection: 'upgrade' } }).end()
+        const [, socket] = await once(upgrade, 'upgrade') as [unknown, Socket]
+        socket.write('hello')
+        socket.resume()
+        await once(socket, 'close')
+      })
+      t.same(heard.map(({ code }) => code), codes)
+      t.same((await visitor.get('/user')).json(), { name: save ? 'moritz' : 'max' })
+    })
+  }
+})
+
+/** An application whose store has one method of its own, and a visitor who is logged in. */
+async function withMethod (t: Test, method: 'get' | 'set', written: (record: any) => Function, options: SessionOptions = {}): Promise<Visitor> {
+  const store = makeStore(true)
+  const app = await build({ store, rolling: false, ...options }, app => {
+    loginRoutes(app)
+    app.get('/change', async request => { session(request).n = (session(request).n ?? 0) + 1 })
+  })
+  t.teardown(() => app.close())
+  const visitor = new Visitor(app)
+  await visitor.get('/login')
+  store[method] = written({ user: { name: 'max' }, cookie: { expires: null, originalMaxAge: null } })
+  return visitor
+}
+
+t.test('a store whose method does not answer is told what the method did instead', async t => {
+  const silent = /neither called its callback nor returned a promise/
+  const uncalled = /promise was fulfilled, but it never called the callback that it declares/
+  const returned = /returned a value, which counts for nothing/
+  const away = /ms: check that the store can be reached/
+  const wrong: Array<[what: string, method: 'get' | 'set', written: (record: object) => Function, says: RegExp]> = [
+    ['a callback that is never called', 'get', () => (_id: string, _callback: unknown) => {}, silent],
+    ['a callback that is never called, and a value', 'get', record => (_id: string, _callback: unknown) => record, silent],
+    ['a callback that is never called', 'set', () => (_id: string, _record: object, _callback: unknown) => {}, silent],
+    ['neither a callback nor a value', 'set', () => (_id: string, _record: object) => {}, silent],
+    ['an async method that declares a callback', 'get', record => async (_id: string, _callback: unknown) => record, uncalled],
+    ['an async method that declares a callback', 'set', () => async (_id: string, _record: object, _callback: unknown) => {}, uncalled],
+    ['what map.set() returns', 'set', () => (id: string, record: object) => new Map().set(id, record), returned],
+    ['a text that is no session', 'get', () => (_id: string) => 'max', returned],
+    ['the JSON of something else', 'get', () => (_id: string) => '["max"]', returned],
+    ['a promise that is never settled', 'get', () => () => new Promise(() => {}), away],
+    ['the same, and a callback', 'get', () => async (_id: string, _callback: unknown) => { await new Promise(() => {}) }, away]
+  ]
+  for (const [what, method, written, says] of wrong) {
+    t.test(`${method}: ${what}`, async t => {
+      const visitor = await withMethod(t, method, written, { storeTimeout: 20 })
+      const response = await visitor.get('/change')
+      t.equal(response.statusCode, 503)
+      t.match(response.json(), { code: 'FST_ERR_SESSION_STORE_TIMEOUT', message: says })
+      t.match(response.json().message, `store's ${method} did not answer within 20 ms`)
+    })
+  }
+})
+
+t.test('a store whose get returns the session instead of answering it is told so at once', async t => {
+  for (const returned of [(record: object) => record, JSON.stringify]) {
+    const visitor = await withMethod(t, 'get', record => (_id: string) => returned(record))
+    const response = await visitor.get('/user')
+    t.equal(response.statusCode, 500, 'and not after storeTimeout, which is a 503')
+    t.match(response.json(), { code: 'FST_ERR_SESSION_STORE', message: /store's get failed: it returned a value.*async.*callback/ })
+  }
+})
+
+t.test('a store that answers is not told how, whatever else it does', async t => {
+  const right: Record<string, (record: object) => Function> = {
+    'any arguments, and an answer before it returns the session': record => (...args: any[]) => { args[1](null, record); return record },
+    'any arguments, and an answer after it': record => (...args: any[]) => { queueMicrotask(() => args[1](null, record)); return record },
+    'any arguments, and an answer in the next tick': record => (...args: any[]) => { process.nextTick(args[1], null, record); return record },
+    'any arguments, and an answer a little later': record => (...args: any[]) => { setImmediate(args[1], null, record); return record },
+    'any arguments, and something else at once': record => (...args: any[]) => setTimeout(args[1], 5, null, record),
+    'a callback with a default': record => (_id: string, callback: any = () => {}) => { setImmediate(callback, null, record); return record },
+    'a callback that comes after the return': record => (_id: string, callback: any) => { setTimeout(callback, 5, null, record); return record },
+    'a callback that comes after the promise': record => async (_id: string, callback: any) => { setTimeout(callback, 5, null, record); return record },
+    'a promise': record => async () => record
+  }
+  for (const [what, written] of Object.entries(right)) {
+    const visitor = await withMethod(t, 'get', written)
+    t.same((await visitor.get('/user')).json(), { name: 'max' }, what)
+  }
+})
+
+t.test('a store whose get answers something that is not an object', async t => {
+  const wrong: Array<[says: RegExp, written: (record: object) => Function]> = [
+    [/store's get answered a string instead of an object.*JSON\.parse/, record => (_id: string, callback: any) => callback(null, JSON.stringify(record))],
+    [/answered a string/, record => async () => JSON.stringify(record)],
+    [/answered a Buffer/, record => async () => Buffer.from(JSON.stringify(record))],
+    [/answered an array/, record => async () => [record]],
+    [/answered a number/, () => async () => 1]
+  ]
+  for (const [message, written] of wrong) {
+    const heard = await warned(async () => {
+      const visitor = await withMethod(t, 'get', written)
+      for (let i = 0; i < 2; i++) {
+        const response = await visitor.get('/user')
+        t.same([response.statusCode, response.json()], [200, {}], 'a new session: the way to log in is open')
+      }
+    })
+    t.equal(heard.length, 1, 'once')
+    t.match(heard, [{ code: 'FST_SESSION_NOT_RECORD', message }])
+    t.notMatch(heard[0]?.message, /max/, 'and what it answered is not shown')
+  }
+})
+
+t.test('a hook that stores something before the session is loaded', async t => {
+  const visit = (early: (request: any) => void): Promise<Warning[]> => warned(async () => {
+    const app = Fastify()
+    await app.register(fastifyCookie)
+    app.addHook('onRequest', async request => early(request))
+    await app.register(fastifySession, { secret: SECRET, cookie: { secure: false } })
+    app.get('/', async request => session(request).locale ?? 'none')
+    for (let i = 0; i < 2; i++) t.equal((await app.inject('/')).body, 'none')
+  })
+  const heard = await visit(({ session }) => { session.locale = 'de' })
+  t.match(heard, [{ code: 'FST_SESSION_EARLY_CHANGE', message: /request\.session before.*after the session plugin/ }])
+  t.equal(heard.length, 1)
+  t.same(await visit(({ session }) => session.locale), [], 'nor one that only looks')
 })
 
 t.test('what is fine is not warned about', async t => {
@@ -413,6 +807,31 @@ t.test('an option of the wrong form is refused by ready()', async t => {
       options: store => ({ store }),
       message: /store/
     },
+    'a Map as the store': { values: [new Map()], options: store => ({ store }), message: /new MemoryStore\(map\)/ },
+    'a Redis client as the store': {
+      values: [createClient(), { get: method, set: method, destroy: method, evalsha: method }],
+      options: store => ({ store }),
+      message: /new RedisStore\(\{ client \}\)/
+    },
+    'the class of a store': { values: [MemoryStore, RedisStore], options: store => ({ store }), message: /new (MemoryStore|RedisStore)\(/ },
+    'a promise of a store': { values: [Promise.resolve(new MemoryStore())], options: store => ({ store }), message: /await it/ },
+    rolling: { values: ['true', 'false', ''], options: rolling => ({ rolling }), message: /rolling must be true, false or a function.* the string/ },
+    saveUninitialized: {
+      values: ['true', 'false'], options: saveUninitialized => ({ saveUninitialized }), message: /saveUninitialized must be .* the string/
+    },
+    cacheControl: { values: ['true', () => true], options: cacheControl => ({ cacheControl }), message: /cacheControl must be true or false, and not (the string|a function)/ },
+    'cookie.secure': { values: ['false', '', 'TRUE', 'yes', () => true], options: secure => ({ cookie: { secure } }), message: /cookie\.secure must be true, false or 'auto', and not/ },
+    'cookie.httpOnly': { values: ['false', 'true', () => true], options: httpOnly => ({ cookie: { httpOnly } }), message: /cookie\.httpOnly must/ },
+    'cookie.partitioned': { values: ['false', 'true', () => true], options: partitioned => ({ cookie: { partitioned } }), message: /cookie\.partitioned must/ },
+    'a path without its slash': { values: ['app', 'app/', '*', 42], options: path => ({ cookie: { path } }), message: /cookie\.path must be a string that begins with '\/'/ },
+    'a negative maxAge': { values: [-1, -3_600_000], options: maxAge => ({ cookie: { maxAge } }), message: /cookie\.maxAge must be a positive number of milliseconds, or 0, and not -/ },
+    'a maxAge beside refreshAfter': {
+      values: ['1h', '3600000', -1, NaN], options: maxAge => ({ refreshAfter: 1000, cookie: { maxAge } }), message: /cookie\.maxAge must/
+    },
+    refreshAfter: { values: [60_000, '1s', -1], options: refreshAfter => ({ refreshAfter, cookie: { maxAge: 60_000 } }), message: /refreshAfter must/ },
+    'several kinds': {
+      values: [[], Object.create(null), new (class Id {})(), null], options: what => ({ idGenerator: what ?? 7n }), message: /not (an? (array|Array|object|Id|BigInt))/
+    },
     idGenerator: { values: ['id', 42, {}, true], options: idGenerator => ({ idGenerator }), message: /idGenerator/ },
     algorithm: { values: ['md6', 'sha', 42, {}], options: algorithm => ({ algorithm }), message: /algorithm/ },
     cookiePrefix: { values: [42, {}, true], options: cookiePrefix => ({ cookiePrefix }), message: /cookiePrefix/ },
@@ -435,6 +854,10 @@ t.test('an option of the wrong form is refused by ready()', async t => {
       { cookie: {} },
       { cookieName: "!#$%&'*+-.^_`|~a1", cookiePrefix: 's:', cookie: { path: '/app', domain: '.example.com' } },
       { cookie: { maxAge: 1 } },
+      { rolling: 1, saveUninitialized: 0, cacheControl: null, cookie: { secure: null, httpOnly: 0, partitioned: undefined, path: null } },
+      { rolling: () => true, saveUninitialized: () => true },
+      { cookie: { secure: 'true', sameSite: 'LAX', priority: 'High' } },
+      { cookie: { secure: 'auto', sameSite: false, domain: '', maxAge: 0 } },
       { cookie: { maxAge: undefined, expires: undefined, path: undefined, domain: undefined, sameSite: undefined } },
       { cookie: { expires: new Date(0) } },
       { cookie: { expires: new Date(Date.now() + 1000), maxAge: 1000, sameSite: true, httpOnly: false } },

@@ -1,5 +1,6 @@
 import { isPromise } from 'node:util/types'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { wrongAttribute } from './attributes'
 import { CookieError, OptionError } from '../errors'
 import { checkLifetime, type CookieLife, type Terms } from '../values/lifetime'
 import type { CookieOptions } from '../types/cookie'
@@ -25,12 +26,12 @@ export function resolveCookie (
   timeouts: Omit<Terms, 'cookie'>
 ) {
   const fixedCookie = typeof option === 'function' ? undefined : requestCookie(option, false)
-  if (fixedCookie !== undefined) {
-    try {
-      checkCookie(fixedCookie)
-    } catch (error) {
-      throw new OptionError(`cookie or cookieName is wrong: ${(error as Error).message}`)
-    }
+  const wrong = fixedCookie && wrongAttribute(fixedCookie)
+  if (wrong !== undefined) throw new OptionError(`cookie.${wrong}`)
+  try {
+    checkCookie(fixedCookie ?? {})
+  } catch (error) {
+    throw new OptionError(`cookie or cookieName is wrong: ${(error as Error).message}`)
   }
   return { cookieFor, checkCookie }
 
@@ -46,6 +47,8 @@ export function resolveCookie (
     if (typeof saidAtOnce(given, 'cookie') !== 'object' || given == null) {
       throw new CookieError('its function must return an object')
     }
+    const wrong = wrongAttribute(given)
+    if (wrong !== undefined) throw new CookieError(wrong)
     const cookie = requestCookie(given, given.secure === true)
     checkCookie(cookie)
     return cookie

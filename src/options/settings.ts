@@ -1,12 +1,15 @@
+import cluster from 'node:cluster'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { sync as uid } from 'uid-safe'
 import { resolveCookie, saidAtOnce, type RequestCookie } from './cookie'
+import { mistakesIn } from './mistakes'
+import { refusals } from './refusals'
 import { OptionError, SecretError } from '../errors'
 import { checkOptions } from './table'
 import { developmentStore, MemoryStore } from '../stores/memory'
 import { hasIndex } from '../stores/methods'
 import { customSigner, defaultSigner, isUsable, namedSigner, secretsSigner } from '../values/cookie-value'
-import { warnCookieRefused, warnMemoryStore, warnNoTouch, warnShortSecret } from '../warnings'
+import { Flaws, warnCookieRefused, warnMemoryStore, warnNoTouch, warnOption, warnShortSecret } from '../warnings'
 import type { CookieOptions, Signer } from '../types/cookie'
 import type { FastifySessionOptions } from '../types/options'
 import type { FastifySessionObject } from '../types/session'
@@ -24,13 +27,18 @@ export interface Settings {
   readonly storeTimeout: number
   readonly trustsStoreTtl: boolean
   readonly saveUninitialized: (request: FastifyRequest) => boolean
+  /** Whether requests may prolong their sessions. */
   readonly rolling: boolean
+  /** Whether this one does. */
+  readonly rolls: (request: FastifyRequest) => boolean
   readonly refreshAfter: number
   /** The application's own. */
   readonly idGenerator: FastifySessionOptions['idGenerator']
   readonly cacheControl: boolean
   readonly failsWithStore: boolean
   readonly userSettings: UserSettings | undefined
+  /** What this registration has been warned about. */
+  readonly flaws: Flaws
   /** Throws FST_ERR_SESSION_COOKIE if a cookie can't carry the attributes. */
   readonly checkCookie: (options: CookieOptions) => void
 }
@@ -55,15 +63,17 @@ export function resolveOptions (fastify: FastifyInstance, given: FastifySessionO
   const signer = resolveSigner(given)
   const options = checkOptions(given)
   const names = namesOn(fastify)
-  const { cookie, cookieName, sessionName, saveUninitialized, idleTimeout, absoluteTimeout, user } = options
+  const { cookie, cookieName, sessionName, rolling, saveUninitialized, idleTimeout, absoluteTimeout, user } = options
   const { cookieFor, checkCookie } = resolveCookie(fastify, cookieName, cookie, { idleTimeout, absoluteTimeout })
   const store = options.store ?? defaultStore()
   if (sessionName !== 'session') names.add(sessionName)
-  if (typeof cookie !== 'function') warnOfRefusedCookies(cookieName, cookieFor(undefined))
+  const flaws = new Flaws()
+  if (typeof cookie !== 'function') flaws.tellAll(warnCookieRefused, refusals(cookieName, cookieFor(undefined)))
+  flaws.tellAll(warnOption, mistakesIn(given))
   if (user !== undefined && !hasIndex(store)) {
     throw new OptionError('user needs a store with an index by user (claim, release, revoke, endingsOf and claimsOf), as MemoryStore and RedisStore have one')
   }
-  if (options.rolling && store.touch === undefined) warnNoTouch()
+  if (rolling && store.touch === undefined) warnNoTouch()
 
   return {
     sessionName,
@@ -77,7 +87,10 @@ export function resolveOptions (fastify: FastifyInstance, given: FastifySessionO
     saveUninitialized: typeof saveUninitialized === 'function'
       ? request => saidAtOnce(saveUninitialized(request), 'saveUninitialized')
       : () => Boolean(saveUninitialized),
-    rolling: Boolean(options.rolling),
+    rolling: Boolean(rolling),
+    rolls: typeof rolling === 'function'
+      ? request => Boolean(saidAtOnce(rolling(request), 'rolling'))
+      : () => Boolean(rolling),
     refreshAfter: options.refreshAfter,
     idGenerator: options.idGenerator,
     cacheControl: Boolean(options.cacheControl),
@@ -85,6 +98,7 @@ export function resolveOptions (fastify: FastifyInstance, given: FastifySessionO
     userSettings: user && {
       user, describe: options.describe, maxPerUser: options.maxPerUser, refuses: options.onMaxPerUser === 'refuse'
     },
+    flaws,
     checkCookie
   }
 }
@@ -128,23 +142,7 @@ function checkedSigner (secrets: string[], algorithm: string): Signer {
 }
 
 function defaultStore (): SessionStore {
-  if (process.env.NODE_ENV !== 'production') return developmentStore()
-  warnMemoryStore()
-  return new MemoryStore()
-}
-
-// Warned about and not refused: clients that are no browsers live with such cookies.
-function warnOfRefusedCookies (cookieName: string, cookie: CookieOptions): void {
-  const { domain, path, secure, sameSite, partitioned } = cookie
-  const isHost = cookieName.startsWith('__Host-')
-  const flaws: string[] = []
-  if (isHost && domain) flaws.push('a __Host- cookie can have no domain; remove cookie.domain')
-  if (isHost && path && path !== '/') flaws.push('a __Host- cookie must have the path /; remove cookie.path')
-  if (!secure) {
-    if (isHost) flaws.push('a __Host- cookie must be secure; set cookie.secure to true')
-    if (cookieName.startsWith('__Secure-')) flaws.push('a __Secure- cookie must be secure; set cookie.secure to true')
-    if (sameSite === 'none') flaws.push("a cookie with sameSite 'none' must be secure; set cookie.secure to true")
-    if (partitioned) flaws.push('a partitioned cookie must be secure; set cookie.secure to true')
-  }
-  if (flaws.length > 0) warnCookieRefused(flaws.join('. And '))
+  if (process.env.NODE_ENV === 'production') warnMemoryStore('with NODE_ENV=production')
+  else if (cluster.isWorker) warnMemoryStore('in a worker of a cluster')
+  return process.env.NODE_ENV === 'production' ? new MemoryStore() : developmentStore()
 }

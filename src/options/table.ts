@@ -1,4 +1,6 @@
+import { isPromise } from 'node:util/types'
 import { OptionError } from '../errors'
+import { kindOf, shown } from '../values/kind'
 import { isLifetime } from '../values/lifetime'
 import type { FastifySessionOptions } from '../types/options'
 import type { SessionStore } from '../types/store'
@@ -31,7 +33,11 @@ interface Option {
 const LONGEST_TIMER = 2 ** 31 - 1
 
 const DURATION = { mustBe: 'a positive number of milliseconds', unit: 'milliseconds' } as const
-const ANYTHING = { mustBe: 'true or false', accepts: () => true }
+const SWITCH = { mustBe: 'true or false', accepts: isSwitch } as const
+const SWITCH_OR_FUNCTION = {
+  mustBe: 'true, false or a function of the request',
+  accepts: (value: unknown) => isSwitch(value) || isFunction(value)
+} as const
 
 /** All options, in the order of the documentation. `npm run types:hovers` compares it with docstrings and README. */
 export const OPTIONS: Readonly<Record<keyof Options, Option>> = {
@@ -99,12 +105,12 @@ export const OPTIONS: Readonly<Record<keyof Options, Option>> = {
     says: 'Whether the store alone says when an idle session is over'
   },
   saveUninitialized: {
-    ...ANYTHING,
+    ...SWITCH_OR_FUNCTION,
     byDefault: true,
     says: 'Saves a new session that nothing was stored in, and sends its cookie.'
   },
   rolling: {
-    ...ANYTHING,
+    ...SWITCH_OR_FUNCTION,
     byDefault: true,
     says: 'Starts the session\'s lifetime again, and sends its cookie, with each response.'
   },
@@ -122,7 +128,7 @@ export const OPTIONS: Readonly<Record<keyof Options, Option>> = {
     says: 'Makes the id of a new session.'
   },
   cacheControl: {
-    ...ANYTHING,
+    ...SWITCH,
     byDefault: false,
     says: 'Says in the response\'s headers that it depends on the session'
   },
@@ -175,11 +181,37 @@ export function checkOptions (given: Options): CheckedOptions {
       continue
     }
     if (needs !== undefined && given[needs] == null) throw new OptionError(`${name} needs the option ${needs}`)
-    if (!accepts(value, given)) throw new OptionError(`${name} must be ${mustBe}`)
+    if (!accepts(value, given)) throw new OptionError(`${name} must be ${mustBe}, and not ${instead(name, value)}`)
     checked[name] = value
   }
   // The loop has set each name of the table to what it accepts, or to its default; the compiler can't follow that.
   return checked as unknown as CheckedOptions
+}
+
+/** What stands in the option's place. */
+function instead (name: string, value: unknown): string {
+  // An address of a server may have a password in it.
+  return name === 'store' ? wrongStore(value) : shown(value)
+}
+
+/** What was taken for a store, and what to write. */
+function wrongStore (value: any): string {
+  const kind = kindOf(value)
+  if (value instanceof Map) return `${kind}: write new MemoryStore(map)`
+  if (isPromise(value)) return `${kind}: await it first`
+  if (typeof value === 'function') return `${kind}: write new ${value.name || 'Store'}(…)`
+  if (isRedisClient(value)) return "a client: write new RedisStore({ client }), of '@fastify/session/redis'"
+  return kind
+}
+
+// node-redis's has get, set and destroy, which ends its connection.
+function isRedisClient (value: any): boolean {
+  return typeof value?.evalSha === 'function' || typeof value?.evalsha === 'function'
+}
+
+/** Whether it may stand for true or false: no text, because 'false' of an environment variable would be true. */
+export function isSwitch (value: unknown): boolean {
+  return typeof value !== 'string' && typeof value !== 'function'
 }
 
 function isText (value: unknown): boolean {
@@ -195,10 +227,11 @@ function isDuration (milliseconds: unknown): milliseconds is number {
 }
 
 function isLonger (milliseconds: number, cookie: Options['cookie']): boolean {
-  const maxAge = typeof cookie === 'object' && cookie?.maxAge
-  return Boolean(maxAge) && milliseconds >= Number(maxAge)
+  const maxAge = typeof cookie === 'object' ? cookie?.maxAge : undefined
+  // What is wrong with the cookie itself is said of the cookie.
+  return isDuration(maxAge) && milliseconds >= maxAge
 }
 
 function isStore (store: Partial<SessionStore>): boolean {
-  return isFunction(store.get) && isFunction(store.set) && isFunction(store.destroy)
+  return isFunction(store.get) && isFunction(store.set) && isFunction(store.destroy) && !isRedisClient(store)
 }

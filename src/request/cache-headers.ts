@@ -7,9 +7,29 @@ import type { FastifyReply } from 'fastify'
  * @param isSet whether it sets the session's cookie
  */
 export function tellCaches (reply: FastifyReply, isUsed: boolean, isSet: boolean): void {
-  if (isSet && !reply.hasHeader('cache-control')) reply.header('cache-control', 'no-store')
+  if (isSet) keepFromCaches(reply)
   if (!isUsed) return
   const varies = String(reply.getHeader('vary') ?? '')
   if (varies === '') reply.header('vary', 'Cookie')
   else if (!/(^|,)\s*(\*|cookie)\s*(,|$)/i.test(varies)) reply.header('vary', `${varies}, Cookie`)
 }
+
+/** Whether the response says that one of a cache may go to everybody. */
+export function isForEverybody (reply: FastifyReply): boolean {
+  const control = cacheControlOf(reply)
+  return FOR_EVERYBODY.test(control) && !FOR_ONE.test(control)
+}
+
+function keepFromCaches (reply: FastifyReply): void {
+  const control = cacheControlOf(reply)
+  if (control === '' || isForEverybody(reply)) reply.header('cache-control', 'no-store')
+  // What says neither may be kept by a shared cache, with the cookie. The browser's own may still keep it.
+  else if (!FOR_ONE.test(control)) reply.header('cache-control', `${control}, private`)
+}
+
+function cacheControlOf (reply: FastifyReply): string {
+  return String(reply.getHeader('cache-control') ?? '')
+}
+
+const FOR_EVERYBODY = /(^|[\s,])(public|s-maxage)\b/i
+const FOR_ONE = /(^|[\s,])(private|no-store)\b/i

@@ -1,18 +1,23 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { hasNotRun, NoSession, NoUserSession } from './no-session'
 import type { Outside } from './outside'
-import { slotKeyOf, type Slotted } from './slot'
+import { slotKeyOf, type Slot, type Slotted } from './slot'
 import { NameTakenError, OptionError } from '../errors'
 import type { Settings } from '../options/settings'
 import { stateOf } from '../session/session'
+import type { Context } from '../session/state'
+import { warnNotASession } from '../warnings'
 import type { FastifySessionObject, Sessions } from '../types/session'
 
 /** Decorates the server and its requests with what one registration offers. */
 export function decorate (
-  fastify: FastifyInstance, { sessionName, cookieName, store }: Settings, outside: Outside,
-  sessions: Sessions | undefined
+  fastify: FastifyInstance, settings: Settings, outside: Outside, sessions: Sessions | undefined
 ): void {
+  const { sessionName, cookieName, store, userSettings, flaws } = settings
   const kSlot = slotKeyOf(cookieName)
   const name = capital(sessionName)
+  const early = hasNotRun(sessionName)
+  const StandIn = userSettings === undefined ? NoSession : NoUserSession
   fastify.decorate(`decrypt${name}`, outside.decryptSession)
   fastify.decorate(`load${name}`, outside.loadSession)
   fastify.decorate(`create${name}`, outside.createSession)
@@ -23,15 +28,37 @@ export function decorate (
     getter (this: FastifyRequest) {
       const slot = (this as Slotted)[kSlot]
       // Typed as what it is nearly always.
-      return (slot?.other !== undefined ? slot.other.value : slot?.state?.session ?? null) as FastifySessionObject
+      if (slot?.other !== undefined) return slot.other.value as FastifySessionObject
+      if (slot?.state !== undefined) return slot.state.session
+      // Each request its own: one visitor's write to it would show up in the next one's.
+      const other = { value: new StandIn(slot?.why ?? early) }
+      if (slot) slot.other = other
+      // Not on what inherits from the request, which must find the session there later.
+      else if (Object.hasOwn(this, kSlot)) (this as Slotted)[kSlot] = { other }
+      return other.value as unknown as FastifySessionObject
     },
     setter (this: FastifyRequest, value: unknown) {
       const slot = ((this as Slotted)[kSlot] ??= {})
-      const state = stateOf(value)
-      slot.other = state === undefined ? { value } : undefined
-      slot.state = state ?? slot.state
+      put(slot, value)
+      if (slot.other !== undefined && slot.why === undefined) flaws.tell(warnNotASession, sessionName)
     }
   })
+}
+
+/** Puts what regenerate(), reload() and destroy() make of a session on its request, or on a plain object. */
+export function showing ({ sessionName, cookieName }: Settings): Context['show'] {
+  const kSlot = slotKeyOf(cookieName)
+  return function show (request: Record<PropertyKey, any>, session) {
+    const slot: Slot | undefined = request[kSlot]
+    if (slot === undefined) request[sessionName] = session
+    else put(slot, session)
+  }
+}
+
+function put (slot: Slot, value: unknown): void {
+  const state = stateOf(value)
+  slot.other = state === undefined ? { value } : undefined
+  slot.state = state ?? slot.state
 }
 
 /** @throws FST_ERR_SESSION_NAME_TAKEN, FST_ERR_SESSION_OPTION */

@@ -43,11 +43,11 @@ export class Finder {
     const { cookieName } = this.#settings
     const first = (parsed ?? (header === undefined ? {} : this.#fastify.parseCookie(header)))[cookieName]
     if (typeof first !== 'string') return []
-    const values = new Set(first === '' ? [] : [first])
+    const values = new Set(first === '' ? [] : [unquoted(first)])
     if (header === undefined || header.indexOf(cookieName) === header.lastIndexOf(cookieName)) return [...values]
     for (const pair of header.split(';')) {
       const value = pair.includes(cookieName) ? this.#fastify.parseCookie(pair)[cookieName] : undefined
-      if (value) values.add(value)
+      if (value) values.add(unquoted(value))
       if (values.size === MOST_TRIED) break
     }
     return [...values]
@@ -83,7 +83,8 @@ export class Finder {
   valuesOf (value: unknown): string[] {
     const { cookiePrefix } = this.#settings
     if (typeof value !== 'string' || value === '') return []
-    return [value.startsWith(cookiePrefix) ? value : cookiePrefix + value]
+    const bare = unquoted(value)
+    return [bare.startsWith(cookiePrefix) ? bare : cookiePrefix + bare]
   }
 
   #findFrom (
@@ -126,6 +127,11 @@ export class Finder {
     const { cookiePrefix, signer } = this.#settings
     return value.startsWith(cookiePrefix) ? prove(signer, value.slice(cookiePrefix.length)) : null
   }
+}
+
+// RFC 6265, 4.1.1, allows quotes, and Java's clients and proxies put them.
+function unquoted (value: string): string {
+  return value.length > 1 && value.startsWith('"') && value.endsWith('"') ? value.slice(1, -1) : value
 }
 
 const NOTHING: Finding = {}

@@ -1,3 +1,4 @@
+import { isForEverybody } from './cache-headers'
 import { isRefused, type Slot } from './slot'
 import type { Settings } from '../options/settings'
 import type { SessionState } from '../session/state'
@@ -15,6 +16,8 @@ export interface Decision {
   readonly reason: string
   /** Whether the store's failure is the reply's: the request changed something, or doesn't know whether it did. */
   readonly isNeeded: boolean
+  /** Whether the cookie stays as it is all the same, because a shared cache may keep the response with it. */
+  readonly isSilent?: boolean
 }
 
 /**
@@ -54,6 +57,7 @@ const DECISIONS = {
   late: because('touch', 'the reply goes out a while after the session was saved by hand', false),
   signed: because('send', 'an older secret signed the cookie', false),
   unused: because('nothing', 'the request does not prolong the session', false),
+  shared: because('nothing', 'a shared cache may keep the response'),
   insecure: because('nothing', 'the cookie may go over https only'),
   insecureClear: because('clear', 'the cookie may go over https only')
 } as const
@@ -63,6 +67,9 @@ export function decide (
   slot: Slot, state: SessionState, settings: Settings, request: FastifyRequest, reply: FastifyReply
 ): Decision {
   let decision = wanted(slot, state, settings, request)
+  if (settings.cacheControl && isForEverybody(reply) && !isAskedFor(slot, state)) {
+    return decision.outcome === 'create' ? DECISIONS.shared : { ...decision, isSilent: true }
+  }
   // A handler that made do with that has it tried once more.
   if (state.hasFailed && reply.statusCode >= 500 && !clears(decision.outcome)) {
     decision = state.isPartlyWritten ? DECISIONS.failedInPart : DECISIONS.failed
@@ -77,7 +84,13 @@ export function isInsecure (decision: Decision): boolean {
 }
 
 /** What the store's answer makes of a decision. */
-export function resultOf ({ outcome, isNeeded }: Decision, state: SessionState, error: Error | null): Result {
+export function resultOf (decision: Decision, state: SessionState, error: Error | null): Result {
+  const result = resultByStore(decision, state, error)
+  if (decision.isSilent !== true) return result
+  return result === 'failed' || result === 'partly' ? 'failed' : 'left'
+}
+
+function resultByStore ({ outcome, isNeeded }: Decision, state: SessionState, error: Error | null): Result {
   const { recent } = state.context.repository
   const isOver = state.standing === 'gone' || (sends(outcome) && state.hasEnded)
   // Another request ended the session in the meantime: what this one changed is dropped, and its stale cookie
@@ -87,6 +100,17 @@ export function resultOf ({ outcome, isNeeded }: Decision, state: SessionState, 
   if (error !== null) return 'left'
   if (clears(outcome)) return 'cleared'
   return sends(outcome) ? 'sent' : 'left'
+}
+
+/** Whether the visitor must have the cookie by this reply: a login or a logout, and not only a later end. */
+function isAskedFor ({ sentId }: Slot, state: SessionState): boolean {
+  if (state.wasTouched || state.wasChosen) return true
+  switch (state.standing) {
+    case 'new': return state.isModified()
+    case 'stored': return state.sessionId !== sentId
+    case 'gone': return false
+    default: return true
+  }
 }
 
 function sends (outcome: Outcome): boolean {

@@ -10,10 +10,16 @@ export function routeOptionsOf ({ routeOptions }: FastifyRequest, sessionName: s
   return config?.[sessionName]
 }
 
-/** Whether a URL is within the path of the cookie, which no browser sends outside of it. */
-export function isWithin (url: string, cookiePath: string): boolean {
-  const end = url.indexOf('?')
-  const path = end === -1 ? url : url.slice(0, end)
+/**
+ * Whether a request is within the path of the cookie, which no browser sends outside of it. What the browser asked for
+ * counts, and not what `rewriteUrl` or a router of Express has made of it.
+ */
+export function isWithin ({ originalUrl }: FastifyRequest, cookiePath: string): boolean {
+  if (cookiePath === '/') return true
+  const [path = ''] = originalUrl.replace(ORIGIN, '').split('?', 1)
   if (!path.startsWith(cookiePath)) return false
   return path.length === cookiePath.length || cookiePath.endsWith('/') || path[cookiePath.length] === '/'
 }
+
+// As proxies are asked, which servers must understand too (RFC 9112, 3.2.2).
+const ORIGIN = /^https?:\/\/[^/?#]*/i

@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import type { Why } from './no-session'
 import type { SessionState } from '../session/state'
 import type { Visit } from '../session/visit'
 import type { RouteSessionOptions } from '../types/options'
@@ -9,9 +10,11 @@ export interface Slot {
   readonly route?: RouteSessionOptions | undefined
   /** The session id that the visitor's cookie proved, whether or not the store has it. */
   readonly sentId?: string | undefined
-  /** Missing if the request has no session: outside the cookie's path, and if its route wants none. */
+  /** Missing if the request has no session. */
   state?: SessionState | undefined
-  /** What `request.session` is if that isn't a session of ours: null after destroy(), {} if there is none. */
+  /** Why it has none. */
+  readonly why?: Why
+  /** What `request.session` is if that isn't a session of ours: null after destroy(), a NoSession if there is none. */
   other?: { readonly value: unknown } | undefined
 }
 

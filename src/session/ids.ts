@@ -1,6 +1,7 @@
-import { isAsyncFunction } from 'node:util/types'
 import type { FastifyRequest } from 'fastify'
 import { LateIdError, SessionIdError } from '../errors'
+import { warnSameId, type Flaws } from '../warnings'
+import type { Settings } from '../options/settings'
 import type { Answer } from '../types/store'
 import type { FastifySessionOptions } from '../types/options'
 
@@ -10,37 +11,32 @@ type IdGenerator = NonNullable<FastifySessionOptions['idGenerator']>
 export class SessionIds {
   readonly #generator: IdGenerator
   readonly #timeout: number
-  /**
-   * Whether an id is made before the handler runs, because the function answers by a promise. Of a function that isn't
-   * declared async its first call tells, so that one comes early too.
-   */
-  isEarly: boolean
+  readonly #flaws: Flaws
+  #last: string | undefined
+  /** Whether an id is made before the handler runs, because the application's function may answer by a promise. */
+  readonly isEarly: boolean
 
-  /** @param timeout how long a promise of an id may take, in milliseconds */
-  constructor (custom: IdGenerator | undefined, byDefault: IdGenerator, timeout: number) {
-    this.#generator = custom ?? byDefault
-    this.#timeout = timeout
-    this.isEarly = custom !== undefined
+  constructor ({ idGenerator, storeTimeout, flaws }: Settings, byDefault: IdGenerator) {
+    this.#generator = idGenerator ?? byDefault
+    this.#timeout = storeTimeout
+    this.#flaws = flaws
+    this.isEarly = idGenerator !== undefined
   }
 
-  /** @throws FST_ERR_SESSION_ID, and whatever the function throws */
+  /** By our own function, of which nobody must wait for an answer. */
   makeNow (request: FastifyRequest | undefined): string {
-    const made = this.#call(request)
-    if (typeof made === 'string') return checkedId(made)
-    // It may reject, with nobody there to hear it.
-    Promise.resolve(made).catch(() => {})
-    throw new SessionIdError()
+    return this.#checked(this.#generator(request))
   }
 
   make (request: FastifyRequest | undefined, answer: Answer<string>): void {
     let sessionId: string
     try {
-      const made = this.#call(request)
+      const made = this.#generator(request)
       if (isPromise(made)) {
-        this.#await(Promise.resolve(made).then(checkedId), answer)
+        this.#await(Promise.resolve(made).then(sessionId => this.#checked(sessionId)), answer)
         return
       }
-      sessionId = checkedId(made)
+      sessionId = this.#checked(made)
     } catch (error) {
       answer(error as Error)
       return
@@ -59,19 +55,15 @@ export class SessionIds {
     made.then(sessionId => settle(null, sessionId), settle)
   }
 
-  #call (request: FastifyRequest | undefined): unknown {
-    const made = this.#generator(request)
-    this.isEarly = isPromise(made) || isAsyncFunction(this.#generator)
-    return made
+  /** @throws FST_ERR_SESSION_ID */
+  #checked (sessionId: unknown): string {
+    if (typeof sessionId !== 'string' || sessionId === '') throw new SessionIdError()
+    if (sessionId === this.#last) this.#flaws.tell(warnSameId)
+    this.#last = sessionId
+    return sessionId
   }
 }
 
 function isPromise (value: unknown): value is Promise<unknown> {
   return typeof (value as Promise<unknown> | undefined)?.then === 'function'
-}
-
-/** @throws FST_ERR_SESSION_ID */
-function checkedId (sessionId: unknown): string {
-  if (typeof sessionId !== 'string' || sessionId === '') throw new SessionIdError()
-  return sessionId
 }

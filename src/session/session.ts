@@ -39,7 +39,8 @@ class Session {
 
   regenerate (keys?: readonly string[] | Callback | null, callback?: Callback | null): Promise<void> | undefined {
     if (typeof keys === 'function') return this.regenerate([], keys)
-    if (this[kState].visit.phase !== 'open') warnLateChange()
+    const { visit, context } = this[kState]
+    if (visit.phase !== 'open') context.settings.flaws.tell(warnLateChange)
     const taken = Array.isArray(keys) ? keys : []
     return replace(this, callback, (state, recording, answer) => regenerate(state, taken, recording, answer))
   }

@@ -11,11 +11,12 @@ import { claimIsAging, claimOf, type Claim } from '../values/claim'
 import { seenAtOf, type CookieRecord } from '../values/record'
 import type { Refusals } from '../values/refusals'
 import { StoredCookie, StoredSession } from '../values/stored-session'
-import { warnAnonymous, warnLateChange, warnReplaced } from '../warnings'
+import { warnAnonymous, warnHijacked, warnLateChange, warnReplaced } from '../warnings'
 import type { CookieOptions } from '../types/cookie'
 import type { FastifySessionObject, SessionList, SessionPage } from '../types/session'
 import type { Answer, FieldChanges, SessionChanges, SessionRecord } from '../types/store'
 import type { CookieSerializeOptions } from '@fastify/cookie'
+import type { FastifyRequest } from 'fastify'
 
 /**
  * What a session is to its request. `stored`: the store has it. `written`: this request wrote it already.
@@ -39,6 +40,8 @@ export interface Context {
   readonly ids: SessionIds
   /** Makes the object that a handler holds. */
   readonly createSession: (state: SessionState) => FastifySessionObject
+  /** Puts a session, or null, on its request. */
+  readonly show: (request: FastifyRequest, session: FastifySessionObject | null) => void
   /** Ends the other sessions whose cookies came with the request. */
   readonly endOthers: (visit: Visit, sessionId: string, answer: Answer<void>) => void
   users?: UserIndex
@@ -223,7 +226,8 @@ export class SessionState {
   cookieAttributes (): CookieSerializeOptions {
     const { domain, path, httpOnly, secure, partitioned, sameSite, priority } = this.cookie
     const end = this.#cookieEnd
-    // As in version 11, these keys are all there: where one is missing, `@fastify/cookie` puts a default of its own.
+    // These keys are all there: where one is missing, `@fastify/cookie` puts what its `parseOptions` say of all
+    // cookies. Only the priority may come from there.
     const attributes: CookieSerializeOptions = {
       domain: domain ?? undefined,
       path,
@@ -231,7 +235,9 @@ export class SessionState {
       httpOnly,
       secure: secure ?? undefined,
       partitioned,
-      sameSite: sameSite ?? false
+      sameSite: sameSite ?? false,
+      maxAge: undefined,
+      signed: false
     }
     if (priority !== undefined) attributes.priority = priority
     return attributes
@@ -338,21 +344,22 @@ export class SessionState {
   }
 
   show (session: FastifySessionObject | null): void {
-    // The name is the application's choice, so the type doesn't have it.
-    const request = this.visit.request as unknown as Record<string, unknown> | undefined
-    if (request !== undefined) request[this.context.settings.sessionName] = session
+    const { request } = this.visit
+    if (request !== undefined) this.context.show(request, session)
   }
 
   /** A handler changed the session. If that comes too late, it is warned about. */
   noteChange (): void {
-    if (this.standing === 'replaced' || this.standing === 'destroyed') warnReplaced()
-    else if (this.visit.phase !== 'open') warnLateChange()
-    else if (this.standing === 'anonymous') warnAnonymous()
+    const { flaws } = this.context.settings
+    if (this.standing === 'replaced' || this.standing === 'destroyed') flaws.tell(warnReplaced)
+    else if (this.visit.phase !== 'open') flaws.tell(warnLateChange)
+    else if (this.standing === 'anonymous') flaws.tell(warnAnonymous)
     else this.visit.watch(this)
   }
 
-  hasLostChanges (): boolean {
-    return (this.standing === 'new' || this.isInStore) && this.isModified()
+  tellLostChanges (): void {
+    const isAlive = this.standing === 'new' || this.isInStore
+    if (isAlive && this.isModified()) this.context.settings.flaws.tell(warnHijacked)
   }
 
   /** When the session is used, as far as this reply goes, in milliseconds since the epoch; undefined if it isn't. */

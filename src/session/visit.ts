@@ -1,14 +1,16 @@
+import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Pending } from './pending'
 import type { RequestCookie } from '../options/settings'
-import { warnHijacked } from '../warnings'
 
 /** How far a reply has come: nothing of the session is written after it was committed. */
 export type Phase = 'open' | 'committing' | 'committed'
 
 /** A session as far as a visit must know it. */
 interface Watched {
-  hasLostChanges (): boolean
+  /** Its last chance to be saved has passed. */
+  tellLostChanges (): void
 }
 
 /** What sessions are used for: a request and its reply, or, outside of requests, whoever asked for one. */
@@ -53,13 +55,24 @@ export class Visit {
     return this.request?.protocol === 'https'
   }
 
-  /** Hooks don't run on a hijacked reply, so the end of the response is all there is to notice a lost change by. */
+  /**
+   * Hooks don't run on a hijacked reply, so the end of the response, or of the socket that it became, is all there is
+   * to notice a lost change by.
+   */
   watch (session: Watched): void {
     const isNew = this.#watched === undefined
     this.#watched = session
     if (!isNew) return
-    this.reply?.raw.once('finish', () => {
-      if (this.phase === 'open' && this.#watched?.hasLostChanges() === true) warnHijacked()
-    })
+    const tell = (): void => {
+      if (this.phase === 'open') this.#watched?.tellLostChanges()
+    }
+    this.reply?.raw.once('finish', tell)
+    socketOf(this.request)?.once('close', tell)
   }
+}
+
+/** The WebSocket, or the like, that a request became. The request may be any object: decryptSession takes all. */
+function socketOf (request: Partial<FastifyRequest> | undefined): Socket | undefined {
+  const { headers, socket } = (request?.raw ?? request ?? {}) as Partial<IncomingMessage>
+  return typeof headers?.upgrade === 'string' ? socket : undefined
 }

@@ -1,10 +1,18 @@
 import { AsyncResource } from 'node:async_hooks'
-import { StoreError, StoreTimeoutError } from '../errors'
+import { isSession } from './answers'
+import { STORE_AWAY, StoreError, StoreTimeoutError } from '../errors'
 import type { Answer, SessionStore } from '../types/store'
 
 export type Method =
   'get' | 'getAndTouch' | 'inspect' | 'set' | 'destroy' | 'touch' | 'update' | 'claim' | 'release' | 'revoke' |
   'endingsOf' | 'claimsOf' | 'length'
+
+// What a method did in place of an answer, for whoever writes the store.
+const SILENT = 'it neither called its callback nor returned a promise. Check that it always does one of them, and that ' +
+  'the store can be reached, or raise storeTimeout'
+const UNCALLED = 'its promise was fulfilled, but it never called the callback that it declares. Call it, or declare none'
+const RETURNED = 'it returned a value, which counts for nothing. Declare the method async, or hand the value to its ' +
+  'callback'
 
 /**
  * One call to any store, answered exactly once: by its callback, by its promise or by the time limit, whichever comes
@@ -26,6 +34,7 @@ export function callStore<T> (
   let returned = false
   let timer: NodeJS.Timeout | undefined
   let early: [Error | null, T?] | undefined
+  let advice = STORE_AWAY
   let context: AsyncResource | undefined
 
   function settle (failure: unknown, value?: T): void {
@@ -53,23 +62,27 @@ export function callStore<T> (
 
   try {
     const fn = store[method] as (...args: unknown[]) => unknown
-    const promiseCounts = fn.length <= args.length
+    const declaresCallback = fn.length > args.length
     const result = fn.call(store, ...args, settle)
     if (isPromise(result)) {
+      // A callback may come later than the promise, which doesn't count then.
+      const fulfilled = declaresCallback ? () => { advice = UNCALLED } : (value: unknown) => settle(null, value as T)
       // A rejection always counts, and must be handled even after the answer.
-      const fulfilled = promiseCounts ? (value: unknown) => settle(null, value as T) : undefined
       result.then(fulfilled, error => settle(error || 'unknown error'))
+    } else if (!answered) {
+      advice = declaresCallback || result === undefined ? SILENT : RETURNED
+      // A store that has the session in hand may still call back, but not later than this.
+      if (advice === RETURNED && isAnswer(method, result)) setImmediate(settle, misuse(method))
     }
   } catch (thrown) {
     settle(thrown || 'unknown error')
   }
   returned = true
-  if (early !== undefined) {
-    answer(...early)
-  } else {
+  if (early !== undefined) answer(...early)
+  else {
     context = new AsyncResource('SessionStore')
     timer = setTimeout(() => {
-      settle(new StoreTimeoutError(method, timeout))
+      settle(new StoreTimeoutError(method, timeout, advice))
       isLate = true
     }, timeout)
   }
@@ -78,6 +91,15 @@ export function callStore<T> (
 /** Runs what answers by a callback. */
 export function promised<T> (run: (answer: Answer<T>) => void): Promise<T | undefined> {
   return new Promise((resolve, reject) => run((error, value) => error === null ? resolve(value) : reject(error)))
+}
+
+/** Whether a method returned what it should have answered. Of what methods other than these return, nobody can say. */
+function isAnswer (method: Method, result: unknown): boolean {
+  return (method === 'get' || method === 'getAndTouch' || method === 'inspect') && isSession(result)
+}
+
+function misuse (method: Method): Error {
+  return new StoreError(method, RETURNED, { cause: undefined })
 }
 
 function isPromise (value: unknown): value is PromiseLike<unknown> {

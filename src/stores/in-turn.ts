@@ -1,7 +1,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import type { Method } from './call'
 import { Turns } from './turns'
-import { StoreTimeoutError } from '../errors'
+import { STORE_AWAY, StoreTimeoutError } from '../errors'
 import type { Answer, SessionStore } from '../types/store'
 
 // By store and not by registration, because two registrations may share one store.
@@ -26,7 +26,7 @@ export class InTurn {
   run<T> (
     method: Method, sessionId: string, answer: Answer<T>, task: (done: Answer<T>) => void, isShared = false
   ): void {
-    const giveUp = (): void => answer(new StoreTimeoutError(method, this.#timeout))
+    const giveUp = (): void => answer(new StoreTimeoutError(method, this.#timeout, STORE_AWAY))
     this.#turns.take(sessionId, this.#timeout, giveUp, release => task((error, value) => {
       release()
       answer(error, value)

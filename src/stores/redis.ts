@@ -9,6 +9,8 @@ import { foundIn, textOf, type Found } from './redis-record'
 import { RedisIndex } from './redis-index'
 import { CONVERT, DESTROY, SET, TOUCH, UPDATE } from './redis-scripts'
 import { ValueCheck } from './value-check'
+import { tooShort } from '../values/seconds'
+import { warnOption } from '../warnings'
 import type {
   Callback, CallbackSession, Claimed, Claiming, FoundCallback, IndexEntry, Revoking, SessionChanges, SessionRecord,
   SessionStore
@@ -75,6 +77,8 @@ const RESULTS: readonly UpdateResult[] = ['gone', 'written', 'changed']
  * Methods answer through their callback, or by a promise if they are called without one.
  */
 export class RedisStore implements SessionStore {
+  /** The client, as the application made it. */
+  readonly client: RedisClient
   readonly #client: RedisClient
   readonly #prefix: string
   readonly #userPrefix: string
@@ -89,6 +93,9 @@ export class RedisStore implements SessionStore {
     if (!(ttl > 0 && ttl <= Number.MAX_SAFE_INTEGER)) {
       throw new OptionError('store is wrong: the ttl of a RedisStore must be a positive number of milliseconds')
     }
+    const flaw = tooShort('store: the ttl of RedisStore', ttl)
+    if (flaw !== undefined) warnOption(flaw)
+    this.client = client
     this.#client = plainClient(client)
     this.#prefix = prefix
     this.#userPrefix = `users:${prefix}`

@@ -5,9 +5,11 @@ import { has, tellsEnd } from './methods'
 import { recentChangesOf, type RecentChanges } from './recent'
 import type { Signals, SecurityReason } from '../diagnostics'
 import { whyOver, type Terms } from '../values/lifetime'
+import { kindOf } from '../values/kind'
 import { applyChanges, isRecord } from '../values/record'
 import { StoredSession } from '../values/stored-session'
 import { isUnreadable } from '../values/unreadable'
+import { warnNotRecord, type Flaws } from '../warnings'
 import type {
   Answer, Claimed, Claiming, IndexEntry, Revoking, SessionChanges, SessionRecord, SessionStore
 } from '../types/store'
@@ -29,6 +31,7 @@ export interface RepositorySettings {
   /** For one call to the store, in milliseconds. */
   readonly storeTimeout: number
   readonly rolling: boolean
+  readonly flaws: Flaws
   /** Whether the store's own clock is believed where it has one. */
   readonly trustsStoreTtl: boolean
 }
@@ -242,7 +245,11 @@ export class Repository {
       }
       let flaw: SecurityReason | undefined
       try {
-        flaw = isRecord(result) ? whyOver(result, terms, Date.now(), this.#untoldBy(method)) : 'unreadable'
+        if (isRecord(result)) flaw = whyOver(result, terms, Date.now(), this.#untoldBy(method))
+        else {
+          flaw = 'unreadable'
+          this.#settings.flaws.tell(warnNotRecord, method, kindOf(result))
+        }
       } catch (thrown) {
         answer(thrown as Error)
         return

@@ -33,7 +33,8 @@ export interface CookieOptions extends Omit<CookieSerializeOptions, 'signed' | R
    */
   expires?: Date
   /**
-   * The paths the cookie is sent for. Outside of them there is no session: `request.session` is an empty object.
+   * The paths the cookie is sent for. Outside of them there is no session: `request.session` is empty, and its methods
+   * fail with FST_ERR_SESSION_NONE.
    *
    * @default '/'
    */

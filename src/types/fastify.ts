@@ -56,7 +56,10 @@ declare module 'fastify' {
   }
 
   interface FastifyRequest {
-    /** The visitor's session. */
+    /**
+     * The visitor's session. Where there is none, it is empty, and its methods fail with FST_ERR_SESSION_NONE: outside
+     * the cookie's path, on a route with `session: false`, in hooks before the plugin, and after the load has failed.
+     */
     session: FastifySessionObject
 
     /** The store that the plugin was registered with. */

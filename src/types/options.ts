@@ -104,11 +104,12 @@ export interface FastifySessionOptions {
    */
   saveUninitialized?: boolean | ((request: Fastify.FastifyRequest) => boolean)
   /**
-   * Starts the session's lifetime again, and sends its cookie, with each response. With `false`, only a change does.
+   * Starts the session's lifetime again, and sends its cookie, with each response. With `false`, only a change does. A
+   * function decides for each request, when it comes in: polls that say so by a header keep no session alive.
    *
    * @default true
    */
-  rolling?: boolean
+  rolling?: boolean | ((request: Fastify.FastifyRequest) => boolean)
   /**
    * How long an unchanged rolling session goes without being touched and its cookie being sent again, in milliseconds.
    * Must be shorter than `cookie.maxAge`: a session may end that much too early.
@@ -117,8 +118,8 @@ export interface FastifySessionOptions {
    */
   refreshAfter?: number
   /**
-   * Makes the id of a new session. Must be unguessable. A function that is declared `async` runs before the handler
-   * of each request that has no session; any other runs when the id is first needed, and must not return a promise.
+   * Makes the id of a new session. Must be unguessable. It gets the request, returns the id or a promise, and runs
+   * before the handler of each request that has no session, and for `regenerate()`.
    *
    * @default 24 random bytes, by `uid-safe`: 32 url-safe characters
    */

@@ -36,7 +36,7 @@ export function cookieOf (record: SessionRecord): Partial<CookieRecord> {
 }
 
 export function isRecord (value: unknown): value is SessionRecord {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value)
 }
 
 /** Whether the record's own expiry has passed. One that can't be read counts as none. */

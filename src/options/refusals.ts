@@ -1,0 +1,21 @@
+import type { CookieOptions } from '../types/cookie'
+
+/**
+ * Why browsers refuse a cookie. It is warned about and sent all the same: clients that are no browsers live with such
+ * cookies.
+ */
+export function refusals (cookieName: string, cookie: CookieOptions): string[] {
+  const { domain, path, secure, sameSite, partitioned } = cookie
+  const isHost = cookieName.startsWith('__Host-')
+  const flaws: string[] = []
+  if (isHost && domain) flaws.push('a __Host- cookie can have no domain; remove cookie.domain')
+  if (isHost && path && path !== '/') flaws.push('a __Host- cookie must have the path /; remove cookie.path')
+  if (secure) return flaws
+  if (isHost) flaws.push('a __Host- cookie must be secure; set cookie.secure to true')
+  if (cookieName.startsWith('__Secure-')) flaws.push('a __Secure- cookie must be secure; set cookie.secure to true')
+  if (String(sameSite).toLowerCase() === 'none') {
+    flaws.push("a cookie with sameSite 'none' must be secure; set cookie.secure to true")
+  }
+  if (partitioned) flaws.push('a partitioned cookie must be secure; set cookie.secure to true')
+  return flaws
+}

@@ -1,0 +1,82 @@
+import { NoSessionError } from '../errors'
+
+/** Why a request has no session: an error for whoever asks it of one. */
+export type Why = () => Error
+
+export function hasNotRun (sessionName: string): Why {
+  return () => new NoSessionError(
+    sessionName,
+    "the session plugin's onRequest hook has not run. Register what uses the session after the plugin " +
+    '(of a request that an earlier hook has answered or failed, it is never loaded)'
+  )
+}
+
+export function isOutside (sessionName: string, path: string): Why {
+  return () => new NoSessionError(sessionName, `the URL is outside of cookie.path, which is '${path}'`)
+}
+
+export function wantsNone (sessionName: string): Why {
+  return () => new NoSessionError(sessionName, `the route has config: { ${sessionName}: false }`)
+}
+
+export function hasFailed (sessionName: string, cause: Error): Why {
+  return () => new NoSessionError(sessionName, "it could not be loaded or created. This error's cause says why", { cause })
+}
+
+/**
+ * What `request.session` is if there is no session. As in version 11 an object that holds nothing, and on which
+ * anything can be set. The methods of a session say why there is none.
+ */
+export class NoSession {
+  readonly #why: Why
+
+  constructor (why: Why) {
+    this.#why = why
+  }
+
+  get (): never { throw this.#why() }
+  set (): never { throw this.#why() }
+  data (): never { throw this.#why() }
+  touch (): never { throw this.#why() }
+  options (): never { throw this.#why() }
+  isModified (): never { throw this.#why() }
+  isSaved (): never { throw this.#why() }
+
+  save (callback?: unknown): Promise<never> | undefined { return refuse(this.#why(), callback) }
+  reload (callback?: unknown): Promise<never> | undefined { return refuse(this.#why(), callback) }
+  destroy (callback?: unknown): Promise<never> | undefined { return refuse(this.#why(), callback) }
+
+  regenerate (keys?: unknown, callback?: unknown): Promise<never> | undefined {
+    return refuse(this.#why(), typeof keys === 'function' ? keys : callback)
+  }
+}
+
+/** With the option `user`. Without it applications may ask for data of these names. */
+export class NoUserSession extends NoSession {
+  readonly #why: Why
+
+  constructor (why: Why) {
+    super(why)
+    this.#why = why
+  }
+
+  list (): Promise<never> | undefined { return refuse(this.#why()) }
+  revoke (): Promise<never> | undefined { return refuse(this.#why()) }
+  revokeOthers (): Promise<never> | undefined { return refuse(this.#why()) }
+}
+
+/** Answers in both call forms. A promise that nobody awaits doesn't end the process. */
+function refuse (error: Error, callback?: unknown): Promise<never> | undefined {
+  if (typeof callback === 'function') {
+    callback(error)
+    return undefined
+  }
+  const promise = Promise.reject(error)
+  promise.catch(() => {})
+  return promise
+}
+
+/** Whether somebody has stored something in it. */
+export function hasData (value: unknown): boolean {
+  return value instanceof NoSession && Object.keys(value).length > 0
+}

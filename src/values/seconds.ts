@@ -1,0 +1,28 @@
+const MINUTE = 60
+const HOUR = 3_600
+const DAY = 86_400
+const YEAR = 366 * DAY
+
+/** What is to be said of an option that was given seconds instead of milliseconds; undefined if it wasn't. */
+export function tooShort (name: string, milliseconds: number | null | undefined): string | undefined {
+  const meant = milliseconds ? asSeconds(milliseconds) : undefined
+  if (meant === undefined) return undefined
+  return `${name} counts milliseconds, and ${milliseconds} looks like ${meant} in seconds: write ${milliseconds} * 1000`
+}
+
+/**
+ * How a number reads that is meant as milliseconds and looks like seconds: 3600 is 'an hour' then, 3600 milliseconds
+ * are no life for a session. undefined if it looks like milliseconds.
+ */
+function asSeconds (milliseconds: number): string | undefined {
+  // Whole minutes of milliseconds are plausible as they are.
+  if (milliseconds % (MINUTE * 1000) === 0 || milliseconds > YEAR) return undefined
+  if (milliseconds % DAY === 0) return counted(milliseconds / DAY, 'day')
+  if (milliseconds % HOUR === 0 && milliseconds < DAY) return counted(milliseconds / HOUR, 'hour')
+  const isRound = milliseconds % MINUTE === 0 && milliseconds % 500 !== 0
+  return isRound && milliseconds < HOUR ? counted(milliseconds / MINUTE, 'minute') : undefined
+}
+
+function counted (count: number, unit: string): string {
+  return `${count} ${unit}${count === 1 ? '' : 's'}`
+}
