@@ -1,80 +1,91 @@
-import createError from '@fastify/error'
+import createError, { type FastifyErrorConstructor } from '@fastify/error'
 
-/** The `secret` option can't sign. Says which of the three forms it must have. */
+/** Where to read on about an error or a warning: in a file of this package. */
+export function readOn (code: string): string {
+  return `See @fastify/session/docs/troubleshooting.md#${code.toLowerCase()}`
+}
+
+function sessionError<Words extends any[] = [any?, any?, any?]> (
+  code: string, message: string, statusCode?: number
+): FastifyErrorConstructor<{ code: string }, Words> {
+  return createError<Words>(code, `${message}. ${readOn(code)}`, statusCode)
+}
+
+/** The `secret` option can't sign. Says which of the three forms it must have, in version 11's own words. */
 export const SecretError = createError<[string]>('FST_ERR_SESSION_SECRET', '%s')
 
 /** An option is of the wrong form. Raised at registration, through `ready()`. */
-export const OptionError = createError<[string]>('FST_ERR_SESSION_OPTION', 'The session option %s')
+export const OptionError = sessionError<[string]>('FST_ERR_SESSION_OPTION', 'The session option %s')
 
 /** `request.session` is decorated already: by another session of this scope, or by another plugin. */
-export const NameTakenError = createError<[string]>(
+export const NameTakenError = sessionError<[string]>(
   'FST_ERR_SESSION_NAME_TAKEN',
   '%s is already decorated in this scope: give one of the sessions another sessionName, and register no other plugin that decorates it'
 )
 
 /** A cookie attribute that was set during a request can't be sent. */
-export const CookieError = createError<[string]>('FST_ERR_SESSION_COOKIE', "The session cookie can't be sent: %s")
+export const CookieError = sessionError<[string]>('FST_ERR_SESSION_COOKIE', "The session cookie can't be sent: %s")
 
 /** The name belongs to the session itself, so no data can be stored under it. */
-export const ReservedKeyError = createError<[string]>(
+export const ReservedKeyError = sessionError<[string]>(
   'FST_ERR_SESSION_RESERVED_KEY',
   "'%s' is a name of the session itself: store your data under another one (the cookie is changed by session.options() and by the attributes of session.cookie)"
 )
 
 /** `idGenerator` gave something that can't be a session id. */
-export const SessionIdError = createError(
+export const SessionIdError = sessionError(
   'FST_ERR_SESSION_ID',
   'idGenerator must return a non-empty string, or a promise of one'
 )
 
 /** `idGenerator` returned a promise that isn't settled in time. */
-export const LateIdError = createError<[number]>(
+export const LateIdError = sessionError<[number]>(
   'FST_ERR_SESSION_ID',
   'idGenerator did not answer within %d ms, which is storeTimeout',
   503
 )
 
 /** The application's own signer returned something that isn't a signed value. */
-export const SignerError = createError(
+export const SignerError = sessionError(
   'FST_ERR_SESSION_SIGNER',
   "The signer's sign() must return a string, and not a promise of one: the cookie needs it at once"
 )
 
 /** The session has another one in its place, so it can't be saved any more. */
-export const ReplacedError = createError(
+export const ReplacedError = sessionError(
   'FST_ERR_SESSION_GONE',
   'The session is gone: regenerate() has replaced it. Save request.session, which is the new one',
   409
 )
 
 /** What the store has of a session can't be read: all of it, or the named field. None of it is in the message. */
-export const RecordError = createError<[string]>(
+export const RecordError = sessionError<[string]>(
   'FST_ERR_SESSION_RECORD',
   "The stored session can't be read: %s isn't JSON. It has ended, and the visitor gets a new one"
 )
 
 /** The session was destroyed, replaced or has expired since this request loaded it. Nothing was written. */
-export const GoneError = createError(
+export const GoneError = sessionError(
   'FST_ERR_SESSION_GONE',
   'The session is gone: it was destroyed or regenerated, or has expired, since this request loaded it',
   409
 )
 
 /** The `user` option gave something that is nobody's name. Nothing was written. */
-export const UserError = createError(
+export const UserError = sessionError(
   'FST_ERR_SESSION_USER',
   'The session option user must give a number or a non-empty string, or undefined where nobody is logged in'
 )
 
 /** The user has `maxPerUser` sessions already. Nothing was written. */
-export const TooManyError = createError<[number]>(
+export const TooManyError = sessionError<[number]>(
   'FST_ERR_SESSION_TOO_MANY',
   'The user has %d sessions, which is as many as may be: one of them must be ended first',
   403
 )
 
 /** The store did not answer within `storeTimeout`. Says what to do about it. */
-export const StoreTimeoutError = createError<[string, number, string]>(
+export const StoreTimeoutError = sessionError<[string, number, string]>(
   'FST_ERR_SESSION_STORE_TIMEOUT',
   "The session store's %s did not answer within %d ms: %s",
   503
@@ -84,13 +95,13 @@ export const StoreTimeoutError = createError<[string, number, string]>(
 export const STORE_AWAY = 'check that the store can be reached, or raise storeTimeout'
 
 /** A method was called of what a request has in place of a session. Says why there is none. */
-export const NoSessionError = createError<[string, string, { cause: Error }?]>(
+export const NoSessionError = sessionError<[string, string, { cause: Error }?]>(
   'FST_ERR_SESSION_NONE',
   'There is no session in request.%s: %s'
 )
 
 /** The store failed with something that is no `Error`; the message keeps its words. */
-export const StoreError = createError<[string, string, { cause: unknown }]>(
+export const StoreError = sessionError<[string, string, { cause: unknown }]>(
   'FST_ERR_SESSION_STORE',
   "The session store's %s failed: %s"
 )

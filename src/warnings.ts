@@ -1,4 +1,5 @@
 import { createWarning, type WarningItem } from 'process-warning'
+import { readOn } from './errors'
 
 /** What one registration has been warned about: each flaw once. */
 export class Flaws {
@@ -18,7 +19,7 @@ export class Flaws {
 
 /** `Flaws` tells it once for a registration, and not once for a process. */
 function warning (code: string, message: string): WarningItem {
-  return createWarning({ name: 'FastifySessionWarning', code, message, unlimited: true })
+  return createWarning({ name: 'FastifySessionWarning', code, message: `${message} ${readOn(code)}.`, unlimited: true })
 }
 
 export const warnOption = warning(
