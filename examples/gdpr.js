@@ -44,7 +44,7 @@ app.post('/cart', async (request) => {
 app.post('/consent', async (request) => {
   const { session } = request
   if (request.body?.statistics === 'yes') {
-    session.consent = { statistics: true, since: new Date() }
+    session.consent = { statistics: true, since: new Date().toISOString() }
     return 'Thank you.\n'
   }
   // A no is nothing to remember, and it takes back a yes.

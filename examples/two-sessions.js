@@ -57,7 +57,7 @@ app.register(async (admin) => {
   admin.post('/login', async (request, reply) => {
     if (!isPassword(request.body?.password)) return reply.code(401).send('The password is wrong.\n')
     await request.adminSession.regenerate()
-    request.adminSession.since = new Date()
+    request.adminSession.since = new Date().toISOString()
     return 'You may administer now.\n'
   })
 

@@ -105,3 +105,9 @@ export const StoreError = sessionError<[string, string, { cause: unknown }]>(
   'FST_ERR_SESSION_STORE',
   "The session store's %s failed: %s"
 )
+
+/** Some values can't be stored. Says which, and what became of the others; the cause is what JSON.stringify threw. */
+export const ValueError = sessionError<[string, string, { cause: unknown }]>(
+  'FST_ERR_SESSION_VALUE',
+  "JSON can't hold a part of the session: %s. %s"
+)

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Signals } from './diagnostics'
-import { STORE_AWAY, StoreTimeoutError } from './errors'
+import { STORE_AWAY, StoreTimeoutError, ValueError } from './errors'
 import { makeId, resolveOptions, type Settings } from './options/settings'
 import { tellCaches } from './request/cache-headers'
 import { checkNames, decorate, showing } from './request/decorators'
@@ -159,8 +159,14 @@ function commitSession (
   const tooLate = (): Error => new StoreTimeoutError('methods, all in all,', storeTimeout, STORE_AWAY)
   visit.pending.settle(storeTimeout, tooLate, error => {
     if (error === null) commit(slot as Slot, visit, request, reply, finish)
+    // What could be stored of the session was: the visitor needs its cookie.
+    else if (error instanceof ValueError) commit(slot as Slot, visit, request, reply, finishWith(error))
     else finish(error, false)
   })
+
+  function finishWith (earlier: Error): typeof finish {
+    return (error, isCookieChanged) => finish(error ?? earlier, isCookieChanged)
+  }
 
   function finish (error: Error | null, isCookieChanged: boolean): void {
     (visit as Visit).phase = 'committed'
@@ -191,20 +197,21 @@ function commit (
       discard(state, unended => answer(unended === null ? 'cleared' : result, error))
       return
     }
-    answer(result, result === 'failed' ? error : null)
+    answer(result, result === 'failed' || result === 'partly' ? error : null)
   })
 
   function answer (result: Result, error: Error | null): void {
     // A cookie that isn't ours may be that of another application on this host.
     const clears = result === 'cleared' && slot.sentId !== undefined
+    const sends = result === 'sent' || result === 'partly'
     try {
-      if (result === 'sent') setCookie(reply, state)
+      if (sends) setCookie(reply, state)
       if (clears) clearCookie(reply, settings.cookieName, visit)
     } catch (thrown) {
       finish(thrown as Error, false)
       return
     }
-    finish(error, clears || result === 'sent')
+    finish(error, clears || sends)
   }
 }
 

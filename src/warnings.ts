@@ -119,3 +119,8 @@ export const warnRedisEvicts = warning(
   'Redis may evict keys when its memory is full (its maxmemory-policy is %s), so the index of sessions by user may lose some: ' +
   'until they are used again, within an hour, lists and revokeUser() miss them. Set maxmemory-policy to noeviction.'
 )
+
+export const warnValue = warning(
+  'FST_SESSION_VALUE',
+  'The session key %s. In a store of JSON, as RedisStore and most others are, it %s. Store in its place %s.'
+)

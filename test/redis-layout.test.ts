@@ -287,7 +287,7 @@ t.test('a conditional update', async t => {
   t.test('is refused where a value can not be written', async t => {
     await store.set('a', ours({ n: 1 }))
     const found = await store.get('a') as SessionRecord
-    await t.rejects(write(found, ['n'], { n: 2n }), TypeError)
+    await t.rejects(write(found, ['n'], { n: 2n }), { code: 'FST_ERR_SESSION_VALUE' })
     t.equal((await store.get('a'))?.n, 1)
   })
 })

@@ -6,7 +6,7 @@ import { mistakesIn } from './mistakes'
 import { refusals } from './refusals'
 import { OptionError, SecretError } from '../errors'
 import { checkOptions } from './table'
-import { MemoryStore } from '../stores/memory'
+import { developmentStore, MemoryStore } from '../stores/memory'
 import { hasIndex } from '../stores/methods'
 import { customSigner, defaultSigner, isUsable, namedSigner, secretsSigner } from '../values/cookie-value'
 import { Flaws, warnCookieRefused, warnMemoryStore, warnNoTouch, warnOption, warnShortSecret } from '../warnings'
@@ -144,5 +144,5 @@ function checkedSigner (secrets: string[], algorithm: string): Signer {
 function defaultStore (): SessionStore {
   if (process.env.NODE_ENV === 'production') warnMemoryStore('with NODE_ENV=production')
   else if (cluster.isWorker) warnMemoryStore('in a worker of a cluster')
-  return new MemoryStore()
+  return process.env.NODE_ENV === 'production' ? new MemoryStore() : developmentStore()
 }

@@ -20,8 +20,11 @@ export interface Decision {
   readonly isSilent?: boolean
 }
 
-/** What became of a decision: the cookie is sent, cleared or left alone, or the reply fails. */
-export type Result = 'sent' | 'cleared' | 'left' | 'failed'
+/**
+ * What became of a decision: the cookie is sent, cleared or left alone, or the reply fails. `partly`: the reply fails,
+ * and the cookie is sent, because the session is stored but for what can't be.
+ */
+export type Result = 'sent' | 'cleared' | 'left' | 'failed' | 'partly'
 
 const because = (outcome: Outcome, reason: string, isNeeded = true): Decision => ({ outcome, reason, isNeeded })
 
@@ -33,6 +36,7 @@ const DECISIONS = {
   unreadable: because('end', 'a part of the record can not be read', false),
   anonymous: because('nothing', 'the session could not be loaded'),
   failed: because('nothing', 'the reply says that the session could not be written'),
+  failedInPart: because('send', 'the reply says that a part of the session could not be written'),
   preflight: because('clear', 'browsers keep no cookie of a preflight'),
   justReplaced: because('nothing', 'another request has just replaced the session, and its cookie is on the way'),
   savedLate: because('drop', 'another request has just replaced the session, so nobody gets the cookie of this one', false),
@@ -62,12 +66,14 @@ const DECISIONS = {
 export function decide (
   slot: Slot, state: SessionState, settings: Settings, request: FastifyRequest, reply: FastifyReply
 ): Decision {
-  const decision = wanted(slot, state, settings, request)
+  let decision = wanted(slot, state, settings, request)
   if (settings.cacheControl && isForEverybody(reply) && !isAskedFor(slot, state)) {
     return decision.outcome === 'create' ? DECISIONS.shared : { ...decision, isSilent: true }
   }
   // A handler that made do with that has it tried once more.
-  if (state.hasFailed && reply.statusCode >= 500 && !clears(decision.outcome)) return DECISIONS.failed
+  if (state.hasFailed && reply.statusCode >= 500 && !clears(decision.outcome)) {
+    decision = state.isPartlyWritten ? DECISIONS.failedInPart : DECISIONS.failed
+  }
   // As in version 11, what was saved by hand is sent.
   if (!sends(decision.outcome) || state.wasSavedByHand || !isRefused(state.visit, state.cookie.secure)) return decision
   return state.isInStore && state.sessionId === slot.sentId ? DECISIONS.insecure : DECISIONS.insecureClear
@@ -80,7 +86,8 @@ export function isInsecure (decision: Decision): boolean {
 /** What the store's answer makes of a decision. */
 export function resultOf (decision: Decision, state: SessionState, error: Error | null): Result {
   const result = resultByStore(decision, state, error)
-  return decision.isSilent === true && result !== 'failed' ? 'left' : result
+  if (decision.isSilent !== true) return result
+  return result === 'failed' || result === 'partly' ? 'failed' : 'left'
 }
 
 function resultByStore ({ outcome, isNeeded }: Decision, state: SessionState, error: Error | null): Result {
@@ -89,7 +96,8 @@ function resultByStore ({ outcome, isNeeded }: Decision, state: SessionState, er
   // Another request ended the session in the meantime: what this one changed is dropped, and its stale cookie
   // cleared. But if that was a login, clearing would hit the new session's cookie.
   if (isOver) return recent.wasReplaced(state.sessionId) ? 'left' : 'cleared'
-  if (error !== null) return isNeeded ? 'failed' : 'left'
+  if (error !== null && isNeeded) return state.isPartlyWritten ? 'partly' : 'failed'
+  if (error !== null) return 'left'
   if (clears(outcome)) return 'cleared'
   return sends(outcome) ? 'sent' : 'left'
 }

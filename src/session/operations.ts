@@ -1,6 +1,7 @@
 import type { SessionState } from './state'
 import { GoneError, ReplacedError } from '../errors'
 import type { Recording } from '../values/draft'
+import { Refusals } from '../values/refusals'
 import type { Answer, SessionRecord } from '../types/store'
 
 /** Writes what changed, or all of a new session. */
@@ -16,7 +17,7 @@ export function save (state: SessionState, answer: Answer<void>, reason = 'save(
 /** The same, because a handler called for it. */
 export function saveByHand (state: SessionState, answer: Answer<void>): void {
   save(state, error => {
-    if (error === null) state.wasSavedByHand = true
+    if (error === null || state.isPartlyWritten) state.wasSavedByHand = true
     answer(error)
   })
 }
@@ -133,11 +134,17 @@ function whyNotSaved (state: SessionState): Error | undefined {
 function write (state: SessionState, answer: Answer<void>, reason: string): void {
   const { repository, users } = state.context
   const { sessionId, visit } = state
+  const refused = new Refusals()
   const put = (answer: Answer<boolean>): void => {
-    const writing = attempt(() => state.writing('all'), answer)
+    const writing = attempt(() => state.writing('all', refused), answer)
     if (writing === undefined) return
     const { changes, session } = writing
     const written: Answer<boolean> = (error, found) => {
+      // The rest isn't lost by what can't be stored.
+      if (error !== null && refused.addFrom(error, changes.set)) {
+        put(answer)
+        return
+      }
       if (error === null && found === true) state.markWritten(writing)
       answer(error, found)
     }
@@ -145,13 +152,12 @@ function write (state: SessionState, answer: Answer<void>, reason: string): void
     else repository.create(sessionId, session, error => written(error, true), reason)
   }
   const finish: Answer<boolean> = (error, found) => {
-    if (error === null && found === true) {
-      answer(null)
-      return
-    }
-    if (error === null) state.standing = 'gone'
-    state.hasFailed = true
-    answer(error ?? new GoneError())
+    const isWritten = error === null && found === true
+    const failure = isWritten ? refused.toError(sessionId) : error ?? new GoneError()
+    if (error === null && !isWritten) state.standing = 'gone'
+    state.isPartlyWritten = isWritten && failure !== null
+    state.hasFailed = failure !== null
+    answer(failure)
   }
   if (users === undefined) put(finish)
   else users.write(state, put, finish)
@@ -206,7 +212,7 @@ function giveWay (
     if (state.claim !== undefined) next.replaces = { userKey: state.claim.userKey, sessionId: state.sessionId }
     save(next, error => {
       // The visitor gets no new cookie to wait for.
-      if (error !== null && state.hasId) recent.unreplace(state.sessionId)
+      if (!next.isInStore && state.hasId) recent.unreplace(state.sessionId)
       answer(error)
     }, 'regenerate() was called')
   })

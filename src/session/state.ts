@@ -9,6 +9,7 @@ import { Draft } from '../values/draft'
 import { cookieEndOf, cookieLifeOf, endOf, idleOf, type Lifetime } from '../values/lifetime'
 import { claimIsAging, claimOf, type Claim } from '../values/claim'
 import { seenAtOf, type CookieRecord } from '../values/record'
+import type { Refusals } from '../values/refusals'
 import { StoredCookie, StoredSession } from '../values/stored-session'
 import { warnAnonymous, warnHijacked, warnLateChange, warnReplaced } from '../warnings'
 import type { CookieOptions } from '../types/cookie'
@@ -86,6 +87,8 @@ export class SessionState {
   standing: Standing
   /** Whether save() or regenerate() could not write it. */
   hasFailed = false
+  /** Whether the last write left out what can't be stored, and wrote the rest. */
+  isPartlyWritten = false
   /** Whether a handler called save(), and it was written. */
   wasSavedByHand = false
   /** Whether touch() or options() asks for a reply that prolongs it and sends its cookie. */
@@ -269,8 +272,9 @@ export class SessionState {
    * What is to be written now.
    *
    * @param what all that changed; only that the session is used (`life`); or only when it was created
+   * @param refused what is left out. Gets the keys that can't be written
    */
-  writing (what: 'all' | 'life' | 'creation'): Writing {
+  writing (what: 'all' | 'life' | 'creation', refused?: Refusals): Writing {
     const at = Date.now()
     const kept = this.#keptAt(at)
     const choice = this.#choice
@@ -280,7 +284,7 @@ export class SessionState {
       // The end stays what it is.
       return { changes, session: this.forStore({ ...kept, expires: null }), choice: undefined, at }
     }
-    const data = what === 'all' ? this.draft.changes() : NOTHING
+    const data = what === 'all' ? this.draft.changes(refused) : NOTHING
     if (!this.isInStore) {
       const session = new StoredSession(this.sessionId, data.set, kept)
       return { changes: { ...data, meta: NOTHING }, session, choice, at }

@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events'
 import { MemoryIndex } from './memory-index'
+import { ValueCheck } from './value-check'
 import { copy } from '../values/copy'
 import { claimOf } from '../values/claim'
 import { applyChanges, cookieOf, expiryOf, isExpired, movedEnd } from '../values/record'
@@ -46,6 +47,8 @@ interface Internals {
   [kSweep]: Iterator<[string, SessionRecord]> | undefined
   [kOldest]: Iterator<[string, SessionRecord]> | undefined
   [kIndex]: MemoryIndex
+  /** Only of the default store, outside production. */
+  [kCheck]: ValueCheck | undefined
 }
 
 /** Marks what stores inherit from ours, for every copy of the library. */
@@ -55,6 +58,7 @@ const kMax = Symbol('max')
 const kSweep = Symbol('sweep')
 const kOldest = Symbol('oldest')
 const kIndex = Symbol('index')
+const kCheck = Symbol('check')
 
 // Enough to see every session before as many have come again, and too few to be felt.
 const SWEPT_PER_WRITE = 8
@@ -74,6 +78,7 @@ export const MemoryStore = function (this: EventEmitter & Internals, map = new M
   this[kMax] = max
   this[kSweep] = this[kOldest] = undefined
   this[kIndex] = new MemoryIndex()
+  this[kCheck] = undefined
 } as unknown as MemoryStoreConstructor
 
 // What diagnostics call it by.
@@ -83,6 +88,16 @@ MemoryStore.prototype = Object.create(EventEmitter.prototype, {
   constructor: { value: MemoryStore, writable: true, configurable: true },
   [IS_OURS]: { value: true }
 })
+
+/**
+ * The store of those who have configured none yet: the same, but it warns about what the one that takes its place will
+ * lose.
+ */
+export function developmentStore (): MemoryStore {
+  const store = new MemoryStore()
+  ;(store as unknown as Internals)[kCheck] = new ValueCheck(true)
+  return store
+}
 
 Object.assign(MemoryStore.prototype, {
   get (this: Internals, sessionId: string, callback: CallbackSession) {
@@ -98,6 +113,7 @@ Object.assign(MemoryStore.prototype, {
       record[key] = key === 'cookie' ? cookieRecord(value as object) : copy(value)
     }
     write(this, sessionId, record)
+    this[kCheck]?.look(sessionId, record)
     callback()
   },
 
@@ -119,6 +135,7 @@ Object.assign(MemoryStore.prototype, {
     const record = find(this, sessionId)
     if (record !== undefined) {
       write(this, sessionId, applyChanges(record, changes, session.cookie.expires))
+      this[kCheck]?.look(sessionId, changes.set)
     }
     callback(null, record !== undefined)
   },

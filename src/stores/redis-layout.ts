@@ -1,6 +1,7 @@
 /** How a session lies in a hash of Redis. Names of fields and their texts, nothing that waits. */
 import { RecordError } from '../errors'
 import { expiryOf } from '../values/record'
+import { valueError } from '../values/refusals'
 import type { SessionRecord } from '../types/store'
 
 /** The library's own fields of a session, which stand under `cookie` in its record. */
@@ -58,7 +59,11 @@ export function nameOf (field: string): { name: string, isMeta: boolean } {
   return { name: rest.startsWith(MARK) ? rest : field, isMeta: false }
 }
 
-/** A whole session. Keys whose value JSON lacks are left out. */
+/**
+ * A whole session. Keys whose value JSON lacks are left out.
+ *
+ * @throws FST_ERR_SESSION_VALUE
+ */
 export function fieldsOf (session: object): Fields {
   const { cookie, ...data } = session as SessionRecord
   return [...dataFields(data).fields, ...metaFields(metaOf(cookie)).fields, COOKIE, cookieText(cookie)]
@@ -93,7 +98,11 @@ export function recordOfText (text: string): SessionRecord | undefined {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? value as SessionRecord : undefined
 }
 
-/** The fields for what is set, and the fields of what JSON lacks, a function for instance: it is no more. */
+/**
+ * The fields for what is set, and the fields of what JSON lacks, a function for instance: it is no more.
+ *
+ * @throws FST_ERR_SESSION_VALUE
+ */
 export function dataFields (data: Readonly<Record<string, unknown>>): { fields: Fields, lacking: string[] } {
   return textsOf(data, fieldOfKey, isData)
 }
@@ -217,11 +226,19 @@ function textsOf (
   const lacking: string[] = []
   for (const name of Object.keys(values)) {
     if (!isKept(name)) continue
-    const json: string | undefined = JSON.stringify(values[name])
+    const json = textOf(name, values[name])
     if (json === undefined) lacking.push(fieldOf(name))
     else fields.push(fieldOf(name), json)
   }
   return { fields, lacking }
+}
+
+function textOf (name: string, value: unknown): string | undefined {
+  try {
+    return JSON.stringify(value)
+  } catch (thrown) {
+    throw valueError(name, value, thrown)
+  }
 }
 
 function finiteOrNull (value: unknown): number | null {

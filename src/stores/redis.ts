@@ -8,6 +8,7 @@ import {
 import { foundIn, textOf, type Found } from './redis-record'
 import { RedisIndex } from './redis-index'
 import { CONVERT, DESTROY, SET, TOUCH, UPDATE } from './redis-scripts'
+import { ValueCheck } from './value-check'
 import { tooShort } from '../values/seconds'
 import { warnOption } from '../warnings'
 import type {
@@ -65,6 +66,9 @@ const RESULTS: readonly UpdateResult[] = ['gone', 'written', 'changed']
  *
  * A record's fields are parsed when they are read. One that can't be throws FST_ERR_SESSION_RECORD then.
  *
+ * What JSON changes (a `Map`, a `Date`, an instance of a class) is warned about at a key's first write. What it can't
+ * hold (a `BigInt`, a circle) is FST_ERR_SESSION_VALUE, and nothing of that call is written.
+ *
  * Sessions that version 12.0.0 or connect-redis wrote under the same prefix are read, and take this form at their
  * next update.
  *
@@ -80,6 +84,7 @@ export class RedisStore implements SessionStore {
   readonly #userPrefix: string
   readonly #index: RedisIndex
   readonly #ttl: number
+  readonly #check = new ValueCheck()
 
   /** @throws FST_ERR_SESSION_OPTION */
   constructor ({ client, prefix = 'sess:', ttl = ONE_DAY }: RedisStoreOptions = {} as RedisStoreOptions) {
@@ -206,7 +211,9 @@ export class RedisStore implements SessionStore {
   }
 
   async #set (sessionId: string, session: object): Promise<void> {
-    await this.#run(SET, sessionId, [timeToKeep(session, this.#ttl), ...fieldsOf(session)])
+    const fields = fieldsOf(session)
+    this.#check.look(sessionId, session)
+    await this.#run(SET, sessionId, [timeToKeep(session, this.#ttl), ...fields])
   }
 
   async #destroy (sessionId: string): Promise<SessionRecord | false> {
@@ -233,6 +240,7 @@ export class RedisStore implements SessionStore {
     { cookie }: { cookie: unknown }
   ): Promise<UpdateResult> {
     const [data, own] = [dataFields(set), metaFields(meta.set)]
+    this.#check.look(sessionId, set)
     const fields = [...data.fields, ...own.fields]
     const removed = [
       ...unset.filter(isData).map(fieldOfKey), ...data.lacking,

@@ -193,7 +193,8 @@ export interface FastifySessionObject extends Fastify.Session, Omit<SessionTools
   /**
    * Writes what changed to the store now, instead of when the reply goes out.
    *
-   * @param callback gets the store's error, or FST_ERR_SESSION_GONE; without one a promise is returned
+   * @param callback gets the store's error, FST_ERR_SESSION_GONE, or FST_ERR_SESSION_VALUE if a value can't be stored
+   *   and the rest is written; without one a promise is returned
    */
   save(callback: Callback): void
   save(): Promise<void>

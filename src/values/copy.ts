@@ -69,7 +69,7 @@ function isBytes (value: object, prototype: unknown): boolean {
 }
 
 // Plain objects and arrays of other realms: Jest runs tests in one.
-function isPlainElsewhere (value: object, prototype: unknown): boolean {
+export function isPlainElsewhere (value: object, prototype: unknown): boolean {
   const { constructor } = value
   if (constructor?.prototype !== prototype) return false
   if (Array.isArray(value)) return constructor.name === 'Array'

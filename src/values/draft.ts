@@ -1,5 +1,6 @@
 import { copy, copyWhole } from './copy'
 import { differ } from './equality'
+import { Refusals } from './refusals'
 import { codeOf, isUnreadable, RECORD_ERROR } from './unreadable'
 import { RecordError, ReservedKeyError } from '../errors'
 import type { FieldChanges, SessionRecord } from '../types/store'
@@ -89,20 +90,28 @@ export class Draft {
     return false
   }
 
-  /** The values are copies, so what the handler does to its own objects later reaches neither store nor comparison. */
-  changes (): FieldChanges {
+  /**
+   * The values are copies, so what the handler does to its own objects later reaches neither store nor comparison.
+   *
+   * @param refused what is left out. Gets the keys whose values can't be copied
+   */
+  changes (refused = new Refusals()): FieldChanges {
     const set: Record<string, unknown> = {}
     const unset: string[] = []
     this.#changedTexts = undefined
     for (const key in this.#own) {
-      if (!this.#differs(key)) continue
+      if (refused.has(key) || !this.#differs(key)) continue
       if (this.#own[key] === undefined) {
         unset.push(key)
         continue
       }
-      const { result, isWhole } = copyWhole(this.#own[key])
-      set[key] = result
-      if (!isWhole) (this.#changedTexts ??= new Map()).set(key, textOf(result))
+      try {
+        const { result, isWhole } = copyWhole(this.#own[key])
+        set[key] = result
+        if (!isWhole) (this.#changedTexts ??= new Map()).set(key, textOf(result))
+      } catch (thrown) {
+        refused.add(key, this.#own[key], thrown)
+      }
     }
     return { set, unset }
   }

@@ -383,11 +383,12 @@ async function testValues (t: Test, kind: Kind): Promise<void> {
 
   const circle: unknown[] = []
   circle.push(circle)
-  for (const [value, message] of [[1n, /BigInt/], [circle, /circular/]] as const) {
-    await t.rejects(anyStore.set('a', { value, cookie }), { name: 'TypeError', message })
+  for (const [value, message] of [[1n, /'value' has a BigInt/], [circle, /'value' has a circle/]] as const) {
+    const expected = { code: 'FST_ERR_SESSION_VALUE', message, cause: { name: 'TypeError' } }
+    await t.rejects(anyStore.set('a', { value, cookie }), expected)
     const changes = { set: { value, n: 1 }, unset: ['date'], meta: NO_META }
-    await t.rejects(anyStore.update('a', changes, { cookie }), { name: 'TypeError', message })
-    await t.rejects(anyStore.set('new', { value, cookie }), { name: 'TypeError', message })
+    await t.rejects(anyStore.update('a', changes, { cookie }), expected)
+    await t.rejects(anyStore.set('new', { value, cookie }), expected)
   }
   t.strictSame(asJson(await store.get('a')), written, 'nothing was written')
   t.equal(await store.get('new'), undefined)
