@@ -6,6 +6,7 @@
  * - What a `text` block shows after a program was said by it. After a server, `sh` and `text` blocks are a conversation with it.
  */
 import '../packages/companions'
+import '../packages/frameworks'
 import '../packages/sqlite'
 import { execFile } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
@@ -48,6 +49,17 @@ declare global {
   const { MemoryStore }: typeof import('@fastify/session')
   const { RedisStore }: typeof import('@fastify/session/redis')
   const { createClient }: typeof import('redis')
+  const { randomBytes }: typeof import('node:crypto')
+  const fastifyCors: typeof import('@fastify/cors').default
+  const fastifyPlugin: typeof import('fastify-plugin').default
+  const fastifyStatic: typeof import('@fastify/static').default
+  const nest: import('@nestjs/platform-fastify').NestFastifyApplication
+  const { jest }: { jest: any }
+  const beforeAll: (run: () => unknown) => void
+  const afterAll: (run: () => unknown) => void
+  var address: string
+  const root: string
+  const url: string
   const secret: string
   const oauthOptions: import('@fastify/oauth2').FastifyOAuth2Options
   const secrets: string[]
@@ -103,9 +115,11 @@ t.test('every link to a file leads to one', async t => {
 
 t.test('every link to a heading leads to one', async t => {
   const headings = (document: string): string[] => {
-    return Array.from(readFileSync(join(ROOT, document), 'utf8').matchAll(/^#+ (.+)$/gm), ([, heading = '']) => {
+    const text = readFileSync(join(ROOT, document), 'utf8')
+    const anchors = Array.from(text.matchAll(/<a id="([^"]+)">/g), ([, anchor = '']) => anchor)
+    return Array.from(text.matchAll(/^#+ (.+)$/gm), ([, heading = '']) => {
       return heading.toLowerCase().replace(/[^\p{L}\p{N}\s_-]/gu, '').replaceAll(' ', '-')
-    })
+    }).concat(anchors)
   }
   for (const document of DOCUMENTS) {
     const text = readFileSync(join(ROOT, document), 'utf8')
