@@ -3,10 +3,10 @@
 // What a consumer gets: the files that would be published, and what require() and import make of them.
 
 const assert = require('node:assert/strict')
-const { execSync } = require('node:child_process')
 const { isBuiltin } = require('node:module')
 const { readFileSync } = require('node:fs')
 const { join } = require('node:path')
+const { packedFiles } = require('./packed-files')
 const pkg = require('../package.json')
 
 const root = join(__dirname, '..')
@@ -14,6 +14,7 @@ const root = join(__dirname, '..')
 async function checkPackage () {
   const files = packedFiles()
   checkFiles(files)
+  checkWhatIsAskedFor()
   checkDependencies(files)
   checkRequire(require(pkg.name))
   checkImport(await import(pkg.name))
@@ -24,16 +25,18 @@ async function checkPackage () {
   console.log(`The package is whole: ${files.length} files, require() and import give the same.`)
 }
 
-function packedFiles () {
-  const [{ files }] = JSON.parse(execSync('npm pack --dry-run --json --ignore-scripts', { cwd: root, stdio: ['ignore', 'pipe', 'ignore'] }))
-  return files.map(({ path }) => path)
-}
-
 function checkFiles (files) {
   for (const file of ['LICENSE', 'README.md', 'package.json', 'dist/index.js', 'dist/index.d.ts']) {
     assert.ok(files.includes(file), `${file} is missing`)
   }
   assert.deepEqual(files.filter(file => !/^(LICENSE|README\.md|package\.json|dist\/.+\.(js|d\.ts))$/.test(file)), [])
+}
+
+// npm refuses an optional peer, too, if another version of it is there. Version 11 asks for nothing. `prepare` is for clones.
+function checkWhatIsAskedFor () {
+  assert.deepEqual(pkg.peerDependencies, { '@fastify/cookie': '>=10', fastify: '^5.0.0' })
+  for (const name of ['engines', 'os', 'cpu', 'devEngines', 'optionalDependencies', 'bundleDependencies']) assert.equal(pkg[name], undefined, name)
+  for (const name of ['preinstall', 'install', 'postinstall']) assert.equal(pkg.scripts[name], undefined, name)
 }
 
 function checkDependencies (files) {

@@ -1,4 +1,5 @@
 /** What is Redis's own about RedisStore. As a store for visitors it is tested in stores.test.ts, like all others. */
+import '../packages/installs'
 import fastifyCookie, { sign } from '@fastify/cookie'
 import { RedisStore as ConnectRedis } from 'connect-redis'
 import Fastify, { type FastifyInstance } from 'fastify'
@@ -14,6 +15,10 @@ import { startAll, type Kind, type Kinds, type Redises } from './redis/clients'
 import { asJson, isAbout, open, testContract, text } from './redis/contract'
 import { Wire } from './redis/wire'
 import { until } from './waiting'
+
+// Without types.
+const redis3 = require('redis-3').createClient
+const redis4 = require('redis-4').createClient
 
 const NO_META = { set: {}, unset: [] }
 
@@ -41,10 +46,14 @@ t.test('options that can not work are refused', async t => {
     const shown = Object.entries(options ?? {}).slice(-1).join()
     t.throws(() => new RedisStore(options), { code: 'FST_ERR_SESSION_OPTION', message }, shown)
   }
+  const noClient = 'RedisStore needs a client of node-redis or ioredis, version 5 or newer, that answers by promises'
   for (const client of [undefined, null, {}, 'redis://127.0.0.1', 7, new Map(), { get () {}, set () {} }]) {
-    refused({ client }, 'RedisStore needs a client of node-redis or ioredis')
+    refused({ client }, noClient)
   }
-  refused(undefined, 'RedisStore needs a client of node-redis or ioredis')
+  refused(undefined, noClient)
+  // An application may have them for something else.
+  const callbacks = redis3({ port: 1, retry_strategy: () => undefined }).on('error', () => {})
+  for (const old of [callbacks, redis4(), redis4({ legacyMode: true }), client.legacy()]) refused({ client: old }, noClient)
   for (const prefix of [null, 7, {}, Buffer.from('sess:')]) {
     refused({ client, prefix }, 'the prefix of a RedisStore must be a string')
   }

@@ -82,7 +82,19 @@ const READ = new Script(`
 `)
 
 export function isClient (client: Partial<AnyClient> | undefined | null): client is RedisClient {
-  return client != null && (typeof client.evalSha === 'function' || typeof client.evalsha === 'function')
+  if (client == null || isOldNodeRedis(client)) return false
+  return typeof client.evalSha === 'function' || typeof client.evalsha === 'function'
+}
+
+/**
+ * Those of version 3, those in the legacy mode of 4 and those that `legacy()` of 5 makes answer by callbacks: nothing
+ * would be found, and no error seen. Version 4 fails on a cluster. A wrapper need not have more than is called.
+ */
+function isOldNodeRedis (client: Partial<AnyClient>): boolean {
+  const isBefore5 = typeof client.EVALSHA === 'function' && typeof client.withTypeMapping !== 'function'
+  // ioredis has a method of this name.
+  const is3 = typeof client.pipeline === 'boolean'
+  return isBefore5 || is3
 }
 
 /** The same client, answering in the same form whatever the application has told it. */

@@ -88,7 +88,10 @@ export class RedisStore implements SessionStore {
 
   /** @throws FST_ERR_SESSION_OPTION */
   constructor ({ client, prefix = 'sess:', ttl = ONE_DAY }: RedisStoreOptions = {} as RedisStoreOptions) {
-    if (!isClient(client)) throw new OptionError('store is wrong: RedisStore needs a client of node-redis or ioredis')
+    if (!isClient(client)) {
+      const needed = 'a client of node-redis or ioredis, version 5 or newer, that answers by promises'
+      throw new OptionError(`store is wrong: RedisStore needs ${needed}`)
+    }
     if (typeof prefix !== 'string') throw new OptionError('store is wrong: the prefix of a RedisStore must be a string')
     if (!(ttl > 0 && ttl <= Number.MAX_SAFE_INTEGER)) {
       throw new OptionError('store is wrong: the ttl of a RedisStore must be a positive number of milliseconds')
@@ -228,7 +231,7 @@ export class RedisStore implements SessionStore {
     }
   }
 
-  async #touch (sessionId: string, { cookie }: { cookie: unknown }): Promise<boolean> {
+  async #touch (sessionId: string, { cookie }: Fastify.Session): Promise<boolean> {
     const end = timeArgument(ownEndOf(objectOf(cookie)))
     // The store may not know it yet, of a session that version 12.0.0 wrote.
     const limit = timeArgument(absoluteEndOf(objectOf(cookie)))
@@ -237,7 +240,7 @@ export class RedisStore implements SessionStore {
 
   async #update (
     sessionId: string, expected: Fields, { set, unset, meta = NO_META }: SessionChanges,
-    { cookie }: { cookie: unknown }
+    { cookie }: Fastify.Session
   ): Promise<UpdateResult> {
     const [data, own] = [dataFields(set), metaFields(meta.set)]
     this.#check.look(sessionId, set)

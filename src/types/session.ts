@@ -4,10 +4,12 @@ import type { Callback } from './store'
 
 declare module 'fastify' {
   /** The data of a session. Extend it by module augmentation. */
-  interface Session extends CookieData {}
+  interface Session extends ExpressSessionData {}
 }
 
-interface CookieData {
+// The name is version 11's: @fastify/passport declares one in 'fastify', which counts instead of this one, and with it
+// any name is data.
+export interface ExpressSessionData {
   /** The session's cookie. Changes of its attributes go out with the reply. */
   cookie: {
     /** The lifetime that `touch()` starts again, in milliseconds; null for a browser-session or a fixed `expires`. */
@@ -90,6 +92,9 @@ export interface Sessions {
   count(): Promise<number>
 }
 
+// If any name may be data, `data` is `any` in version 11's types. Plugins do with it what they like.
+type AllData = string extends keyof Fastify.Session ? any : Record<string, any>
+
 /** What a session can do under names that data may have, too. */
 interface SessionTools {
   /** Uses the session: its idle time starts again, and its cookie is sent, also if nothing rolls. */
@@ -104,7 +109,7 @@ interface SessionTools {
   options(options: Partial<CookieOptions>): void
 
   /** All data as a plain object, without the cookie. */
-  data(): Record<string, any>
+  data(): AllData
 
   /** Whether the data differ from what the store has. */
   isModified(): boolean
