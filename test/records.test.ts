@@ -183,14 +183,17 @@ for (const [what, error] of Object.entries({ "a store's own word": recordError, 
   }
 }
 
-for (const url of ['/replace', '/remove']) {
-  t.test(`a field that can not be read is mended by ${url}`, async t => {
-    const { visitor, store } = await openBroken(t, 'cart')
-    t.equal((await visitor.get(url)).statusCode, 200)
-    store.broken.clear()
-    t.same((await visitor.get('/cart')).body, url === '/replace' ? '["pear"]' : 'none')
-    t.equal((await visitor.get('/user')).body, 'max')
-  })
+for (const [what, error] of Object.entries({ 'an error of JSON': undefined, 'any other': () => new Error('The store is away') })) {
+  for (const url of ['/replace', '/remove']) {
+    t.test(`a field that can not be read is mended by ${url}: ${what}`, async t => {
+      const { visitor, store } = await openBroken(t, 'cart')
+      store.error = error ?? store.error
+      t.equal((await visitor.get(url)).statusCode, 200)
+      store.broken.clear()
+      t.same((await visitor.get('/cart')).body, url === '/replace' ? '["pear"]' : 'none')
+      t.equal((await visitor.get('/user')).body, 'max')
+    })
+  }
 }
 
 t.test('a field that can not be read and the store fails: the next request tries again', async t => {
@@ -207,6 +210,12 @@ t.test('a field that can not be read and the store fails: the next request tries
 
 t.test('a field that only user() reads', async t => {
   const { visitor, store } = await openBroken(t, 'user', { user: session => (session as any).user })
+  const { destroy } = store
+  store.destroy = (_sessionId: string, callback: any) => callback(new Error('The store is away'))
+  const failed = await visitor.get('/write')
+  t.equal(failed.json().code, 'FST_ERR_SESSION_RECORD')
+  t.equal(failed.headers['set-cookie'], undefined, 'a session that is still there keeps its cookie')
+  store.destroy = destroy
   const response = await visitor.get('/write')
   t.equal(response.json().code, 'FST_ERR_SESSION_RECORD')
   t.match(response.headers['set-cookie'], CLEARED)
