@@ -39,9 +39,10 @@ t.test('what is not plain data is passed on as it is, because its state may be w
     get size (): number { return this.#items.length }
   }
   class List extends Array {}
-  const values = [new Cart(), new URL('http://shop.example/'), List.from([1]), Object('text'), new Error('wrong'), new WeakMap()]
+  const ownList = Object.setPrototypeOf([1], Object.create(Array.prototype))
+  const values = [new Cart(), ownList, new SharedArrayBuffer(1), new URL('http://shop.example/'), List.from([1]), Object('text'), new Error('wrong'), new WeakMap()]
   for (const value of values) t.equal(copy({ value }).value, value)
-  t.same(copyWhole({ url: values[1] }).isWhole, false)
+  t.same(copyWhole({ url: new URL('http://shop.example/') }).isWhole, false)
   t.same(copyWhole({ list: [new Date(), { a: 1 }] }).isWhole, true)
   t.end()
 })

@@ -366,7 +366,7 @@ async function loseIndex (store: SessionStore): Promise<void> {
   await ask(store, 'release', keyOf('max'), entries.map(({ sessionId }) => sessionId))
 }
 
-function ask<T> (store: SessionStore, method: 'claimsOf' | 'release' | 'claim' | 'destroy' | 'set', ...args: unknown[]): Promise<T> {
+function ask<T> (store: SessionStore, method: typeof METHODS[number], ...args: unknown[]): Promise<T> {
   return new Promise((resolve, reject) => {
     const callback = (error: unknown, value: T): void => error ? reject(error) : resolve(value)
     Reflect.apply(store[method] as (...args: unknown[]) => void, store, [...args, callback])
@@ -478,6 +478,32 @@ t.test('sessions that version 12.0.0 has entered are listed and revoked', async 
   t.equal(await app.sessions.revokeUser('max'), 600)
   t.equal(await app.sessions.count(), 0)
   t.same(await redis.keys('*'), [])
+})
+
+t.test('so are those of a copy of Redis that was restored without the ends of its keys', async t => {
+  await redis.flushDb()
+  const app = await open(t, new RedisStore({ client: redis }))
+  const { body: sessionId } = await (await login(app)).get('/id')
+  await redis.del(['', ':ends', ':ids'].map(key => indexOf('max') + key))
+  await redis.zAdd(`users:sess:${keyOf('max')}`, { score: Date.now() * 1000, value: sessionId })
+  t.equal((await app.sessions.forUser('max')).length, 1)
+  for (const key of await redis.keys(`${indexOf('max')}*`)) t.ok(await redis.pTTL(key) > HOUR, key)
+  t.equal(await app.sessions.revokeUser('max'), 1)
+  t.same(await redis.keys('*'), [])
+})
+
+onEach('of many sessions that are to be ended, a store names a hundred at a time, and all are ended', async (t, { store }) => {
+  const app = await open(t, store)
+  const { body: sessionId } = await (await login(app)).get('/id')
+  const record = await ask<object>(store, 'get', sessionId)
+  await enter(store, 'max', 0, 250)
+  for (let i = 0; i < 250; i++) await ask(store, 'set', `max-${i}`.padEnd(32, 'x'), record)
+  await ask(store, 'revoke', keyOf('max'), {})
+  t.equal((await ask<string[]>(store, 'endingsOf', keyOf('max'))).length, 100)
+  t.equal(await app.sessions.count(), 251)
+  await app.sessions.revokeUser('max')
+  t.equal(await app.sessions.count(), 0)
+  t.same(await ask(store, 'endingsOf', keyOf('max')), [])
 })
 
 // --- Logins that fail

@@ -331,6 +331,26 @@ onEachStore('absoluteTimeout: a session that ended by it is removed, and its id 
   t.equal((await subject.cookie()).createdAt, Date.now(), 'and it is the new one')
 })
 
+for (const maxAge of [3 * HOUR, 40 * MINUTE]) {
+  const left = Math.min(maxAge * 3 / 4, HOUR)
+  onEachStore(`absoluteTimeout: a session of older software counts from its first use here, and lives no longer by that: maxAge: ${maxAge}`, async (t, subject, visit) => {
+    const options = { rolling: false, cookie: { maxAge } }
+    const before = await visit(options)
+    await before.get('/login')
+    await subject.setCookie({ expires: new Date(Date.now() + maxAge), originalMaxAge: maxAge })
+    const visitor = await redeployed(t, before, { store: subject.store, absoluteTimeout: HOUR, ...options })
+    await subject.pass(maxAge / 4)
+    t.equal(await whoami(visitor), 'max')
+    await subject.pass(left / 2)
+    t.equal(sent(await visitor.get('/whoami')), undefined)
+    if (left < HOUR) await leavesAtMost(t, subject, left / 2)
+    await subject.pass(left / 2 - subject.grain)
+    t.equal(await copyIs(visitor), 'max')
+    await subject.pass(subject.grain + subject.slack * maxAge)
+    t.equal(await copyIs(visitor), 'nobody')
+  })
+}
+
 t.test('absoluteTimeout: createdAt is kept in the cookie of the record', async t => {
   const subject = await memorySubject(t)
   const visitor = await visit(t, { store: subject.store, absoluteTimeout: HOUR, cookie: { maxAge: 40 * MINUTE } })

@@ -583,6 +583,20 @@ t.test('lists say when a session really ends, or null', async t => {
   }
 })
 
+t.test('lists say the absolute end of a session that has no other', async t => {
+  for (const store of [new MemoryStore(), new IndexedTouchStore()] as any[]) {
+    const open = async (options: SessionOptions): Promise<any> => {
+      const app = await build({ store, user: (session: any) => session.user, saveUninitialized: false, ...options }, routes)
+      t.teardown(() => app.close())
+      return app
+    }
+    await new Visitor(await open({})).get('/login')
+    pass(10 * MINUTE)
+    const [{ expiresAt }] = await (await open({ absoluteTimeout: HOUR })).sessions.forUser('max')
+    t.equal(expiresAt.getTime() - Date.now(), 50 * MINUTE)
+  }
+})
+
 // --- Requests that take their time
 
 onEachStore('ends are reckoned when the reply goes out', async (t, subject, open) => {

@@ -316,6 +316,22 @@ t.test('null, and whatever is no function, stands for no callback, and for no ke
   }
 })
 
+t.test('keys for regenerate() that are no names, as a query parser makes them, are an error at once, and nothing is lost', async t => {
+  for (const kind of KINDS) {
+    const place = await open(t, kind, app => {
+      app.get('/', async request => await session(request).regenerate([Object.create(null)]))
+      app.get('/callback', (request, reply) => {
+        session(request).regenerate([Object.create(null)], (error: Error) => { reply.send(error) })
+      })
+    })
+    for (const path of ['/', '/callback']) {
+      const { status, body } = await place.browser.ask(path)
+      t.same([status, JSON.parse(body).message], [500, 'Cannot convert object to primitive value'], `${path}, ${kind}`)
+    }
+    t.match(await place.browser.ask('/data'), { status: 200, body: '{"user":"max","cart":["apple"],"seen":0}' })
+  }
+})
+
 for (const method of ['save', 'reload', 'destroy', 'regenerate']) {
   t.test(`a callback of ${method}() that throws is called once`, async t => {
     let calls = 0

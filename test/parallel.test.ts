@@ -332,29 +332,31 @@ for (const [what, run] of Object.entries({
   })
 }
 
-t.test('what a callback in a line of operations throws is its own, and the line goes on', async t => {
-  const store = new RoundStore('touch')
-  let saved = false
-  const thrown: unknown[] = []
-  const hear = (error: unknown): void => { thrown.push(error) }
-  const app = await build({ store: store.store, saveUninitialized: false }, app => {
-    app.get('/', async ({ session }) => {
-      (session as any).n = 1
-      session.reload()
-      session.save(() => { throw new Error('of the callback') })
-      session.save(() => { saved = true })
+for (const [answered, method] of [['by the store', 'reload'], ['at once, because the session is destroyed', 'destroy']] as const) {
+  t.test(`what a callback in a line of operations throws is its own, and the line goes on: answered ${answered}`, async t => {
+    const store = new RoundStore('touch')
+    let saved = false
+    const thrown: unknown[] = []
+    const hear = (error: unknown): void => { thrown.push(error) }
+    const app = await build({ store: store.store, saveUninitialized: false }, app => {
+      app.get('/', async ({ session }) => {
+        (session as any).n = 1
+        session[method]()
+        session.save(() => { throw new Error('of the callback') })
+        session.save(() => { saved = true })
+      })
     })
+    t.teardown(() => app.close())
+    process.prependOnceListener('uncaughtException', hear)
+    const others = process.listeners('uncaughtException').filter(listener => listener !== hear)
+    for (const listener of others) process.off('uncaughtException', listener)
+    try {
+      t.equal((await app.inject('/')).statusCode, 200)
+    } finally {
+      for (const listener of others) process.on('uncaughtException', listener)
+      process.off('uncaughtException', hear)
+    }
+    t.match(thrown, [{ message: 'of the callback' }])
+    t.equal(saved, true)
   })
-  t.teardown(() => app.close())
-  process.prependOnceListener('uncaughtException', hear)
-  const others = process.listeners('uncaughtException').filter(listener => listener !== hear)
-  for (const listener of others) process.off('uncaughtException', listener)
-  try {
-    t.equal((await app.inject('/')).statusCode, 200)
-  } finally {
-    for (const listener of others) process.on('uncaughtException', listener)
-    process.off('uncaughtException', hear)
-  }
-  t.match(thrown, [{ message: 'of the callback' }])
-  t.equal(saved, true)
-})
+}

@@ -183,14 +183,17 @@ for (const [what, error] of Object.entries({ "a store's own word": recordError, 
   }
 }
 
-for (const url of ['/replace', '/remove']) {
-  t.test(`a field that can not be read is mended by ${url}`, async t => {
-    const { visitor, store } = await openBroken(t, 'cart')
-    t.equal((await visitor.get(url)).statusCode, 200)
-    store.broken.clear()
-    t.same((await visitor.get('/cart')).body, url === '/replace' ? '["pear"]' : 'none')
-    t.equal((await visitor.get('/user')).body, 'max')
-  })
+for (const [what, error] of Object.entries({ 'an error of JSON': undefined, 'any other': () => new Error('The store is away') })) {
+  for (const url of ['/replace', '/remove']) {
+    t.test(`a field that can not be read is mended by ${url}: ${what}`, async t => {
+      const { visitor, store } = await openBroken(t, 'cart')
+      store.error = error ?? store.error
+      t.equal((await visitor.get(url)).statusCode, 200)
+      store.broken.clear()
+      t.same((await visitor.get('/cart')).body, url === '/replace' ? '["pear"]' : 'none')
+      t.equal((await visitor.get('/user')).body, 'max')
+    })
+  }
 }
 
 t.test('a field that can not be read and the store fails: the next request tries again', async t => {
@@ -207,6 +210,12 @@ t.test('a field that can not be read and the store fails: the next request tries
 
 t.test('a field that only user() reads', async t => {
   const { visitor, store } = await openBroken(t, 'user', { user: session => (session as any).user })
+  const { destroy } = store
+  store.destroy = (_sessionId: string, callback: any) => callback(new Error('The store is away'))
+  const failed = await visitor.get('/write')
+  t.equal(failed.json().code, 'FST_ERR_SESSION_RECORD')
+  t.equal(failed.headers['set-cookie'], undefined, 'a session that is still there keeps its cookie')
+  store.destroy = destroy
   const response = await visitor.get('/write')
   t.equal(response.json().code, 'FST_ERR_SESSION_RECORD')
   t.match(response.headers['set-cookie'], CLEARED)
@@ -233,17 +242,31 @@ t.test('a session with a field that can not be read is in the list, without what
   t.type(list[1].handle, 'string')
 })
 
-t.test('a field that can not be read, in a store that writes records whole: the session ends with the first reply', async t => {
+/** A store that writes records whole has one whose cart can't be read, and a visitor comes with its cookie. */
+async function openWhole (t: Test, options: SessionOptions = {}): Promise<{ visitor: Visitor, store: ThreeMethodStore }> {
   const store = new ThreeMethodStore()
   const { get } = store
   store.get = (sessionId, callback) => get.call(store, sessionId, (error, found) => {
     callback(error, found && Object.defineProperty({ ...found }, 'cart', { enumerable: true, get: () => { throw recordError() } }))
   })
-  const visitor = await open(t, { store: store as any })
+  const visitor = await open(t, { store: store as any, ...options })
   store.records.set('an-id', JSON.stringify(record({ user: 'max', cart: ['apple'] })))
   visitor.cookies.set('sessionId', sign('an-id', SECRET))
+  return { visitor, store }
+}
+
+t.test('a field that can not be read, in a store that writes records whole: the session ends with the first reply', async t => {
+  const { visitor, store } = await openWhole(t)
   const response = await visitor.get('/user')
   t.equal(response.json().code, 'FST_ERR_SESSION_RECORD')
   t.match(response.headers['set-cookie'], CLEARED)
   t.equal(store.records.size, 0)
+})
+
+t.test('a field that can not be read, in such a store: a reply that need not write is none the worse for it', async t => {
+  const { visitor, store } = await openWhole(t, { rolling: false, absoluteTimeout: 60_000 })
+  const response = await visitor.get('/user')
+  t.same([response.statusCode, response.body], [200, 'max'])
+  t.same(store.calls, ['get'])
+  t.equal(store.records.size, 1)
 })

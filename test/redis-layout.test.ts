@@ -107,6 +107,22 @@ t.test('of one session', async t => {
     t.ok(isAbout(await client.pTTL('sess:a'), 24 * HOUR * 1.01))
   })
 
+  t.test('one of older software, of which a request that is no use of it writes when it was created, is not prolonged by that', async t => {
+    for (const originalMaxAge of [null, HOUR]) {
+      await store.set('a', { cookie: { expires: null, originalMaxAge } } as any)
+      await client.pExpire('sess:a', HOUR / 2)
+      const date = async (absoluteTimeout: number): Promise<number> => {
+        const meta = { set: { createdAt: Date.now(), absoluteTimeout }, unset: [] }
+        t.equal(await store.update('a', { set: {}, unset: [], meta }, { cookie: { expires: null } } as any), true)
+        return await client.pTTL('sess:a')
+      }
+      t.ok(isAbout(await date(2 * HOUR), HOUR / 2), String(originalMaxAge))
+      t.ok(isAbout(await date(HOUR / 4), HOUR / 4), 'the absolute end is not passed')
+      await client.persist('sess:a')
+      t.ok(await date(2 * HOUR) > 0, 'it is not kept for ever')
+    }
+  })
+
   t.test('one that is created between its reading and its time is not there yet', async t => {
     const answers: Record<string, unknown> = { HGETALL: [], PTTL: 5 }
     const client: any = { evalSha () {}, sendCommand: async ([name]: [string]) => answers[name] }

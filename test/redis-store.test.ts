@@ -30,7 +30,7 @@ t.test('RedisStore', async t => {
   const all = await startAll(t)
   for (const kind of all.kinds) await t.test(kind.name, async t => testContract(t, kind))
   await t.test('the cost of a request', t => testCosts(t, all.single))
-  await t.test('scripts that Redis has forgotten', t => testForgottenScripts(t, all.single))
+  await t.test('scripts that Redis has forgotten', t => testForgottenScripts(t, all))
   await t.test("connect-redis's sessions", t => testConnectRedis(t, all))
   await t.test('when the expiry moves', t => testExpiry(t, all))
   await t.test('what is stored is broken', t => testBrokenValues(t, all))
@@ -198,7 +198,7 @@ async function commandStats ({ sendAll }: Redises): Promise<Record<string, numbe
 
 // --- Scripts that Redis has forgotten
 
-async function testForgottenScripts (t: Test, single: Redises): Promise<void> {
+async function testForgottenScripts (t: Test, { single, kinds }: Kinds): Promise<void> {
   for (const [name, { store, wire }] of Object.entries(await watchedStores(t, single, 'forgotten:'))) {
     const session = record({ n: 1 })
     const calls: Array<[method: string, ...args: unknown[]]> = [
@@ -229,6 +229,12 @@ async function testForgottenScripts (t: Test, single: Redises): Promise<void> {
     await single.sendAll('SCRIPT', 'FLUSH')
     await store.clear()
     t.equal(await store.length(), 0)
+  }
+  for (const kind of kinds) {
+    const { store } = await open(t, kind)
+    await store.set('a', record({ n: 1 }) as any)
+    await kind.redis.sendAll('SCRIPT', 'FLUSH')
+    t.match(await store.destroy('a'), { n: 1 }, kind.name)
   }
 }
 

@@ -425,6 +425,21 @@ t.test('a handler that sets request.session to something of its own has it, and 
   }
 })
 
+t.test('so does a new visitor of whom the handler has stored something before', async t => {
+  const store = new MemoryStore()
+  const app = await build({ store }, app => {
+    app.get('/', async request => {
+      (request.session as any).user = 'eva'
+      ;(request as any).session = null
+    })
+  })
+  t.teardown(() => app.close())
+  const response = await app.inject('/')
+  t.equal(response.statusCode, 200)
+  t.same(setCookies(response), [])
+  t.equal(store.store.size, 0)
+})
+
 t.test('a handler that puts the session back has it back', async t => {
   const { request, stored } = await visit({ user: 'max' })
   const response = await request((session, request) => {
@@ -448,6 +463,17 @@ t.test('a hook before the plugin may set request.session', async t => {
   await app.register(fastifySession, { secret: SECRET, cookie: { secure: false } })
   app.get('/', async request => ({ early: (request.session as any).early ?? null, id: request.session.sessionId.length }))
   t.same((await app.inject('/')).json(), { early: null, id: 32 }, 'until the session is loaded')
+})
+
+t.test('a hook before the plugin may answer: there is no session yet, and no cookie', async t => {
+  const app = Fastify() as unknown as FastifyInstance
+  await app.register(fastifyCookie)
+  app.addHook('onRequest', async (_request, reply) => await reply.code(503).send('closed'))
+  await app.register(fastifySession, { secret: SECRET, cookie: { secure: false } })
+  app.get('/', async () => 'open')
+  const response = await app.inject('/')
+  t.same([response.statusCode, response.body], [503, 'closed'])
+  t.same(setCookies(response), [])
 })
 
 // --- decryptSession

@@ -173,6 +173,20 @@ t.test('the cookie of one is not good for the other, though they share secret an
   t.equal(await visitor.app.loadSession(adminId), null)
 })
 
+t.test('an id that looks like what is signed for another session is an id like any other', async t => {
+  for (const sessionId of ['adminSession.x', '::adminSession:x', '::x']) {
+    const store = new MemoryStore()
+    const shared = { store, secret: SECRET, saveUninitialized: false }
+    const visitor = await buildBoth(t, { ...shared, idGenerator: () => sessionId }, { ...shared, idGenerator: () => 'x' })
+    await visitor.get('/login')
+    await new Visitor(visitor.app).get('/admin/login')
+    t.same([...store.store.keys()], [sessionId, 'x'])
+    t.same(await both(visitor), ['max', 'nobody'])
+    const cookie = `adminId=${visitor.cookies.get('sessionId') as string}`
+    t.same((await visitor.app.inject({ url: '/both', headers: { cookie } })).json(), ['nobody', 'nobody'], sessionId)
+  }
+})
+
 t.test('a secret of a second session can be rotated', async t => {
   const secret = [ADMIN_SECRET]
   const visitor = await buildBoth(t, { saveUninitialized: false }, { secret, rolling: false, saveUninitialized: false })

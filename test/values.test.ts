@@ -117,6 +117,11 @@ const VALUES: Record<string, { make: () => any, change?: (value: any) => void, t
   'an instance with properties': { make: () => new Point(3, 4), change: point => { point.x = 0 }, text: point => String(point.length) },
   'a class that extends Array': { make: () => List.from([1, 2]), change: list => list.push(3), text: list => list.join() },
   'a property that is not enumerable': { make: () => new Hidden(), change: hidden => { hidden.value = 8 }, text: hidden => String(hidden.value) },
+  'a function with a toJSON, within data': {
+    make: () => ({ price: Object.assign(() => {}, { cents: 150, toJSON (this: any): number { return this.cents } }) }),
+    change: ({ price }) => { price.cents++ },
+    text: ({ price }) => String(price.cents)
+  },
   'new String()': { make: () => Object('abc'), text: String },
   URLSearchParams: { make: () => new URLSearchParams('a=1'), text: String },
   Error: { make: () => new Error('wrong'), text: String }
@@ -291,6 +296,26 @@ t.test('what JSON does not tell is a change', async t => {
     const { written } = counting
     await act(session => { session.value = after })
     t.equal(counting.written, written + 1, what)
+  }
+})
+
+t.test('a value that throws when it is asked for its JSON, or looked into, is what it was', async t => {
+  class Shy { toJSON (): never { throw new Error('private') } }
+  const secret = { enumerable: true, get () { throw new Error('private') } }
+  const makes: Record<string, (n: number) => object> = {
+    'its JSON': n => Object.assign(new Shy(), { n }),
+    'its properties': n => Object.assign(Object.defineProperty(new Shy(), 'secret', secret), { n })
+  }
+  for (const [what, make] of Object.entries(makes)) {
+    const counting = new CountingStore()
+    const { act } = await open(t, counting.store)
+    await act(session => { session.value = make(1) })
+    const { written } = counting
+    t.equal(await act(session => session.value.n), 1, what)
+    t.equal(counting.written, written, 'to read it writes nothing')
+    await act(session => { session.value = make(2) })
+    t.equal(counting.written, written + 1, 'another one is a change')
+    t.equal(await act(session => session.value.n), 2)
   }
 })
 

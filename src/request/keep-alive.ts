@@ -62,7 +62,8 @@ export class KeepAlive {
 }
 
 function dueOf ({ state }: Slot, now: number): number {
-  return now + (state === undefined ? Infinity : idleOf(state.lifetime) ?? Infinity) / 2
+  const idle = state && idleOf(state.lifetime)
+  return now + (idle ?? Infinity) / 2
 }
 
 /** Whether the reply has been sent, hijacked or given up. */

@@ -46,8 +46,9 @@ export class Life {
 
   /** Whether the record must be written because it doesn't say by which absolute timeout, and from when, it ends. */
   get isUndated (): boolean {
-    if (this.writtenAt !== undefined || this.#stored === undefined) return false
-    return this.lifetime.terms.absoluteTimeout !== undefined && Number.isNaN(createdAtOf(this.#stored.record))
+    const { absoluteTimeout } = this.lifetime.terms
+    return this.writtenAt === undefined && this.#stored !== undefined &&
+      absoluteTimeout !== undefined && Number.isNaN(createdAtOf(this.#stored.record))
   }
 
   /** Whether the record must be written, though nothing changed, when the session is used. */
@@ -72,23 +73,21 @@ export class Life {
     return Date.now() - seenAtOf(this.#stored.record) < refreshAfter
   }
 
-  /**
-   * When the session ends if it isn't used any more, in milliseconds since the epoch; undefined if it doesn't, or if
-   * nobody knows.
-   */
-  get knownEnd (): number | undefined {
-    if (this.#stored === undefined) return undefined
-    const { record, isExact } = this.#stored
-    const end = endIn(record, this.lifetime, 0)
-    // What touches don't move is known on every store.
-    if (!Number.isFinite(end) || (!isExact && endIn(record, this.lifetime, Infinity) !== end)) return undefined
-    return Math.min(end, expiryOf(record) || Infinity)
-  }
-
   /** When the cookie ends that the visitor has, in milliseconds since the epoch; NaN if that isn't known. */
   knownCookieEnd (lifetime: Lifetime): number {
     const stored = this.#stored
     if (stored === undefined || typeof cookieLifeOf(lifetime) !== 'number') return cookieEndOf(lifetime, Date.now())
     return stored.isExact ? cookieEndOf(lifetime, lastUseIn(stored.record)) : NaN
   }
+}
+
+/**
+ * When a stored session ends if it isn't used any more, in milliseconds since the epoch; undefined if it doesn't, or if
+ * nobody knows.
+ */
+export function knownEndOf ({ record, isExact }: Stored, lifetime: Lifetime): number | undefined {
+  const end = endIn(record, lifetime, 0)
+  // What touches don't move is known on every store.
+  if (!Number.isFinite(end) || (!isExact && endIn(record, lifetime, Infinity) !== end)) return undefined
+  return Math.min(end, expiryOf(record) || Infinity)
 }

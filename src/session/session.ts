@@ -144,7 +144,6 @@ const traps: ProxyHandler<Session> = {
   },
 
   getOwnPropertyDescriptor (target, key) {
-    if (key === kState) return undefined
     if (!isOwn(target, key)) return Reflect.getOwnPropertyDescriptor(target, key)
     return { value: traps.get?.(target, key, target), writable: true, enumerable: true, configurable: true }
   },

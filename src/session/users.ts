@@ -1,4 +1,5 @@
 import { Claims } from './claims'
+import { knownEndOf } from './life'
 import { destroy } from './operations'
 import { handleOf, Owners, partsOf } from './owners'
 import { SessionState, type Context, type UserIndex } from './state'
@@ -179,15 +180,18 @@ export class Users implements UserIndex {
   async #view (
     userKey: string, entry: IndexEntry, state: SessionState, current: string | undefined
   ): Promise<SessionView> {
-    const { sessionId, life: { knownEnd } } = state
-    const record = state.record as SessionRecord
+    const { sessionId, life: { lifetime } } = state
+    // `#stored` found it.
+    const stored = state.found.stored as Stored
+    const { record } = stored
+    const end = knownEndOf(stored, lifetime)
     return {
       ...await this.#description(state.session),
       handle: handleOf(userKey, entry.fingerprint),
       current: sessionId === current,
       createdAt: new Date(createdAtOf(record)),
       lastSeenAt: new Date(lastUseIn(record)),
-      expiresAt: knownEnd === undefined ? null : new Date(knownEnd)
+      expiresAt: end === undefined ? null : new Date(end)
     }
   }
 

@@ -127,8 +127,8 @@ export async function remove (client: RedisClient, keys: string[]): Promise<void
 export async function evictionOf (client: RedisClient): Promise<string | undefined> {
   for (const node of await masters(client)) {
     const info = await memoryOf(node)
-    const [, most] = /^maxmemory:(\d+)/m.exec(info) ?? []
-    const [, policy] = /^maxmemory_policy:([\w-]+)/m.exec(info) ?? []
+    const most = /^maxmemory:(\d+)/m.exec(info)?.[1]
+    const policy = /^maxmemory_policy:([\w-]+)/m.exec(info)?.[1]
     if (Number(most) > 0 && policy !== 'noeviction') return policy
   }
   return undefined

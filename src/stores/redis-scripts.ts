@@ -79,10 +79,10 @@ export const SET = new Script(`${WRITE}
 
 /**
  * ARGV: the time, the end or '', the store's ttl, what the end is (1: exactly that; 2: cut short by what is written;
- * 0: neither), the numbers of values that are expected and of fields to remove, the expected as fields and texts (''
- * for none), the fields to remove, then fields and texts in turn. Answers 0 where the session is gone, 2 where it
- * isn't as expected, or the record where it is in another form than ours. The end is left where it is if it is as
- * late already, which costs less.
+ * 3: the same, and not moved otherwise; 0: none of these), the numbers of values that are expected and of fields to
+ * remove, the expected as fields and texts ('' for none), the fields to remove, then fields and texts in turn. Answers
+ * 0 where the session is gone, 2 where it isn't as expected, or the record where it is in another form than ours. The
+ * end is left where it is if it is as late already, which costs less.
  */
 export const UPDATE = new Script(`${WRITE}
   local kept = redis.call('PTTL', KEYS[1])
@@ -110,7 +110,7 @@ export const UPDATE = new Script(`${WRITE}
   if ARGV[4] ~= '0' or kept < 0 or not ends or ends - ARGV[1] > kept then
     ${TIMES}
     local wanted, needed, most = times(tonumber(ARGV[1]), ends, tonumber(ARGV[3]), nil, nil, ARGV[4] == '1')
-    if ARGV[4] == '1' or kept < 0 or needed > kept then keep(wanted)
+    if ARGV[4] == '1' or kept < 0 or (needed > kept and ARGV[4] ~= '3') then keep(wanted)
     elseif kept > most then keep(most)
     end
   end

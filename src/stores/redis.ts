@@ -250,14 +250,17 @@ export class RedisStore implements SessionStore {
       ...meta.unset.filter(isMeta).map(fieldOfMeta), ...own.lacking
     ]
     const isExact = Object.hasOwn(meta.set, 'expires')
+    const end = timeArgument(ownEndOf(objectOf(cookie)))
     const isCut = LIMITS.some(name => Object.hasOwn(meta.set, name))
+    // What only says when the session was created, and tells no end, isn't a use of it.
+    const isUse = end !== '' || Object.hasOwn(meta.set, 'seenAt')
     if (isExact) {
       const { expires } = objectOf(cookie)
       fields.push(COOKIE, cookieText({ expires, originalMaxAge: meta.set.originalMaxAge }))
     }
     for (let tries = 0; tries < MOST_TRIES; tries++) {
       const reply = await this.#run(UPDATE, sessionId, [
-        Date.now(), timeArgument(ownEndOf(objectOf(cookie))), this.#ttl, isExact ? 1 : isCut ? 2 : 0,
+        Date.now(), end, this.#ttl, isExact ? 1 : !isCut ? 0 : isUse ? 2 : 3,
         expected.length / 2, removed.length, ...expected, ...removed, ...fields
       ])
       if (!Array.isArray(reply)) return RESULTS[Number(reply)] as UpdateResult

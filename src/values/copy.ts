@@ -62,7 +62,7 @@ function isKnownDate (value: object): value is Date {
 }
 
 function isBytes (value: object, prototype: unknown): boolean {
-  if (isAnyArrayBuffer(value)) return prototype === ArrayBuffer.prototype || prototype === SharedArrayBuffer.prototype
+  if (isAnyArrayBuffer(value)) return prototype === ArrayBuffer.prototype
   const { constructor } = value
   return ArrayBuffer.isView(value) && prototype === constructor?.prototype &&
     constructor === (globalThis as Record<string, unknown>)[constructor.name]

@@ -205,10 +205,9 @@ export class Draft {
     const value = this.#own[key]
     try {
       if (differ(this.isStored(key) ? this.#stored(key) : undefined, value)) return true
-    } catch (error) {
+    } catch {
       // It can't be read, and is mended.
-      if (isUnreadable(error)) return true
-      throw error
+      return true
     }
     return this.#texts?.has(key) === true && this.#texts.get(key) !== textOf(value)
   }
