@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { sync as uid } from 'uid-safe'
 import { resolveCookie, saidAtOnce, type RequestCookie } from './cookie'
 import { mistakesIn } from './mistakes'
-import { refusals } from './refusals'
+import { refusedByBrowsers } from './refused-by-browsers'
 import { OptionError, SecretError } from '../errors'
 import { checkOptions } from './table'
 import { developmentStore, MemoryStore } from '../stores/memory'
@@ -68,7 +68,7 @@ export function resolveOptions (fastify: FastifyInstance, given: FastifySessionO
   const store = options.store ?? defaultStore()
   if (sessionName !== 'session') names.add(sessionName)
   const flaws = new Flaws()
-  if (typeof cookie !== 'function') flaws.tellAll(warnCookieRefused, refusals(cookieName, cookieFor(undefined)))
+  if (typeof cookie !== 'function') flaws.tellAll(warnCookieRefused, refusedByBrowsers(cookieName, cookieFor(undefined)))
   flaws.tellAll(warnOption, mistakesIn(given))
   if (user !== undefined && !hasIndex(store)) {
     throw new OptionError('user needs a store with an index by user (claim, release, revoke, endingsOf and claimsOf), as MemoryStore and RedisStore have one')

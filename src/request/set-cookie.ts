@@ -1,6 +1,6 @@
 import type { FastifyReply } from 'fastify'
 import { isSecure } from './slot'
-import { refusals } from '../options/refusals'
+import { refusedByBrowsers } from '../options/refused-by-browsers'
 import type { SessionState } from '../session/state'
 import type { Visit } from '../session/visit'
 import { warnCookieRefused, warnProxy } from '../warnings'
@@ -12,7 +12,7 @@ export function setCookie (reply: FastifyReply, state: SessionState): void {
   const attributes = state.cookieAttributes()
   reply.setCookie(cookieName, cookiePrefix + state.signedId, attributes)
   // What could be known at registration has been told then, and is not told twice.
-  flaws.tellAll(warnCookieRefused, refusals(cookieName, attributes as CookieOptions))
+  flaws.tellAll(warnCookieRefused, refusedByBrowsers(cookieName, attributes as CookieOptions))
   if (state.visit.cookie.secure === 'auto' && attributes.secure === false) tellOfProxy(state)
 }
 

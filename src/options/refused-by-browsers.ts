@@ -4,7 +4,7 @@ import type { CookieOptions } from '../types/cookie'
  * Why browsers refuse a cookie. It is warned about and sent all the same: clients that are no browsers live with such
  * cookies.
  */
-export function refusals (cookieName: string, cookie: CookieOptions): string[] {
+export function refusedByBrowsers (cookieName: string, cookie: CookieOptions): string[] {
   const { domain, path, secure, sameSite, partitioned } = cookie
   const isHost = cookieName.startsWith('__Host-')
   const flaws: string[] = []
