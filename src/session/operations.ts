@@ -17,7 +17,7 @@ export function save (state: SessionState, answer: Answer<void>, reason = 'save(
 /** The same, because a handler called for it. */
 export function saveByHand (state: SessionState, answer: Answer<void>): void {
   save(state, error => {
-    if (error === null || state.isPartlyWritten) state.wasSavedByHand = true
+    if (error === null || state.lastWrite === 'partly') state.wasSavedByHand = true
     answer(error)
   })
 }
@@ -155,8 +155,7 @@ function write (state: SessionState, answer: Answer<void>, reason: string): void
     const isWritten = error === null && found === true
     const failure = isWritten ? refused.toError(sessionId) : error ?? new GoneError()
     if (error === null && !isWritten) state.standing = 'gone'
-    state.isPartlyWritten = isWritten && failure !== null
-    state.hasFailed = failure !== null
+    if (failure !== null) state.lastWrite = isWritten ? 'partly' : 'failed'
     answer(failure)
   }
   if (users === undefined) put(finish)

@@ -85,10 +85,8 @@ const NOTHING: FieldChanges = { set: {}, unset: [] }
 /** One session as one request knows it: what the store has, what changed, and what became of it. */
 export class SessionState {
   standing: Standing
-  /** Whether save() or regenerate() could not write it. */
-  hasFailed = false
-  /** Whether the last write left out what can't be stored, and wrote the rest. */
-  isPartlyWritten = false
+  /** What became of the last write: `partly` if it left out what can't be stored. */
+  lastWrite: 'whole' | 'partly' | 'failed' = 'whole'
   /** Whether a handler called save(), and it was written. */
   wasSavedByHand = false
   /** Whether touch() or options() asks for a reply that prolongs it and sends its cookie. */
@@ -310,7 +308,7 @@ export class SessionState {
   markWritten ({ changes, choice, at }: Writing): void {
     this.life.markWritten(at, choice)
     if (choice !== undefined) SessionCookie.forget(this.cookie, choice)
-    this.hasFailed = false
+    this.lastWrite = 'whole'
     this.standing = 'written'
     if (this.#cookie !== undefined && !this.wasChosen) this.#cookie._expires = dateOf(this.#cookieEnd)
     this.#storedClaim = this.claim
