@@ -47,8 +47,8 @@ export const warnMemoryStore = warning(
 
 export const warnLateChange = warning(
   'FST_SESSION_LATE_CHANGE',
-  'The session was changed after its reply went out, so the change is lost. ' +
-  'Change it before reply.send(), or call session.save() afterwards.'
+  'The session was changed after it was saved for its reply, so the change is lost unless session.save() is called. ' +
+  'Change it before reply.send(), and in no onSend hook.'
 )
 
 export const warnHijacked = warning(
@@ -81,10 +81,16 @@ export const warnNotRecord = warning(
   'A store that keeps JSON must answer what JSON.parse makes of it.'
 )
 
-export const warnEarlyChange = warning(
-  'FST_SESSION_EARLY_CHANGE',
-  'A hook stored something in request.%s before the session was loaded, so it is lost. ' +
+export const warnEarly = warning(
+  'FST_SESSION_EARLY',
+  'A hook used request.%s before the session was loaded: it found nothing there, and what it stored is lost. ' +
   'Register the hook after the session plugin.'
+)
+
+export const warnNotProlonged = warning(
+  'FST_SESSION_NOT_PROLONGED',
+  'A session could not be prolonged, so its cookie was not sent again, and it ends earlier. ' +
+  'The store says: %s.'
 )
 
 export const warnCookieRefused = warning(
@@ -111,7 +117,7 @@ export const warnSameId = warning(
 
 export const warnNotConnected = warning(
   'FST_SESSION_NOT_CONNECTED',
-  "The session store's client is not connected, so each request with a session fails. Await client.connect() before app.ready()."
+  "The session store's client is not connected: requests with a session fail until it is. Await client.connect() before app.ready()."
 )
 
 export const warnRedisEvicts = warning(

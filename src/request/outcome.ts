@@ -83,6 +83,11 @@ export function isInsecure (decision: Decision): boolean {
   return decision === DECISIONS.insecure || decision === DECISIONS.insecureClear
 }
 
+/** Whether the store failed to prolong a session that is otherwise unchanged. The reply goes out all the same. */
+export function isUnprolonged ({ outcome, isNeeded }: Decision, state: SessionState, result: Result): boolean {
+  return result === 'left' && !isNeeded && state.isInStore && sends(outcome)
+}
+
 /** What the store's answer makes of a decision. */
 export function resultOf (decision: Decision, state: SessionState, error: Error | null): Result {
   const result = resultByStore(decision, state, error)

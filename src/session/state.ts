@@ -3,6 +3,7 @@ import type { SessionIds } from './ids'
 import { keptChanges, keptOf } from './kept'
 import { Life } from './life'
 import type { Visit } from './visit'
+import { mistakesInOptions } from '../options/mistakes'
 import type { Settings } from '../options/settings'
 import type { Repository, Stored } from '../stores/repository'
 import { Draft } from '../values/draft'
@@ -11,7 +12,7 @@ import { claimIsAging, claimOf, type Claim } from '../values/claim'
 import { seenAtOf, type CookieRecord } from '../values/record'
 import type { Refusals } from '../values/refusals'
 import { StoredCookie, StoredSession } from '../values/stored-session'
-import { warnAnonymous, warnHijacked, warnLateChange, warnReplaced } from '../warnings'
+import { warnAnonymous, warnHijacked, warnLateChange, warnOption, warnReplaced } from '../warnings'
 import type { CookieOptions } from '../types/cookie'
 import type { FastifySessionObject, SessionList, SessionPage } from '../types/session'
 import type { Answer, FieldChanges, SessionChanges, SessionRecord } from '../types/store'
@@ -247,7 +248,9 @@ export class SessionState {
    * @throws FST_ERR_SESSION_COOKIE
    */
   setCookieOptions (options: Partial<CookieOptions>): void {
-    this.context.settings.checkCookie(options)
+    const { checkCookie, flaws } = this.context.settings
+    checkCookie(options)
+    flaws.tellAll(warnOption, mistakesInOptions(options))
     const { cookie } = this
     this.#attributes = { ...this.#attributes, ...options }
     cookie.setAttributes(this.#attributes, this.visit.isOverHttps)
