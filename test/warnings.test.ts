@@ -828,7 +828,7 @@ t.test('an option of the wrong form is refused by ready()', async t => {
       options: store => ({ store }),
       message: /new RedisStore\(\{ client \}\)/
     },
-    'the class of a store': { values: [MemoryStore, RedisStore], options: store => ({ store }), message: /new (MemoryStore|RedisStore)\(/ },
+    'the class of a store': { values: [MemoryStore, RedisStore, class {}], options: store => ({ store }), message: /new (MemoryStore|RedisStore|Store)\(/ },
     'a promise of a store': { values: [Promise.resolve(new MemoryStore())], options: store => ({ store }), message: /await it/ },
     rolling: { values: ['true', 'false', ''], options: rolling => ({ rolling }), message: /rolling must be true, false or a function.* the string/ },
     saveUninitialized: {
