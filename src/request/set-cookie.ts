@@ -26,9 +26,9 @@ export function setCookie (reply: FastifyReply, state: SessionState): void {
 
 /** A proxy that ends TLS says so, and Fastify was not told to believe it. */
 function tellOfProxy ({ visit, context }: SessionState): void {
-  const { 'x-forwarded-proto': protocol, forwarded } = visit.request?.headers ?? {}
-  if (/^https\b/i.test(String(protocol))) context.settings.flaws.tell(warnProxy, 'X-Forwarded-Proto')
-  else if (/\bproto="?https\b/i.test(String(forwarded))) context.settings.flaws.tell(warnProxy, 'Forwarded')
+  const headers = visit.request?.headers
+  if (/^https\b/i.test(String(headers?.['x-forwarded-proto']))) context.settings.flaws.tell(warnProxy, 'X-Forwarded-Proto')
+  else if (/\bproto="?https\b/i.test(String(headers?.forwarded))) context.settings.flaws.tell(warnProxy, 'Forwarded')
 }
 
 /** Removes the cookie. A browser refuses that, as it would refuse the cookie, if an attribute is missing. */
