@@ -121,7 +121,8 @@ export function remove (state: SessionState, answer: Answer<void>): void {
   })
 }
 
-function whyNotSaved (state: SessionState): Error | undefined {
+/** Why nothing can be written of it; undefined if it can. */
+export function whyNotSaved (state: SessionState): Error | undefined {
   switch (state.standing) {
     case 'anonymous': return state.found.loadError
     case 'gone':

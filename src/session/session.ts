@@ -1,4 +1,5 @@
 import { inspect } from 'node:util'
+import { take, update, type Change } from './atomic'
 import { destroy, regenerate, reload, saveByHand } from './operations'
 import type { SessionState, UserIndex } from './state'
 import { ReservedKeyError } from '../errors'
@@ -55,6 +56,14 @@ class Session {
 
   save (callback?: Callback | null): Promise<void> | undefined {
     return perform(this, callback, saveByHand, 'reloaded')
+  }
+
+  update<T> (fn: Change<T>): Promise<T | undefined> {
+    return answered(this, (state, recording, answer) => update(state, recording, fn, answer))
+  }
+
+  take (key: string): Promise<unknown> {
+    return answered(this, (state, recording, answer) => take(state, recording, key, answer))
   }
 
   get (key: string): unknown {
@@ -231,6 +240,22 @@ function perform (
   return unawaited(new Promise<void>((resolve, reject) => {
     pending.run(run, error => error === null ? resolve() : reject(error))
   }))
+}
+
+/**
+ * Runs an operation that answers something, by a promise only. What the handler writes after its call comes after it.
+ */
+function answered<T> (
+  session: Session, operation: (state: SessionState, recording: Recording, answer: Answer<T>) => void
+): Promise<T | undefined> {
+  let result: T | undefined
+  const recording = session[kState].reloaded.draft.record()
+  const run = (state: SessionState, answer: Answer<void>): void => operation(state, recording, (error, value) => {
+    state.draft.forget(recording)
+    result = value
+    answer(error)
+  })
+  return unawaited((perform(session, null, run, 'reloaded') as Promise<void>).then(() => result))
 }
 
 /** A promise whose failure doesn't end the process if the handler doesn't wait for it. */

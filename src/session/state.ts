@@ -5,7 +5,7 @@ import { Life } from './life'
 import type { Visit } from './visit'
 import type { Settings } from '../options/settings'
 import type { Repository, Stored } from '../stores/repository'
-import { Draft } from '../values/draft'
+import { Draft, type Recording } from '../values/draft'
 import { cookieEndOf, cookieLifeOf, endOf, idleOf, type Lifetime } from '../values/lifetime'
 import { claimIsAging, claimOf, type Claim } from '../values/claim'
 import { seenAtOf, type CookieRecord } from '../values/record'
@@ -312,9 +312,20 @@ export class SessionState {
     if (choice !== undefined) SessionCookie.forget(this.cookie, choice)
     this.hasFailed = false
     this.standing = 'written'
-    if (this.#cookie !== undefined && !this.wasChosen) this.#cookie._expires = dateOf(this.#cookieEnd)
+    this.#showEnd()
     this.#storedClaim = this.claim
     this.draft.rebase(changes)
+  }
+
+  /** A newer state of the same session was written, or only read: what it has of these keys counts here, too. */
+  adopt (newer: SessionState, keys: Iterable<string>, recording: Recording): void {
+    this.draft.adopt(newer.draft, keys, recording)
+    const { writtenAt } = newer.life
+    if (writtenAt === undefined) return
+    this.life.markWritten(writtenAt, undefined)
+    this.standing = 'written'
+    this.claim = this.#storedClaim = newer.claim
+    this.#showEnd()
   }
 
   /** A session in the place of this one. */
@@ -380,6 +391,11 @@ export class SessionState {
   #keptAt (at: number): CookieRecord {
     this.life.toldAt = at
     return keptOf(this.lifetime, this.claim, this.cookie, at)
+  }
+
+  /** In the handler's cookie. */
+  #showEnd (): void {
+    if (this.#cookie !== undefined && !this.wasChosen) this.#cookie._expires = dateOf(this.#cookieEnd)
   }
 
   get #choice (): Choice | undefined {

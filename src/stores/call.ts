@@ -4,7 +4,7 @@ import { STORE_AWAY, StoreError, StoreTimeoutError } from '../errors'
 import type { Answer, SessionStore } from '../types/store'
 
 export type Method =
-  'get' | 'getAndTouch' | 'inspect' | 'set' | 'destroy' | 'touch' | 'update' | 'claim' | 'release' | 'revoke' |
+  'get' | 'getAndTouch' | 'inspect' | 'set' | 'destroy' | 'touch' | 'update' | 'updateIf' | 'claim' | 'release' | 'revoke' |
   'endingsOf' | 'claimsOf' | 'length'
 
 // What a method did in place of an answer, for whoever writes the store.

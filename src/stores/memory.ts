@@ -3,10 +3,11 @@ import { MemoryIndex } from './memory-index'
 import { ValueCheck } from './value-check'
 import { copy } from '../values/copy'
 import { claimOf } from '../values/claim'
+import { isAsExpected } from '../values/expected'
 import { applyChanges, cookieOf, expiryOf, isExpired, movedEnd } from '../values/record'
 import type {
   Callback, CallbackSession, Claimed, Claiming, FoundCallback, IndexEntry, Revoking, SessionChanges, SessionRecord,
-  SessionStore
+  SessionStore, UpdateResult
 } from '../types/store'
 import type * as Fastify from 'fastify'
 
@@ -25,6 +26,10 @@ export interface MemoryStore extends EventEmitter, SessionStore {
   destroy(sessionId: string, callback: FoundCallback): void
   touch(sessionId: string, session: Fastify.Session, callback: FoundCallback): void
   update(sessionId: string, changes: SessionChanges, session: Fastify.Session, callback: FoundCallback): void
+  updateIf(
+    sessionId: string, record: SessionRecord, keys: readonly string[], changes: SessionChanges,
+    session: Fastify.Session, callback: (error: any, result?: UpdateResult) => void
+  ): void
   claim(userKey: string, sessionId: string, claiming: Claiming, callback: (error: any, claimed?: Claimed) => void): void
   release(userKey: string, sessionIds: readonly string[], callback: Callback): void
   revoke(userKey: string, which: Revoking, callback: (error: any, count?: number) => void): void
@@ -133,11 +138,23 @@ Object.assign(MemoryStore.prototype, {
 
   update (this: Internals, sessionId: string, changes: SessionChanges, session: Fastify.Session, callback: Answer) {
     const record = find(this, sessionId)
-    if (record !== undefined) {
-      write(this, sessionId, applyChanges(record, changes, session.cookie.expires))
-      this[kCheck]?.look(sessionId, changes.set)
-    }
+    if (record !== undefined) apply(this, sessionId, record, changes, session)
     callback(null, record !== undefined)
+  },
+
+  updateIf (
+    this: Internals, sessionId: string, record: SessionRecord, keys: readonly string[], changes: SessionChanges,
+    session: Fastify.Session, callback: Answer
+  ) {
+    const newer = find(this, sessionId)
+    if (newer === undefined) {
+      callback(null, 'gone')
+    } else if (!isAsExpected(newer, { record, keys })) {
+      callback(null, 'changed')
+    } else {
+      apply(this, sessionId, newer, changes, session)
+      callback(null, 'written')
+    }
   },
 
   claim (this: Internals, userKey: string, sessionId: string, claiming: Claiming, callback: Answer) {
@@ -213,6 +230,13 @@ function write (store: Internals, sessionId: string, record: SessionRecord): voi
   }
   store.store.set(sessionId, record)
   sweep(store)
+}
+
+function apply (
+  store: Internals, sessionId: string, record: SessionRecord, changes: SessionChanges, { cookie }: Fastify.Session
+): void {
+  write(store, sessionId, applyChanges(record, changes, cookie.expires))
+  store[kCheck]?.look(sessionId, changes.set)
 }
 
 // One iterator for all: a new one would begin at the front, and step over every place that was emptied there.

@@ -4,6 +4,8 @@ import { InTurn } from './in-turn'
 import { has, tellsEnd } from './methods'
 import { recentChangesOf, type RecentChanges } from './recent'
 import type { Signals, SecurityReason } from '../diagnostics'
+import { BusyError, StoreError } from '../errors'
+import { isAsExpected, type Expected } from '../values/expected'
 import { whyOver, type Terms } from '../values/lifetime'
 import { kindOf } from '../values/kind'
 import { applyChanges, isRecord } from '../values/record'
@@ -11,7 +13,7 @@ import { StoredSession } from '../values/stored-session'
 import { isUnreadable } from '../values/unreadable'
 import { warnNotRecord, type Flaws } from '../warnings'
 import type {
-  Answer, Claimed, Claiming, IndexEntry, Revoking, SessionChanges, SessionRecord, SessionStore
+  Answer, Claimed, Claiming, IndexEntry, Revoking, SessionChanges, SessionRecord, SessionStore, UpdateResult
 } from '../types/store'
 
 /** A session that a store has. */
@@ -48,9 +50,11 @@ export class Repository {
   readonly recent: RecentChanges
   readonly #settings: RepositorySettings
   readonly #inTurn: InTurn
+  readonly #updating: InTurn
   readonly #signals: Signals
   readonly hasTouch: boolean
   readonly #hasUpdate: boolean
+  readonly #hasUpdateIf: boolean
   readonly #hasInspect: boolean
   readonly #isExact: boolean
   /** Whether a touch moves the end by which the store's records are judged. */
@@ -67,6 +71,8 @@ export class Repository {
     this.recent = recentChangesOf(store)
     this.hasTouch = has(store, 'touch')
     this.#hasUpdate = has(store, 'update')
+    // A store whose other writes are a read and a write would overwrite what it writes.
+    this.#hasUpdateIf = this.#hasUpdate && has(store, 'updateIf')
     this.#hasInspect = has(store, 'inspect')
     this.wantsData = !this.#hasUpdate
     this.touchesOnLoad = this.hasTouch && has(store, 'getAndTouch')
@@ -74,6 +80,7 @@ export class Repository {
     this.#isExact = !this.hasTouch || !rolling || tellsEnd(store)
     this.#touchMovesEnd = this.hasTouch && (rolling || tellsEnd(store) || this.#hasInspect)
     this.#inTurn = new InTurn(store, settings.storeTimeout)
+    this.#updating = new InTurn(store, settings.storeTimeout, 'update')
   }
 
   /**
@@ -111,10 +118,14 @@ export class Repository {
     this.#signals.trace('commit', sessionId, answer, answer => this.#call('set', [sessionId, session], answer), reason)
   }
 
-  /** Applies the changes to what the store has now. Answers whether it was still there; if not, writes nothing. */
+  /**
+   * Applies the changes to what the store has now. Answers whether it was still there; if not, writes nothing.
+   *
+   * @param expected what must still be so: otherwise nothing is written, and the answer is FST_ERR_SESSION_BUSY
+   */
   update (
     sessionId: string, terms: Terms, changes: SessionChanges, session: StoredSession, answer: Answer<boolean>,
-    reason?: string
+    reason?: string, expected?: Expected
   ): void {
     if (Object.hasOwn(changes.meta.set, 'expires')) {
       const tell = answer
@@ -125,7 +136,15 @@ export class Repository {
         tell(error, found)
       }
     }
-    this.#commit(sessionId, answer, reason, answer => this.#update(sessionId, terms, changes, session, answer))
+    this.#commit(sessionId, answer, reason, answer => {
+      if (expected === undefined) this.#update(sessionId, terms, changes, session, answer)
+      else this.#updateIf(sessionId, terms, expected, changes, session, answer)
+    })
+  }
+
+  /** Runs what reads a session and writes it if nobody else has: not twice at the same time within this process. */
+  alone<T> (sessionId: string, answer: Answer<T>, task: (done: Answer<T>) => void): void {
+    this.#updating.run('update', sessionId, answer, task)
   }
 
   /**
@@ -276,13 +295,41 @@ export class Repository {
     this.#inTurn.run<boolean>('set', sessionId, answer, done => this.#rewrite(sessionId, terms, changes, session, done))
   }
 
-  /** What `update` is for a store that hasn't it. In turn. */
+  #updateIf (
+    sessionId: string, terms: Terms, expected: Expected, changes: SessionChanges, session: StoredSession,
+    answer: Answer<boolean>
+  ): void {
+    if (!this.#hasUpdateIf) {
+      this.#inTurn.run<boolean>('set', sessionId, answer, done => {
+        this.#rewrite(sessionId, terms, changes, session, done, expected)
+      })
+      return
+    }
+    const { record, keys } = expected
+    this.#call<UpdateResult>('updateIf', [sessionId, record, keys, changes, session], (error, result) => {
+      if (error !== null) answer(error)
+      else if (result === 'changed') answer(new BusyError())
+      else if (result === 'written' || result === 'gone') answer(null, result === 'written')
+      else answer(new StoreError('updateIf', "it must answer 'written', 'changed' or 'gone'", { cause: undefined }))
+    })
+  }
+
+  /** What `update` is for a store that hasn't it, and `updateIf`. In turn. */
   #rewrite (
-    sessionId: string, terms: Terms, changes: SessionChanges, session: StoredSession, done: Answer<boolean>
+    sessionId: string, terms: Terms, changes: SessionChanges, session: StoredSession, done: Answer<boolean>,
+    expected?: Expected
   ): void {
     this.#get(sessionId, terms, 'get', (error, record, flaw) => {
       if (error !== null || record === undefined || flaw !== undefined) {
         done(error, false)
+        return
+      }
+      if (expected !== undefined && !isAsExpected(record, expected)) {
+        done(new BusyError())
+        return
+      }
+      if (this.#hasUpdate) {
+        this.#call('update', [sessionId, changes, session], done)
         return
       }
       let merged: StoredSession
