@@ -1,15 +1,16 @@
-import { whyNotSaved } from './operations'
-import { SessionState, type Writing } from './state'
+import { attempt, whyNotSaved } from './operations'
+import { SessionState } from './state'
 import { BusyError, GoneError, UpdateError } from '../errors'
 import type { Stored } from '../stores/repository'
-import { openData } from '../values/data'
+import { openData, type Data } from '../values/data'
 import { Draft, type Recording } from '../values/draft'
+import type { Expected } from '../values/expected'
 import { kindOf } from '../values/kind'
 import { NOTHING_WRITTEN, Refusals } from '../values/refusals'
 import type { Answer } from '../types/store'
 
 /** What `session.update()` is called with. */
-export type Change<T> = (session: Record<string, unknown>) => T
+export type Change<T> = (session: Data) => T
 
 // Processes compete here, and not their requests. A try takes as long as a read and a write.
 const MOST_TRIES = 20
@@ -34,7 +35,8 @@ export function update<T> (
 /** Removes a key. Of all who take it at the same time, one is answered its value. */
 export function take (state: SessionState, recording: Recording, key: string, answer: Answer<unknown>): void {
   update(state, recording, data => {
-    const value = data[key]
+    // Data only: nothing is inherited.
+    const value = data.get(key)
     delete data[key]
     return value
   }, answer, 'take() was called')
@@ -80,7 +82,7 @@ function tryAll<T> (
 function changeStored<T> (
   state: SessionState, recording: Recording, stored: Stored, fn: Change<T>, answer: Answer<T>, reason: string
 ): void {
-  const { context: { repository, users }, visit, sessionId, found: { signedId } } = state
+  const { context: { users }, visit, sessionId, found: { signedId } } = state
   const newer = new SessionState(state.context, visit, { sessionId, signedId, stored })
   const { error, value, keys } = run(fn, newer.draft)
   if (newer.draft.isUnreadable) state.draft.isUnreadable = true
@@ -92,30 +94,28 @@ function changeStored<T> (
     state.adopt(newer, keys, recording)
     answer(null, value)
   }
-  const put = (answer: Answer<boolean>): void => {
-    const refused = new Refusals()
-    let writing: Writing
-    try {
-      writing = newer.writing('all', refused)
-    } catch (thrown) {
-      answer(thrown as Error)
-      return
-    }
-    const { changes, session } = writing
-    const failure = refused.toError(sessionId, NOTHING_WRITTEN)
-    if (failure !== null) {
-      answer(failure)
-      return
-    }
-    repository.update(sessionId, visit.cookie.terms, changes, session, (error, isWritten) => {
-      if (error === null && isWritten === true) newer.markWritten(writing)
-      else if (error !== null && refused.addFrom(error, changes.set)) error = refused.toError(sessionId, NOTHING_WRITTEN)
-      answer(error, isWritten)
-    }, reason, { record: stored.record, keys })
-  }
+  const put = (answer: Answer<boolean>): void => write(newer, { record: stored.record, keys }, answer, reason)
   if (error !== null || !newer.isModified()) finish(error, true)
   else if (users === undefined) put(finish)
   else users.write(newer, put, finish)
+}
+
+/** All that was changed, or nothing. */
+function write (state: SessionState, expected: Expected, answer: Answer<boolean>, reason: string): void {
+  const { sessionId, visit, context: { repository } } = state
+  const refused = new Refusals()
+  const refusal = (): Error | null => refused.toError(sessionId, NOTHING_WRITTEN)
+  const writing = attempt(() => state.writing('all', refused), answer)
+  if (writing === undefined) return
+  const { changes, session } = writing
+  const written: Answer<boolean> = (error, isWritten) => {
+    if (error === null && isWritten === true) state.markWritten(writing)
+    else if (error !== null && refused.addFrom(error, changes.set)) error = refusal()
+    answer(error, isWritten)
+  }
+  const refusedAlready = refusal()
+  if (refusedAlready !== null) answer(refusedAlready)
+  else repository.update(sessionId, visit.cookie.terms, changes, session, written, reason, expected)
 }
 
 function gone (state: SessionState): Error {

@@ -165,7 +165,7 @@ function write (state: SessionState, answer: Answer<void>, reason: string): void
 }
 
 /** What a store is to be given, or, if it can't be made, why: that is the answer then. */
-function attempt<T> (make: () => T, answer: Answer<any>): T | undefined {
+export function attempt<T> (make: () => T, answer: Answer<any>): T | undefined {
   try {
     return make()
   } catch (error) {

@@ -116,10 +116,10 @@ interface Accessors {
 /** What a session can do under names that data may have, too. */
 interface SessionTools {
   /**
-   * Changes data onto what the store has now, and writes them at once, in one step: if another request has changed a key
-   * that the function used, it is called again. It gets the data as they are in the store, without what this request
-   * has changed and not saved; that stays to be saved, unless the function changes the same key. Afterwards the session
-   * has the new values. A session that isn't stored yet is changed itself.
+   * Changes data onto what the store has now, and writes them at once, in one step: if another request has changed a
+   * key that the function used, it is called again. It gets the data as they are in the store, without what this
+   * request has changed and not saved; that stays to be saved, unless the function changes the same key. Afterwards
+   * the session has the new values. A session that isn't stored yet is changed itself.
    *
    * Resolves to what the function returned. Rejects with what it threw, the store's error, FST_ERR_SESSION_GONE,
    * FST_ERR_SESSION_VALUE, FST_ERR_SESSION_UPDATE if the function returns a promise, or FST_ERR_SESSION_BUSY (409) if
@@ -193,7 +193,8 @@ type KnownKey<K extends AnyName> = string extends K ? K : [DataKey] extends [nev
 type DeclaredName = keyof { [K in keyof Fastify.Session as string extends K ? never : number extends K ? never : K]: 1 }
 
 // If the application's own data are called so, they have the name.
-export interface FastifySessionObject extends Fastify.Session, Accessors, Omit<SessionTools & UserSessions, DeclaredName> {
+export interface FastifySessionObject
+  extends Fastify.Session, Accessors, Omit<SessionTools & UserSessions, DeclaredName> {
   /** The session's id. Whoever has it and the secret has the session: don't log it. */
   sessionId: string
 

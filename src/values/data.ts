@@ -1,7 +1,10 @@
 import { inspect } from 'node:util'
 import { isReserved, type Draft } from './draft'
 
-type Data = Record<string, unknown>
+export interface Data {
+  [key: string]: unknown
+  get(key: string): unknown
+}
 
 /** The data of a draft as properties of an object, until it is revoked. */
 export interface OpenData {
