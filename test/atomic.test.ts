@@ -1,5 +1,5 @@
 /** What requests do within one key at the same time: `session.update()` and `session.take()`. */
-import { setImmediate, setTimeout } from 'node:timers/promises'
+import { setImmediate } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import type { FastifyInstance, FastifyRequest, LightMyRequestResponse } from 'fastify'
 import t, { type Test } from 'tap'
@@ -244,4 +244,456 @@ t.test('another key may have changed', async t => {
   await site.ask(add('a'))
   t.equal(reads(), 1)
   t.same(await site.data(), { cart: ['a'], other: 1 })
+})
+
+// --- What the function gets, and what becomes of the rest
+
+/** A store that writes down what it changes. */
+function recording (): MemoryStore & { writes: any[] } {
+  const store = new MemoryStore()
+  const writes: any[] = []
+  for (const method of ['update', 'updateIf'] as const) {
+    const call = store[method] as (...args: any[]) => void
+    ;(store as any)[method] = (...args: any[]): void => {
+      const { set, unset } = args.at(-3)
+      writes.push([method, set, unset])
+      call.apply(store, args)
+    }
+  }
+  return Object.assign(store, { writes })
+}
+
+async function alone (data: object, options: SessionOptions = {}): Promise<{ site: Site, store: ReturnType<typeof recording> }> {
+  const store = recording()
+  const site = await Site.open({ store, ...options })
+  await site.begin(data)
+  store.writes.length = 0
+  return { site, store }
+}
+
+t.test('the function gets what the store has now, and what the request has not saved stays to be saved', async t => {
+  const { site, store } = await alone({ cart: ['a'], n: 1, gone: 1 })
+  await site.ask(async ({ session }) => {
+    session.n = 2
+    session.mine = 1
+    delete session.gone
+    await site.ask(({ session }) => { session.theirs = 1; session.cart.push('b') })
+    await session.update((data: any) => {
+      t.same({ ...data }, { cart: ['a', 'b'], n: 1, gone: 1, theirs: 1 })
+      data.cart.push('c')
+    })
+    t.same(session.data(), { cart: ['a', 'b', 'c'], n: 2, mine: 1, theirs: 1 })
+    t.ok(session.isModified())
+  })
+  t.same(store.writes.slice(1), [['updateIf', { cart: ['a', 'b', 'c'] }, []], ['update', { n: 2, mine: 1 }, ['gone']]])
+  t.same(await site.data(), { cart: ['a', 'b', 'c'], n: 2, mine: 1, theirs: 1 })
+})
+
+t.test('afterwards the session has the new values, and nothing is written once more', async t => {
+  const { site, store } = await alone({ cart: ['a'], list: { n: 1 }, old: 1 })
+  const response = await site.do(async ({ session }) => {
+    const before = session.cart
+    t.equal(session.list.n, 1)
+    await session.update((data: any) => { data.cart.push('b'); data.list.n++; delete data.old; data.fresh = { x: 1 } })
+    t.same(session.data(), { cart: ['a', 'b'], list: { n: 2 }, fresh: { x: 1 } })
+    t.notOk('old' in session)
+    t.notOk(session.isModified())
+    t.ok(session.isSaved())
+    t.same(before, ['a'], 'an object from before is what it was')
+  })
+  t.match(response.headers['set-cookie'], /^sessionId=/)
+  t.same(store.writes.map(([method]) => method), ['updateIf'])
+  await site.ask(async ({ session }) => {
+    await session.update((data: any) => { data.cart.push('c') })
+    session.cart.push('d')
+    t.ok(session.isModified())
+  })
+  t.same((await site.data()).cart, ['a', 'b', 'c', 'd'])
+})
+
+t.test('what was taken by another request is not there any more', async t => {
+  const { site } = await alone({ flash: ['hello'] })
+  await site.ask(async ({ session }) => {
+    t.same(session.flash, ['hello'])
+    await site.ask(({ session }) => session.take('flash'))
+    t.equal(await session.take('flash'), undefined)
+    session.flash = [...(session.flash ?? []), 'bye']
+  })
+  t.same(await site.data(), { flash: ['bye'] })
+})
+
+t.test('a change of the same key that was not saved gives way; one of a key that was only read does not', async t => {
+  const { site } = await alone({ a: 1, b: 1 })
+  await site.ask(async ({ session }) => {
+    session.a = session.b = 10
+    t.equal(await session.update((data: any) => (data.a += data.b)), 2)
+    t.same(session.data(), { a: 2, b: 10 })
+  })
+  t.same(await site.data(), { a: 2, b: 10 })
+})
+
+t.test('what the handler writes after its call comes after it', async t => {
+  const { site } = await alone({ a: 1, b: 1, c: 1 }, { store: new RemoteMemory() })
+  await site.ask(async ({ session }) => {
+    const done = session.update((data: any) => { data.a++; data.b++; t.equal(data.c, 1) })
+    session.a = 10
+    session.c = 10
+    await done
+    t.same(session.data(), { a: 10, b: 2, c: 10 })
+  })
+  t.same(await site.data(), { a: 10, b: 2, c: 10 })
+})
+
+t.test('calls happen in their order, also if nobody waits for them', async t => {
+  const { site } = await alone({ list: [] }, { store: new RemoteMemory() })
+  const response = await site.do(({ session }) => {
+    session.update((data: any) => { data.list.push(1) })
+    session.update((data: any) => { data.list.push(2) })
+    session.reload()
+    session.update((data: any) => { data.list.push(3) })
+  })
+  t.equal(response.statusCode, 200)
+  t.same(await site.data(), { list: [1, 2, 3] })
+  t.equal((await site.do(({ session }) => { session.update(() => { throw new Error('on purpose') }) })).json().message, 'on purpose')
+})
+
+t.test('a class instance in a key that was written is compared with what was written', async t => {
+  class Cart { items = ['a'] }
+  const { site, store } = await alone({ cart: new Cart() })
+  await site.ask(async ({ session }) => {
+    session.cart.items.push('b')
+    await session.save()
+    await session.update((data: any) => { data.cart = { items: ['x'] } })
+    t.equal(session.cart.items[0], 'x')
+    t.notOk(session.isModified())
+  })
+  t.same(store.writes.map(([method]) => method), ['update', 'updateIf'])
+})
+
+t.test('a function that changes nothing writes nothing, and its result comes back', async t => {
+  const { site, store } = await alone({ n: 1, list: [1, 2] })
+  await site.ask(async ({ session }) => {
+    t.equal(await session.update((data: any) => data.n + data.list.length), 3)
+    t.equal(await session.update(() => {}), undefined)
+    t.equal(await session.update((data: any) => data), undefined, 'what nobody can use any more')
+    t.equal(await session.update(() => null), null)
+  })
+  t.same(store.writes, [])
+})
+
+// --- Functions that go wrong
+
+t.test('what the function throws comes back, and nothing is written', async t => {
+  const { site, store } = await alone({ n: 1 })
+  await site.ask(async ({ session }) => {
+    await t.rejects(session.update((data: any) => { data.n = 2; throw new Error('sold out') }), { message: 'sold out' })
+    // eslint-disable-next-line no-throw-literal
+    await t.rejects(session.update((data: any) => { data.n = 2; throw null }), { message: /threw nothing/ })
+    t.equal(session.n, 1)
+  })
+  t.same(store.writes, [])
+})
+
+t.test('a function that returns a promise, and what is no function, are refused', async t => {
+  const { site, store } = await alone({ n: 1 })
+  const refused = { code: 'FST_ERR_SESSION_UPDATE' }
+  await site.ask(async ({ session }) => {
+    await t.rejects(session.update(async (data: any) => { data.n = 2 }), { ...refused, message: /returned a promise/ })
+    await t.rejects(session.update(async () => { throw new Error('nobody hears it') }), refused)
+    await t.rejects(session.update((data: any) => { data.n = 2; return { then () {} } }), refused)
+    for (const fn of [undefined, 'cart', {}]) await t.rejects(session.update(fn), { ...refused, message: /and got/ })
+    await setImmediate()
+  })
+  t.same(store.writes, [])
+})
+
+t.test('a promise that the function returns may go wrong, or use the session, later', async t => {
+  const { site } = await alone({ n: 1 })
+  const late: unknown[] = []
+  await site.ask(async ({ session }) => {
+    await t.rejects(session.update(async (data: any) => {
+      await setImmediate()
+      try { data.n = 2 } catch (error) { late.push(error) }
+      throw new Error('nobody hears it')
+    }), { code: 'FST_ERR_SESSION_UPDATE' })
+    await setImmediate()
+  })
+  t.match(late, [{ name: 'TypeError' }])
+  t.same(await site.data(), { n: 1 })
+})
+
+t.test('the object of the function is the data of a session, and nothing else, until it returns', async t => {
+  const { site } = await alone({ a: 1, b: { c: [1] }, constructor: 'mine' })
+  await site.ask(async ({ session }) => {
+    let kept: any
+    await session.update((data: any) => {
+      kept = data
+      t.same(Object.keys(data), ['a', 'b', 'constructor'])
+      t.same({ ...data }, { a: 1, b: { c: [1] }, constructor: 'mine' })
+      t.equal(JSON.stringify(data), '{"a":1,"b":{"c":[1]},"constructor":"mine"}')
+      t.match(inspect(data), /a: 1, b: /)
+      t.ok('a' in data && !('x' in data) && 'get' in data)
+      t.equal(data.x, undefined)
+      t.equal(data.get('x'), undefined)
+      t.equal(data.toString, Object.prototype.toString)
+      t.equal(data.cookie, undefined)
+      t.equal(data.save, undefined)
+      t.equal(data[Symbol.iterator], undefined)
+      t.same(Object.getOwnPropertyDescriptor(data, 'x'), undefined)
+      for (const name of ['cookie', 'sessionId', 'save', '__proto__', 'get']) {
+        t.throws(() => { data[name] = 1 }, { code: 'FST_ERR_SESSION_RESERVED_KEY' })
+        t.throws(() => { delete data[name] }, { code: 'FST_ERR_SESSION_RESERVED_KEY' })
+      }
+      t.throws(() => { data.set('cookie', 1) }, { code: 'FST_ERR_SESSION_RESERVED_KEY' })
+      t.throws(() => { data[Symbol('x')] = 1 }, TypeError)
+      t.throws(() => Object.defineProperty(data, 'x', { get: () => 1 }), TypeError)
+      t.throws(() => Object.freeze(data), TypeError)
+      t.ok(delete data[Symbol('x')])
+      delete data.a
+      delete data.never
+      data.set('d', data.get('b').c)
+      Object.assign(data, { e: 1 })
+    })
+    t.throws(() => kept.a, TypeError)
+    t.throws(() => { kept.a = 1 }, TypeError)
+    await t.rejects(session.take('cookie'), { code: 'FST_ERR_SESSION_RESERVED_KEY' })
+  })
+  t.same(await site.data(), { b: { c: [1] }, constructor: 'mine', d: [1], e: 1 })
+})
+
+// --- Sessions that are new, anonymous, replaced or gone
+
+t.test('a session that is not stored yet is changed itself, and stored with its reply', async t => {
+  const store = recording()
+  const site = await Site.open({ store, saveUninitialized: false })
+  await site.begin()
+  site.cookie = ''
+  t.same(store.writes, [])
+  const response = await site.do(async ({ session }) => {
+    session.cart = ['a']
+    session.state = 'xyz'
+    t.equal(await session.update((data: any) => data.cart.push('b')), 2)
+    t.same(session.cart, ['a', 'b'])
+    t.equal(await session.take('state'), 'xyz')
+    t.equal(await session.take('state'), undefined)
+    await t.rejects(session.update((data: any) => { data.cart.push('c'); throw new Error('no') }), { message: 'no' })
+    t.same(session.data(), { cart: ['a', 'b'] })
+    t.same(store.writes, [])
+  })
+  site.cookie = String(response.headers['set-cookie']).split(';')[0] as string
+  t.same(store.writes, [], 'it was created')
+  t.same(await site.data(), { cart: ['a', 'b'] })
+})
+
+t.test('a session of whose record nothing could be loaded answers its error', async t => {
+  const store = new MemoryStore()
+  store.get = (_sessionId: string, callback: any) => callback(new Error('away'))
+  const site = await Site.open({ store, onStoreError: 'anonymous' })
+  await site.begin()
+  await site.ask(async ({ session }) => {
+    await t.rejects(session.update(() => {}), { message: 'away' })
+    await t.rejects(session.take('a'), { message: 'away' })
+  })
+})
+
+t.test('a session that was destroyed, or replaced by regenerate, can not be changed; one that was reloaded can', async t => {
+  const { site } = await alone({ n: 1 })
+  await site.ask(async ({ session }) => {
+    await session.destroy()
+    for (const done of [session.update(() => {}), session.take('n')]) await t.rejects(done, { code: 'FST_ERR_SESSION_GONE' })
+  })
+  await site.begin({ n: 1 })
+  await site.ask(async ({ session }) => {
+    await session.reload()
+    await session.update((data: any) => { data.n++ })
+  })
+  t.same(await site.data(), { n: 2 })
+  await site.ask(async request => {
+    const { session } = request
+    await session.regenerate(['n'])
+    await t.rejects(session.update(() => {}), { code: 'FST_ERR_SESSION_GONE', message: /regenerate/ })
+    await request.session.update((data: any) => { data.n++ })
+    t.equal(request.session.n, 3)
+  })
+})
+
+t.test('a session that ends between read and write is gone', async t => {
+  for (const name of ['updateIf', 'update', 'none']) {
+    const store = new RemoteMemory()
+    if (name !== 'updateIf') without(store, 'updateIf')
+    if (name === 'none') without(store, 'update')
+    const site = await Site.open({ store })
+    await site.begin({ n: 1 })
+    const response = await site.do(({ session }) => session.update((data: any) => {
+      data.n++
+      store.store.clear()
+    }))
+    t.equal(response.json().code, 'FST_ERR_SESSION_GONE', name)
+    t.equal(store.store.size, 0)
+    t.match(response.headers['set-cookie'], /^sessionId=; Max-Age=0/)
+  }
+})
+
+t.test('where a request has no session, they say so', async t => {
+  const app = await build({ cookie: { path: '/in' } }, app => {
+    app.get('/out', async ({ session }: any) => {
+      await t.rejects(session.update(() => {}), { code: 'FST_ERR_SESSION_NONE' })
+      await t.rejects(session.take('a'), { code: 'FST_ERR_SESSION_NONE' })
+      return 'ok'
+    })
+  })
+  t.equal((await app.inject('/out')).body, 'ok')
+})
+
+t.test('data of these names win', async t => {
+  const { site } = await alone({ update: 'mine', take: 1 })
+  t.same(await site.ask(({ session }) => [session.update, session.take]), ['mine', 1])
+})
+
+t.test('outside of requests, too', async t => {
+  const { app } = await Site.open()
+  const { session, cookie } = await app.createSession({ n: 1 } as any) as any
+  await session.update((data: any) => { data.n++ })
+  const again = await app.loadSession(cookie) as any
+  t.equal(await again.take('n'), 2)
+  t.same((await app.loadSession(cookie) as any).data(), {})
+})
+
+// --- What is written in addition
+
+t.test('whose session it is, is written as by save()', async t => {
+  const { site } = await alone({ user: 'max' }, { user: (session: any) => session.user, maxPerUser: 1, onMaxPerUser: 'refuse' })
+  const count = async (user: string): Promise<number> => (await site.app.sessions.forUser(user)).length
+  await site.ask(async ({ session }) => {
+    session.user = 'nobody'
+    await session.update((data: any) => { data.user = 'eva' })
+    t.equal(session.user, 'eva')
+  })
+  t.same([await count('max'), await count('eva'), await count('nobody')], [0, 1, 0])
+  const { cookie } = site
+  await site.begin({ n: 1 })
+  const refused = await site.do(({ session }) => session.update((data: any) => { data.user = 'eva' }))
+  t.equal(refused.json().code, 'FST_ERR_SESSION_TOO_MANY')
+  t.same(await site.data(), { n: 1 })
+  site.cookie = cookie
+  await site.ask(async ({ session }) => [await session.take('user')])
+  t.same([await count('eva'), await site.data()], [0, {}])
+})
+
+t.test('a user is claimed once, however often it is tried', async t => {
+  const { store } = besieged((data, reads) => { if (reads < 3) data.n++ })
+  const site = await Site.open({ store, user: (session: any) => session.user })
+  await site.begin({ n: 0 })
+  await site.ask(({ session }) => session.update((data: any) => { data.user = `user ${data.n}` }))
+  t.equal((await site.data()).user, 'user 2')
+  t.same(await Promise.all([0, 1, 2].map(async i => (await site.app.sessions.forUser(`user ${i}`)).length)), [0, 0, 1])
+})
+
+t.test('the session lives on by it, and a lifetime that was chosen and not saved stays to be saved', async t => {
+  const { site, store } = await alone({ n: 1 }, { rolling: false, cookie: { maxAge: 60_000 } })
+  const [[sessionId]] = [...store.store] as any
+  const kept = (): any => (store.store.get(sessionId) as any).cookie
+  Object.assign(kept(), { seenAt: 1, expires: new Date(Date.now() + 1000) })
+  await site.ask(async ({ session }) => {
+    await session.update((data: any) => { data.n++ })
+    t.ok(kept().seenAt > 1)
+    t.ok(kept().expires.getTime() > Date.now() + 30_000)
+    session.cookie.maxAge = 5_000_000
+    await session.update((data: any) => { data.n++ })
+    t.equal(kept().originalMaxAge, 60_000)
+    t.equal(session.cookie.originalMaxAge, 5_000_000)
+  })
+  t.equal(kept().originalMaxAge, 5_000_000)
+})
+
+// --- Stores and values that go wrong
+
+t.test('a value that can not be stored is refused with all that the function did', async t => {
+  const client = await connectTo(t, await startRedis(t))
+  const circle: any = {}
+  circle.self = circle
+  for (const store of [new RedisStore({ client }), new ThreeMethodStore() as any]) {
+    const site = await Site.open({ store })
+    await site.begin({ n: 1 })
+    await site.ask(async ({ session }) => {
+      session.other = 1
+      for (const value of [1n, circle, { get broken () { throw new Error('on purpose') } }]) {
+        const done = session.update((data: any) => { data.n = 2; data.x = value })
+        await t.rejects(done, { code: 'FST_ERR_SESSION_VALUE', message: /'x' .*Nothing was written/ })
+      }
+      t.same(session.data(), { n: 1, other: 1 })
+    })
+    t.same(await site.data(), { n: 1, other: 1 })
+  }
+  const site = await Site.open({ saveUninitialized: false })
+  await site.do(async ({ session }) => {
+    const done = session.update((data: any) => { data.x = { get broken () { throw new Error('on purpose') } } })
+    await t.rejects(done, { code: 'FST_ERR_SESSION_VALUE', message: /Nothing was written/ })
+    t.same(session.data(), {})
+  })
+})
+
+t.test('a field that can not be read ends the session if it is read, and may be overwritten', async t => {
+  const client = await connectTo(t, await startRedis(t))
+  const site = await Site.open({ store: new RedisStore({ client }) })
+  const broken = async (): Promise<void> => {
+    await site.begin({ n: 1, cart: ['a'] })
+    const [key] = await client.keys('sess:*')
+    await client.hSet(key as string, 'cart', '[oh')
+  }
+  await broken()
+  const response = await site.do(add('b'))
+  t.equal(response.json().code, 'FST_ERR_SESSION_RECORD')
+  t.match(response.headers['set-cookie'], /^sessionId=; Max-Age=0/)
+  t.equal(await client.dbSize(), 0)
+  await broken()
+  await site.ask(({ session }) => session.update((data: any) => { data.n += 'cart' in data ? 1 : 0 }))
+  await site.ask(({ session }) => session.update((data: any) => { data.cart = [] }))
+  t.same(await site.data(), { n: 2, cart: [] })
+})
+
+t.test('so it is in a store without updateIf', async t => {
+  const store = new RemoteMemory()
+  const site = await Site.open({ store: without(store, 'updateIf') })
+  await site.begin({ n: 1 })
+  const [data] = [...store.store.values()] as any[]
+  const throws = (): never => { throw new SyntaxError('on purpose') }
+  Object.defineProperty(data, 'cart', { get: throws, enumerable: true, configurable: true })
+  store.update = ((_sessionId: string, { set }: any, _session: any, callback: any) => {
+    Object.defineProperty(data, 'cart', { value: set.cart, enumerable: true })
+    callback(null, true)
+  }) as any
+  await site.ask(({ session }) => session.update((data: any) => { data.cart = [1] }))
+  t.same(await site.data(), { n: 1, cart: [1] })
+})
+
+t.test("the store's error comes back, and the next one works", async t => {
+  const store = new RemoteMemory()
+  const site = await Site.open({ store })
+  await site.begin({ n: 1 })
+  const { updateIf, get } = store
+  for (const [answer, code] of [[[new Error('full')], undefined], [[null, true], 'FST_ERR_SESSION_STORE'], [[null], 'FST_ERR_SESSION_STORE']] as any[]) {
+    store.updateIf = (...args: any[]) => args.at(-1)(...answer)
+    const response = await site.do(({ session }) => session.update((data: any) => { data.n++ }))
+    t.equal(response.statusCode, 500)
+    t.equal(response.json().code, code)
+  }
+  store.updateIf = updateIf
+  await site.ask(async ({ session }) => {
+    store.get = ((_sessionId: string, callback: any) => callback(new Error('away'))) as any
+    await t.rejects(session.take('n'), { message: 'away' })
+    store.get = get
+    t.equal(await session.take('n'), 1)
+  })
+  t.same(await site.data(), {})
+})
+
+t.test('a store that never answers is waited for as long as storeTimeout says', async t => {
+  const store = new RemoteMemory()
+  const site = await Site.open({ store, storeTimeout: 50 })
+  await site.begin({ n: 1 })
+  store.updateIf = () => {}
+  const replies = await Promise.all([1, 2].map(() => site.do(({ session }) => session.take('n'))))
+  t.same(replies.map(({ statusCode }) => statusCode), [503, 503])
+  t.match(replies.map(reply => reply.json().code), ['FST_ERR_SESSION_STORE_TIMEOUT', 'FST_ERR_SESSION_STORE_TIMEOUT'])
 })
