@@ -14,7 +14,7 @@ export type Change<T> = (session: Data) => T
 
 // Processes compete here, and not their requests. A try takes as long as a read and a write.
 const MOST_TRIES = 20
-// Between two tries, in milliseconds.
+// Between two tries, but for the first two, in milliseconds.
 const LONGEST_PAUSE = 16
 
 /**
@@ -72,6 +72,7 @@ function tryAll<T> (
     })
     const tried: Answer<T> = (error, value) => {
       if (!(error instanceof BusyError) || ++tries === MOST_TRIES) done(error, value)
+      else if (tries === 1) next()
       else setTimeout(next, Math.random() * Math.min(2 ** tries, LONGEST_PAUSE))
     }
     next()
