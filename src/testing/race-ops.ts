@@ -326,8 +326,14 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
 }
 
 const CHANGED_KEY: Partial<Record<RequestName, string>> = {
-  'write a': 'a', 'write b': 'b', 'delete d': 'd', save: 's', 'save unawaited': 's', 'become eva': 'user',
-  push: 'cart', take: 'd'
+  'write a': 'a',
+  'write b': 'b',
+  'delete d': 'd',
+  save: 's',
+  'save unawaited': 's',
+  'become eva': 'user',
+  push: 'cart',
+  take: 'd'
 }
 const REMEMBERING: readonly RequestName[] = ['remember', 'remember by options']
 const LOGINS: readonly RequestName[] = ['log in', 'log in unawaited']

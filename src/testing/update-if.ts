@@ -45,7 +45,7 @@ export async function testUpdateIf (t: TestContext, openStore: OpenStore): Promi
 
   await t.test('updateIf knows keys and values again, whatever they are', async t => {
     const { store } = await openStore(t)
-    const data = { ...ODD_VALUES, ...ODD_KEYS, '\u0000key': 1, 'toString': 2 }
+    const data = { ...ODD_VALUES, ...ODD_KEYS, '\u0000key': 1, toString: 2 }
     await ask(store, 'set', 'a', live(data))
     for (const key of [...Object.keys(data), 'valueOf', 'none', '']) {
       same(await updateIf(store, await recordOf(store), [key]), 'written', `updateIf() must answer 'written' where '${key}' is ${IS_AS}`)
