@@ -388,7 +388,7 @@ t.test('what the function throws comes back, and nothing is written', async t =>
   await site.ask(async ({ session }) => {
     await t.rejects(session.update((data: any) => { data.n = 2; throw new Error('sold out') }), { message: 'sold out' })
     // eslint-disable-next-line no-throw-literal
-    await t.rejects(session.update((data: any) => { data.n = 2; throw null }), { message: /threw nothing/ })
+    await t.rejects(session.update((data: any) => { data.n = 2; throw null }), { message: /nothing was thrown/ })
     t.equal(session.n, 1)
   })
   t.same(store.writes, [])
@@ -445,10 +445,9 @@ t.test('the object of the function is the data of a session, and nothing else, u
         t.throws(() => { delete data[name] }, { code: 'FST_ERR_SESSION_RESERVED_KEY' })
       }
       t.throws(() => { data.set('cookie', 1) }, { code: 'FST_ERR_SESSION_RESERVED_KEY' })
-      t.throws(() => { data[Symbol('x')] = 1 }, TypeError)
+      data[Symbol('x')] = 1
       t.throws(() => Object.defineProperty(data, 'x', { get: () => 1 }), TypeError)
       t.throws(() => Object.freeze(data), TypeError)
-      t.ok(delete data[Symbol('x')])
       delete data.a
       delete data.never
       data.set('d', data.get('b').c)
@@ -625,12 +624,6 @@ t.test('a value that can not be stored is refused with all that the function did
     })
     t.same(await site.data(), { n: 1, other: 1 })
   }
-  const site = await Site.open({ saveUninitialized: false })
-  await site.do(async ({ session }) => {
-    const done = session.update((data: any) => { data.x = { get broken () { throw new Error('on purpose') } } })
-    await t.rejects(done, { code: 'FST_ERR_SESSION_VALUE', message: /Nothing was written/ })
-    t.same(session.data(), {})
-  })
 })
 
 t.test('a field that can not be read ends the session if it is read, and may be overwritten', async t => {
@@ -652,19 +645,16 @@ t.test('a field that can not be read ends the session if it is read, and may be 
   t.same(await site.data(), { n: 2, cart: [] })
 })
 
-t.test('so it is in a store without updateIf', async t => {
+t.test('in a store without updateIf its error comes back', async t => {
   const store = new RemoteMemory()
   const site = await Site.open({ store: without(store, 'updateIf') })
   await site.begin({ n: 1 })
   const [data] = [...store.store.values()] as any[]
   const throws = (): never => { throw new SyntaxError('on purpose') }
   Object.defineProperty(data, 'cart', { get: throws, enumerable: true, configurable: true })
-  store.update = ((_sessionId: string, { set }: any, _session: any, callback: any) => {
-    Object.defineProperty(data, 'cart', { value: set.cart, enumerable: true })
-    callback(null, true)
-  }) as any
-  await site.ask(({ session }) => session.update((data: any) => { data.cart = [1] }))
-  t.same(await site.data(), { n: 1, cart: [1] })
+  const response = await site.do(({ session }) => session.update((data: any) => { data.cart = [1] }))
+  t.match(response.json(), { statusCode: 500, message: 'on purpose' })
+  t.same(await site.ask(({ session }) => session.n), 1)
 })
 
 t.test("the store's error comes back, and the next one works", async t => {

@@ -1,11 +1,11 @@
 import { attempt, whyNotSaved } from './operations'
 import { SessionState } from './state'
 import { BusyError, GoneError, UpdateError } from '../errors'
-import type { Stored } from '../stores/repository'
+import { isPromise } from '../stores/call'
 import { openData, type Data } from '../values/data'
 import { Draft, type Recording } from '../values/draft'
-import type { Expected } from '../values/expected'
 import { kindOf } from '../values/kind'
+import type { Expected } from '../values/record'
 import { NOTHING_WRITTEN, Refusals } from '../values/refusals'
 import type { Answer } from '../types/store'
 
@@ -26,10 +26,20 @@ const LONGEST_PAUSE = 16
 export function update<T> (
   state: SessionState, recording: Recording, fn: Change<T>, answer: Answer<T>, reason = 'update() was called'
 ): void {
-  const refusal = typeof fn === 'function' ? whyNotSaved(state) : new UpdateError(`got ${kindOf(fn)}`)
+  const refusal = whyNotSaved(state)
   if (refusal !== undefined) answer(refusal)
-  else if (state.isInStore) tryAll(state, recording, fn, answer, reason)
-  else changeNew(state, fn, answer)
+  else if (state.isInStore) state.context.repository.alone<T>(state.sessionId, answer, tryAll)
+  else changeDraft(state, fn, answer)
+
+  function tryAll (done: Answer<T>): void {
+    let tries = 0
+    const next = (): void => changeStored(state, recording, fn, reason, (error, value) => {
+      if (!(error instanceof BusyError) || ++tries === MOST_TRIES) done(error, value)
+      else if (tries === 1) next()
+      else setTimeout(next, Math.random() * Math.min(2 ** tries, LONGEST_PAUSE))
+    })
+    next()
+  }
 }
 
 /** Removes a key. Of all who take it at the same time, one is answered its value. */
@@ -42,81 +52,60 @@ export function take (state: SessionState, recording: Recording, key: string, an
   }, answer, 'take() was called')
 }
 
-/** The store doesn't have it, so nobody else does. */
-function changeNew<T> (state: SessionState, fn: Change<T>, answer: Answer<T>): void {
+/** Of a session that the store doesn't have, so nobody else does. */
+function changeDraft<T> (state: SessionState, fn: Change<T>, answer: Answer<T>): void {
   const draft = new Draft(state.draft.toObject())
-  const refused = new Refusals()
-  const { error, value } = run(fn, draft)
-  const { set, unset } = draft.changes(refused)
-  const failure = error ?? refused.toError(undefined, NOTHING_WRITTEN)
-  if (failure !== null) {
-    answer(failure)
-    return
-  }
-  for (const key of Object.keys(set)) state.draft.set(key, set[key])
-  for (const key of unset) state.draft.delete(key)
+  const done = attempt(() => run(fn, draft), answer)
+  if (done === undefined) return
+  for (const key of done.keys) state.draft.set(key, draft.get(key))
   if (draft.isChanged()) state.noteChange()
-  answer(null, value)
-}
-
-function tryAll<T> (
-  state: SessionState, recording: Recording, fn: Change<T>, answer: Answer<T>, reason: string
-): void {
-  const { sessionId, visit, context: { repository } } = state
-  repository.alone<T>(sessionId, answer, done => {
-    let tries = 0
-    const next = (): void => repository.load(sessionId, visit.cookie.terms, false, (error, stored) => {
-      if (error !== null) done(error)
-      else if (stored === undefined) done(gone(state))
-      else changeStored(state, recording, stored, fn, tried, reason)
-    })
-    const tried: Answer<T> = (error, value) => {
-      if (!(error instanceof BusyError) || ++tries === MOST_TRIES) done(error, value)
-      else if (tries === 1) next()
-      else setTimeout(next, Math.random() * Math.min(2 ** tries, LONGEST_PAUSE))
-    }
-    next()
-  })
+  answer(null, done.value)
 }
 
 /** One try. */
 function changeStored<T> (
-  state: SessionState, recording: Recording, stored: Stored, fn: Change<T>, answer: Answer<T>, reason: string
+  state: SessionState, recording: Recording, fn: Change<T>, reason: string, answer: Answer<T>
 ): void {
-  const { context: { users }, visit, sessionId, found: { signedId } } = state
-  const newer = new SessionState(state.context, visit, { sessionId, signedId, stored })
-  const { error, value, keys } = run(fn, newer.draft)
-  if (newer.draft.isUnreadable) state.draft.isUnreadable = true
-  const finish: Answer<boolean> = (error, isWritten) => {
-    if (error !== null || isWritten !== true) {
+  const { sessionId, found, visit, context } = state
+  context.repository.load(sessionId, visit.cookie.terms, false, (error, stored) => {
+    if (error !== null || stored === undefined) {
       answer(error ?? gone(state))
       return
     }
-    state.adopt(newer, keys, recording)
-    answer(null, value)
-  }
-  const put = (answer: Answer<boolean>): void => write(newer, { record: stored.record, keys }, answer, reason)
-  if (error !== null || !newer.isModified()) finish(error, true)
-  else if (users === undefined) put(finish)
-  else users.write(newer, put, finish)
+    const newer = new SessionState(context, visit, { ...found, sessionId, stored })
+    const done = attempt(() => run(fn, newer.draft), answer)
+    if (newer.draft.isUnreadable) state.draft.isUnreadable = true
+    if (done === undefined) return
+    const { value, keys } = done
+    const finish: Answer<boolean> = (error, isWritten) => {
+      const failure = error ?? (isWritten === true ? null : gone(state))
+      if (failure === null) state.adopt(newer, keys, recording)
+      answer(failure, value)
+    }
+    const put = (answer: Answer<boolean>): void => write(newer, { record: stored.record, keys }, reason, answer)
+    if (!newer.isModified()) finish(null, true)
+    else if (context.users === undefined) put(finish)
+    else context.users.write(newer, put, finish)
+  })
 }
 
 /** All that was changed, or nothing. */
-function write (state: SessionState, expected: Expected, answer: Answer<boolean>, reason: string): void {
+function write (state: SessionState, expected: Expected, reason: string, answer: Answer<boolean>): void {
   const { sessionId, visit, context: { repository } } = state
   const refused = new Refusals()
-  const refusal = (): Error | null => refused.toError(sessionId, NOTHING_WRITTEN)
   const writing = attempt(() => state.writing('all', refused), answer)
   if (writing === undefined) return
   const { changes, session } = writing
-  const written: Answer<boolean> = (error, isWritten) => {
-    if (error === null && isWritten === true) state.markWritten(writing)
-    else if (error !== null && refused.addFrom(error, changes.set)) error = refusal()
-    answer(error, isWritten)
+  const refusal = refused.toError(sessionId, NOTHING_WRITTEN)
+  if (refusal !== null) {
+    answer(refusal)
+    return
   }
-  const refusedAlready = refusal()
-  if (refusedAlready !== null) answer(refusedAlready)
-  else repository.update(sessionId, visit.cookie.terms, changes, session, written, reason, expected)
+  repository.update(sessionId, visit.cookie.terms, changes, session, (error, isWritten) => {
+    if (error !== null) refused.addFrom(error, changes.set)
+    else if (isWritten === true) state.markWritten(writing)
+    answer(refused.toError(sessionId, NOTHING_WRITTEN) ?? error, isWritten)
+  }, reason, expected)
 }
 
 function gone (state: SessionState): Error {
@@ -124,21 +113,23 @@ function gone (state: SessionState): Error {
   return new GoneError()
 }
 
-/** Calls the function with the data of a draft. Says which keys it touched, and what it threw. */
-function run<T> (fn: Change<T>, draft: Draft): { error: Error | null, value?: T, keys: string[] } {
+/**
+ * Calls the function with the data of a draft. Answers what it returned, and which keys it used.
+ *
+ * @throws FST_ERR_SESSION_UPDATE, and what the function throws
+ */
+function run<T> (fn: Change<T>, draft: Draft): { value?: T, keys: string[] } {
+  if (typeof fn !== 'function') throw new UpdateError(`got ${kindOf(fn)}`)
   const { data, keys, revoke } = openData(draft)
   try {
     const value = fn(data)
     // Nobody could read it any more.
-    if (value === data) return { error: null, keys: [...keys] }
-    if (typeof (value as PromiseLike<T> | null | undefined)?.then === 'function') {
-      Promise.resolve(value).catch(() => {})
+    if (value === data) return { keys: [...keys] }
+    if (isPromise(value)) {
+      value.then(undefined, () => {})
       throw new UpdateError('this one returned a promise')
     }
-    return { error: null, value, keys: [...keys] }
-  } catch (thrown) {
-    // null would say that all is well.
-    return { error: (thrown ?? new Error('The function of update() threw nothing')) as Error, keys: [] }
+    return { value, keys: [...keys] }
   } finally {
     // What is changed later would be lost.
     revoke()

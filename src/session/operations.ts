@@ -169,7 +169,8 @@ export function attempt<T> (make: () => T, answer: Answer<any>): T | undefined {
   try {
     return make()
   } catch (error) {
-    answer(error as Error)
+    // null would say that all is well.
+    answer((error ?? new Error('nothing was thrown')) as Error)
     return undefined
   }
 }

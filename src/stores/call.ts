@@ -102,7 +102,7 @@ function misuse (method: Method): Error {
   return new StoreError(method, RETURNED, { cause: undefined })
 }
 
-function isPromise (value: unknown): value is PromiseLike<unknown> {
+export function isPromise (value: unknown): value is PromiseLike<unknown> {
   return typeof (value as PromiseLike<unknown> | undefined)?.then === 'function'
 }
 

@@ -5,7 +5,7 @@ import { STORE_AWAY, StoreTimeoutError } from '../errors'
 import type { Answer, SessionStore } from '../types/store'
 
 // By store and not by registration, because two registrations may share one store.
-const turnsOf = { write: new WeakMap<SessionStore, Turns>(), update: new WeakMap<SessionStore, Turns>() }
+const turnsOf = new WeakMap<SessionStore, Turns>()
 
 /** What must not be done at the same time to one session of a store. */
 export class InTurn {
@@ -14,13 +14,10 @@ export class InTurn {
   /** Who wants the same of a session, while that waits for its turn. */
   readonly #joining = new Map<string, Array<Answer<boolean>>>()
 
-  /**
-   * @param timeout how long to wait for a turn, in milliseconds
-   * @param kind of turns: an `update` of a key reads and writes until it is done, and takes turns of `write` for that
-   */
-  constructor (store: SessionStore, timeout: number, kind: 'write' | 'update' = 'write') {
-    let turns = turnsOf[kind].get(store)
-    if (turns === undefined) turnsOf[kind].set(store, turns = new Turns())
+  /** @param timeout how long to wait for a turn, in milliseconds */
+  constructor (store: SessionStore, timeout: number) {
+    let turns = turnsOf.get(store)
+    if (turns === undefined) turnsOf.set(store, turns = new Turns())
     this.#turns = turns
     this.#timeout = timeout
   }

@@ -3,8 +3,9 @@ import { MemoryIndex } from './memory-index'
 import { ValueCheck } from './value-check'
 import { copy } from '../values/copy'
 import { claimOf } from '../values/claim'
-import { isAsExpected } from '../values/expected'
-import { applyChanges, cookieOf, expiryOf, isExpired, movedEnd } from '../values/record'
+import {
+  applyChanges, cookieOf, expiryOf, isAsExpected, isExpired, movedEnd, type Expected
+} from '../values/record'
 import type {
   Callback, CallbackSession, Claimed, Claiming, FoundCallback, IndexEntry, Revoking, SessionChanges, SessionRecord,
   SessionStore, UpdateResult
@@ -137,24 +138,14 @@ Object.assign(MemoryStore.prototype, {
   },
 
   update (this: Internals, sessionId: string, changes: SessionChanges, session: Fastify.Session, callback: Answer) {
-    const record = find(this, sessionId)
-    if (record !== undefined) apply(this, sessionId, record, changes, session)
-    callback(null, record !== undefined)
+    callback(null, change(this, sessionId, changes, session) === 'written')
   },
 
   updateIf (
     this: Internals, sessionId: string, record: SessionRecord, keys: readonly string[], changes: SessionChanges,
     session: Fastify.Session, callback: Answer
   ) {
-    const newer = find(this, sessionId)
-    if (newer === undefined) {
-      callback(null, 'gone')
-    } else if (!isAsExpected(newer, { record, keys })) {
-      callback(null, 'changed')
-    } else {
-      apply(this, sessionId, newer, changes, session)
-      callback(null, 'written')
-    }
+    callback(null, change(this, sessionId, changes, session, { record, keys }))
   },
 
   claim (this: Internals, userKey: string, sessionId: string, claiming: Claiming, callback: Answer) {
@@ -232,11 +223,15 @@ function write (store: Internals, sessionId: string, record: SessionRecord): voi
   sweep(store)
 }
 
-function apply (
-  store: Internals, sessionId: string, record: SessionRecord, changes: SessionChanges, { cookie }: Fastify.Session
-): void {
+function change (
+  store: Internals, sessionId: string, changes: SessionChanges, { cookie }: Fastify.Session, expected?: Expected
+): UpdateResult {
+  const record = find(store, sessionId)
+  if (record === undefined) return 'gone'
+  if (expected !== undefined && !isAsExpected(record, expected)) return 'changed'
   write(store, sessionId, applyChanges(record, changes, cookie.expires))
   store[kCheck]?.look(sessionId, changes.set)
+  return 'written'
 }
 
 // One iterator for all: a new one would begin at the front, and step over every place that was emptied there.

@@ -5,10 +5,9 @@ import { has, tellsEnd } from './methods'
 import { recentChangesOf, type RecentChanges } from './recent'
 import type { Signals, SecurityReason } from '../diagnostics'
 import { BusyError, StoreError } from '../errors'
-import { isAsExpected, type Expected } from '../values/expected'
 import { whyOver, type Terms } from '../values/lifetime'
 import { kindOf } from '../values/kind'
-import { applyChanges, isRecord } from '../values/record'
+import { applyChanges, isAsExpected, isRecord, type Expected } from '../values/record'
 import { StoredSession } from '../values/stored-session'
 import { isUnreadable } from '../values/unreadable'
 import { warnNotRecord, type Flaws } from '../warnings'
@@ -50,7 +49,6 @@ export class Repository {
   readonly recent: RecentChanges
   readonly #settings: RepositorySettings
   readonly #inTurn: InTurn
-  readonly #updating: InTurn
   readonly #signals: Signals
   readonly hasTouch: boolean
   readonly #hasUpdate: boolean
@@ -80,7 +78,6 @@ export class Repository {
     this.#isExact = !this.hasTouch || !rolling || tellsEnd(store)
     this.#touchMovesEnd = this.hasTouch && (rolling || tellsEnd(store) || this.#hasInspect)
     this.#inTurn = new InTurn(store, settings.storeTimeout)
-    this.#updating = new InTurn(store, settings.storeTimeout, 'update')
   }
 
   /**
@@ -142,9 +139,12 @@ export class Repository {
     })
   }
 
-  /** Runs what reads a session and writes it if nobody else has: not twice at the same time within this process. */
+  /**
+   * Runs what reads a session and writes it if nobody else has: not twice at the same time within this process. It
+   * takes turns of its own, because a write within it may need one too.
+   */
   alone<T> (sessionId: string, answer: Answer<T>, task: (done: Answer<T>) => void): void {
-    this.#updating.run('update', sessionId, answer, task)
+    this.#inTurn.run('update', `update\0${sessionId}`, answer, task)
   }
 
   /**
@@ -324,20 +324,17 @@ export class Repository {
         done(error, false)
         return
       }
-      if (expected !== undefined && !isAsExpected(record, expected)) {
-        done(new BusyError())
-        return
-      }
-      if (this.#hasUpdate) {
-        this.#call('update', [sessionId, changes, session], done)
-        return
-      }
       let merged: StoredSession
       try {
+        if (expected !== undefined && !isAsExpected(record, expected)) throw new BusyError()
         const { cookie, ...data } = applyChanges(record, changes, session.cookie.expires)
         merged = new StoredSession(sessionId, data, cookie as object)
       } catch (thrown) {
         done(thrown as Error)
+        return
+      }
+      if (this.#hasUpdate) {
+        this.#call('update', [sessionId, changes, session], done)
         return
       }
       const since = this.recent.now

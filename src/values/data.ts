@@ -18,35 +18,26 @@ export interface OpenData {
 /** As a session shows them: `get()` and `set()` are there, and names of the session's own are refused as data. */
 export function openData (draft: Draft): OpenData {
   const keys = new Set<string>()
-  const note = (key: string): string => {
-    if (!isReserved(key)) keys.add(key)
-    return key
+  const note = (key: string | symbol): string => {
+    if (typeof key === 'string' && !isReserved(key)) keys.add(key)
+    return key as string
   }
-  const has = (key: string | symbol): key is string => typeof key === 'string' && draft.has(note(key))
+  const read = (key: string | symbol): unknown => draft.get(note(key))
+  const has = (key: string | symbol): boolean => draft.has(note(key))
   const write = (key: string | symbol, value: unknown): boolean => {
-    if (typeof key === 'symbol') return false
     draft.set(note(key), value)
     return true
   }
-  const { proxy, revoke } = Proxy.revocable<Data>({
-    get: (key: string) => draft.get(note(key)),
-    set: (key: string, value: unknown) => { write(key, value) },
-    [inspect.custom]: () => draft.toObject()
-  }, {
-    get: (target, key) => has(key) ? draft.get(key) : Reflect.get(target, key),
+  const { proxy, revoke } = Proxy.revocable<Data>({ get: read, set: write, [inspect.custom]: () => draft.toObject() }, {
+    get: (target, key) => has(key) ? read(key) : Reflect.get(target, key),
     has: (target, key) => has(key) || Reflect.has(target, key),
-    ownKeys: () => draft.keys(),
-    getOwnPropertyDescriptor: (_target, key) => has(key)
-      ? { value: draft.get(key), writable: true, enumerable: true, configurable: true }
-      : undefined,
     set: (_target, key, value) => write(key, value),
-    deleteProperty (_target, key) {
-      if (typeof key === 'string') draft.delete(note(key))
-      return true
-    },
+    deleteProperty: (_target, key) => write(key, undefined),
+    ownKeys: () => draft.keys(),
+    getOwnPropertyDescriptor: (_target, key) =>
+      has(key) ? { value: read(key), writable: true, enumerable: true, configurable: true } : undefined,
     // A getter isn't data.
-    defineProperty: () => false,
-    preventExtensions: () => false
+    defineProperty: () => false
   })
   return { data: proxy, keys, revoke }
 }

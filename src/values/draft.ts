@@ -161,14 +161,12 @@ export class Draft {
   adopt (newer: Draft, keys: Iterable<string>, recording: Recording): void {
     const saved = { ...this.#saved }
     for (const key of keys) {
-      const isWritten = newer.#saved !== undefined && Object.hasOwn(newer.#saved, key)
       const isOurs = recording.has(key) || (Object.hasOwn(this.#own, key) && this.#differs(key))
-      if (isOurs && !isWritten) continue
+      if (isOurs && !Object.hasOwn(newer.#saved ?? {}, key)) continue
       try {
         saved[key] = newer.isStored(key) ? newer.#stored(key) : undefined
       } catch {
         // It can't be read, which nobody has tried.
-        continue
       }
       if (recording.has(key)) continue
       delete this.#own[key]
