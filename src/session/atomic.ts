@@ -29,7 +29,7 @@ export function update<T> (
   const refusal = whyNotSaved(state)
   if (refusal !== undefined) answer(refusal)
   else if (state.isInStore) state.context.repository.alone<T>(state.sessionId, answer, tryAll)
-  else changeDraft(state, fn, answer)
+  else changeDraft(state, recording, fn, answer)
 
   function tryAll (done: Answer<T>): void {
     let tries = 0
@@ -53,11 +53,12 @@ export function take (state: SessionState, recording: Recording, key: string, an
 }
 
 /** Of a session that the store doesn't have, so nobody else does. */
-function changeDraft<T> (state: SessionState, fn: Change<T>, answer: Answer<T>): void {
+function changeDraft<T> (state: SessionState, recording: Recording, fn: Change<T>, answer: Answer<T>): void {
   const draft = new Draft(state.draft.toObject())
   const done = attempt(() => run(fn, draft), answer)
   if (done === undefined) return
-  for (const key of done.keys) state.draft.set(key, draft.get(key))
+  state.draft.forget(recording)
+  for (const key of done.keys) if (!recording.has(key)) state.draft.set(key, draft.get(key))
   if (draft.isChanged()) state.noteChange()
   answer(null, done.value)
 }

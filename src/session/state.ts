@@ -312,7 +312,7 @@ export class SessionState {
     if (choice !== undefined) SessionCookie.forget(this.cookie, choice)
     this.hasFailed = false
     this.standing = 'written'
-    this.#showEnd()
+    if (this.#cookie !== undefined && !this.wasChosen) this.#cookie._expires = dateOf(this.#cookieEnd)
     this.#storedClaim = this.claim
     this.draft.rebase(changes)
   }
@@ -325,7 +325,6 @@ export class SessionState {
     this.life.markWritten(writtenAt, undefined)
     this.standing = 'written'
     this.claim = this.#storedClaim = newer.claim
-    this.#showEnd()
   }
 
   /** A session in the place of this one. */
@@ -391,11 +390,6 @@ export class SessionState {
   #keptAt (at: number): CookieRecord {
     this.life.toldAt = at
     return keptOf(this.lifetime, this.claim, this.cookie, at)
-  }
-
-  /** In the handler's cookie. */
-  #showEnd (): void {
-    if (this.#cookie !== undefined && !this.wasChosen) this.#cookie._expires = dateOf(this.#cookieEnd)
   }
 
   get #choice (): Choice | undefined {

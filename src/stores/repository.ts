@@ -134,8 +134,7 @@ export class Repository {
       }
     }
     this.#commit(sessionId, answer, reason, answer => {
-      if (expected === undefined) this.#update(sessionId, terms, changes, session, answer)
-      else this.#updateIf(sessionId, terms, expected, changes, session, answer)
+      this.#update(sessionId, terms, changes, session, answer, expected)
     })
   }
 
@@ -286,32 +285,21 @@ export class Repository {
   }
 
   #update (
-    sessionId: string, terms: Terms, changes: SessionChanges, session: StoredSession, answer: Answer<boolean>
+    sessionId: string, terms: Terms, changes: SessionChanges, session: StoredSession, answer: Answer<boolean>,
+    expected?: Expected
   ): void {
-    if (this.#hasUpdate) {
+    if (expected !== undefined && this.#hasUpdateIf) {
+      const { record, keys } = expected
+      this.#call<UpdateResult>('updateIf', [sessionId, record, keys, changes, session], (error, result) => {
+        answer(error ?? failureOf(result), result === 'written')
+      })
+    } else if (expected === undefined && this.#hasUpdate) {
       this.#call('update', [sessionId, changes, session], answer)
-      return
-    }
-    this.#inTurn.run<boolean>('set', sessionId, answer, done => this.#rewrite(sessionId, terms, changes, session, done))
-  }
-
-  #updateIf (
-    sessionId: string, terms: Terms, expected: Expected, changes: SessionChanges, session: StoredSession,
-    answer: Answer<boolean>
-  ): void {
-    if (!this.#hasUpdateIf) {
+    } else {
       this.#inTurn.run<boolean>('set', sessionId, answer, done => {
         this.#rewrite(sessionId, terms, changes, session, done, expected)
       })
-      return
     }
-    const { record, keys } = expected
-    this.#call<UpdateResult>('updateIf', [sessionId, record, keys, changes, session], (error, result) => {
-      if (error !== null) answer(error)
-      else if (result === 'changed') answer(new BusyError())
-      else if (result === 'written' || result === 'gone') answer(null, result === 'written')
-      else answer(new StoreError('updateIf', "it must answer 'written', 'changed' or 'gone'", { cause: undefined }))
-    })
   }
 
   /** What `update` is for a store that hasn't it, and `updateIf`. In turn. */
@@ -375,4 +363,10 @@ export class Repository {
   #call<T> (method: Method, args: unknown[], answer: Answer<T>, comeLate?: () => void): void {
     callStore<T>(this.#settings.store, method, args, this.#settings.storeTimeout, answer, comeLate)
   }
+}
+
+function failureOf (result: UpdateResult | undefined): Error | null {
+  if (result === 'changed') return new BusyError()
+  if (result === 'written' || result === 'gone') return null
+  return new StoreError('updateIf', "it must answer 'written', 'changed' or 'gone'", { cause: undefined })
 }

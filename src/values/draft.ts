@@ -174,6 +174,7 @@ export class Draft {
     }
     this.#saved = saved
     this.#changedTexts = undefined
+    this.forget(recording)
   }
 
   /** What is written from now on is meant for the draft that takes this one's place. */
