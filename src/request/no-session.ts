@@ -45,6 +45,8 @@ export class NoSession {
   save (callback?: unknown): Promise<never> | undefined { return refuse(this.#why(), callback) }
   reload (callback?: unknown): Promise<never> | undefined { return refuse(this.#why(), callback) }
   destroy (callback?: unknown): Promise<never> | undefined { return refuse(this.#why(), callback) }
+  update (): Promise<never> | undefined { return refuse(this.#why()) }
+  take (): Promise<never> | undefined { return refuse(this.#why()) }
 
   regenerate (keys?: unknown, callback?: unknown): Promise<never> | undefined {
     return refuse(this.#why(), typeof keys === 'function' ? keys : callback)
