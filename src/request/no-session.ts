@@ -41,13 +41,14 @@ export class NoSession {
   options (): never { throw this.#why() }
   isModified (): never { throw this.#why() }
   isSaved (): never { throw this.#why() }
+  isFresh (): never { throw this.#why() }
 
   save (callback?: unknown): Promise<never> | undefined { return refuse(this.#why(), callback) }
   reload (callback?: unknown): Promise<never> | undefined { return refuse(this.#why(), callback) }
   destroy (callback?: unknown): Promise<never> | undefined { return refuse(this.#why(), callback) }
 
-  regenerate (keys?: unknown, callback?: unknown): Promise<never> | undefined {
-    return refuse(this.#why(), typeof keys === 'function' ? keys : callback)
+  regenerate (...args: unknown[]): Promise<never> | undefined {
+    return refuse(this.#why(), args.find(arg => typeof arg === 'function'))
   }
 }
 

@@ -49,6 +49,14 @@ export class Users implements UserIndex {
     this.#claims.write(state, write, answer)
   }
 
+  ownerBefore (state: SessionState): string | undefined {
+    return this.#claims.ownerBefore(state)
+  }
+
+  authenticatedAt (state: SessionState): number | undefined {
+    return this.#claims.authenticatedAt(state)
+  }
+
   /** The sessions of the session's user. */
   async list (state: SessionState, page?: SessionPage): Promise<SessionList> {
     const userKey = this.#owners.keyOf(state.session)
@@ -180,12 +188,14 @@ export class Users implements UserIndex {
   async #view (
     userKey: string, entry: IndexEntry, state: SessionState, current: string | undefined
   ): Promise<SessionView> {
-    const { sessionId, life: { lifetime } } = state
+    const { sessionId, authenticatedAt, life: { lifetime } } = state
     // `#stored` found it.
     const stored = state.found.stored as Stored
     const { record } = stored
     const end = knownEndOf(stored, lifetime)
     return {
+      // An application may have described it by this name already.
+      authenticatedAt: authenticatedAt === undefined ? null : new Date(authenticatedAt),
       ...await this.#description(state.session),
       handle: handleOf(userKey, entry.fingerprint),
       current: sessionId === current,
@@ -216,6 +226,10 @@ export class Users implements UserIndex {
 
   ownerIn (sessionId: string, stored: Stored): string | undefined {
     return this.#ownerOf(this.#stateOf(sessionId, stored), stored.record)
+  }
+
+  ownerToday (sessionId: string, stored: Stored): string | undefined {
+    return this.#owners.keyOf(this.#stateOf(sessionId, stored).session)
   }
 
   /** Older software drops whose a session is, so then the application is asked. */

@@ -1,0 +1,26 @@
+import type { SessionState } from './state'
+
+/** Whether the visitor has authenticated within so many milliseconds, as the session would be written now. */
+export function isFresh (state: SessionState, milliseconds: number): boolean {
+  // Of one that can't be written nothing is known.
+  if (!state.isInStore && state.standing !== 'new') return false
+  const { users } = state.context
+  return isWithin(users === undefined ? state.authenticatedAt : users.authenticatedAt(state), milliseconds)
+}
+
+/** Whether a time is no longer ago than that. One that is still to come, of a clock that is ahead, is. */
+export function isWithin (time: number | undefined, milliseconds: number): boolean {
+  // Don't invert: a time that isn't known is no longer fresh.
+  return time !== undefined && Date.now() - time < milliseconds
+}
+
+/** What regenerate() makes of the last authentication. Without data a session takes nothing of it along. */
+export function takeAuthentication (
+  from: SessionState, next: SessionState, takesData: boolean, isAuthenticated: boolean
+): void {
+  if (takesData) {
+    next.authenticatedAt = from.authenticatedAt
+    next.ownerTaken = from.context.users?.ownerBefore(from)
+  }
+  if (isAuthenticated) next.authenticatedAt = Date.now()
+}
