@@ -1,17 +1,19 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Signals } from './diagnostics'
-import { STORE_AWAY, StoreTimeoutError, ValueError } from './errors'
+import { NameTakenError, STORE_AWAY, StoreTimeoutError, ValueError } from './errors'
 import { makeId, resolveOptions, type Settings } from './options/settings'
 import { tellCaches } from './request/cache-headers'
-import { checkNames, decorate, showing } from './request/decorators'
+import { checkNames, decorate, decorateLoader, loaderFor, loaderNameOf, showing } from './request/decorators'
 import { Finder } from './request/finder'
+import { mistakeIn, refusalBy } from './request/fresh'
 import { KeepAlive } from './request/keep-alive'
-import { hasData, hasFailed, isOutside, wantsNone, type Why } from './request/no-session'
+import { LazyLoad } from './request/lazy'
+import { hasData, hasFailed, isLazy, isOutside, wantsNone, type Why } from './request/no-session'
 import { endOthers } from './request/others'
 import { decide, isInsecure, resultOf, type Decision, type Result } from './request/outcome'
 import { outsideOf } from './request/outside'
 import { hearPayload } from './request/payload'
-import { isWithin, routeOptionsOf } from './request/route'
+import { isLoadedLate, isWithin, routeOptionsIn, routeOptionsOf, type RouteOptions } from './request/route'
 import { clearCookie, setCookie } from './request/set-cookie'
 import { isRefused, slotKeyOf, type Slot, type Slotted } from './request/slot'
 import { SessionIds } from './session/ids'
@@ -32,6 +34,8 @@ interface Registration {
   readonly finder: Finder
   readonly keepAlive: KeepAlive
   readonly kSlot: symbol
+  /** What requests have as `loadSession`, unless the application has another. */
+  readonly loader: unknown
 }
 
 type Done = (error?: Error) => void
@@ -60,15 +64,21 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
   context.users = users
   const kSlot = slotKeyOf(settings.cookieName)
   const keepAlive = new KeepAlive()
-  const registration: Registration = { context, finder, keepAlive, kSlot }
+  const loader = loaderFor(settings)
+  const registration: Registration = { context, finder, keepAlive, kSlot, loader }
   decorate(fastify, settings, outsideOf(fastify, context, finder), users && sessionsOf(users))
 
+  fastify.addHook('onRoute', ({ config }) => {
+    const mistake = mistakeIn(routeOptionsIn(config, settings.sessionName))
+    if (mistake !== undefined) throw mistake
+  })
   fastify.addHook('onRequest', (request, reply, done) => openSession(registration, request as Slotted, reply, done))
   fastify.addHook('onSend', (request, reply, payload, done) => {
     commitSession(registration, request as Slotted, reply, payload, done)
   })
   fastify.addHook('onReady', done => {
     if (isDisconnected(settings.store)) settings.flaws.tell(warnNotConnected)
+    decorateLoader(fastify, settings, loader)
     done()
   })
   fastify.addHook('onClose', (_instance, done) => {
@@ -78,14 +88,34 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
   done()
 }
 
-/** As the request comes in: finds its session. */
-function openSession (
-  { context, finder, keepAlive, kSlot }: Registration, request: Slotted, reply: FastifyReply, done: Done
+/** As the request comes in: finds its session, unless its route is lazy. */
+function openSession (registration: Registration, request: Slotted, reply: FastifyReply, done: Done): void {
+  const { kSlot, loader, context: { settings: { sessionName, lazy, flaws } } } = registration
+  const route = routeOptionsOf(request, sessionName)
+  if (hasData(request[kSlot]?.other?.value)) flaws.tell(warnEarlyChange, sessionName)
+  if (!isLoadedLate(route, lazy)) {
+    loadSession(registration, request, reply, route, done)
+    return
+  }
+  const name = loaderNameOf(sessionName)
+  if ((request as Record<string, any>)[name] !== loader) {
+    done(new NameTakenError(`request.${name}`))
+    return
+  }
+  const load = new LazyLoad(answer => {
+    loadSession(registration, request, reply, route, error => answer(error ?? null))
+  })
+  request[kSlot] = { why: isLazy(sessionName, name), lazy: load }
+  done()
+}
+
+/** Finds the session of a request. */
+function loadSession (
+  { context, finder, keepAlive, kSlot }: Registration, request: Slotted, reply: FastifyReply, route: RouteOptions,
+  done: Done
 ): void {
   const { settings, ids } = context
   const { sessionName } = settings
-  const route = routeOptionsOf(request, sessionName)
-  if (hasData(request[kSlot]?.other?.value)) settings.flaws.tell(warnEarlyChange, sessionName)
   let visit: Visit | Why
   try {
     visit = visitOf()
@@ -107,11 +137,17 @@ function openSession (
     }
     const state = new SessionState(context, visit, found)
     const slot: Slot = { visit, route: route || undefined, sentId: found?.provedId, state }
+    // What is changed after the reply is lost, and warned about.
+    if (request[kSlot]?.lazy?.isLate === true) visit.phase = 'committed'
     request[kSlot] = slot
     if (rolling && state.standing !== 'anonymous') keepAlive.begin(slot)
-    if (state.standing === 'new' && ids.isEarly) state.makeId(error => error === null ? done() : fail(error))
-    else done()
+    if (state.standing === 'new' && ids.isEarly) state.makeId(error => error === null ? open(state) : fail(error))
+    else open(state)
   })
+
+  function open (state: SessionState): void {
+    done(refusalBy(route, state))
+  }
 
   /** The visit, or why the request has no session. */
   function visitOf (): Visit | Why {
@@ -145,12 +181,13 @@ function commitSession (
   if (visit?.phase === 'committing') return
   // Committed: an error in a later hook brings the same reply here again.
   if (visit?.phase !== 'open' || state === undefined) {
+    if (slot?.lazy !== undefined) slot.lazy.isLate = true
     done()
     return
   }
   visit.phase = 'committing'
   registration.keepAlive.end(slot as Slot)
-  const wasUsed = state.wasUsed
+  const wasUsed = state.wasUsed || slot?.route?.fresh !== undefined
   const payloadError = hearPayload(payload)
   if (!visit.isBusy) {
     commit(slot as Slot, visit, request, reply, finish)

@@ -19,6 +19,10 @@ export function wantsNone (sessionName: string): Why {
   return () => new NoSessionError(sessionName, `the route has config: { ${sessionName}: false }`)
 }
 
+export function isLazy (sessionName: string, loader: string): Why {
+  return () => new NoSessionError(sessionName, `it is lazy here, and not loaded yet. Call await request.${loader}() first`)
+}
+
 export function hasFailed (sessionName: string, cause: Error): Why {
   return () => new NoSessionError(sessionName, "it could not be loaded or created. This error's cause says why", { cause })
 }

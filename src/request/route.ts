@@ -1,13 +1,24 @@
 import type { FastifyRequest } from 'fastify'
 import type { RouteSessionOptions } from '../types/options'
 
-type RouteOptions = RouteSessionOptions | false | undefined
+export type RouteOptions = RouteSessionOptions | false | undefined
+
+const LAZY: RouteSessionOptions = { lazy: true }
 
 /** What the route of a request says of its session. */
 export function routeOptionsOf ({ routeOptions }: FastifyRequest, sessionName: string): RouteOptions {
+  return routeOptionsIn(routeOptions.config, sessionName)
+}
+
+export function routeOptionsIn (config: object | undefined, sessionName: string): RouteOptions {
   // Under a name that the application chooses, so no declaration can have it.
-  const config = routeOptions.config as unknown as Record<string, RouteOptions> | undefined
-  return config?.[sessionName]
+  const said = (config as Record<string, RouteOptions | 'lazy'> | undefined)?.[sessionName]
+  return said === 'lazy' ? LAZY : said
+}
+
+/** Whether a session is loaded when the handler asks for it. One that must be fresh is loaded at once. */
+export function isLoadedLate (route: RouteOptions, byDefault: boolean): boolean {
+  return route !== false && (route?.lazy ?? byDefault) && route?.fresh == null
 }
 
 /**

@@ -39,7 +39,9 @@ class Session {
   }
 
   regenerate (
-    keys?: readonly string[] | Callback | null, options?: RegenerateOptions | Callback | null, callback?: Callback | null
+    keys?: readonly string[] | Callback | null,
+    options?: RegenerateOptions | Callback | null,
+    callback?: Callback | null
   ): Promise<void> | undefined {
     if (typeof keys === 'function') return this.regenerate([], keys)
     if (typeof options === 'function') return this.regenerate(keys, null, options)

@@ -67,8 +67,8 @@ export interface SessionView extends Record<string, any> {
   current: boolean
   createdAt: Date
   /**
-   * When the visitor authenticated last: by a login, or by `regenerate(keys, { authenticated: true })`. null if the record
-   * doesn't say, as one of an older version.
+   * When the visitor authenticated last: by a login, or by `regenerate(keys, { authenticated: true })`. null if the
+   * record doesn't say, as one of an older version.
    */
   authenticatedAt: Date | null
   /** When it was used last: with `rolling` by its last request, otherwise by its last change. */
