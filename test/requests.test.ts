@@ -739,6 +739,7 @@ const CALLS: Record<string, unknown[]> = {
   options: [{ maxAge: HOUR }],
   isModified: [],
   isSaved: [],
+  isFresh: [1000],
   save: [],
   reload: [],
   regenerate: [['user']],
