@@ -229,7 +229,7 @@ t.test('a renewal whose write failed and that is tried again is no login', async
   const { visitor } = await open(t, { store }, app => {
     app.get('/again', async request => {
       Object.assign(store, { set (_id: string, _session: object, callback: Function) { callback(new Error('full')) } })
-      const error = await request.session.regenerate(['userId'] as any).then(() => undefined, error => error)
+      const error: any = await data(request).regenerate(['userId']).catch((error: Error) => error)
       Object.assign(store, { set })
       await request.session.regenerate(['userId'] as any)
       return error.message
