@@ -5,6 +5,12 @@ export function readOn (code: string): string {
   return `See @fastify/session/docs/troubleshooting.md#${code.toLowerCase()}`
 }
 
+/** An error in a message: of a store's own words, which may have a session id, only its code. */
+export function inShort (error: Error & { code?: unknown }): string {
+  if (error instanceof StoreTimeoutError) return error.message.replace(`. ${readOn(error.code as string)}`, '')
+  return typeof error.code === 'string' ? error.code : error.name
+}
+
 function sessionError<Words extends any[] = [any?, any?, any?]> (
   code: string, message: string, statusCode?: number
 ): FastifyErrorConstructor<{ code: string }, Words> {

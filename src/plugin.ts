@@ -1,16 +1,16 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Signals } from './diagnostics'
-import { NameTakenError, STORE_AWAY, StoreTimeoutError, ValueError } from './errors'
+import { inShort, NameTakenError, STORE_AWAY, StoreTimeoutError, ValueError } from './errors'
 import { makeId, resolveOptions, type Settings } from './options/settings'
 import { tellCaches } from './request/cache-headers'
 import { checkNames, decorate, decorateLoader, loaderFor, loaderNameOf, showing } from './request/decorators'
 import { Finder } from './request/finder'
-import { mistakeIn, refusalBy } from './request/fresh'
+import { isGuarded, mistakeIn, refusalBy } from './request/fresh'
 import { KeepAlive } from './request/keep-alive'
 import { LazyLoad } from './request/lazy'
-import { hasData, hasFailed, isLazy, isOutside, wantsNone, type Why } from './request/no-session'
+import { hasFailed, isLazy, isOutside, wantsNone, wasUsedEarly, type Why } from './request/no-session'
 import { endOthers } from './request/others'
-import { decide, isInsecure, resultOf, type Decision, type Result } from './request/outcome'
+import { decide, isInsecure, isUnprolonged, resultOf, type Decision, type Result } from './request/outcome'
 import { outsideOf } from './request/outside'
 import { hearPayload } from './request/payload'
 import { isLoadedLate, isWithin, routeOptionsIn, routeOptionsOf, type RouteOptions } from './request/route'
@@ -24,7 +24,7 @@ import { sessionsOf, Users } from './session/users'
 import { Visit } from './session/visit'
 import { isDisconnected } from './stores/connection'
 import { Repository } from './stores/repository'
-import { warnEarlyChange, warnInsecure, warnNotConnected } from './warnings'
+import { warnEarly, warnInsecure, warnNotConnected, warnNotProlonged } from './warnings'
 import type { FastifySessionOptions } from './types/options'
 import type { Answer } from './types/store'
 
@@ -92,7 +92,7 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
 function openSession (registration: Registration, request: Slotted, reply: FastifyReply, done: Done): void {
   const { kSlot, loader, context: { settings: { sessionName, lazy, flaws } } } = registration
   const route = routeOptionsOf(request, sessionName)
-  if (hasData(request[kSlot]?.other?.value)) flaws.tell(warnEarlyChange, sessionName)
+  if (wasUsedEarly(request[kSlot]?.other?.value)) flaws.tell(warnEarly, sessionName)
   if (!isLoadedLate(route, lazy)) {
     loadSession(registration, request, reply, route, done)
     return
@@ -181,13 +181,13 @@ function commitSession (
   if (visit?.phase === 'committing') return
   // Committed: an error in a later hook brings the same reply here again.
   if (visit?.phase !== 'open' || state === undefined) {
-    if (slot?.lazy !== undefined) slot.lazy.isLate = true
+    passOver(registration.context.settings, slot, reply)
     done()
     return
   }
   visit.phase = 'committing'
   registration.keepAlive.end(slot as Slot)
-  const wasUsed = state.wasUsed || slot?.route?.fresh !== undefined
+  const wasUsed = state.wasUsed || isGuarded(slot?.route)
   const payloadError = hearPayload(payload)
   if (!visit.isBusy) {
     commit(slot as Slot, visit, request, reply, finish)
@@ -212,6 +212,14 @@ function commitSession (
   }
 }
 
+/** A reply goes out that commits nothing. */
+function passOver ({ sessionName, flaws }: Settings, slot: Slot | null | undefined, reply: FastifyReply): void {
+  if (slot?.lazy !== undefined) slot.lazy.isLate = true
+  // A guard that runs too early turns everybody away.
+  const isTurnedAway = reply.statusCode >= 300 && reply.statusCode <= 403
+  if (isTurnedAway && slot?.why === undefined && wasUsedEarly(slot?.other?.value)) flaws.tell(warnEarly, sessionName)
+}
+
 function commit (
   slot: Slot, visit: Visit, request: FastifyRequest, reply: FastifyReply,
   finish: (error: Error | null, isCookieChanged: boolean) => void
@@ -229,6 +237,7 @@ function commit (
   if (isInsecure(decision)) settings.flaws.tell(warnInsecure)
   carryOut(decision, state, error => {
     const result = resultOf(decision, state, error)
+    if (error !== null && isUnprolonged(decision, state, result)) settings.flaws.tell(warnNotProlonged, inShort(error))
     // Nobody could write it before its end, so it ends with the reply that tells of that.
     if (result === 'failed' && state.draft.isUnreadable) {
       discard(state, unended => answer(unended === null ? 'cleared' : result, error))

@@ -20,6 +20,11 @@ export function refusalBy (route: RouteOptions, { authenticatedAt }: SessionStat
   return mistakeIn(route) ?? (isWithin(authenticatedAt, fresh) ? undefined : new NotFreshError(fresh))
 }
 
+/** Whether the route's answer depends on the session, whatever its handler does. */
+export function isGuarded (route: RouteOptions): boolean {
+  return freshOf(route) !== undefined
+}
+
 function freshOf (route: RouteOptions): number | undefined {
   return (route || undefined)?.fresh ?? undefined
 }

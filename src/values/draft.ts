@@ -165,9 +165,8 @@ export class Draft {
 
   /** Writes what was recorded to the draft in the place of this one, where the other recordings continue. */
   handOver (next: Draft, recording: Recording): void {
-    const recordings = this.#recordings ?? []
-    for (const keys of recordings) for (const key of keys) next.set(key, this.#own[key])
-    next.#recordings = recordings.filter(other => other !== recording)
+    this.#recordings?.forEach(keys => keys.forEach(key => next.set(key, this.#own[key])))
+    next.#recordings = this.#recordings?.filter(other => other !== recording)
     this.#recordings = undefined
   }
 
