@@ -3,12 +3,12 @@ import { Signals } from './diagnostics'
 import { inShort, NameTakenError, STORE_AWAY, StoreTimeoutError, ValueError } from './errors'
 import { makeId, resolveOptions, type Settings } from './options/settings'
 import { tellCaches } from './request/cache-headers'
-import { checkNames, decorate, decorateLoader, loaderFor, loaderNameOf, showing } from './request/decorators'
+import { checkNames, decorate, showing } from './request/decorators'
 import { Finder } from './request/finder'
 import { isGuarded, mistakeIn, refusalBy } from './request/fresh'
 import { KeepAlive } from './request/keep-alive'
-import { LazyLoad } from './request/lazy'
-import { hasFailed, isLazy, isOutside, wantsNone, wasUsedEarly, type Why } from './request/no-session'
+import { loaderFor, putOff, type Loader } from './request/lazy'
+import { hasFailed, isOutside, wantsNone, wasUsedEarly, type Why } from './request/no-session'
 import { endOthers } from './request/others'
 import { decide, isInsecure, isUnprolonged, resultOf, type Decision, type Result } from './request/outcome'
 import { outsideOf } from './request/outside'
@@ -34,8 +34,7 @@ interface Registration {
   readonly finder: Finder
   readonly keepAlive: KeepAlive
   readonly kSlot: symbol
-  /** What requests have as `loadSession`, unless the application has another. */
-  readonly loader: unknown
+  readonly loader: Loader
 }
 
 type Done = (error?: Error) => void
@@ -78,8 +77,10 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
   })
   fastify.addHook('onReady', done => {
     if (isDisconnected(settings.store)) settings.flaws.tell(warnNotConnected)
-    decorateLoader(fastify, settings, loader)
-    done()
+    // Last of all: an application of version 11 may have its own.
+    const isFree = !fastify.hasRequestDecorator(loader.name)
+    if (isFree) fastify.decorateRequest(loader.name, loader.load)
+    done(isFree || !settings.lazy ? undefined : new NameTakenError(`request.${loader.name}`))
   })
   fastify.addHook('onClose', (_instance, done) => {
     keepAlive.stop()
@@ -90,23 +91,15 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
 
 /** As the request comes in: finds its session, unless its route is lazy. */
 function openSession (registration: Registration, request: Slotted, reply: FastifyReply, done: Done): void {
-  const { kSlot, loader, context: { settings: { sessionName, lazy, flaws } } } = registration
+  const { kSlot, loader, context: { settings } } = registration
+  const { sessionName, lazy, flaws } = settings
   const route = routeOptionsOf(request, sessionName)
   if (wasUsedEarly(request[kSlot]?.other?.value)) flaws.tell(warnEarly, sessionName)
   if (!isLoadedLate(route, lazy)) {
     loadSession(registration, request, reply, route, done)
     return
   }
-  const name = loaderNameOf(sessionName)
-  if ((request as Record<string, any>)[name] !== loader) {
-    done(new NameTakenError(`request.${name}`))
-    return
-  }
-  const load = new LazyLoad(answer => {
-    loadSession(registration, request, reply, route, error => answer(error ?? null))
-  })
-  request[kSlot] = { why: isLazy(sessionName, name), lazy: load }
-  done()
+  done(putOff(loader, settings, request, reply, done => loadSession(registration, request, reply, route, done)))
 }
 
 /** Finds the session of a request. */
@@ -137,17 +130,12 @@ function loadSession (
     }
     const state = new SessionState(context, visit, found)
     const slot: Slot = { visit, route: route || undefined, sentId: found?.provedId, state }
-    // What is changed after the reply is lost, and warned about.
-    if (request[kSlot]?.lazy?.isLate === true) visit.phase = 'committed'
     request[kSlot] = slot
     if (rolling && state.standing !== 'anonymous') keepAlive.begin(slot)
-    if (state.standing === 'new' && ids.isEarly) state.makeId(error => error === null ? open(state) : fail(error))
-    else open(state)
+    const refusal = refusalBy(route, state)
+    if (state.standing === 'new' && ids.isEarly) state.makeId(error => error === null ? done(refusal) : fail(error))
+    else done(refusal)
   })
-
-  function open (state: SessionState): void {
-    done(refusalBy(route, state))
-  }
 
   /** The visit, or why the request has no session. */
   function visitOf (): Visit | Why {
@@ -173,7 +161,7 @@ function loadSession (
 function commitSession (
   registration: Registration, request: Slotted, reply: FastifyReply, payload: unknown, done: Done
 ): void {
-  const { storeTimeout, cacheControl } = registration.context.settings
+  const { storeTimeout, cacheControl, flaws, sessionName } = registration.context.settings
   const slot = request[registration.kSlot]
   const { visit, state } = slot ?? {}
   // An async handler that called reply.send() and did not return it makes Fastify send once more, with nothing. The
@@ -181,13 +169,15 @@ function commitSession (
   if (visit?.phase === 'committing') return
   // Committed: an error in a later hook brings the same reply here again.
   if (visit?.phase !== 'open' || state === undefined) {
-    passOver(registration.context.settings, slot, reply)
+    // A guard that runs too early turns everybody away.
+    const isTurnedAway = reply.statusCode >= 300 && reply.statusCode <= 403
+    if (isTurnedAway && slot?.why === undefined && wasUsedEarly(slot?.other?.value)) flaws.tell(warnEarly, sessionName)
     done()
     return
   }
   visit.phase = 'committing'
   registration.keepAlive.end(slot as Slot)
-  const wasUsed = state.wasUsed || isGuarded(slot?.route)
+  const wasUsed = state.wasUsed
   const payloadError = hearPayload(payload)
   if (!visit.isBusy) {
     commit(slot as Slot, visit, request, reply, finish)
@@ -207,17 +197,9 @@ function commitSession (
 
   function finish (error: Error | null, isCookieChanged: boolean): void {
     (visit as Visit).phase = 'committed'
-    if (cacheControl) tellCaches(reply, wasUsed, isCookieChanged)
+    if (cacheControl) tellCaches(reply, wasUsed || isGuarded(slot?.route), isCookieChanged)
     done(payloadError?.() ?? error ?? undefined)
   }
-}
-
-/** A reply goes out that commits nothing. */
-function passOver ({ sessionName, flaws }: Settings, slot: Slot | null | undefined, reply: FastifyReply): void {
-  if (slot?.lazy !== undefined) slot.lazy.isLate = true
-  // A guard that runs too early turns everybody away.
-  const isTurnedAway = reply.statusCode >= 300 && reply.statusCode <= 403
-  if (isTurnedAway && slot?.why === undefined && wasUsedEarly(slot?.other?.value)) flaws.tell(warnEarly, sessionName)
 }
 
 function commit (

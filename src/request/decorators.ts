@@ -30,7 +30,7 @@ export function decorate (
       // Typed as what it is nearly always.
       if (slot?.other !== undefined) return slot.other.value as FastifySessionObject
       if (slot?.state !== undefined) return slot.state.session
-      if (slot?.lazy !== undefined) throw (slot.why as Why)()
+      if (slot?.load !== undefined) throw (slot.why as Why)()
       // Each request its own: one visitor's write to it would show up in the next one's.
       const other = { value: slot?.why !== undefined ? new StandIn(slot.why) : watched(new StandIn(early)) }
       if (slot) slot.other = other
@@ -40,47 +40,12 @@ export function decorate (
     },
     setter (this: FastifyRequest, value: unknown) {
       const slot = ((this as Slotted)[kSlot] ??= {})
-      if (slot.lazy !== undefined) throw (slot.why as Why)()
+      if (slot.load !== undefined) throw (slot.why as Why)()
       const isOver = value === null && slot.state?.standing === 'destroyed'
       put(slot, value)
       if (slot.other !== undefined && slot.why === undefined && !isOver) flaws.tell(warnNotASession, sessionName)
     }
   })
-}
-
-type Loader = (this: FastifyRequest) => Promise<FastifySessionObject>
-
-/** `request.loadSession`. What is called without await and fails doesn't end the process. */
-export function loaderFor ({ sessionName, cookieName }: Settings): Loader {
-  const kSlot = slotKeyOf(cookieName)
-  return function load () {
-    const loaded = sessionOf(this as Slotted)
-    loaded.catch(() => {})
-    return loaded
-  }
-
-  async function sessionOf (request: Slotted): Promise<FastifySessionObject> {
-    await request[kSlot]?.lazy?.load()
-    const slot = request[kSlot]
-    if (slot?.state === undefined) throw (slot?.why ?? hasNotRun(sessionName))()
-    return (request as Record<string, any>)[sessionName]
-  }
-}
-
-/**
- * When all has been registered, so that an application may have a `request.loadSession` of its own.
- *
- * @throws FST_ERR_SESSION_NAME_TAKEN if it has, and the option `lazy` asks for ours
- */
-export function decorateLoader (fastify: FastifyInstance, { sessionName, lazy }: Settings, loader: Loader): void {
-  const name = loaderNameOf(sessionName)
-  if (!fastify.hasRequestDecorator(name)) fastify.decorateRequest(name, loader)
-  else if (lazy) throw new NameTakenError(`request.${name}`)
-}
-
-/** As what requests have the loader of a session. */
-export function loaderNameOf (sessionName: string): string {
-  return `load${capital(sessionName)}`
 }
 
 /** Puts what regenerate(), reload() and destroy() make of a session on its request, or on a plain object. */
@@ -116,6 +81,6 @@ export function checkNames (fastify: FastifyInstance, { sessionName, cookieName,
   }
 }
 
-function capital (name: string): string {
+export function capital (name: string): string {
   return name.charAt(0).toUpperCase() + name.slice(1)
 }

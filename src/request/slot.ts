@@ -1,5 +1,4 @@
 import type { FastifyRequest } from 'fastify'
-import type { LazyLoad } from './lazy'
 import type { Why } from './no-session'
 import type { SessionState } from '../session/state'
 import type { Visit } from '../session/visit'
@@ -15,8 +14,8 @@ export interface Slot {
   state?: SessionState | undefined
   /** Why it has none. */
   readonly why?: Why
-  /** Of a lazy route, as long as nobody has asked for the session. */
-  readonly lazy?: LazyLoad
+  /** Loads it. Of a lazy route, until it is loaded. */
+  readonly load?: () => Promise<unknown>
   /** What `request.session` is if that isn't a session of ours: null after destroy(), a NoSession if there is none. */
   other?: { readonly value: unknown } | undefined
 }

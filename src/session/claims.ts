@@ -47,7 +47,7 @@ export class Claims {
     try {
       userKey = this.#owners.keyOf(state.session)
       before = this.#claimedBefore(state)
-      state.authenticatedAt = this.#authenticatedAt(state, userKey, before)
+      state.authenticatedAt = this.authenticatedAt(state, userKey, before)
     } catch (error) {
       answer(error as Error)
       return
@@ -68,17 +68,12 @@ export class Claims {
     })
   }
 
-  /** When the visitor authenticated last, as it would be written now. */
-  authenticatedAt (state: SessionState): number | undefined {
-    return this.#authenticatedAt(state, this.#owners.keyOf(state.session), this.#claimedBefore(state))
-  }
-
-  /** A session that becomes a user's is a login. */
-  #authenticatedAt (
-    state: SessionState, userKey: string | undefined, before: string | undefined
+  /** When the visitor authenticated last, as it is written now: a session that becomes a user's is a login. */
+  authenticatedAt (
+    state: SessionState, userKey = this.#owners.keyOf(state.session), before = this.#claimedBefore(state)
   ): number | undefined {
-    if (state.isInStore && userKey === before) return state.authenticatedAt
-    if (userKey === this.ownerBefore(state)) return state.authenticatedAt
+    const isSame = (state.isInStore && userKey === before) || userKey === this.ownerBefore(state)
+    if (isSame) return state.authenticatedAt
     return userKey === undefined ? undefined : Date.now()
   }
 

@@ -160,7 +160,7 @@ function write (state: SessionState, answer: Answer<void>, reason: string): void
     answer(failure)
   }
   if (users === undefined) put(finish)
-  else users.write(state, put, finish)
+  else users.claims.write(state, put, finish)
 }
 
 /** Writes what the library keeps of a session, and nothing of its data. */

@@ -28,9 +28,11 @@ export type Standing = 'new' | 'stored' | 'written' | 'anonymous' | 'gone' | 'de
 
 /** Whose sessions are whose, as far as sessions ask for it. Only with the option `user`. */
 export interface UserIndex {
-  write (state: SessionState, write: (answer: Answer<boolean>) => void, answer: Answer<boolean>): void
-  ownerBefore (state: SessionState): string | undefined
-  authenticatedAt (state: SessionState): number | undefined
+  readonly claims: {
+    write (state: SessionState, write: (answer: Answer<boolean>) => void, answer: Answer<boolean>): void
+    ownerBefore (state: SessionState): string | undefined
+    authenticatedAt (state: SessionState): number | undefined
+  }
   list (state: SessionState, page?: SessionPage): Promise<SessionList>
   revokeFor (state: SessionState, handle: string): Promise<boolean>
   revokeOthers (state: SessionState): Promise<number>

@@ -13,7 +13,7 @@ import { lastUseIn } from '../values/lifetime'
 import { createdAtOf } from '../values/record'
 import { isUnreadable } from '../values/unreadable'
 import type { FastifySessionObject, SessionList, SessionPage, Sessions, SessionView } from '../types/session'
-import type { Answer, IndexEntry, Revoking, SessionRecord } from '../types/store'
+import type { IndexEntry, Revoking, SessionRecord } from '../types/store'
 
 // How long an entry is kept whose session isn't there: it is claimed first, and then written. In milliseconds.
 const GRACE = 60_000
@@ -35,26 +35,14 @@ export class Users implements UserIndex {
   readonly #context: Context
   readonly #repository: Repository
   readonly #owners: Owners
-  readonly #claims: Claims
+  readonly claims: Claims
 
   constructor (settings: UserSettings, context: Context) {
     this.#settings = settings
     this.#context = context
     this.#repository = context.repository
     this.#owners = new Owners(settings, context.settings)
-    this.#claims = new Claims(settings, this.#owners, this.#repository, this)
-  }
-
-  write (state: SessionState, write: (answer: Answer<boolean>) => void, answer: Answer<boolean>): void {
-    this.#claims.write(state, write, answer)
-  }
-
-  ownerBefore (state: SessionState): string | undefined {
-    return this.#claims.ownerBefore(state)
-  }
-
-  authenticatedAt (state: SessionState): number | undefined {
-    return this.#claims.authenticatedAt(state)
+    this.claims = new Claims(settings, this.#owners, this.#repository, this)
   }
 
   /** The sessions of the session's user. */
