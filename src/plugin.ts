@@ -5,7 +5,6 @@ import { makeId, resolveOptions, type Settings } from './options/settings'
 import { tellCaches } from './request/cache-headers'
 import { checkNames, decorate, showing } from './request/decorators'
 import { Finder } from './request/finder'
-import { isGuarded, mistakeIn, refusalBy } from './request/fresh'
 import { KeepAlive } from './request/keep-alive'
 import { loaderFor, putOff, type Loader } from './request/lazy'
 import { hasFailed, isOutside, wantsNone, wasUsedEarly, type Why } from './request/no-session'
@@ -13,9 +12,10 @@ import { endOthers } from './request/others'
 import { decide, isInsecure, isUnprolonged, resultOf, type Decision, type Result } from './request/outcome'
 import { outsideOf } from './request/outside'
 import { hearPayload } from './request/payload'
-import { isLoadedLate, isWithin, routeOptionsIn, routeOptionsOf, type RouteOptions } from './request/route'
+import { freshOf, isLoadedLate, isWithin, routeOptionsOf, type RouteOptions } from './request/route'
 import { clearCookie, setCookie } from './request/set-cookie'
 import { isRefused, slotKeyOf, type Slot, type Slotted } from './request/slot'
+import { mistakeIn, refusalBy } from './session/freshness'
 import { SessionIds } from './session/ids'
 import { date, discard, prolong, remove, save } from './session/operations'
 import { createSession } from './session/session'
@@ -68,7 +68,7 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
   decorate(fastify, settings, outsideOf(fastify, context, finder), users && sessionsOf(users))
 
   fastify.addHook('onRoute', ({ config }) => {
-    const mistake = mistakeIn(routeOptionsIn(config, settings.sessionName))
+    const mistake = mistakeIn(freshOf(routeOptionsOf(config, settings.sessionName)))
     if (mistake !== undefined) throw mistake
   })
   fastify.addHook('onRequest', (request, reply, done) => openSession(registration, request as Slotted, reply, done))
@@ -93,7 +93,7 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
 function openSession (registration: Registration, request: Slotted, reply: FastifyReply, done: Done): void {
   const { kSlot, loader, context: { settings } } = registration
   const { sessionName, lazy, flaws } = settings
-  const route = routeOptionsOf(request, sessionName)
+  const route = routeOptionsOf(request.routeOptions.config, sessionName)
   if (wasUsedEarly(request[kSlot]?.other?.value)) flaws.tell(warnEarly, sessionName)
   if (!isLoadedLate(route, lazy)) {
     loadSession(registration, request, reply, route, done)
@@ -132,7 +132,7 @@ function loadSession (
     const slot: Slot = { visit, route: route || undefined, sentId: found?.provedId, state }
     request[kSlot] = slot
     if (rolling && state.standing !== 'anonymous') keepAlive.begin(slot)
-    const refusal = refusalBy(route, state)
+    const refusal = refusalBy(freshOf(route), state)
     if (state.standing === 'new' && ids.isEarly) state.makeId(error => error === null ? done(refusal) : fail(error))
     else done(refusal)
   })
@@ -197,7 +197,7 @@ function commitSession (
 
   function finish (error: Error | null, isCookieChanged: boolean): void {
     (visit as Visit).phase = 'committed'
-    if (cacheControl) tellCaches(reply, wasUsed || isGuarded(slot?.route), isCookieChanged)
+    if (cacheControl) tellCaches(reply, wasUsed || freshOf(slot?.route) !== undefined, isCookieChanged)
     done(payloadError?.() ?? error ?? undefined)
   }
 }
