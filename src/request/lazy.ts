@@ -45,7 +45,7 @@ export function putOff (
   let loading: Promise<unknown> | undefined
   const loadLate = async (): Promise<void> => {
     await promised(answer => loadNow(error => answer(error ?? null)))
-    const { visit } = request[kSlot] ?? {}
+    const visit = request[kSlot]?.visit
     // What is changed from now on is lost, and warned about.
     if (visit !== undefined && reply.raw.headersSent) visit.phase = 'committed'
   }
