@@ -77,6 +77,19 @@ export const GoneError = sessionError(
   409
 )
 
+/** Other requests changed the same data between each of our reads and our write. Nothing was written. */
+export const BusyError = sessionError(
+  'FST_ERR_SESSION_BUSY',
+  'The session is busy: other requests kept changing the same data before update() or take() could write. Nothing was written; send the request again',
+  409
+)
+
+/** `session.update()` was called with something that isn't a synchronous function. Nothing was written. */
+export const UpdateError = sessionError<[string]>(
+  'FST_ERR_SESSION_UPDATE',
+  'session.update() takes a function that changes the session at once, and %s. Wait for what it needs first, and call update() then'
+)
+
 /** The `user` option gave something that is nobody's name. Nothing was written. */
 export const UserError = sessionError(
   'FST_ERR_SESSION_USER',

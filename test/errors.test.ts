@@ -7,10 +7,11 @@ const session = (request: FastifyRequest): any => request.session
 
 t.test('a promise that a store hands to its callback counts when it is settled', async t => {
   const memory = new Map<string, object>()
+  const reasons = [undefined, new Error('away')]
   let isAway = false
   const settled = async <T> (value: T): Promise<T> => {
     await new Promise(resolve => setImmediate(resolve))
-    if (isAway) throw new Error('away')
+    if (isAway) throw reasons.shift()
     return value
   }
   const store: any = {
@@ -24,7 +25,8 @@ t.test('a promise that a store hands to its callback counts when it is settled',
   const visitor = new Visitor(app)
   for (const n of [1, 2]) t.equal((await visitor.get('/')).json(), n)
   isAway = true
-  t.match((await visitor.get('/')).json(), { statusCode: 500, message: 'away' }, 'and its rejection is the error')
+  t.match((await visitor.get('/')).json(), { code: 'FST_ERR_SESSION_STORE', message: /unknown error/ }, 'and its rejection is the error')
+  t.match((await visitor.get('/')).json(), { statusCode: 500, message: 'away' })
 })
 
 t.test('a store that hands the session to its callback as the error is told so', async t => {

@@ -188,6 +188,27 @@ t.test('the request of the login is fresh at once, and that of a logout is not',
   t.notOk(await isFresh(visitor))
 })
 
+onEach('a login, or a logout, by update() is one', async (t, store) => {
+  const clock = stopClock(t)
+  const { visitor } = await open(t, { store }, app => {
+    app.get('/update/:user', async request => {
+      const { user } = request.params as any
+      await request.session.update((data: any) => {
+        if (user === 'nobody') delete data.userId
+        else data.userId = user
+      })
+      return request.session.isFresh(MINUTE)
+    })
+  })
+  await visitor.get('/login/ada')
+  clock.advance(HOUR)
+  t.equal((await visitor.get('/update/ada')).body, 'false', 'the same user')
+  t.equal((await visitor.get('/update/eva')).body, 'true')
+  t.ok(await isFresh(visitor))
+  t.equal((await visitor.get('/update/nobody')).body, 'false')
+  t.notOk(await isFresh(visitor))
+})
+
 t.test('a login that nobody awaits is one', async t => {
   const clock = stopClock(t)
   const { visitor } = await open(t, {}, app => {

@@ -773,6 +773,8 @@ const CALLS: Record<string, unknown[]> = {
   save: [],
   reload: [],
   regenerate: [['user']],
+  update: [() => {}],
+  take: ['user'],
   destroy: []
 }
 const USER_CALLS = { list: [], revoke: ['a.b'], revokeOthers: [] }

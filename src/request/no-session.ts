@@ -50,6 +50,8 @@ export class NoSession {
   save (callback?: unknown): Promise<never> | undefined { return refuse(this.#why(), callback) }
   reload (callback?: unknown): Promise<never> | undefined { return refuse(this.#why(), callback) }
   destroy (callback?: unknown): Promise<never> | undefined { return refuse(this.#why(), callback) }
+  update (): Promise<never> | undefined { return refuse(this.#why()) }
+  take (): Promise<never> | undefined { return refuse(this.#why()) }
 
   regenerate (...args: unknown[]): Promise<never> | undefined {
     return refuse(this.#why(), args.find(arg => typeof arg === 'function'))

@@ -122,7 +122,8 @@ export function remove (state: SessionState, answer: Answer<void>): void {
   })
 }
 
-function whyNotSaved (state: SessionState): Error | undefined {
+/** Why nothing can be written of it; undefined if it can. */
+export function whyNotSaved (state: SessionState): Error | undefined {
   switch (state.standing) {
     case 'anonymous': return state.found.loadError
     case 'gone':
@@ -172,11 +173,12 @@ function writePart (state: SessionState, what: 'life' | 'creation', answer: Answ
 }
 
 /** What a store is to be given, or, if it can't be made, why: that is the answer then. */
-function attempt<T> (make: () => T, answer: Answer<any>): T | undefined {
+export function attempt<T> (make: () => T, answer: Answer<any>): T | undefined {
   try {
     return make()
   } catch (error) {
-    answer(error as Error)
+    // null would say that all is well.
+    answer((error ?? new Error('nothing was thrown')) as Error)
     return undefined
   }
 }

@@ -6,7 +6,7 @@ import type { Visit } from './visit'
 import { mistakesInOptions } from '../options/mistakes'
 import type { Settings } from '../options/settings'
 import type { Repository, Stored } from '../stores/repository'
-import { Draft } from '../values/draft'
+import { Draft, type Recording } from '../values/draft'
 import { cookieEndOf, cookieLifeOf, endOf, idleOf, type Lifetime } from '../values/lifetime'
 import { claimIsAging, claimOf, type Claim } from '../values/claim'
 import { authenticatedAtOf, seenAtOf, type CookieRecord } from '../values/record'
@@ -328,6 +328,17 @@ export class SessionState {
     this.#storedClaim = this.claim
     this.#storedAuthenticatedAt = this.authenticatedAt
     this.draft.rebase(changes)
+  }
+
+  /** A newer state of the same session was written, or only read: what it has of these keys counts here, too. */
+  adopt (newer: SessionState, keys: Iterable<string>, recording: Recording): void {
+    this.draft.adopt(newer.draft, keys, recording)
+    const { writtenAt } = newer.life
+    if (writtenAt === undefined) return
+    this.life.markWritten(writtenAt, undefined)
+    this.standing = 'written'
+    this.claim = this.#storedClaim = newer.claim
+    this.authenticatedAt = this.#storedAuthenticatedAt = newer.authenticatedAt
   }
 
   /** A session in the place of this one. */

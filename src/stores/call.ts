@@ -6,7 +6,7 @@ import { STORE_AWAY, StoreError, StoreTimeoutError } from '../errors'
 import type { Answer, SessionStore } from '../types/store'
 
 export type Method =
-  'get' | 'getAndTouch' | 'inspect' | 'set' | 'destroy' | 'touch' | 'update' | 'claim' | 'release' | 'revoke' |
+  'get' | 'getAndTouch' | 'inspect' | 'set' | 'destroy' | 'touch' | 'update' | 'updateIf' | 'claim' | 'release' | 'revoke' |
   'endingsOf' | 'claimsOf' | 'length'
 
 const SWAPPED = 'it handed the session to its callback as the error. The error comes first: callback(null, session)'
@@ -108,7 +108,7 @@ function misuse (method: Method): Error {
   return new StoreError(method, RETURNED, { cause: undefined })
 }
 
-function isPromise (value: unknown): value is PromiseLike<unknown> {
+export function isPromise (value: unknown): value is PromiseLike<unknown> {
   return typeof (value as PromiseLike<unknown> | undefined)?.then === 'function'
 }
 

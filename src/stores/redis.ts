@@ -14,10 +14,10 @@ import { tooShort } from '../values/seconds'
 import { warnOption } from '../warnings'
 import type {
   Callback, CallbackSession, Claimed, Claiming, FoundCallback, IndexEntry, Revoking, SessionChanges, SessionRecord,
-  SessionStore
+  SessionStore, UpdateResult
 } from '../types/store'
 
-export type { RedisClient }
+export type { RedisClient, UpdateResult }
 
 export interface RedisStoreOptions {
   /**
@@ -44,9 +44,6 @@ const ONE_DAY = 86_400_000
 
 // How often a session is read again because another writer keeps putting it into an older form.
 const MOST_TRIES = 10
-
-/** What became of a conditional update. */
-export type UpdateResult = 'written' | 'changed' | 'gone'
 
 const NO_META = { set: {}, unset: [] }
 

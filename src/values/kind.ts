@@ -1,10 +1,11 @@
 import { isDate } from 'node:util/types'
 
-/** What a wrong value is, in words: 'a function', 'a Map'. Not the value itself, which may be a secret. */
+/** What a wrong value is, in words: 'a function', 'a Map', 'null'. Not the value itself, which may be a secret. */
 export function kindOf (value: unknown): string {
+  if (value === null || value === undefined) return String(value)
   if (typeof value === 'bigint') return 'a BigInt'
   if (typeof value !== 'object') return `a ${typeof value}`
-  const name: unknown = Array.isArray(value) ? 'array' : value?.constructor?.name
+  const name: unknown = Array.isArray(value) ? 'array' : value.constructor?.name
   if (typeof name !== 'string' || name === '' || name === 'Object') return 'an object'
   if (isDate(value) && Number.isNaN(value.getTime())) return 'an invalid Date'
   return /^([AEIO]|Un)/i.test(name) ? `an ${name}` : `a ${name}`
