@@ -66,6 +66,11 @@ export interface SessionView extends Record<string, any> {
   /** Whether it is the session of this request. */
   current: boolean
   createdAt: Date
+  /**
+   * When the visitor authenticated last: by a login, or by `regenerate(keys, { authenticated: true })`. null if the
+   * record doesn't say, as one of an older version.
+   */
+  authenticatedAt: Date | null
   /** When it was used last: with `rolling` by its last request, otherwise by its last change. */
   lastSeenAt: Date
   /** When it ends if nobody uses it; null if the store decides. */
@@ -156,6 +161,14 @@ interface SessionTools {
   isSaved(): boolean
 
   /**
+   * Whether the visitor has authenticated within so many milliseconds: by a login, which is a change of what the option
+   * `user` returns, or by `regenerate(keys, { authenticated: true })`. A login of this request counts at once.
+   *
+   * @throws FST_ERR_SESSION_USER, and whatever the option `user` throws
+   */
+  isFresh(milliseconds: number): boolean
+
+  /**
    * Whether this is only a stand-in, because the store failed to load the session and `onStoreError` is `'anonymous'`.
    * It is empty, nothing of it is saved, and `save()` fails with the store's error. `reload()` tries once more.
    */
@@ -178,6 +191,17 @@ interface UserSessions {
 
   /** Ends all other sessions of the same user. Says how many there were. Only with the option `user`. */
   revokeOthers(): Promise<number>
+}
+
+/** How a session is replaced by a new one. */
+export interface RegenerateOptions {
+  /**
+   * Whether the visitor has just authenticated: by a second factor, or by the password once more. Then that is what
+   * `isFresh()`, `config: { session: { fresh } }` and lists reckon from.
+   *
+   * @default false, the time of the last authentication is taken along with the data
+   */
+  authenticated?: boolean
 }
 
 /** The names of the data that the application declares. */
@@ -210,12 +234,16 @@ export interface FastifySessionObject
    * name where nothing is declared: as version 11 takes them.
    *
    * @param keys the names of the data to take along; none by default
+   * @param options whether the visitor has just authenticated
    * @param callback gets the store's error; without one a promise is returned
    */
   regenerate(callback: Callback): void
   regenerate<K extends AnyName>(keys: ReadonlyArray<KnownKey<K>>, callback: Callback): void
+  regenerate<K extends AnyName>(
+    keys: ReadonlyArray<KnownKey<K>>, options: RegenerateOptions, callback: Callback
+  ): void
   regenerate(): Promise<void>
-  regenerate<K extends AnyName>(keys: ReadonlyArray<KnownKey<K>>): Promise<void>
+  regenerate<K extends AnyName>(keys: ReadonlyArray<KnownKey<K>>, options?: RegenerateOptions): Promise<void>
 
   /**
    * Ends the session: removes it from the store and its cookie from the browser. `request.session` is null afterwards.
