@@ -41,6 +41,7 @@ namespace fastifySession {
   export type MemoryStore = memory.MemoryStore
   export type MemoryStoreOptions = memory.MemoryStoreOptions
   export type RouteSessionOptions = options.RouteSessionOptions
+  export type EndCode = stores.EndCode
   export type SecurityMessage = diagnostics.SecurityMessage
   export type SecurityReason = diagnostics.SecurityReason
   export type FieldChanges = stores.FieldChanges

@@ -14,6 +14,7 @@ import { hearPayload } from './request/payload'
 import { isWithin, routeOptionsOf } from './request/route'
 import { clearCookie, setCookie } from './request/set-cookie'
 import { isRefused, slotKeyOf, type Slot, type Slotted } from './request/slot'
+import { Endings } from './session/endings'
 import { SessionIds } from './session/ids'
 import { date, discard, prolong, remove, save } from './session/operations'
 import { createSession } from './session/session'
@@ -54,7 +55,8 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
     createSession,
     show: showing(settings),
     ids: new SessionIds(settings, makeId),
-    endOthers: endOthers(finder, repository)
+    endOthers: endOthers(finder, repository),
+    endings: new Endings(settings, repository)
   }
   const users = settings.userSettings && new Users(settings.userSettings, context)
   context.users = users
@@ -73,6 +75,7 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
   })
   fastify.addHook('onClose', (_instance, done) => {
     keepAlive.stop()
+    context.endings.stop()
     done()
   })
   done()
@@ -218,7 +221,7 @@ function commit (
 function carryOut ({ outcome, reason }: Decision, state: SessionState, answer: Answer<void>): void {
   if (outcome === 'create' || outcome === 'update') save(state, answer, reason)
   else if (outcome === 'end') discard(state, answer)
-  else if (outcome === 'drop') remove(state, answer)
+  else if (outcome === 'drop') remove(state, answer, 'replaced')
   else if (outcome === 'touch') prolong(state, answer, reason)
   else if (outcome === 'date') date(state, answer, reason)
   else answer(null)

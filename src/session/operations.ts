@@ -2,7 +2,7 @@ import type { SessionState } from './state'
 import { GoneError, ReplacedError } from '../errors'
 import type { Recording } from '../values/draft'
 import { Refusals } from '../values/refusals'
-import type { Answer, SessionRecord } from '../types/store'
+import type { Answer, EndCode, SessionRecord } from '../types/store'
 
 /** Writes what changed, or all of a new session. */
 export function save (state: SessionState, answer: Answer<void>, reason = 'save() was called'): void {
@@ -68,7 +68,7 @@ export function reload (state: SessionState, recording: Recording, answer: Answe
 }
 
 /** Ends the session, and those of all other cookies of the name that came with the request. */
-export function destroy (state: SessionState, answer: Answer<void>): void {
+export function destroy (state: SessionState, answer: Answer<void>, code: EndCode = 'logout'): void {
   const { visit, context: { endOthers } } = state
   const finish: Answer<void> = error => {
     state.show(null)
@@ -78,13 +78,13 @@ export function destroy (state: SessionState, answer: Answer<void>): void {
     if (error === null && visit.sent.length > 1) endOthers(visit, state.sessionId, finish)
     else finish(error)
   }
-  state.makeId(error => error === null ? remove(state, removed) : answer(error))
+  state.makeId(error => error === null ? remove(state, removed, code) : answer(error))
 }
 
 /** Ends a session of whose record a part can't be read, so that the visitor can have a new one. */
 export function discard (state: SessionState, answer: Answer<void>): void {
   state.context.repository.warn('unreadable', state.sessionId)
-  remove(state, answer)
+  remove(state, answer, 'expired')
 }
 
 function loadAgain (state: SessionState, recording: Recording, answer: Answer<void>): void {
@@ -109,7 +109,7 @@ function loadAgain (state: SessionState, recording: Recording, answer: Answer<vo
 }
 
 /** Ends the session. */
-export function remove (state: SessionState, answer: Answer<void>): void {
+export function remove (state: SessionState, answer: Answer<void>, code: EndCode): void {
   const { sessionId, context: { repository } } = state
   repository.end(sessionId, error => {
     if (error !== null) {
@@ -118,7 +118,7 @@ export function remove (state: SessionState, answer: Answer<void>): void {
     }
     state.standing = 'destroyed'
     release(state, () => answer(null))
-  })
+  }, code)
 }
 
 function whyNotSaved (state: SessionState): Error | undefined {
@@ -221,8 +221,8 @@ function giveWay (
 function end (state: SessionState, isTaken: boolean, answer: Answer<SessionRecord | false>): void {
   const { repository } = state.context
   if (!state.hasId) answer(null)
-  else if (isTaken) repository.take(state.sessionId, state.visit.cookie.terms, answer)
-  else repository.destroy(state.sessionId, answer)
+  else if (isTaken) repository.take(state.sessionId, state.visit.cookie.terms, answer, 'replaced')
+  else repository.destroy(state.sessionId, answer, 'replaced')
 }
 
 // Off its user's. What fails to be released is dropped when it is listed.

@@ -7,6 +7,9 @@ export type Method =
   'get' | 'getAndTouch' | 'inspect' | 'set' | 'destroy' | 'touch' | 'update' | 'claim' | 'release' | 'revoke' |
   'endingsOf' | 'claimsOf' | 'length'
 
+// As many calls as don't keep other visitors waiting.
+const AT_ONCE = 32
+
 // What a method did in place of an answer, for whoever writes the store.
 const SILENT = 'it neither called its callback nor returned a promise. Check that it always does one of them, and that ' +
   'the store can be reached, or raise storeTimeout'
@@ -91,6 +94,15 @@ export function callStore<T> (
 /** Runs what answers by a callback. */
 export function promised<T> (run: (answer: Answer<T>) => void): Promise<T | undefined> {
   return new Promise((resolve, reject) => run((error, value) => error === null ? resolve(value) : reject(error)))
+}
+
+/** Does something with each, with a few at the same time. */
+export async function eachOf<T, Result> (items: readonly T[], run: (item: T) => Promise<Result>): Promise<Result[]> {
+  const results: Result[] = []
+  for (let i = 0; i < items.length; i += AT_ONCE) {
+    results.push(...await Promise.all(items.slice(i, i + AT_ONCE).map(run)))
+  }
+  return results
 }
 
 /** Whether a method returned what it should have answered. Of what methods other than these return, nobody can say. */

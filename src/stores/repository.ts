@@ -11,7 +11,7 @@ import { StoredSession } from '../values/stored-session'
 import { isUnreadable } from '../values/unreadable'
 import { warnNotRecord, type Flaws } from '../warnings'
 import type {
-  Answer, Claimed, Claiming, IndexEntry, Revoking, SessionChanges, SessionRecord, SessionStore
+  Answer, Claimed, Claiming, EndCode, IndexEntry, Revoking, SessionChanges, SessionRecord, SessionStore
 } from '../types/store'
 
 /** A session that a store has. */
@@ -90,7 +90,7 @@ export class Repository {
         const reason = error === null && record === undefined ? flaw ?? 'unknown-id' : flaw
         if (reason !== undefined) this.#signals.warn(reason, sessionId, begun)
         if (error !== null || record === undefined) answer(error)
-        else if (flaw !== undefined) this.destroy(sessionId, error => answer(error))
+        else if (flaw !== undefined) this.destroy(sessionId, error => answer(error), 'expired')
         else answer(null, { record, isExact: this.#isExactBy(method), isTouched: method === 'getAndTouch', loadedAt })
       })
     })
@@ -153,37 +153,42 @@ export class Repository {
   }
 
   /** Removes the session. Answers the record, or false if there was none, as far as the store tells. */
-  destroy (sessionId: string, answer: Answer<SessionRecord | false>): void {
+  destroy (sessionId: string, answer: Answer<SessionRecord | false>, code: EndCode): void {
     this.#signals.trace('destroy', sessionId, answer, answer => {
       // A store with update needs no turn. Another one must not destroy between the re-read and the write of an
       // update, which would bring the session back.
-      if (this.#hasUpdate) this.#destroy(sessionId, answer)
-      else this.#inTurn.run<SessionRecord | false>('destroy', sessionId, answer, done => this.#destroy(sessionId, done))
-    })
+      if (this.#hasUpdate) {
+        this.#destroy(sessionId, code, answer)
+        return
+      }
+      this.#inTurn.run<SessionRecord | false>('destroy', sessionId, answer, done => {
+        this.#destroy(sessionId, code, done)
+      })
+    }, code)
   }
 
   /** Like destroy, and requests of this process that have loaded the session know at once that it is over. */
-  end (sessionId: string, answer: Answer<SessionRecord | false>): void {
+  end (sessionId: string, answer: Answer<SessionRecord | false>, code: EndCode): void {
     this.destroy(sessionId, (error, removed) => {
-      if (error === null) this.recent.mark(sessionId, 'destroyed')
+      if (error === null) this.recent.mark(sessionId, 'destroyed', code)
       answer(error, removed)
-    })
+    }, code)
   }
 
   /** Like destroy, but tells if a store with three methods doesn't: it is read first. */
-  take (sessionId: string, terms: Terms, answer: Answer<SessionRecord | false>): void {
+  take (sessionId: string, terms: Terms, answer: Answer<SessionRecord | false>, code: EndCode): void {
     if (this.#hasUpdate) {
-      this.destroy(sessionId, answer)
+      this.destroy(sessionId, answer, code)
       return
     }
     this.#signals.trace('destroy', sessionId, answer, answer => {
       this.#inTurn.run<SessionRecord | false>('destroy', sessionId, answer, done => {
         this.#get(sessionId, terms, 'get', (error, record, flaw) => {
           if (error !== null || record === undefined || flaw !== undefined) done(error, false)
-          else this.#destroy(sessionId, error => done(error, record))
+          else this.#destroy(sessionId, code, error => done(error, record))
         })
       })
-    })
+    }, code)
   }
 
   /** Enters the session as a user's. */
@@ -300,7 +305,8 @@ export class Repository {
 
   /** A write that comes after its time brings back what has been ended in the meantime. */
   #endAgain (sessionId: string, since: number): void {
-    if (this.recent.hasEnded(sessionId, since)) this.destroy(sessionId, () => {})
+    const code = this.recent.endSince(sessionId, since)
+    if (code !== undefined) this.destroy(sessionId, () => {}, code)
   }
 
   #touch (sessionId: string, session: StoredSession, answer: Answer<boolean>): void {
@@ -310,8 +316,9 @@ export class Repository {
     })
   }
 
-  #destroy (sessionId: string, answer: Answer<SessionRecord | false>): void {
+  #destroy (sessionId: string, code: EndCode, answer: Answer<SessionRecord | false>): void {
     this.#call('destroy', [sessionId], (error, removed) => {
+      if (error === null) this.recent.hearers.forEach(hear => hear(sessionId, code))
       answer(error, removed === false || isWhole(removed) ? removed : undefined)
     })
   }

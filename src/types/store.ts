@@ -27,6 +27,12 @@ export interface SessionChanges extends FieldChanges {
   readonly meta: FieldChanges
 }
 
+/**
+ * Why a session ended: by `destroy()`; by `revoke()`, `revokeOthers()` or `revokeUser()`; because its user has
+ * `maxPerUser` newer ones; by `regenerate()`; or by its own end. `expired` is also what is said if nobody knows why.
+ */
+export type EndCode = 'logout' | 'revoked' | 'limit' | 'replaced' | 'expired'
+
 /** As the second argument, `false` says that there was no such session. */
 export type FoundCallback = (error?: any, found?: any) => void
 
