@@ -56,7 +56,7 @@ export class Endings implements SessionEndings {
     const controller = new AbortController()
     const { visit: { cookie, connection } } = state
     // Of a request that is over, or of a session that could not be loaded, nothing is to be told.
-    if (state.standing === 'anonymous' || connection?.closed === true) return controller.signal
+    if (state.standing === 'anonymous' || connection?.destroyed === true) return controller.signal
     const { sessionId } = state
     const followed = this.#followed.get(sessionId) ?? this.#follow(sessionId, cookie.terms)
     if (connection === undefined && followed.lasting !== undefined) return followed.lasting

@@ -15,7 +15,7 @@ interface Watched {
 
 /** A response, or a socket. */
 export interface Connection {
-  readonly closed: boolean
+  readonly destroyed: boolean
   once (event: 'close', listener: () => void): unknown
 }
 
@@ -63,7 +63,9 @@ export class Visit {
 
   /** What the session is used for, and closes when that is over; undefined if nobody can tell. */
   get connection (): Connection | undefined {
-    return this.reply?.raw ?? socketOf(this.request)
+    const raw: Connection & { stream?: Connection } | undefined = this.reply?.raw
+    // In HTTP/2 only the stream tells whether it is over.
+    return raw?.stream ?? raw ?? socketOf(this.request)
   }
 
   /**
