@@ -121,6 +121,10 @@ const ENDS: Readonly<Record<EndCode, string>> = {
   expired: 'its time is over, or it is not in the store any more'
 }
 
+export function isEndCode (code: unknown): code is EndCode {
+  return typeof code === 'string' && Object.hasOwn(ENDS, code)
+}
+
 /** The `reason` of a session's `signal`. */
 export class SessionEndedError extends Error {
   override readonly name = 'SessionEndedError'

@@ -1,10 +1,12 @@
 import { AsyncResource } from 'node:async_hooks'
 import type { SessionEndings, SessionState } from './state'
-import { SessionEndedError } from '../errors'
+import { isEndCode, SessionEndedError } from '../errors'
 import type { Settings } from '../options/settings'
 import { eachOf, promised } from '../stores/call'
+import { has } from '../stores/methods'
 import type { Repository } from '../stores/repository'
 import type { Terms } from '../values/lifetime'
+import { warnNotWatching } from '../warnings'
 import type { EndCode } from '../types/store'
 
 /** A signal that is to fire. */
@@ -20,6 +22,8 @@ interface Followed {
   readonly followers: Set<Follower>
   /** For whoever has no request that would be over: one for all of them, because nobody says when one isn't needed. */
   lasting?: AbortSignal
+  /** Ends what the store does for it. */
+  unwatch?: () => void
 }
 
 /**
@@ -34,6 +38,8 @@ export class Endings implements SessionEndings {
   readonly #hear = (sessionId: string, code: EndCode): void => this.#end(sessionId, code)
   #timer: NodeJS.Timeout | undefined
   #isLooking = false
+  /** Whether messages were lost since the last round began. */
+  #hasLost = false
 
   constructor (settings: Settings, repository: Repository) {
     this.#settings = settings
@@ -76,16 +82,36 @@ export class Endings implements SessionEndings {
   }
 
   #follow (sessionId: string, terms: Terms): Followed {
-    const followed = { terms, followers: new Set<Follower>() }
+    const followed: Followed = { terms, followers: new Set() }
     this.#followed.set(sessionId, followed)
     this.#repository.recent.hearers.add(this.#hear)
     this.#wait()
+    if (has(this.#settings.store, 'watch')) this.#watch(sessionId, followed)
     return followed
+  }
+
+  /** Has the store tell. What it fails to tell is found by looking. */
+  async #watch (sessionId: string, followed: Followed): Promise<void> {
+    const { store, flaws } = this.#settings
+    try {
+      const unwatch = await store.watch?.(sessionId, code => {
+        if (this.#followed.get(sessionId) !== followed) return
+        if (isEndCode(code)) this.#end(sessionId, code)
+        else this.#lookSoon()
+      })
+      followed.unwatch = unwatch
+    } catch {
+      flaws.tell(warnNotWatching)
+    }
+    if (this.#followed.get(sessionId) !== followed) followed.unwatch?.()
+    // It may have ended before the store began to tell.
+    else await this.#look(sessionId, followed)
   }
 
   #forget (sessionId: string, followed = this.#followed.get(sessionId)): void {
     if (followed === undefined || this.#followed.get(sessionId) !== followed) return
     this.#followed.delete(sessionId)
+    followed.unwatch?.()
     if (this.#followed.size > 0) return
     this.#repository.recent.hearers.delete(this.#hear)
     clearTimeout(this.#timer)
@@ -100,9 +126,16 @@ export class Endings implements SessionEndings {
     for (const { fire } of followed.followers) fire(error)
   }
 
-  #wait (): void {
-    // A little earlier, so that not all processes ask at the same time.
-    const milliseconds = this.#settings.watchInterval * (1 - Math.random() / 10)
+  /** At once, but all that ask for it are one. */
+  #lookSoon (): void {
+    this.#hasLost = true
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#wait(0)
+  }
+
+  // A little earlier than the option says, so that not all processes ask at the same time.
+  #wait (milliseconds = this.#settings.watchInterval * (1 - Math.random() / 10)): void {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined
       this.#wait()
@@ -114,7 +147,10 @@ export class Endings implements SessionEndings {
     // A slow store isn't asked twice at the same time.
     if (this.#isLooking) return
     this.#isLooking = true
-    await eachOf([...this.#followed], ([sessionId, followed]) => this.#look(sessionId, followed))
+    do {
+      this.#hasLost = false
+      await eachOf([...this.#followed], ([sessionId, followed]) => this.#look(sessionId, followed))
+    } while (this.#hasLost)
     this.#isLooking = false
   }
 

@@ -5,7 +5,7 @@ import type { Answer, SessionStore } from '../types/store'
 
 export type Method =
   'get' | 'getAndTouch' | 'inspect' | 'set' | 'destroy' | 'touch' | 'update' | 'claim' | 'release' | 'revoke' |
-  'endingsOf' | 'claimsOf' | 'length'
+  'endingsOf' | 'claimsOf' | 'length' | 'watch'
 
 // As many calls as don't keep other visitors waiting.
 const AT_ONCE = 32
@@ -23,14 +23,11 @@ const RETURNED = 'it returned a value, which counts for nothing. Declare the met
  *
  * @param timeout in milliseconds
  * @param comeLate is called when the store answers after its time
+ * @param more what the method gets after its callback
  */
 export function callStore<T> (
-  store: SessionStore,
-  method: Method,
-  args: unknown[],
-  timeout: number,
-  answer: Answer<T>,
-  comeLate?: () => void
+  store: SessionStore, method: Method, args: unknown[], timeout: number, answer: Answer<T>,
+  comeLate?: () => void, more: readonly unknown[] = []
 ): void {
   let answered = false
   let isLate = false
@@ -66,7 +63,7 @@ export function callStore<T> (
   try {
     const fn = store[method] as (...args: unknown[]) => unknown
     const declaresCallback = fn.length > args.length
-    const result = fn.call(store, ...args, settle)
+    const result = fn.call(store, ...args, settle, ...more)
     if (isPromise(result)) {
       // A callback may come later than the promise, which doesn't count then.
       const fulfilled = declaresCallback ? () => { advice = UNCALLED } : (value: unknown) => settle(null, value as T)

@@ -52,6 +52,7 @@ export class Repository {
   readonly hasTouch: boolean
   readonly #hasUpdate: boolean
   readonly #hasInspect: boolean
+  readonly #tellsCode: boolean
   readonly #isExact: boolean
   /** Whether a touch moves the end by which the store's records are judged. */
   readonly #touchMovesEnd: boolean
@@ -68,6 +69,8 @@ export class Repository {
     this.hasTouch = has(store, 'touch')
     this.#hasUpdate = has(store, 'update')
     this.#hasInspect = has(store, 'inspect')
+    // Many take other things after their callback, or look for it in the last place.
+    this.#tellsCode = has(store, 'watch') && store.destroy.length > 2
     this.wantsData = !this.#hasUpdate
     this.touchesOnLoad = this.hasTouch && has(store, 'getAndTouch')
     // Without a touch, or where nothing rolls, each use of a session writes its record.
@@ -317,10 +320,12 @@ export class Repository {
   }
 
   #destroy (sessionId: string, code: EndCode, answer: Answer<SessionRecord | false>): void {
-    this.#call('destroy', [sessionId], (error, removed) => {
+    const { store, storeTimeout } = this.#settings
+    const more = this.#tellsCode ? [code] : []
+    callStore<SessionRecord | false>(store, 'destroy', [sessionId], storeTimeout, (error, removed) => {
       if (error === null) this.recent.hearers.forEach(hear => hear(sessionId, code))
       answer(error, removed === false || isWhole(removed) ? removed : undefined)
-    })
+    }, undefined, more)
   }
 
   #commit (

@@ -13,6 +13,7 @@ declare module 'fastify' {
     isSaved: boolean
     isAnonymous: string
     list?: number[]
+    signal: 'red' | 'green'
     update?: Date
     take?: 1
   }
@@ -23,6 +24,7 @@ expect<Equal<typeof session.options, { theme: string } | undefined>>()
 expect<Equal<typeof session.touch, number | undefined>>()
 expect<Equal<typeof session.isSaved, boolean>>()
 expect<Equal<typeof session.isAnonymous, string>>()
+expect<Equal<typeof session.signal, 'red' | 'green'>>()
 session.options = { theme: 'dark' }
 session.set('data', ['a'])
 session.list?.push(1)
