@@ -1,10 +1,13 @@
 /** `session.signal`: what hangs on a session ends with it. */
 import { AsyncLocalStorage } from 'node:async_hooks'
+import { once } from 'node:events'
 import { get, type IncomingMessage } from 'node:http'
 import { connect, type ClientHttp2Stream } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import fastifyWebsocket from '@fastify/websocket'
 import t, { type Test } from 'tap'
+import { WebSocket } from 'ws'
 import { MemoryStore, type EndCode, type SessionStore } from '../src/index'
 import { recentChangesOf } from '../src/stores/recent'
 import { build, clock, Gate, holdTimeouts, Visitor, type Routes, type SessionOptions } from './helpers'
@@ -417,6 +420,105 @@ t.test('two registrations on one store hear each other', async t => {
   await visitor.get('/logout')
   t.equal(await stream.said, 'logout')
 })
+
+// --- WebSockets
+
+interface Sockets {
+  opened: number
+  closed: number
+  connect: (visitor: Visitor) => WebSocket
+  site: Site
+}
+
+/** @param before what an upgrade waits for before its session's signal is read, and after its session was loaded */
+async function withSockets (t: Test, before?: () => Promise<void>, options: SessionOptions = {}): Promise<Sockets> {
+  const site = await start(t, options, app => {
+    app.register(fastifyWebsocket)
+    app.register(async scope => {
+      scope.get('/socket', { websocket: true, preValidation: async () => { await before?.() } }, (socket, request) => {
+        sockets.opened++
+        socket.on('close', () => { sockets.closed++ })
+        const { signal } = request.session
+        const hangUp = (): void => socket.close(1008, signal.reason.code)
+        if (signal.aborted) hangUp()
+        else signal.addEventListener('abort', hangUp)
+      })
+    })
+  })
+  const { port } = site.app.server.address() as AddressInfo
+  const sockets: Sockets = { opened: 0, closed: 0, site, connect }
+  return sockets
+
+  function connect (visitor: Visitor): WebSocket {
+    const socket = new WebSocket(`ws://127.0.0.1:${port}/socket`, { headers: { cookie: visitor.cookieHeader() } })
+    t.teardown(() => socket.terminate())
+    return socket
+  }
+}
+
+async function codeOf (socket: WebSocket): Promise<string> {
+  const [, reason] = await once(socket, 'close')
+  return String(reason)
+}
+
+t.test('a WebSocket ends with its session, and one that ends before it is forgotten', async t => {
+  const sockets = await withSockets(t)
+  const { site, connect } = sockets
+  const visitors = await Promise.all(Array.from({ length: 20 }, async () => await site.login()))
+  const all = visitors.flatMap(visitor => [connect(visitor), connect(visitor), connect(visitor)])
+  await Promise.all(all.map(async socket => await once(socket, 'open')))
+  for (const socket of all.slice(0, 30)) socket.close()
+  const codes = Promise.all(all.slice(30).map(codeOf))
+  for (const visitor of visitors.slice(10)) await visitor.get('/logout')
+  t.same(new Set(await codes), new Set(['logout']))
+  await until(() => sockets.closed === sockets.opened)
+  t.equal(sockets.opened, 60)
+  await until(() => isIdle(site.store))
+})
+
+/** Holds what a store is about to do. */
+class HeldStore extends MemoryStore {
+  gates = new Map<string, { before?: Gate, after?: Gate }>()
+
+  override destroy (sessionId: string, callback: (error?: any, found?: any) => void): void {
+    const { before, after } = this.gates.get('destroy') ?? {}
+    const run = async (): Promise<void> => {
+      await before?.pass()
+      super.destroy(sessionId, (...answer) => {
+        if (after === undefined) callback(...answer)
+        else after.pass().then(() => callback(...answer))
+      })
+    }
+    if (before === undefined && after === undefined) super.destroy(sessionId, callback)
+    else run()
+  }
+}
+
+const RACES = ['the signal is read, then the store destroys', 'the store destroys, then the signal is read, then it answers', 'the store answers, then the signal is read']
+
+for (const [i, order] of RACES.entries()) {
+  t.test(`a logout that races the upgrade: ${order}`, async t => {
+    const store = new HeldStore()
+    const loaded = new Gate()
+    const { connect, site } = await withSockets(t, async () => await loaded.pass(), { store })
+    const visitor = await site.login()
+    const socket = connect(visitor)
+    const code = codeOf(socket)
+    const opened = once(socket, 'open')
+    await loaded.holds()
+    const gate = new Gate()
+    if (i < 2) store.gates.set('destroy', { [i === 0 ? 'before' : 'after']: gate })
+    const logout = visitor.get('/logout')
+    if (i < 2) await gate.holds()
+    else await logout
+    loaded.open()
+    await opened
+    gate.open()
+    await logout
+    t.equal(await code, 'logout')
+    await until(() => isIdle(store))
+  })
+}
 
 // --- What it costs
 
