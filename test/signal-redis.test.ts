@@ -1,12 +1,15 @@
 /** `session.signal` between processes: RedisStore tells those who listen. */
+import { once } from 'node:events'
 import type { FastifyInstance } from 'fastify'
 import { Cluster, Redis } from 'ioredis'
 import { createClient, createClientPool, createCluster, createSentinel } from 'redis'
 import t, { type Test } from 'tap'
+import { WebSocket } from 'ws'
 import { MemoryStore } from '../src/index'
 import { recentChangesOf } from '../src/stores/recent'
 import { RedisStore, type RedisClient, type RedisSubscriber } from '../src/stores/redis'
 import { build, Visitor, type SessionOptions } from './helpers'
+import { serve, type Program } from './program'
 import { startRedis, startRedisCluster, startRedisSentinel, connectTo, type NodeRedis, type Server } from './servers'
 
 type Client = RedisClient & RedisSubscriber & Record<string, any>
@@ -348,4 +351,61 @@ t.test('a subscriber that can not be one is refused', async t => {
   for (const [client, subscriber, message] of cases) {
     t.throws(() => new RedisStore({ client, subscriber } as any), { code: 'FST_ERR_SESSION_OPTION', message })
   }
+})
+
+// --- Four processes
+
+interface SocketServer {
+  program: Program
+  address: string
+}
+
+/** The Cookie header of someone who has logged in. */
+async function cookieFrom ({ address }: SocketServer): Promise<string> {
+  const { headers } = await fetch(`${address}/login`)
+  return (headers.getSetCookie()[0] as string).split(';')[0] as string
+}
+
+t.test('four processes, one killed, the subscription cut in the middle: as many sockets are closed as were opened', async t => {
+  const servers = await Promise.all(Array.from({ length: 4 }, async () => {
+    return await serve(t, 'test/processes/sockets.js', { REDIS_URL: server.url })
+  }))
+  const cookies = await Promise.all(Array.from({ length: 60 }, async (_none, i) => await cookieFrom(servers[i % 4] as SocketServer)))
+  const codes: string[] = []
+  let opened = 0
+  // Of each visitor one at each process; those of the last third while they are logged out.
+  const open = (cookie: string): WebSocket[] => servers.map(({ address }) => {
+    const socket = new WebSocket(`${address.replace('http', 'ws')}/socket`, { headers: { cookie } })
+    socket.on('open', () => { opened++ })
+    socket.on('close', (_code, reason) => codes.push(String(reason)))
+    socket.on('error', () => {})
+    t.teardown(() => socket.terminate())
+    return socket
+  })
+  const first = cookies.slice(0, 40).flatMap(open)
+  await Promise.all(first.map(async socket => await once(socket, 'open')))
+  const [one, , , last] = servers as [SocketServer, SocketServer, SocketServer, SocketServer]
+  const logout = async (cookie: string): Promise<unknown> => await fetch(`${one.address}/logout`, { headers: { cookie } })
+  await Promise.all(cookies.slice(0, 20).map(logout))
+  await last.program.end('SIGKILL')
+  servers.pop()
+  const racing = cookies.slice(40).flatMap(cookie => {
+    const sockets = open(cookie)
+    logout(cookie).catch(() => {})
+    return sockets
+  })
+  await redis.sendCommand(['CLIENT', 'KILL', 'TYPE', 'pubsub'])
+  await Promise.all(cookies.slice(20, 40).map(logout))
+  const all = [...first, ...racing]
+  await until(() => codes.length === all.length)
+  t.equal(codes.length, 40 * 4 + 20 * 3)
+  t.ok(opened >= 160)
+  for (const { address } of servers) {
+    await until(async () => {
+      const { opened, closed } = await (await fetch(`${address}/counts`)).json() as any
+      return opened >= 40 && opened === closed
+    })
+  }
+  await until(async () => (await channels()).length === 0)
+  t.ok(codes.filter(code => code === 'logout').length >= 60, 'most were told why')
 })
