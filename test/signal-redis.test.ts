@@ -297,6 +297,24 @@ t.test('a store that can not listen is warned about once, and asked within watch
   t.same(warnings.filter(code => code === 'FST_SESSION_NOT_WATCHING').length, 1)
 })
 
+t.test('so is one whose subscriber may not subscribe', async t => {
+  await redis.sendCommand(['ACL', 'SETUSER', 'deaf', 'on', '>secret', '~*', '&*', '+@all', '-subscribe'])
+  const subscriber = createClient({ url: server.url, username: 'deaf', password: 'secret' })
+  t.teardown(() => subscriber.destroy())
+  await subscriber.connect()
+  const store = new ListeningStore({ client: redis as any, subscriber: subscriber as any })
+  const app = await build({ store }, routes)
+  t.teardown(() => app.close())
+  const visitor = new Visitor(app)
+  await visitor.get('/login/max')
+  const session = await app.loadSession(visitor.cookieHeader())
+  t.equal(session?.signal.aborted, false)
+  const [{ reason }] = await Promise.allSettled(store.watches) as any
+  t.match(reason.message, /permissions/)
+  await visitor.get('/logout')
+  t.equal(session?.signal.reason.code, 'logout', 'what this process ends needs no telling')
+})
+
 t.test('a store of one\'s own may listen as it likes, and say that it has missed something', async t => {
   class Told extends MemoryStore {
     readonly hearers = new Map<string, (code?: any) => void>()
