@@ -254,6 +254,26 @@ for (const kind of [NODE_REDIS, IOREDIS]) {
   })
 }
 
+for (const kind of [NODE_REDIS_CLUSTER, IOREDIS_CLUSTER]) {
+  t.test(`${kind.name}: after a lost connection it is told again`, async t => {
+    const [one, other] = [await start(t, kind), await start(t, kind, { watchInterval: 200 })]
+    const visitors = await Promise.all(Array.from({ length: 30 }, async () => await one.login()))
+    const signals = await Promise.all(visitors.map(async visitor => await other.signalOf(visitor)))
+    for (const node of clusterNodes) await (await connectTo(t, node)).sendCommand(['CLIENT', 'KILL', 'TYPE', 'pubsub'])
+    for (const visitor of visitors.slice(0, 10)) await visitor.get('/logout')
+    const codes = await Promise.all(signals.slice(0, 10).map(fired))
+    t.ok(codes.every(code => code === 'logout' || code === 'expired'))
+    t.notOk(signals.slice(10).some(({ aborted }) => aborted))
+    const listening = async (): Promise<number> => {
+      const all = await Promise.all(clusterNodes.map(async node => await (await connectTo(t, node)).sendCommand(['PUBSUB', 'SHARDCHANNELS'])))
+      return (all as unknown as string[][]).flat().length
+    }
+    await until(async () => await listening() >= 20)
+    for (const visitor of visitors.slice(10)) await visitor.get('/logout')
+    t.same(new Set(await Promise.all(signals.slice(10).map(fired))), new Set(['logout']))
+  })
+}
+
 t.test('two registrations on one store listen once, until neither wants to know', async t => {
   const one = await start(t, NODE_REDIS)
   const apps = [await build({ store: one.store }, routes), await build({ store: one.store }, routes)] as const
@@ -315,6 +335,28 @@ t.test('so is one whose subscriber may not subscribe', async t => {
   t.equal(session?.signal.reason.code, 'logout', 'what this process ends needs no telling')
 })
 
+t.test('and in a cluster', async t => {
+  for (const node of clusterNodes) {
+    const admin = await connectTo(t, node)
+    await admin.sendCommand(['ACL', 'SETUSER', 'deaf', 'on', '>secret', '~*', '&*', '+@all', '-ssubscribe'])
+  }
+  const subscriber = await nodeClient(t, createCluster({
+    rootNodes: nodes().map(url => ({ url })), defaults: { username: 'deaf', password: 'secret' }
+  }))
+  const store = new RedisStore({ client: await NODE_REDIS_CLUSTER.connect(t), subscriber })
+  await t.rejects(store.watch('id', () => {}), { message: /permissions/ })
+})
+
+t.test('a second message of the same session is not heard', async t => {
+  const one = await start(t, IOREDIS)
+  const visitor = await one.login()
+  const signal = await one.signalOf(visitor)
+  const key = keyOf(one, visitor)
+  await redis.multi().publish(key, 'limit').publish(key, 'logout').exec()
+  t.equal(await fired(signal), 'limit')
+  await until(async () => (await channels()).length === 0)
+})
+
 t.test('a store of one\'s own may listen as it likes, and say that it has missed something', async t => {
   class Told extends MemoryStore {
     readonly hearers = new Map<string, (code?: any) => void>()
@@ -364,7 +406,8 @@ t.test('a subscriber that can not be one is refused', async t => {
     [client, client, /second client/],
     [client, cluster, /same kind/],
     [cluster, client, /same kind/],
-    [old, ioClient(t, new Cluster(nodes())), /shardedSubscribers/]
+    [old, ioClient(t, new Cluster(nodes())), /shardedSubscribers/],
+    [old, await IOREDIS_CLUSTER.connect(t, { keyPrefix: 'app:' }), /keyPrefix/]
   ]
   for (const [client, subscriber, message] of cases) {
     t.throws(() => new RedisStore({ client, subscriber } as any), { code: 'FST_ERR_SESSION_OPTION', message })

@@ -10,6 +10,8 @@ export type Method =
 // As many calls as don't keep other visitors waiting.
 const AT_ONCE = 32
 
+const NOTHING: readonly unknown[] = []
+
 // What a method did in place of an answer, for whoever writes the store.
 const SILENT = 'it neither called its callback nor returned a promise. Check that it always does one of them, and that ' +
   'the store can be reached, or raise storeTimeout'
@@ -27,7 +29,7 @@ const RETURNED = 'it returned a value, which counts for nothing. Declare the met
  */
 export function callStore<T> (
   store: SessionStore, method: Method, args: unknown[], timeout: number, answer: Answer<T>,
-  comeLate?: () => void, more: readonly unknown[] = []
+  comeLate?: () => void, more = NOTHING
 ): void {
   let answered = false
   let isLate = false

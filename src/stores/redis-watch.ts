@@ -101,8 +101,7 @@ export class RedisWatch {
 
   /** ioredis puts its prefix before the channels of shards, and before no others. */
   #unprefixed (channel: string): string {
-    const prefix = keyOnServer(this.#subscriber, '')
-    return channel.startsWith(prefix) ? channel.slice(prefix.length) : channel
+    return channel.slice(keyOnServer(this.#subscriber, '').length)
   }
 }
 
@@ -113,6 +112,9 @@ function flawOf (client: AnyClient, subscriber: AnyClient): string | undefined {
   if (isCluster(subscriber) !== isCluster(client)) return 'must be of the same kind as its client: both a cluster, or none'
   if (subscriber.isCluster === true && subscriber.options?.shardedSubscribers !== true) {
     return "needs ioredis's option shardedSubscribers: true"
+  }
+  if (subscriber.isCluster === true && keyOnServer(subscriber, '') !== keyOnServer(client, '')) {
+    return 'must have the keyPrefix of its client'
   }
   return undefined
 }

@@ -321,7 +321,7 @@ export class Repository {
 
   #destroy (sessionId: string, code: EndCode, answer: Answer<SessionRecord | false>): void {
     const { store, storeTimeout } = this.#settings
-    const more = this.#tellsCode ? [code] : []
+    const more = this.#tellsCode ? [code] : undefined
     callStore<SessionRecord | false>(store, 'destroy', [sessionId], storeTimeout, (error, removed) => {
       if (error === null) this.recent.hearers.forEach(hear => hear(sessionId, code))
       answer(error, removed === false || isWhole(removed) ? removed : undefined)
