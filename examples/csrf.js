@@ -7,6 +7,7 @@
 //   curl -c jar -b jar -L -d text=hello -d "_csrf=$token" http://127.0.0.1:3000/messages
 //   curl -c jar -b jar -d text=hello http://127.0.0.1:3000/messages      (without the token: 403)
 
+const { randomBytes } = require('node:crypto')
 const fastify = require('fastify')
 const fastifyCookie = require('@fastify/cookie')
 const fastifyCsrfProtection = require('@fastify/csrf-protection')
@@ -37,7 +38,10 @@ app.addHook('preHandler', (request, reply, done) => {
 })
 
 app.get('/', async (request, reply) => {
-  const messages = request.session.messages ?? []
+  const { session } = request
+  // Tabs that open at the same time get the same secret: with one of each, the form of the other tab would be refused.
+  if (session.get('_csrf') === undefined) await session.update(session => { session._csrf ??= randomBytes(18).toString('base64url') })
+  const messages = session.messages ?? []
   return reply.type('text/html; charset=utf-8').send(`<!doctype html>
 <title>Messages</title>
 <ul>${messages.map(text => `<li>${escape(text)}</li>`).join('')}</ul>
@@ -51,7 +55,7 @@ app.get('/', async (request, reply) => {
 const message = { type: 'object', required: ['text'], properties: { text: { type: 'string', minLength: 1 } } }
 
 app.post('/messages', { schema: { body: message } }, async (request, reply) => {
-  request.session.messages = [...request.session.messages ?? [], request.body.text]
+  await request.session.update(session => { session.messages = [...session.messages ?? [], request.body.text] })
   return reply.redirect('/', 303)
 })
 

@@ -27,7 +27,7 @@ app.register(fastifyFlash)
 app.post('/notes', async (request, reply) => {
   const { text } = request.body ?? {}
   if (text) {
-    request.session.notes = [...request.session.notes ?? [], text]
+    await request.session.update(session => { session.notes = [...session.notes ?? [], text] })
     request.flash('info', 'Saved: %s.', text)
   } else {
     request.flash('error', 'A note without words is none.')
@@ -36,9 +36,9 @@ app.post('/notes', async (request, reply) => {
   return reply.redirect('/', 303)
 })
 
-app.get('/', async (request, reply) => {
-  // Who has no messages is not written to for having none.
-  const messages = request.session.get('flash') === undefined ? {} : reply.flash()
+app.get('/', async (request) => {
+  // Of two pages that load at the same time one shows them. Who has none costs no call to the store.
+  const messages = request.session.get('flash') === undefined ? {} : await request.session.take('flash') ?? {}
   const lines = Object.entries(messages).flatMap(([type, texts]) => texts.map(text => `[${type}] ${text}`))
   return [...lines, `Notes: ${request.session.notes?.join(', ') ?? 'none'}`, ''].join('\n')
 })

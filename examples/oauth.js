@@ -45,9 +45,8 @@ app.register(fastifyOauth2, {
     return request.session.oauthState
   },
   async checkStateFunction (request) {
-    const expected = request.session.oauthState
-    // Once: whatever becomes of this attempt, the next one starts anew.
-    delete request.session.oauthState
+    // Once: of two that come back with the same at the same time, one has it.
+    const expected = await request.session.take('oauthState')
     return expected !== undefined && isSame(request.query.state, expected)
   }
 })

@@ -6,6 +6,12 @@ export function readOn (code: string): string {
   return `See @fastify/session/docs/troubleshooting.md#${code.toLowerCase()}`
 }
 
+/** An error in a message: of a store's own words, which may have a session id, only its code. */
+export function inShort (error: Error & { code?: unknown }): string {
+  if (error instanceof StoreTimeoutError) return error.message.replace(`. ${readOn(error.code as string)}`, '')
+  return typeof error.code === 'string' ? error.code : error.name
+}
+
 function sessionError<Words extends any[] = [any?, any?, any?]> (
   code: string, message: string, statusCode?: number
 ): FastifyErrorConstructor<{ code: string }, Words> {
@@ -70,6 +76,19 @@ export const GoneError = sessionError(
   'FST_ERR_SESSION_GONE',
   'The session is gone: it was destroyed or regenerated, or has expired, since this request loaded it',
   409
+)
+
+/** Other requests changed the same data between each of our reads and our write. Nothing was written. */
+export const BusyError = sessionError(
+  'FST_ERR_SESSION_BUSY',
+  'The session is busy: other requests kept changing the same data before update() or take() could write. Nothing was written; send the request again',
+  409
+)
+
+/** `session.update()` was called with something that isn't a synchronous function. Nothing was written. */
+export const UpdateError = sessionError<[string]>(
+  'FST_ERR_SESSION_UPDATE',
+  'session.update() takes a function that changes the session at once, and %s. Wait for what it needs first, and call update() then'
 )
 
 /** The `user` option gave something that is nobody's name. Nothing was written. */

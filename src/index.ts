@@ -50,6 +50,7 @@ namespace fastifySession {
   export type Claiming = stores.Claiming
   export type IndexEntry = stores.IndexEntry
   export type Revoking = stores.Revoking
+  export type SessionData = sessions.SessionData
   export type SessionList = sessions.SessionList
   export type SessionPage = sessions.SessionPage
   export type SessionRecord = stores.SessionRecord
@@ -59,6 +60,7 @@ namespace fastifySession {
   export type Signer = cookies.Signer
   export type Store = memory.MemoryStore
   export type TraceMessage = diagnostics.TraceMessage
+  export type UpdateResult = stores.UpdateResult
   export type UnsignResult = cookies.UnsignResult
 }
 

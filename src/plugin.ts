@@ -1,14 +1,14 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Signals } from './diagnostics'
-import { STORE_AWAY, StoreTimeoutError, ValueError } from './errors'
+import { inShort, STORE_AWAY, StoreTimeoutError, ValueError } from './errors'
 import { makeId, resolveOptions, type Settings } from './options/settings'
 import { tellCaches } from './request/cache-headers'
 import { checkNames, decorate, showing } from './request/decorators'
 import { Finder } from './request/finder'
 import { KeepAlive } from './request/keep-alive'
-import { hasData, hasFailed, isOutside, wantsNone, type Why } from './request/no-session'
+import { hasFailed, isOutside, wantsNone, wasUsedEarly, type Why } from './request/no-session'
 import { endOthers } from './request/others'
-import { decide, isInsecure, resultOf, type Decision, type Result } from './request/outcome'
+import { decide, isInsecure, isUnprolonged, resultOf, type Decision, type Result } from './request/outcome'
 import { outsideOf } from './request/outside'
 import { hearPayload } from './request/payload'
 import { isWithin, routeOptionsOf } from './request/route'
@@ -23,7 +23,7 @@ import { sessionsOf, Users } from './session/users'
 import { Visit } from './session/visit'
 import { isDisconnected } from './stores/connection'
 import { Repository } from './stores/repository'
-import { warnEarlyChange, warnInsecure, warnNotConnected } from './warnings'
+import { warnEarly, warnInsecure, warnNotConnected, warnNotProlonged } from './warnings'
 import type { FastifySessionOptions } from './types/options'
 import type { Answer } from './types/store'
 
@@ -88,7 +88,7 @@ function openSession (
   const { settings, ids } = context
   const { sessionName } = settings
   const route = routeOptionsOf(request, sessionName)
-  if (hasData(request[kSlot]?.other?.value)) settings.flaws.tell(warnEarlyChange, sessionName)
+  if (wasUsedEarly(request[kSlot]?.other?.value)) settings.flaws.tell(warnEarly, sessionName)
   let visit: Visit | Why
   try {
     visit = visitOf()
@@ -140,7 +140,7 @@ function openSession (
 function commitSession (
   registration: Registration, request: Slotted, reply: FastifyReply, payload: unknown, done: Done
 ): void {
-  const { storeTimeout, cacheControl } = registration.context.settings
+  const { storeTimeout, cacheControl, flaws, sessionName } = registration.context.settings
   const slot = request[registration.kSlot]
   const { visit, state } = slot ?? {}
   // An async handler that called reply.send() and did not return it makes Fastify send once more, with nothing. The
@@ -148,6 +148,9 @@ function commitSession (
   if (visit?.phase === 'committing') return
   // Committed: an error in a later hook brings the same reply here again.
   if (visit?.phase !== 'open' || state === undefined) {
+    // A guard that runs too early turns everybody away.
+    const isTurnedAway = reply.statusCode >= 300 && reply.statusCode <= 403
+    if (isTurnedAway && slot?.why === undefined && wasUsedEarly(slot?.other?.value)) flaws.tell(warnEarly, sessionName)
     done()
     return
   }
@@ -195,6 +198,7 @@ function commit (
   if (isInsecure(decision)) settings.flaws.tell(warnInsecure)
   carryOut(decision, state, error => {
     const result = resultOf(decision, state, error)
+    if (error !== null && isUnprolonged(decision, state, result)) settings.flaws.tell(warnNotProlonged, inShort(error))
     // Nobody could write it before its end, so it ends with the reply that tells of that.
     if (result === 'failed' && state.draft.isUnreadable) {
       discard(state, unended => answer(unended === null ? 'cleared' : result, error))

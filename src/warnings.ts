@@ -17,9 +17,14 @@ export class Flaws {
   }
 }
 
-/** `Flaws` tells it once for a registration, and not once for a process. */
-function warning (code: string, message: string): WarningItem {
-  return createWarning({ name: 'FastifySessionWarning', code, message: `${message} ${readOn(code)}.`, unlimited: true })
+/** Told once for a registration, by `Flaws`. */
+function warning (code: string, message: string, unlimited = true): WarningItem {
+  return createWarning({ name: 'FastifySessionWarning', code, message: `${message} ${readOn(code)}.`, unlimited })
+}
+
+/** Told once for a process: what tests, which have a registration each, would hear hundreds of times. */
+function rareWarning (code: string, message: string): WarningItem {
+  return warning(code, message, false)
 }
 
 export const warnOption = warning(
@@ -27,13 +32,13 @@ export const warnOption = warning(
   'The session option %s.'
 )
 
-export const warnInsecure = warning(
+export const warnInsecure = rareWarning(
   'FST_SESSION_INSECURE',
   'The session was not saved and no cookie was sent, because cookie.secure is true and the request came over plain http. ' +
   "Behind a proxy that ends TLS, set Fastify's trustProxy option; for development, set cookie.secure to false or 'auto'."
 )
 
-export const warnShortSecret = warning(
+export const warnShortSecret = rareWarning(
   'FST_SESSION_SHORT_SECRET',
   'A session secret is shorter than 32 characters and can be guessed. Replace it by a random one of 32 or more: ' +
   'put the new one first, and remove the short one once its sessions have ended.'
@@ -45,10 +50,10 @@ export const warnMemoryStore = warning(
   'Set the store option; a MemoryStore of your own with a max says that one process is what you want.'
 )
 
-export const warnLateChange = warning(
+export const warnLateChange = rareWarning(
   'FST_SESSION_LATE_CHANGE',
-  'The session was changed after its reply went out, so the change is lost. ' +
-  'Change it before reply.send(), or call session.save() afterwards.'
+  'The session was changed after it was saved for its reply, so the change is lost unless session.save() is called. ' +
+  'Change it before reply.send(), and in no onSend hook.'
 )
 
 export const warnHijacked = warning(
@@ -57,19 +62,19 @@ export const warnHijacked = warning(
   'Await session.save() before the end; a new session can not be sent to the visitor at all.'
 )
 
-export const warnReplaced = warning(
+export const warnReplaced = rareWarning(
   'FST_SESSION_REPLACED',
   'A session object was changed that regenerate(), reload() or destroy() has replaced, so the change is lost. ' +
   'Read request.session again after these calls.'
 )
 
-export const warnAnonymous = warning(
+export const warnAnonymous = rareWarning(
   'FST_SESSION_ANONYMOUS',
   'The session was changed though it could not be loaded, so the change is lost. ' +
   "With onStoreError: 'anonymous', look at session.isAnonymous before you store something."
 )
 
-export const warnNoTouch = warning(
+export const warnNoTouch = rareWarning(
   'FST_SESSION_NO_TOUCH',
   'The session store has no touch method, so with rolling: true each request writes the whole session. ' +
   'Use a store with touch, or set rolling to false.'
@@ -81,10 +86,16 @@ export const warnNotRecord = warning(
   'A store that keeps JSON must answer what JSON.parse makes of it.'
 )
 
-export const warnEarlyChange = warning(
-  'FST_SESSION_EARLY_CHANGE',
-  'A hook stored something in request.%s before the session was loaded, so it is lost. ' +
+export const warnEarly = warning(
+  'FST_SESSION_EARLY',
+  'A hook used request.%s before the session was loaded: it found nothing there, and what it stored is lost. ' +
   'Register the hook after the session plugin.'
+)
+
+export const warnNotProlonged = warning(
+  'FST_SESSION_NOT_PROLONGED',
+  'A session could not be prolonged, so its cookie was not sent again, and it ends earlier. ' +
+  'The store says: %s.'
 )
 
 export const warnCookieRefused = warning(
@@ -111,7 +122,7 @@ export const warnSameId = warning(
 
 export const warnNotConnected = warning(
   'FST_SESSION_NOT_CONNECTED',
-  "The session store's client is not connected, so each request with a session fails. Await client.connect() before app.ready()."
+  "The session store's client is not connected: requests with a session fail until it is. Await client.connect() before app.ready()."
 )
 
 export const warnNotWatching = warning(

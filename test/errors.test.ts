@@ -5,6 +5,42 @@ import { build, SECRET, setCookies, stopClock, Visitor } from './helpers'
 
 const session = (request: FastifyRequest): any => request.session
 
+t.test('a promise that a store hands to its callback counts when it is settled', async t => {
+  const memory = new Map<string, object>()
+  const reasons = [undefined, new Error('away')]
+  let isAway = false
+  const settled = async <T> (value: T): Promise<T> => {
+    await new Promise(resolve => setImmediate(resolve))
+    if (isAway) throw reasons.shift()
+    return value
+  }
+  const store: any = {
+    get: (sessionId: string, callback: Function) => callback(null, settled(memory.get(sessionId))),
+    set: (sessionId: string, record: object, callback: Function) => callback(null, settled(memory.set(sessionId, JSON.parse(JSON.stringify(record))))),
+    destroy: (sessionId: string, callback: Function) => callback(null, settled(memory.delete(sessionId)))
+  }
+  const app = await build({ store }, app => {
+    app.get('/', async request => (session(request).n = (session(request).n ?? 0) + 1))
+  })
+  const visitor = new Visitor(app)
+  for (const n of [1, 2]) t.equal((await visitor.get('/')).json(), n)
+  isAway = true
+  t.match((await visitor.get('/')).json(), { code: 'FST_ERR_SESSION_STORE', message: /unknown error/ }, 'and its rejection is the error')
+  t.match((await visitor.get('/')).json(), { statusCode: 500, message: 'away' })
+})
+
+t.test('a store that hands the session to its callback as the error is told so', async t => {
+  const store: any = {
+    get: (_sessionId: string, callback: Function) => callback({ user: 'max', cookie: { expires: null } }),
+    set: (_sessionId: string, _record: object, callback: Function) => callback({}),
+    destroy: (_sessionId: string, callback: Function) => callback()
+  }
+  const app = await build({ store }, app => { app.get('/', async request => session(request).user) })
+  const cookie = `sessionId=${encodeURIComponent(sign('x', SECRET))}`
+  t.match((await app.inject({ url: '/', headers: { cookie } })).json(), { code: 'FST_ERR_SESSION_STORE', message: /as the error.*callback\(null, session\)/ })
+  t.match((await app.inject('/')).json(), { code: 'FST_ERR_SESSION_STORE', message: /set failed: an object/ })
+})
+
 t.test('a value that can not be copied fails the request, and not the process', async t => {
   const app = await build({}, app => {
     app.get('/', async request => {

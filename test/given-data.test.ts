@@ -64,12 +64,19 @@ t.test('a store is given plain data, and get() and sessionId for stores that ask
       t.equal(given.get('constructor'), undefined)
       t.equal(given.get('toString'), undefined)
       t.ok(given.cookie.expires instanceof Date)
+      t.ok(Math.abs(Number(given.cookie.expires) - Date.now() - given.cookie.maxAge) < 60_000, 'stores reckon their ttl by it')
       t.same(Object.keys(given).filter(key => !['user', 'cart', 'visits', 'cookie'].includes(key)), [], 'nothing but data')
       t.ok(Object.values(given.cookie).every(value => typeof value !== 'function'), 'and no methods in the cookie')
       t.doesNotThrow(() => structuredClone(given), 'it can be cloned')
       t.same(JSON.parse(JSON.stringify(given)).user, { name: 'max' })
     }
   }
+})
+
+t.test('a session without an end has no maxAge for stores either', async t => {
+  const store = new CuriousStore()
+  await (await visit(t, store, { cookie: {} })).get('/login')
+  t.same(store.given.map(({ cookie }: any) => [cookie.expires, cookie.maxAge]), [[null, null]])
 })
 
 t.test('what a handler does later to its session reaches no store that keeps what it is given', async t => {

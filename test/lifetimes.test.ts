@@ -570,6 +570,7 @@ t.test('refreshAfter is a number of milliseconds, shorter than maxAge', async t 
   }
   await (await build({ refreshAfter: HOUR - 1, cookie: { maxAge: HOUR } }, () => {})).close()
   await (await build({ refreshAfter: HOUR }, () => {})).close()
+  await (await build({ refreshAfter: HOUR, cookie: () => ({ maxAge: HOUR }) }, () => {})).close()
   await (await build({ refreshAfter: null as any }, () => {})).close()
 })
 

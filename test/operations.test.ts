@@ -457,6 +457,26 @@ for (const kind of KINDS) {
   })
 }
 
+t.test('a session that is gone stays gone, however often it is saved', async t => {
+  const store = new MemoryStore()
+  const codes: string[] = []
+  const app = await build({ store, saveUninitialized: false }, app => {
+    app.get('/', async ({ session }) => {
+      (session as any).n = 1
+      await session.save()
+      store.store.clear()
+      for (const n of [2, 3]) {
+        (session as any).n = n
+        await session.save()?.catch(error => codes.push(error.code))
+      }
+    })
+  })
+  t.teardown(() => app.close())
+  t.same(setCookies(await app.inject('/')), [])
+  t.same(codes, ['FST_ERR_SESSION_GONE', 'FST_ERR_SESSION_GONE'])
+  t.equal(store.store.size, 0)
+})
+
 t.test('an operation that the store never answers is the 503 of the reply, and not its hanging', async t => {
   for (const kind of KINDS) {
     for (const { name, run } of FORMS) {

@@ -1,4 +1,5 @@
 /** Stores of the two kinds that keep a session longer than they should, and stores with one bug each, for the kit to find. */
+import { isDeepStrictEqual } from 'node:util'
 import { MemoryStore } from '../src/index'
 import { applyChanges, expiryOf, timeIn } from '../src/values/record'
 import { MemoryIndex } from '../src/stores/memory-index'
@@ -100,6 +101,13 @@ export class WholeStore {
     this.answer(callback, record !== undefined)
   }
 
+  updateIf (sessionId: string, record: SessionRecord, keys: readonly string[], changes: SessionChanges, session: any, callback: Answer): void {
+    const newer = this.find(sessionId)
+    const isAsExpected = newer !== undefined && this.isSame(newer, record, keys)
+    if (isAsExpected) this.write(sessionId, this.changed(newer, changes, session))
+    this.answer(callback, newer === undefined ? 'gone' : isAsExpected ? 'written' : 'changed')
+  }
+
   claim (userKey: string, sessionId: string, claiming: Claiming, callback: Answer): void {
     this.answer(callback, this.index.claim(userKey, sessionId, claiming))
   }
@@ -147,6 +155,10 @@ export class WholeStore {
     return cookie.idle ?? cookie.originalMaxAge ?? NaN
   }
 
+  isSame (newer: SessionRecord, record: SessionRecord, keys: readonly string[]): boolean {
+    return keys.every(key => textOf(newer, key) === textOf(record, key))
+  }
+
   changed (record: SessionRecord, changes: SessionChanges, session: any): SessionRecord {
     return applyChanges(record, changes, session.cookie.expires)
   }
@@ -166,6 +178,7 @@ export const WHOLE = {
   users: true
 } as const
 
+const textOf = (record: SessionRecord, key: string): string => Object.hasOwn(record, key) ? JSON.stringify(record[key]) : ''
 const overLatin1 = /[^\x00-\xff]/g // eslint-disable-line no-control-regex
 const asOf = (record: any, key: string): any => JSON.parse(JSON.stringify(record[key] ?? null))
 
@@ -276,6 +289,62 @@ export const PLANTED: readonly Planted[] = [
       })
     }
   }, /in the same step/],
+  ['an updateIf that takes null for nothing', {
+    isSame: (newer, record, keys) => keys.every(key => isDeepStrictEqual(newer[key] ?? null, record[key] ?? null))
+  }, /updateIf\(\) must answer 'changed'/],
+  ['an updateIf that compares loosely', {
+    // eslint-disable-next-line eqeqeq
+    isSame: (newer, record, keys) => keys.every(key => textOf(newer, key) === textOf(record, key) || newer[key] == record[key])
+  }, /updateIf\(\) must answer 'changed'/],
+  ['an updateIf that compares the first key only', {
+    isSame: (newer, record, keys) => keys.slice(0, 1).every(key => textOf(newer, key) === textOf(record, key))
+  }, /updateIf\(\) must answer 'changed'/],
+  ['an updateIf that compares how many there are', {
+    isSame: (newer, record, keys) => keys.every(key => textOf(newer, key).length === textOf(record, key).length)
+  }, /updateIf\(\) must answer 'changed'/],
+  ['an updateIf that compares all keys', {
+    isSame: (newer, record) => isDeepStrictEqual({ ...newer, cookie: 0 }, { ...record, cookie: 0 })
+  }, /updateIf\(\) must answer 'written'.*others may have changed/],
+  ['an updateIf that compares what is inherited', {
+    isSame: (newer, record, keys) => keys.every(key => key in newer === Object.hasOwn(record, key) && JSON.stringify(newer[key]) === JSON.stringify(record[key]))
+  }, /updateIf\(\) must answer 'written'/],
+  ['an updateIf that answers true', {
+    updateIf (sessionId, record, keys, changes, session, callback) {
+      WholeStore.prototype.updateIf.call(this, sessionId, record, keys, changes, session, (_error, value) => callback(null, value === 'written'))
+    }
+  }, /updateIf\(\) must answer 'written'/],
+  ['an updateIf that writes all the same', {
+    updateIf (sessionId, record, keys, changes, session, callback) {
+      WholeStore.prototype.updateIf.call(this, sessionId, record, keys, changes, session, (_error, value) => {
+        if (value === 'changed') this.write(sessionId, this.changed(this.find(sessionId) as SessionRecord, changes, session))
+        callback(null, value)
+      })
+    }
+  }, /updateIf\(\) must write nothing/],
+  ['an updateIf that creates', {
+    updateIf (sessionId, record, keys, changes, session, callback) {
+      if (this.find(sessionId) === undefined) this.write(sessionId, { cookie: session.cookie })
+      WholeStore.prototype.updateIf.call(this, sessionId, record, keys, changes, session, callback)
+    }
+  }, /updateIf\(\) must answer 'gone'/],
+  ['an updateIf in two steps', {
+    updateIf (sessionId, record, keys, changes, session, callback) {
+      const newer = this.find(sessionId)
+      const isAsExpected = newer !== undefined && this.isSame(newer, record, keys)
+      setImmediate(() => {
+        if (isAsExpected) this.write(sessionId, this.changed(this.find(sessionId) as SessionRecord, changes, session))
+        callback(null, newer === undefined ? 'gone' : isAsExpected ? 'written' : 'changed')
+      })
+    }
+  }, /updateIf\(\) must compare and write in one step/],
+  ['an updateIf that leaves the end', {
+    updateIf (sessionId, record, keys, changes, _session, callback) {
+      WholeStore.prototype.updateIf.call(this, sessionId, record, keys, changes, { cookie: { expires: null } }, callback)
+    }
+  }, /updateIf\(\) must move the end/],
+  ['an updateIf without an update', {
+    update: undefined as any
+  }, /updateIf\(\) is used only of a store with update/],
   ['a getAndTouch that does not touch', {
     getAndTouch (sessionId, callback) { this.answer(callback, this.find(sessionId)) }
   }, /getAndTouch\(\) must move the end by cookie.idle/],

@@ -85,6 +85,10 @@ t.test('csrf.js: no form counts but the visitor\'s own', async t => {
   t.equal(await send({ text: 'old', _csrf: token }), 403, 'a form from before the login')
   t.equal(await send({ text: 'new', _csrf: await tokenOf(visitor) }), 303)
   t.match(await visitor.text('/'), /hello.*again.*new/)
+
+  await visitor.post('/login', { _csrf: await tokenOf(visitor) })
+  const tabs = await Promise.all([1, 2, 3, 4, 5].map(() => tokenOf(visitor.copy())))
+  for (const _csrf of tabs) t.equal(await send({ text: 'tab', _csrf }), 303, 'the forms of tabs that opened at the same time')
   await stop(t, program)
 })
 
@@ -105,6 +109,11 @@ t.test('flash.js shows a message once, to who caused it', async t => {
   await visitor.post('/notes', { text: 'tea' })
   t.equal(await visitor.text('/'), '[error] A note without words is none.\n[info] Saved: tea.\nNotes: milk %s, tea\n', 'of two forms')
   t.equal(await visitor.text('/'), 'Notes: milk %s, tea\n')
+  await visitor.post('/notes')
+  const pages = await Promise.all([1, 2, 3, 4, 5].map(() => visitor.copy().text('/')))
+  t.equal(pages.filter(page => page.startsWith('[error]')).length, 1, 'of five pages that load at the same time one shows it')
+  await Promise.all(['a', 'b', 'c', 'd', 'e'].map(text => visitor.copy().post('/notes', { text })))
+  t.match(await visitor.text('/'), /Notes: milk %s, tea(, [a-e]){5}\n/, 'notes of five forms are all kept')
   await stop(t, program)
 })
 
@@ -173,6 +182,10 @@ t.test('oauth.js: who comes back is who left, once', async t => {
   await victim.status(forged(path, query => query.set('state', 'guessed')))
   t.equal(await again.status(path), 403, 'a state counts for one attempt')
   t.equal(await victim.text('/'), 'Hello, stranger.\n', 'none of it was a login')
+  const twice = await leave(victim)
+  const statuses = await Promise.all([1, 2, 3, 4, 5].map(() => victim.copy().status(twice)))
+  t.same(statuses.sort(), [303, 403, 403, 403, 403], 'of five that come back at the same time with one state, one is let in')
+  victim.cookie = ''
   t.equal(await victim.status(await leave(victim)), 303, 'a new attempt is')
 
   t.equal((await ada.get('/logout', POST)).status, 200)

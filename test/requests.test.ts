@@ -453,6 +453,22 @@ t.test('idGenerator may be async', async t => {
     t.match(problem(await visitor.get('/login')), { statusCode: 503, code: 'FST_ERR_SESSION_ID', message: /within 20 ms/ })
   })
 
+  t.test('one that answers regenerate() after its time is not heard any more: the session stays', async t => {
+    let isSlow = false
+    let answer = (_id: string): void => {}
+    const idGenerator = (): any => isSlow ? new Promise<string>(resolve => { answer = resolve }) : 'the first'
+    const { visitor, watched } = await open(t, { idGenerator, storeTimeout: 20 }, app => {
+      app.get('/renew', async request => { await session(request).regenerate() })
+    })
+    await visitor.get('/login')
+    isSlow = true
+    t.match(problem(await visitor.get('/renew')), { statusCode: 503, code: 'FST_ERR_SESSION_ID' })
+    answer('too late')
+    await new Promise(resolve => setImmediate(resolve))
+    t.same([...watched.memory.store.keys()], ['the first'])
+    t.equal((await visitor.get('/whoami')).body, 'max')
+  })
+
   t.test('one that returns a promise without being declared async, or now and then', async t => {
     const pool: string[] = []
     const GENERATORS: Record<string, () => any> = {
@@ -586,6 +602,20 @@ t.test('cacheControl: true', async t => {
       t.match(setCookies(await gone.get('/unused')), [/./])
       t.equal((await another().get('/whoami')).body, 'nobody')
     }
+  })
+
+  t.test('nor one that clears a session which a save() finds gone', async t => {
+    const { visitor, watched } = await open(t, { cacheControl: true, saveUninitialized: false }, app => {
+      app.get('/save', async (request, reply) => {
+        session(request).n = 1
+        watched.memory.store.clear()
+        await session(request).save().catch(() => {})
+        return await reply.header('cache-control', 'public').send('for everybody')
+      })
+    })
+    await visitor.get('/login')
+    t.same(setCookies(await visitor.get('/save')), [])
+    t.equal(setCookies(await visitor.get('/unused')).length, 1, 'the next reply does')
   })
 
   t.test('a login or a logout on such a response goes out, and is not kept', async t => {
@@ -742,6 +772,8 @@ const CALLS: Record<string, unknown[]> = {
   save: [],
   reload: [],
   regenerate: [['user']],
+  update: [() => {}],
+  take: ['user'],
   destroy: []
 }
 const USER_CALLS = { list: [], revoke: ['a.b'], revokeOthers: [] }

@@ -773,6 +773,7 @@ t.test('an attribute that can not be sent is an error of its request only', asyn
   const { request } = await visit({ user: 'max' })
   t.equal((await request(session => { session.cookie.domain = 'a b;c' })).statusCode, 500)
   t.equal((await request(session => session.user)).body, 'max')
+  t.match((await request(session => session.options({ path: 5 }))).json(), { statusCode: 500, code: 'FST_ERR_SESSION_COOKIE' })
   const response = await request(session => session.options({ maxAge: '5' }))
   t.equal(response.statusCode, 500)
   t.equal(response.json().code, 'FST_ERR_SESSION_COOKIE')

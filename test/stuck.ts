@@ -9,6 +9,7 @@ import fastifyPlugin from 'fastify-plugin'
 import t, { type Test } from 'tap'
 import fastifySession, { MemoryStore } from '../src/index'
 import { RedisStore } from '../src/stores/redis'
+import * as warnings from '../src/warnings'
 import { SECRET } from './helpers'
 import { ROOT } from './program'
 
@@ -101,8 +102,9 @@ export async function run (t: Pick<Test, 'teardown'>, program: string, names: Re
   return { app, port, address: `http://localhost:${port}` }
 }
 
-/** The codes of what the process is warned about in the meantime. */
+/** The codes of what the process is warned about in the meantime, as if nothing had been before. */
 export async function warned (work: () => Promise<unknown>): Promise<string[]> {
+  for (const warning of Object.values(warnings)) if ('emitted' in warning) warning.emitted = false
   const codes: string[] = []
   const hear = ({ code = '' }: Error & { code?: string }): void => { if (code.startsWith('FST_SESSION_')) codes.push(code) }
   process.on('warning', hear)

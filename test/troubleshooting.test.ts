@@ -451,7 +451,7 @@ symptom('session is an empty object', async (t, { cured }) => {
     return [await browser.text('/'), await browser.text('/')]
   }
   const codes = await warned(async () => t.same(await views(hook), ['undefined', 'undefined']))
-  t.same(codes, ['FST_SESSION_EARLY_CHANGE'])
+  t.same(codes, ['FST_SESSION_EARLY'])
   t.same(await views(cured(hook)), ['1', '2'])
 })
 

@@ -9,14 +9,16 @@ import { createClient } from 'redis'
 import t, { type Test } from 'tap'
 import fastifySession, { MemoryStore } from '../src/index'
 import { RedisStore } from '../src/stores/redis'
-import { build, SECRET, setCookies, Visitor, type Routes, type SessionOptions } from './helpers'
+import * as warnings from '../src/warnings'
+import { build, SECRET, setCookies, stopClock, Visitor, type Routes, type SessionOptions } from './helpers'
 
 interface Warning extends Error {
   code: string
 }
 
-/** What the process is warned about in the meantime. */
+/** What the process is warned about in the meantime, as if nothing had been before. */
 async function warned (work: () => Promise<unknown>): Promise<Warning[]> {
+  for (const warning of Object.values(warnings)) if ('emitted' in warning) warning.emitted = false
   const heard: Warning[] = []
   const hear = (warning: Error): void => {
     if ((warning as Warning).code?.startsWith('FST_SESSION_')) heard.push(warning as Warning)
@@ -55,7 +57,7 @@ const loginRoutes: Routes = app => {
 t.test('cookie.secure: true and a plain http request', async t => {
   const secure: SessionOptions = { cookie: { secure: true } }
 
-  t.test('is warned about once by each registration', async t => {
+  t.test('is warned about once', async t => {
     const heard = await warned(async () => {
       for (let i = 0; i < 2; i++) {
         const app = await build(secure, loginRoutes)
@@ -67,7 +69,7 @@ t.test('cookie.secure: true and a plain http request', async t => {
       }
     })
     t.match(heard[0], { name: 'FastifySessionWarning', code: 'FST_SESSION_INSECURE', message: /cookie\.secure/ })
-    t.equal(heard.length, 2)
+    t.equal(heard.length, 1)
     t.match(heard[0]?.message, /trustProxy/)
     t.match(heard[0]?.message, /'auto'/)
   })
@@ -101,7 +103,7 @@ t.test('a secret in an array that is shorter than 32', async t => {
     await build({ secret: ['short', SECRET] }, noRoutes)
     await build({ secret: [SECRET, 'also short'] }, noRoutes)
   })
-  t.equal(heard.length, 2)
+  t.equal(heard.length, 1)
   t.match(heard[0], { code: 'FST_SESSION_SHORT_SECRET', message: /32/ })
   t.notMatch(heard[0]?.message, /short'|also/, 'and it is not shown')
 
@@ -425,6 +427,10 @@ t.test('options that are likely a mistake', async t => {
     ['a letter too much', { roling: false, stores: {}, idleTimout: HOUR }, [/write rolling/, /write store/, /write idleTimeout/]],
     ['letters in the wrong order', { refershAfter: 1000 }, [/write refreshAfter/]],
     ['another letter', { cookieNane: 'x' }, [/write cookieName/]],
+    ['two letters', { saveUnitialized: false }, [/write saveUninitialized/]],
+    ['an option among the attributes', { cookie: { rolling: false } }, [/write rolling beside cookie/]],
+    ['a pattern for a path', { cookie: { path: '/admin/*' } }, [/cookie\.path is no pattern/]],
+    ['seconds for storeTimeout', { storeTimeout: 10 }, [/storeTimeout counts milliseconds/]],
     ["the cookie's attributes in the wrong place", { maxAge: HOUR, secure: false }, [/write cookie: \{ maxAge \}/, /write cookie: \{ secure \}/]],
     ['names of attributes', { cookie: { httponly: true, SameSite: 'lax', max_age: HOUR } }, [
       /write cookie\.httpOnly/, /write cookie\.sameSite/, /write cookie\.maxAge/
@@ -522,6 +528,7 @@ t.test('request.session that is set to something else', async t => {
           const other = request.session
           request.session = other
           await request.session.destroy()
+          ;(request as any).session = null
           return 'ok'
         })
         app.get('/none', { config: { session: false } }, async request => {
@@ -595,12 +602,14 @@ t.test("a store's client that isn't connected at ready()", async t => {
     t.same(await warned(() => build({ store: Object.assign(new MemoryStore(), { client }) }, noRoutes)), [])
   }
   const client = createClient()
-  const heard = await warned(() => build({ store: new RedisStore({ client, ttl: 86_400 }) }, noRoutes))
+  const heard = await warned(() => build({ store: new RedisStore({ client, ttl: 86_400, prefx: 'x' } as any) }, noRoutes))
   t.match(heard, [
+    { code: 'FST_SESSION_OPTION', message: /prefx of RedisStore isn't known: write prefix/ },
     { code: 'FST_SESSION_OPTION', message: /ttl of RedisStore .* 1 day/ },
     { code: 'FST_SESSION_NOT_CONNECTED' }
   ])
-  t.equal(heard.length, 2)
+  t.equal(heard.length, 3)
+  for (const ttl of ['86400000', 0, -1, NaN]) t.throws(() => new RedisStore({ client, ttl } as any), { code: 'FST_ERR_SESSION_OPTION', message: /ttl/ })
 })
 
 t.test('a change in a WebSocket that nothing saves', async t => {
@@ -667,7 +676,8 @@ t.test('a store whose method does not answer is told what the method did instead
   const away = /ms: check that the store can be reached/
   const wrong: Array<[what: string, method: 'get' | 'set', written: (record: object) => Function, says: RegExp]> = [
     ['a callback that is never called', 'get', () => (_id: string, _callback: unknown) => {}, silent],
-    ['a callback that is never called, and a value', 'get', record => (_id: string, _callback: unknown) => record, silent],
+    ['a callback that is never called, and a value', 'get', record => (_id: string, _callback: unknown) => record, returned],
+    ['a callback that is never called, and something', 'get', () => (_id: string, _callback: unknown) => 5, silent],
     ['a callback that is never called', 'set', () => (_id: string, _record: object, _callback: unknown) => {}, silent],
     ['neither a callback nor a value', 'set', () => (_id: string, _record: object) => {}, silent],
     ['an async method that declares a callback', 'get', record => async (_id: string, _callback: unknown) => record, uncalled],
@@ -738,7 +748,7 @@ t.test('a store whose get answers something that is not an object', async t => {
   }
 })
 
-t.test('a hook that stores something before the session is loaded', async t => {
+t.test('a hook that uses the session before it is loaded', async t => {
   const visit = (early: (request: any) => void): Promise<Warning[]> => warned(async () => {
     const app = Fastify()
     await app.register(fastifyCookie)
@@ -748,9 +758,90 @@ t.test('a hook that stores something before the session is loaded', async t => {
     for (let i = 0; i < 2; i++) t.equal((await app.inject('/')).body, 'none')
   })
   const heard = await visit(({ session }) => { session.locale = 'de' })
-  t.match(heard, [{ code: 'FST_SESSION_EARLY_CHANGE', message: /request\.session before.*after the session plugin/ }])
+  t.match(heard, [{ code: 'FST_SESSION_EARLY', message: /request\.session before.*after the session plugin/ }])
   t.equal(heard.length, 1)
-  t.same(await visit(({ session }) => session.locale), [], 'nor one that only looks')
+  t.match(await visit(({ session }) => session.banned), [{ code: 'FST_SESSION_EARLY' }], 'a guard that lets everybody pass')
+  for (const looks of [({ session }: any) => JSON.stringify(session), async ({ session }: any) => await session, () => {}]) {
+    t.same(await visit(looks), [], 'nor one that only looks')
+  }
+
+  t.test('a guard that turns everybody away hears it as well', async t => {
+    const turned = (status: number, read: (session: any) => unknown): Promise<Warning[]> => warned(async () => {
+      const app = Fastify()
+      await app.register(fastifyCookie)
+      app.addHook('onRequest', async (request, reply) => {
+        if (read(session(request)) === undefined) return await reply.code(status).send('no')
+      })
+      await app.register(fastifySession, { secret: SECRET, cookie: { secure: false } })
+      app.get('/', async () => 'ok')
+      for (let i = 0; i < 2; i++) t.equal((await app.inject('/')).statusCode, status)
+    })
+    for (const status of [302, 401, 403]) {
+      const heard = await turned(status, session => session.user)
+      t.match(heard, [{ code: 'FST_SESSION_EARLY' }])
+      t.equal(heard.length, 1)
+    }
+    t.same(await turned(429, session => session.user), [], 'a limiter is no guard')
+    t.same(await turned(403, () => undefined), [], 'and one that asks for nothing needs no session')
+  })
+})
+
+t.test('a touch that fails at the end of a request', async t => {
+  const TOUCHES: Record<string, [touch: Function, says: RegExp]> = {
+    'declares a callback that it never calls': [(_id: string, _session: object, _callback: Function) => {}, /touch did not answer within 20 ms: it neither called/],
+    'calls back with an error': [(_id: string, _session: object, callback: Function) => callback(new Error('secret key')), /The store says: Error\./],
+    throws: [() => { throw Object.assign(new Error('secret key'), { code: 'EAWAY' }) }, /The store says: EAWAY\./]
+  }
+  for (const [what, [touch, says]] of Object.entries(TOUCHES)) {
+    t.test(what, async t => {
+      const heard = await warned(async () => {
+        const app = await build({ store: Object.assign(makeStore(true), { touch }), storeTimeout: 20, cookie: { maxAge: 60_000 } }, loginRoutes)
+        const visitor = new Visitor(app)
+        await visitor.get('/login')
+        for (let i = 0; i < 2; i++) {
+          const response = await visitor.get('/user')
+          t.same([response.statusCode, response.json()], [200, { name: 'max' }], 'the page goes out')
+        }
+      })
+      t.match(heard.filter(({ code }) => code !== 'FST_SESSION_OPTION'), [{ code: 'FST_SESSION_NOT_PROLONGED', message: says }])
+      t.equal(heard.filter(({ code }) => code === 'FST_SESSION_NOT_PROLONGED').length, 1)
+      t.notMatch(heard.map(({ message }) => message).join(), /secret key/, 'the words of the store may have an id in them')
+    })
+  }
+})
+
+t.test('what is likely a mistake in session.options()', async t => {
+  const MISTAKES: Array<[options: object, says: RegExp]> = [
+    [{ path: 'x' }, /cookie\.path must be a string that begins with .*session\.options\(\)/],
+    [{ secure: 'false' }, /cookie\.secure must be/],
+    [{ maxage: 60_000 }, /write cookie\.maxAge/],
+    [{ maxAge: 3600 }, /1 hour/]
+  ]
+  for (const [options, says] of MISTAKES) {
+    const heard = await warned(async () => {
+      const app = await build({}, app => {
+        app.get('/', async request => {
+          session(request).options(options)
+          return 'ok'
+        })
+      })
+      for (let i = 0; i < 2; i++) t.equal((await app.inject('/')).statusCode, 200)
+    })
+    t.match(heard, [{ code: 'FST_SESSION_OPTION', message: says }])
+    t.equal(heard.length, 1)
+  }
+})
+
+t.test('a fixed end that passes while the application runs', async t => {
+  const time = stopClock(t)
+  const heard = await warned(async () => {
+    const visitor = new Visitor(await build({ cookie: { expires: new Date(Date.now() + 60_000) } }, loginRoutes))
+    await visitor.get('/login')
+    time.advance(61_000)
+    for (let i = 0; i < 2; i++) await visitor.get('/login')
+  })
+  t.match(heard, [{ code: 'FST_SESSION_OPTION', message: /cookie\.expires has passed/ }])
+  t.equal(heard.length, 1)
 })
 
 t.test('what is fine is not warned about', async t => {
@@ -829,7 +920,10 @@ t.test('an option of the wrong form is refused by ready()', async t => {
       message: /new RedisStore\(\{ client \}\)/
     },
     'the class of a store': { values: [MemoryStore, RedisStore], options: store => ({ store }), message: /new (MemoryStore|RedisStore)\(/ },
-    'a promise of a store': { values: [Promise.resolve(new MemoryStore())], options: store => ({ store }), message: /await it/ },
+    'a store that lacks something': { values: [{ get: method, set: method, destory: method }], options: store => ({ store }), message: /not an object without destroy/ },
+    'a factory of stores': { values: [() => new MemoryStore(), async () => new MemoryStore()], options: store => ({ store }), message: /give it what that returns/ },
+    'an algorithm that is a secret': { values: ['x'.repeat(64)], options: algorithm => ({ algorithm }), message: /and not a string of 64 characters/ },
+    'a promise of a store': { values: [Promise.resolve(new MemoryStore()), Promise.reject(new Error('away'))], options: store => ({ store }), message: /await it/ },
     rolling: { values: ['true', 'false', ''], options: rolling => ({ rolling }), message: /rolling must be true, false or a function.* the string/ },
     saveUninitialized: {
       values: ['true', 'false'], options: saveUninitialized => ({ saveUninitialized }), message: /saveUninitialized must be .* the string/
@@ -873,6 +967,7 @@ t.test('an option of the wrong form is refused by ready()', async t => {
       { rolling: () => true, saveUninitialized: () => true },
       { cookie: { secure: 'true', sameSite: 'LAX', priority: 'High' } },
       { cookie: { secure: 'auto', sameSite: false, domain: '', maxAge: 0 } },
+      { store: false, cookie: { maxAge: false } },
       { cookie: { maxAge: undefined, expires: undefined, path: undefined, domain: undefined, sameSite: undefined } },
       { cookie: { expires: new Date(0) } },
       { cookie: { expires: new Date(Date.now() + 1000), maxAge: 1000, sameSite: true, httpOnly: false } },

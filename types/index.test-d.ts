@@ -9,10 +9,12 @@ import fastifySession, {
   type FastifySessionOptions,
   type MemoryStoreOptions,
   type SessionChanges,
+  type SessionData,
   type SessionRecord,
   type SessionStore,
   type Signer,
-  type UnsignResult
+  type UnsignResult,
+  type UpdateResult
 } from '@fastify/session'
 import required = require('@fastify/session')
 import fastify, { type FastifyRequest, type Session } from 'fastify'
@@ -137,6 +139,12 @@ class PromiseStore implements SessionStore {
     expectType<readonly string[]>(changes.unset)
     return true
   }
+
+  async updateIf (
+    _sessionId: string, record: SessionRecord, keys: readonly string[], _changes: SessionChanges, _session: Session
+  ): Promise<UpdateResult> {
+    return keys.every(key => record[key] === undefined) ? 'written' : 'changed'
+  }
 }
 app.register(fastifySession, { secret, store: new LeastStore() })
 app.register(fastifySession, { secret, store: new PromiseStore() })
@@ -193,6 +201,27 @@ app.get('/', async (request) => {
   expectType<Promise<void>>(session.reload())
   expectType<Promise<void>>(session.save())
   expectError(session.regenerate('foo'))
+
+  expectType<Promise<void>>(session.update(data => { data.user = { id: 1 } }))
+  expectType<Promise<string>>(session.update(data => data.foo))
+  expectType<Promise<number | undefined>>(session.update(data => {
+    expectType<SessionData>(data)
+    expectType<{ id: number } | undefined>(data.user)
+    expectType<string | undefined>(data.get('foo'))
+    data.set('foo', 'bar')
+    return data.user?.id
+  }))
+  expectError(session.update(async data => { data.foo = 'bar' }))
+  expectError(session.update(data => { data.unknown = 1 }))
+  expectError(session.update(data => { data.foo = 1 }))
+  expectError(session.update(data => data.cookie))
+  expectError(session.update(data => data.save()))
+  expectError(session.update())
+  expectType<Promise<{ id: number } | undefined>>(session.take('user'))
+  expectType<Promise<string | undefined>>(session.take('foo'))
+  expectType<Promise<any>>(session.take<any>('not exist'))
+  expectError(session.take('not exist'))
+  expectError(session.take())
 
   expectType<void>(session.options({}))
   session.options({ domain: 'example.com' })

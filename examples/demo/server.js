@@ -137,7 +137,7 @@ function build (client, subscriber) {
     }
     // A new id for a visitor who gains rights: whoever knew the old one must not be logged in with them (session
     // fixation). The cart comes along, everything else is left behind: the token, too.
-    await request.session.regenerate(cartKeys(request.session))
+    await request.session.regenerate(['cart'])
     request.session.user = { name }
     request.session.device = deviceOf(request.headers['user-agent'])
     // Now, and not when the reply goes out, so that the list in the reply has it.
@@ -148,20 +148,22 @@ function build (client, subscriber) {
   app.post('/cart', async (request, reply) => {
     const { good, slow } = request.body
     if (!GOODS.has(good)) return show(request, reply.code(400), { problem: 'There is no such thing in this shop.' })
-    if (cartKeys(request.session).length >= CART_SIZE) return show(request, reply.code(400), { problem: 'The cart is full.' })
     // Long enough to add something in another tab meanwhile.
     if (slow !== undefined) await sleep(2000)
-    // What goes to the store are the keys that this request changed, and no others. A key for each piece: so two tabs that
-    // add at the same time both do, be it the same thing. A list or a counter in one key would be that of who comes last.
-    request.session[`cart:${good}:${randomBytes(6).toString('base64url')}`] = true
+    // Onto what the store has now, and once more if another tab was faster: so two tabs that add at the same time both do.
     // Fails where the session has ended meanwhile, and then nobody is told that it is in the cart.
-    await request.session.save()
+    const isAdded = await request.session.update(session => {
+      const cart = cartOf(session)
+      if (Object.values(cart).reduce((sum, count) => sum + count) >= CART_SIZE) return false
+      session.cart = { ...cart, [good]: cart[good] + 1 }
+      return true
+    })
+    if (!isAdded) return show(request, reply.code(400), { problem: 'The cart is full.' })
     return done(request, reply, 'added')
   })
 
   app.post('/cart/empty', async (request, reply) => {
-    for (const key of cartKeys(request.session)) delete request.session[key]
-    await request.session.save()
+    await request.session.take('cart')
     return done(request, reply, 'emptied')
   })
 
@@ -271,14 +273,9 @@ function seconds (milliseconds) {
   return Math.max(0, Math.floor(milliseconds / 1000))
 }
 
-function cartKeys (session) {
-  return Object.keys(session).filter(key => key.startsWith('cart:'))
-}
-
 /** How many there are of each. */
 function cartOf (session) {
-  const keys = cartKeys(session)
-  return Object.fromEntries([...GOODS.keys()].map(good => [good, keys.filter(key => key.startsWith(`cart:${good}:`)).length]))
+  return Object.fromEntries([...GOODS.keys()].map(good => [good, session.cart?.[good] ?? 0]))
 }
 
 /** 'Firefox, Linux'. In words of ours only: anybody can call their browser anything. */

@@ -34,18 +34,27 @@ exports.SqliteStore = class SqliteStore {
     callback(null, touch.run(timeOf(cookie.expires), sessionId, Date.now()).changes > 0)
   }
 
+  update (sessionId, changes, session, callback) {
+    callback(null, this.#change(sessionId, changes, session) === 'written')
+  }
+
+  /** The same, if these keys are still as they were in a record that was read. */
+  updateIf (sessionId, read, keys, changes, session, callback) {
+    callback(null, this.#change(sessionId, changes, session, record => keys.every(key => textOf(record, key) === textOf(read, key))))
+  }
+
   /** In one transaction: no other process writes or ends the session in between. */
-  update (sessionId, { set, unset, meta }, session, callback) {
-    const update = this.#db.transaction(() => {
+  #change (sessionId, { set, unset, meta }, session, isAsExpected = () => true) {
+    return this.#db.transaction(() => {
       const row = this.#rowOf(sessionId)
       const record = recordOf(row)
-      if (record === undefined) return false
+      if (record === undefined) return 'gone'
+      if (!isAsExpected(record)) return 'changed'
       const end = 'expires' in meta.set ? timeOf(meta.set.expires) : later(row.expires, timeOf(session.cookie.expires))
       const cookie = { ...record.cookie, ...meta.set, expires: end && new Date(end) }
       this.#write(sessionId, { ...without(unset, { ...record, ...set }), cookie: without(meta.unset, cookie) }, end)
-      return true
-    })
-    callback(null, update.immediate())
+      return 'written'
+    }).immediate()
   }
 
   #rowOf (sessionId) {
@@ -60,4 +69,5 @@ exports.SqliteStore = class SqliteStore {
 const timeOf = date => date?.getTime() ?? null
 const later = (end, other) => end === null || other === null ? null : Math.max(end, other)
 const without = (keys, object) => Object.fromEntries(Object.entries(object).filter(([key]) => !keys.includes(key)))
+const textOf = (record, key) => Object.hasOwn(record, key) ? JSON.stringify(record[key]) : ''
 const recordOf = row => row && (row.expires ?? Infinity) > Date.now() ? JSON.parse(row.record) : undefined

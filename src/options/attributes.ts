@@ -19,7 +19,7 @@ const IS_SITE = /^(lax|strict|none)$/i
 export const ATTRIBUTES: Readonly<Record<keyof CookieOptions | 'signed', Attribute>> = {
   maxAge: {
     mustBe: 'a positive number of milliseconds, or 0',
-    accepts: value => isLifetime(value, Date.now()) && value >= 0
+    accepts: value => value === false || (isLifetime(value, Date.now()) && value >= 0)
   },
   expires: { mustBe: 'a date', accepts: value => value === false || !Number.isNaN(new Date(value).getTime()) },
   path: { mustBe: "a string that begins with '/'", accepts: value => value === '' || isPath(value) },

@@ -1,6 +1,6 @@
-import { ATTRIBUTES } from './attributes'
-import { nearest } from './near'
+import { ATTRIBUTES, wrongAttribute } from './attributes'
 import { OPTIONS } from './table'
+import { nearest } from '../values/near'
 import { tooShort } from '../values/seconds'
 import type { CookieOptions } from '../types/cookie'
 import type { FastifySessionOptions } from '../types/options'
@@ -17,6 +17,9 @@ const OF_EXPRESS: Readonly<Record<string, string>> = {
   unset: "is express-session's: await request.session.destroy() ends a session"
 }
 
+/** Told when it has passed already, and when it does while the application runs. */
+export const PASSED = 'cookie.expires has passed, so each session is over at once'
+
 /** What the options say that is likely a mistake, each as in 'The session option ...'. */
 export function mistakesIn (options: FastifySessionOptions): string[] {
   const cookie: CookieOptions = typeof options.cookie === 'object' ? options.cookie ?? {} : {}
@@ -25,9 +28,22 @@ export function mistakesIn (options: FastifySessionOptions): string[] {
     ...Object.keys(cookie).map(mistakenAttribute),
     ...DURATIONS.map(name => tooShort(name, options[name])),
     tooShort('cookie.maxAge', cookie.maxAge),
-    hasPassed(cookie) ? 'cookie.expires has passed, so each session is over at once' : undefined
+    hasPassed(cookie) ? PASSED : undefined,
+    isPattern(cookie.path) ? 'cookie.path is no pattern: browsers compare it letter by letter' : undefined,
+    isSeconds(options.storeTimeout) ? `storeTimeout counts milliseconds, and ${options.storeTimeout} is nearly none` : undefined
   ]
   return found.filter(mistake => mistake !== undefined)
+}
+
+/** The same of what a handler gives to `session.options()`, where a negative maxAge means 'at once'. */
+export function mistakesInOptions ({ maxAge, ...attributes }: CookieOptions): string[] {
+  const wrong = wrongAttribute(attributes)
+  const found = [
+    ...Object.keys(attributes).map(mistakenAttribute),
+    tooShort('cookie.maxAge', maxAge),
+    wrong && `cookie.${wrong}`
+  ]
+  return found.filter(mistake => mistake !== undefined).map(mistake => `${mistake} (it was given to session.options())`)
 }
 
 // What resembles nothing may be meant for somebody else: Fastify itself has some.
@@ -40,10 +56,20 @@ function mistakenName (name: string): string | undefined {
 }
 
 function mistakenAttribute (name: string): string | undefined {
+  if (Object.hasOwn(OPTIONS, name)) return `cookie.${name} isn't known: write ${name} beside cookie`
   const meant = Object.hasOwn(ATTRIBUTES, name) ? undefined : nearest(name, Object.keys(ATTRIBUTES))
   return meant && `cookie.${name} isn't known: write cookie.${meant}`
 }
 
-function hasPassed ({ maxAge, expires }: CookieOptions): boolean {
+function isPattern (path: unknown): boolean {
+  return typeof path === 'string' && /[*?]/.test(path)
+}
+
+function isSeconds (storeTimeout: number | undefined): boolean {
+  return storeTimeout != null && storeTimeout <= 60
+}
+
+/** Whether sessions would end before they begin. */
+export function hasPassed ({ maxAge, expires }: CookieOptions): boolean {
   return !maxAge && Boolean(expires) && new Date(expires as Date).getTime() < Date.now()
 }

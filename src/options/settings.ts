@@ -8,6 +8,7 @@ import { OptionError, SecretError } from '../errors'
 import { checkOptions } from './table'
 import { developmentStore, MemoryStore } from '../stores/memory'
 import { hasIndex } from '../stores/methods'
+import { shown } from '../values/kind'
 import { customSigner, defaultSigner, isUsable, namedSigner, secretsSigner } from '../values/cookie-value'
 import { Flaws, warnCookieRefused, warnMemoryStore, warnNoTouch, warnOption, warnShortSecret } from '../warnings'
 import type { CookieOptions, Signer } from '../types/cookie'
@@ -138,7 +139,7 @@ function checkedSigner (secrets: string[], algorithm: string): Signer {
   try {
     signer.sign('')
   } catch {
-    throw new OptionError(`algorithm '${String(algorithm)}' is not known to this Node.js`)
+    throw new OptionError(`algorithm must be one that this Node.js knows, and not ${shown(algorithm)}`)
   }
   return signer
 }

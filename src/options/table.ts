@@ -182,7 +182,9 @@ export function checkOptions (given: Options): CheckedOptions {
   const checked: Record<string, unknown> = {}
   for (const [name, { mustBe, accepts, byDefault, needs }] of Object.entries(OPTIONS)) {
     const value = given[name as keyof Options] ?? undefined
-    if (value === undefined) {
+    // As in version 11: `store: isProduction && new RedisStore(…)`.
+    const isMissing = value === undefined || (name === 'store' && !value)
+    if (isMissing) {
       checked[name] = byDefault
       continue
     }
@@ -204,10 +206,14 @@ function instead (name: string, value: unknown): string {
 function wrongStore (value: any): string {
   const kind = kindOf(value)
   if (value instanceof Map) return `${kind}: write new MemoryStore(map)`
-  if (isPromise(value)) return `${kind}: await it first`
-  if (typeof value === 'function') return `${kind}: write new ${value.name || 'Store'}(…)`
+  if (isPromise(value)) {
+    value.catch(() => {})
+    return `${kind}: await it first`
+  }
+  if (typeof value === 'function') return isFunction(value.prototype?.get) ? `a class: write new ${value.name}(…)` : `${kind}: give it what that returns`
   if (isRedisClient(value)) return "a client: write new RedisStore({ client }), of '@fastify/session/redis'"
-  return kind
+  const missing = ['get', 'set', 'destroy'].filter(method => !isFunction(value[method]))
+  return typeof value === 'object' ? `${kind} without ${missing.join(' and ')}` : kind
 }
 
 // node-redis's has get, set and destroy, which ends its connection.

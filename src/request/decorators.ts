@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { hasNotRun, NoSession, NoUserSession } from './no-session'
+import { hasNotRun, NoSession, NoUserSession, watched } from './no-session'
 import type { Outside } from './outside'
 import { slotKeyOf, type Slot, type Slotted } from './slot'
 import { NameTakenError, OptionError } from '../errors'
@@ -31,7 +31,7 @@ export function decorate (
       if (slot?.other !== undefined) return slot.other.value as FastifySessionObject
       if (slot?.state !== undefined) return slot.state.session
       // Each request its own: one visitor's write to it would show up in the next one's.
-      const other = { value: new StandIn(slot?.why ?? early) }
+      const other = { value: slot?.why !== undefined ? new StandIn(slot.why) : watched(new StandIn(early)) }
       if (slot) slot.other = other
       // Not on what inherits from the request, which must find the session there later.
       else if (Object.hasOwn(this, kSlot)) (this as Slotted)[kSlot] = { other }
@@ -39,8 +39,9 @@ export function decorate (
     },
     setter (this: FastifyRequest, value: unknown) {
       const slot = ((this as Slotted)[kSlot] ??= {})
+      const isOver = value === null && slot.state?.standing === 'destroyed'
       put(slot, value)
-      if (slot.other !== undefined && slot.why === undefined) flaws.tell(warnNotASession, sessionName)
+      if (slot.other !== undefined && slot.why === undefined && !isOver) flaws.tell(warnNotASession, sessionName)
     }
   })
 }

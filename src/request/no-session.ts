@@ -48,6 +48,8 @@ export class NoSession {
   save (callback?: unknown): Promise<never> | undefined { return refuse(this.#why(), callback) }
   reload (callback?: unknown): Promise<never> | undefined { return refuse(this.#why(), callback) }
   destroy (callback?: unknown): Promise<never> | undefined { return refuse(this.#why(), callback) }
+  update (): Promise<never> | undefined { return refuse(this.#why()) }
+  take (): Promise<never> | undefined { return refuse(this.#why()) }
 
   regenerate (keys?: unknown, callback?: unknown): Promise<never> | undefined {
     return refuse(this.#why(), typeof keys === 'function' ? keys : callback)
@@ -84,7 +86,24 @@ function refuse (error: Error, callback?: unknown): Promise<never> | undefined {
   return promise
 }
 
-/** Whether somebody has stored something in it. */
-export function hasData (value: unknown): boolean {
-  return value instanceof NoSession && Object.keys(value).length > 0
+const asked = new WeakSet<object>()
+
+/** One for hooks before the plugin's: it remembers whether it was asked for data, which it can't have. */
+export function watched (none: NoSession): NoSession {
+  const proxy: NoSession = new Proxy(none, {
+    get (target, key) {
+      const value: unknown = Reflect.get(target, key)
+      if (value === undefined && typeof key === 'string' && !OF_LANGUAGE.includes(key)) asked.add(proxy)
+      return typeof value === 'function' ? value.bind(target) : value
+    }
+  })
+  return proxy
+}
+
+// What `await` and `JSON.stringify` ask of any object.
+const OF_LANGUAGE = ['then', 'toJSON']
+
+/** Whether a hook has asked it for data, or stored some in it. */
+export function wasUsedEarly (value: unknown): boolean {
+  return value instanceof NoSession && (asked.has(value) || Object.keys(value).length > 0)
 }

@@ -71,8 +71,8 @@ export function decide (
     return decision.outcome === 'create' ? DECISIONS.shared : { ...decision, isSilent: true }
   }
   // A handler that made do with that has it tried once more.
-  if (state.hasFailed && reply.statusCode >= 500 && !clears(decision.outcome)) {
-    decision = state.isPartlyWritten ? DECISIONS.failedInPart : DECISIONS.failed
+  if (state.lastWrite !== 'whole' && reply.statusCode >= 500 && !clears(decision.outcome)) {
+    decision = state.lastWrite === 'partly' ? DECISIONS.failedInPart : DECISIONS.failed
   }
   // As in version 11, what was saved by hand is sent.
   if (!sends(decision.outcome) || state.wasSavedByHand || !isRefused(state.visit, state.cookie.secure)) return decision
@@ -81,6 +81,11 @@ export function decide (
 
 export function isInsecure (decision: Decision): boolean {
   return decision === DECISIONS.insecure || decision === DECISIONS.insecureClear
+}
+
+/** Whether the store failed to prolong a session that is otherwise unchanged. The reply goes out all the same. */
+export function isUnprolonged ({ outcome, isNeeded }: Decision, state: SessionState, result: Result): boolean {
+  return result === 'left' && !isNeeded && state.isInStore && sends(outcome)
 }
 
 /** What the store's answer makes of a decision. */
@@ -96,7 +101,7 @@ function resultByStore ({ outcome, isNeeded }: Decision, state: SessionState, er
   // Another request ended the session in the meantime: what this one changed is dropped, and its stale cookie
   // cleared. But if that was a login, clearing would hit the new session's cookie.
   if (isOver) return recent.wasReplaced(state.sessionId) ? 'left' : 'cleared'
-  if (error !== null && isNeeded) return state.isPartlyWritten ? 'partly' : 'failed'
+  if (error !== null && isNeeded) return state.lastWrite === 'partly' ? 'partly' : 'failed'
   if (error !== null) return 'left'
   if (clears(outcome)) return 'cleared'
   return sends(outcome) ? 'sent' : 'left'

@@ -1,16 +1,24 @@
 import type { FastifyReply } from 'fastify'
 import { isSecure } from './slot'
+import { CookieError } from '../errors'
+import { hasPassed, PASSED } from '../options/mistakes'
 import { refusedByBrowsers } from '../options/refused-by-browsers'
 import type { SessionState } from '../session/state'
 import type { Visit } from '../session/visit'
-import { warnCookieRefused, warnProxy } from '../warnings'
+import { warnCookieRefused, warnOption, warnProxy } from '../warnings'
 import type { CookieOptions } from '../types/cookie'
 
 /** Sends the session's cookie. Throws what the serializer or the signer says of it. */
 export function setCookie (reply: FastifyReply, state: SessionState): void {
   const { cookieName, cookiePrefix, flaws } = state.context.settings
   const attributes = state.cookieAttributes()
-  reply.setCookie(cookieName, cookiePrefix + state.signedId, attributes)
+  const value = cookiePrefix + state.signedId
+  try {
+    reply.setCookie(cookieName, value, attributes)
+  } catch (error) {
+    throw new CookieError((error as Error).message)
+  }
+  if (hasPassed(state.visit.cookie)) flaws.tell(warnOption, PASSED)
   // What could be known at registration has been told then, and is not told twice.
   flaws.tellAll(warnCookieRefused, refusedByBrowsers(cookieName, attributes as CookieOptions))
   if (state.visit.cookie.secure === 'auto' && attributes.secure === false) tellOfProxy(state)
@@ -18,9 +26,9 @@ export function setCookie (reply: FastifyReply, state: SessionState): void {
 
 /** A proxy that ends TLS says so, and Fastify was not told to believe it. */
 function tellOfProxy ({ visit, context }: SessionState): void {
-  const { 'x-forwarded-proto': protocol, forwarded } = visit.request?.headers ?? {}
-  if (/^https\b/i.test(String(protocol))) context.settings.flaws.tell(warnProxy, 'X-Forwarded-Proto')
-  else if (/\bproto="?https\b/i.test(String(forwarded))) context.settings.flaws.tell(warnProxy, 'Forwarded')
+  const headers = visit.request?.headers
+  if (/^https\b/i.test(String(headers?.['x-forwarded-proto']))) context.settings.flaws.tell(warnProxy, 'X-Forwarded-Proto')
+  else if (/\bproto="?https\b/i.test(String(headers?.forwarded))) context.settings.flaws.tell(warnProxy, 'Forwarded')
 }
 
 /** Removes the cookie. A browser refuses that, as it would refuse the cookie, if an attribute is missing. */

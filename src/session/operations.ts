@@ -17,17 +17,14 @@ export function save (state: SessionState, answer: Answer<void>, reason = 'save(
 /** The same, because a handler called for it. */
 export function saveByHand (state: SessionState, answer: Answer<void>): void {
   save(state, error => {
-    if (error === null || state.isPartlyWritten) state.wasSavedByHand = true
+    if (error === null || state.lastWrite === 'partly') state.wasSavedByHand = true
     answer(error)
   })
 }
 
 /** Writes when the session was created, into a record that doesn't say. The session lives no longer by that. */
 export function date (state: SessionState, answer: Answer<void>, reason?: string): void {
-  const { sessionId, visit, context: { repository } } = state
-  const writing = attempt(() => state.writing('creation'), answer)
-  if (writing === undefined) return
-  repository.update(sessionId, visit.cookie.terms, writing.changes, writing.session, error => answer(error), reason)
+  writePart(state, 'creation', error => answer(error), reason)
 }
 
 /** Moves the end of a session that is otherwise unchanged. */
@@ -45,10 +42,7 @@ export function prolong (state: SessionState, answer: Answer<void>, reason?: str
  * Moves the end of a session that is used, and writes it into the record; what the handler changed isn't written yet.
  */
 export function renew (state: SessionState, answer: Answer<boolean>, reason?: string): void {
-  const { sessionId, visit, context: { repository } } = state
-  const writing = attempt(() => state.writing('life'), answer)
-  if (writing === undefined) return
-  repository.update(sessionId, visit.cookie.terms, writing.changes, writing.session, answer, reason)
+  writePart(state, 'life', answer, reason)
 }
 
 /** A new session for the same visitor, with a new id, which takes the named data along. Writes it; ends this one. */
@@ -64,7 +58,7 @@ export function regenerate (
 /** The session as the store has it now. Nothing changes when that can't be had. */
 export function reload (state: SessionState, recording: Recording, answer: Answer<void>): void {
   if (state.standing === 'gone' || state.standing === 'destroyed') answer(new GoneError())
-  else state.makeId(error => error === null ? loadAgain(state, recording, answer) : answer(error))
+  else loadAgain(state, recording, answer)
 }
 
 /** Ends the session, and those of all other cookies of the name that came with the request. */
@@ -78,7 +72,7 @@ export function destroy (state: SessionState, answer: Answer<void>, code: EndCod
     if (error === null && visit.sent.length > 1) endOthers(visit, state.sessionId, finish)
     else finish(error)
   }
-  state.makeId(error => error === null ? remove(state, removed, code) : answer(error))
+  remove(state, removed, code)
 }
 
 /** Ends a session of whose record a part can't be read, so that the visitor can have a new one. */
@@ -121,7 +115,8 @@ export function remove (state: SessionState, answer: Answer<void>, code: EndCode
   }, code)
 }
 
-function whyNotSaved (state: SessionState): Error | undefined {
+/** Why nothing can be written of it; undefined if it can. */
+export function whyNotSaved (state: SessionState): Error | undefined {
   switch (state.standing) {
     case 'anonymous': return state.found.loadError
     case 'gone':
@@ -155,20 +150,28 @@ function write (state: SessionState, answer: Answer<void>, reason: string): void
     const isWritten = error === null && found === true
     const failure = isWritten ? refused.toError(sessionId) : error ?? new GoneError()
     if (error === null && !isWritten) state.standing = 'gone'
-    state.isPartlyWritten = isWritten && failure !== null
-    state.hasFailed = failure !== null
+    if (failure !== null) state.lastWrite = isWritten ? 'partly' : 'failed'
     answer(failure)
   }
   if (users === undefined) put(finish)
   else users.write(state, put, finish)
 }
 
+/** Writes what the library keeps of a session, and nothing of its data. */
+function writePart (state: SessionState, what: 'life' | 'creation', answer: Answer<boolean>, reason?: string): void {
+  const { sessionId, visit, context: { repository } } = state
+  const writing = attempt(() => state.writing(what), answer)
+  if (writing === undefined) return
+  repository.update(sessionId, visit.cookie.terms, writing.changes, writing.session, answer, reason)
+}
+
 /** What a store is to be given, or, if it can't be made, why: that is the answer then. */
-function attempt<T> (make: () => T, answer: Answer<any>): T | undefined {
+export function attempt<T> (make: () => T, answer: Answer<any>): T | undefined {
   try {
     return make()
   } catch (error) {
-    answer(error as Error)
+    // null would say that all is well.
+    answer((error ?? new Error('nothing was thrown')) as Error)
     return undefined
   }
 }

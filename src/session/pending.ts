@@ -2,7 +2,7 @@ import { AsyncResource } from 'node:async_hooks'
 import { GoneError } from '../errors'
 import type { Answer } from '../types/store'
 
-type Operation = (answer: Answer<void>) => void
+type Operation<T> = (answer: Answer<T>) => void
 
 /**
  * The operations that a handler asked for: one at a time, in the order of its calls, whether it awaits them or not. An
@@ -21,7 +21,7 @@ export class Pending {
   }
 
   /** Runs an operation, at once if none is under way. */
-  run (operation: Operation, answer: Answer<void>): void {
+  run<T = void> (operation: Operation<T>, answer: Answer<T>): void {
     // What a callback asks for comes after those that wait already.
     if (this.isBusy) this.#waiting.push(AsyncResource.bind(() => this.#start(operation, answer)))
     else this.#start(operation, answer)
@@ -48,15 +48,15 @@ export class Pending {
     this.run(done => done(null), () => finish(failure))
   }
 
-  #start (operation: Operation, answer: Answer<void>): void {
+  #start<T> (operation: Operation<T>, answer: Answer<T>): void {
     let isOver = false
     this.#isRunning = true
-    const finish: Answer<void> = error => {
+    const finish: Answer<T> = (error, value) => {
       isOver = true
       if (error !== null) this.#failed?.(error)
       this.#isRunning = false
       try {
-        answer(error)
+        answer(error, value)
       } finally {
         this.#startNext()
       }

@@ -1,7 +1,9 @@
 import { inspect } from 'node:util'
+import { take, update, type Change } from './atomic'
 import { destroy, regenerate, reload, saveByHand } from './operations'
 import type { SessionState, UserIndex } from './state'
 import { ReservedKeyError } from '../errors'
+import { promised } from '../stores/call'
 import { warnLateChange } from '../warnings'
 import { isReserved, type Recording } from '../values/draft'
 import type { CookieOptions } from '../types/cookie'
@@ -55,6 +57,14 @@ class Session {
 
   save (callback?: Callback | null): Promise<void> | undefined {
     return perform(this, callback, saveByHand, 'reloaded')
+  }
+
+  update<T> (fn: Change<T>): Promise<T> {
+    return replace(this, null, (state, recording, answer) => update(state, recording, fn, answer), 'reloaded') as Promise<T>
+  }
+
+  take (key: string): Promise<unknown> {
+    return replace(this, null, (state, recording, answer) => take(state, recording, key, answer), 'reloaded') as Promise<unknown>
   }
 
   get (key: string): unknown {
@@ -220,22 +230,20 @@ function isOwn (target: Session, key: string | symbol): boolean {
  *
  * @param target which of those in its place
  */
-function perform (
+function perform<T> (
   session: Session,
   callback: Callback | null | undefined,
-  operation: (state: SessionState, answer: Answer<void>) => void,
+  operation: (state: SessionState, answer: Answer<T>) => void,
   target: 'inPlace' | 'reloaded' = 'inPlace'
-): Promise<void> | undefined {
+): Promise<T | undefined> | undefined {
   const state = session[kState]
   const { pending } = state.visit
-  const run = (answer: Answer<void>): void => operation(state[target], answer)
+  const run = (answer: Answer<T>): void => operation(state[target], answer)
   if (typeof callback === 'function') {
     pending.run(run, callback)
     return undefined
   }
-  return unawaited(new Promise<void>((resolve, reject) => {
-    pending.run(run, error => error === null ? resolve() : reject(error))
-  }))
+  return unawaited(promised<T>(answer => pending.run(run, answer)))
 }
 
 /** A promise whose failure doesn't end the process if the handler doesn't wait for it. */
@@ -245,17 +253,18 @@ function unawaited<T> (promise: Promise<T>): Promise<T> {
 }
 
 /**
- * Runs an operation that puts another session in the place of this one. What the handler writes after its call is meant
- * for that one, also if it doesn't wait.
+ * Runs an operation that puts another session, or newer data, in the place of this one. What the handler writes after
+ * its call comes after it, also if it doesn't wait.
  */
-function replace (
+function replace<T> (
   session: Session,
   callback: Callback | null | undefined,
-  operation: (state: SessionState, recording: Recording, answer: Answer<void>) => void
-): Promise<void> | undefined {
+  operation: (state: SessionState, recording: Recording, answer: Answer<T>) => void,
+  target?: 'reloaded'
+): Promise<T | undefined> | undefined {
   const recording = session[kState].inPlace.draft.record()
-  return perform(session, callback, (state, answer) => operation(state, recording, error => {
+  return perform<T>(session, callback, (state, answer) => operation(state, recording, (error, value) => {
     if (error !== null) state.draft.forget(recording)
-    answer(error)
-  }))
+    answer(error, value)
+  }), target)
 }

@@ -3,15 +3,16 @@ import type { SessionIds } from './ids'
 import { keptChanges, keptOf } from './kept'
 import { Life } from './life'
 import type { Visit } from './visit'
+import { mistakesInOptions } from '../options/mistakes'
 import type { Settings } from '../options/settings'
 import type { Repository, Stored } from '../stores/repository'
-import { Draft } from '../values/draft'
+import { Draft, type Recording } from '../values/draft'
 import { cookieEndOf, cookieLifeOf, endOf, idleOf, type Lifetime } from '../values/lifetime'
 import { claimIsAging, claimOf, type Claim } from '../values/claim'
 import { seenAtOf, type CookieRecord } from '../values/record'
 import type { Refusals } from '../values/refusals'
 import { StoredCookie, StoredSession } from '../values/stored-session'
-import { warnAnonymous, warnHijacked, warnLateChange, warnReplaced } from '../warnings'
+import { warnAnonymous, warnHijacked, warnLateChange, warnOption, warnReplaced } from '../warnings'
 import type { CookieOptions } from '../types/cookie'
 import type { FastifySessionObject, SessionList, SessionPage } from '../types/session'
 import type { Answer, FieldChanges, SessionChanges, SessionRecord } from '../types/store'
@@ -93,10 +94,8 @@ const NOTHING: FieldChanges = { set: {}, unset: [] }
 /** One session as one request knows it: what the store has, what changed, and what became of it. */
 export class SessionState {
   standing: Standing
-  /** Whether save() or regenerate() could not write it. */
-  hasFailed = false
-  /** Whether the last write left out what can't be stored, and wrote the rest. */
-  isPartlyWritten = false
+  /** What became of the last write: `partly` if it left out what can't be stored. */
+  lastWrite: 'whole' | 'partly' | 'failed' = 'whole'
   /** Whether a handler called save(), and it was written. */
   wasSavedByHand = false
   /** Whether touch() or options() asks for a reply that prolongs it and sends its cookie. */
@@ -257,7 +256,9 @@ export class SessionState {
    * @throws FST_ERR_SESSION_COOKIE
    */
   setCookieOptions (options: Partial<CookieOptions>): void {
-    this.context.settings.checkCookie(options)
+    const { checkCookie, flaws } = this.context.settings
+    checkCookie(options)
+    flaws.tellAll(warnOption, mistakesInOptions(options))
     const { cookie } = this
     this.#attributes = { ...this.#attributes, ...options }
     cookie.setAttributes(this.#attributes, this.visit.isOverHttps)
@@ -318,11 +319,21 @@ export class SessionState {
   markWritten ({ changes, choice, at }: Writing): void {
     this.life.markWritten(at, choice)
     if (choice !== undefined) SessionCookie.forget(this.cookie, choice)
-    this.hasFailed = false
+    this.lastWrite = 'whole'
     this.standing = 'written'
     if (this.#cookie !== undefined && !this.wasChosen) this.#cookie._expires = dateOf(this.#cookieEnd)
     this.#storedClaim = this.claim
     this.draft.rebase(changes)
+  }
+
+  /** A newer state of the same session was written, or only read: what it has of these keys counts here, too. */
+  adopt (newer: SessionState, keys: Iterable<string>, recording: Recording): void {
+    this.draft.adopt(newer.draft, keys, recording)
+    const { writtenAt } = newer.life
+    if (writtenAt === undefined) return
+    this.life.markWritten(writtenAt, undefined)
+    this.standing = 'written'
+    this.claim = this.#storedClaim = newer.claim
   }
 
   /** A session in the place of this one. */

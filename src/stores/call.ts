@@ -1,16 +1,20 @@
 import { AsyncResource } from 'node:async_hooks'
+import { isPromise as isNativePromise } from 'node:util/types'
 import { isSession } from './answers'
+import { kindOf } from '../values/kind'
 import { STORE_AWAY, StoreError, StoreTimeoutError } from '../errors'
 import type { Answer, SessionStore } from '../types/store'
 
 export type Method =
-  'get' | 'getAndTouch' | 'inspect' | 'set' | 'destroy' | 'touch' | 'update' | 'claim' | 'release' | 'revoke' |
+  'get' | 'getAndTouch' | 'inspect' | 'set' | 'destroy' | 'touch' | 'update' | 'updateIf' | 'claim' | 'release' | 'revoke' |
   'endingsOf' | 'claimsOf' | 'length' | 'watch'
 
 // As many calls as don't keep other visitors waiting.
 const AT_ONCE = 32
 
 const NOTHING: readonly unknown[] = []
+
+const SWAPPED = 'it handed the session to its callback as the error. The error comes first: callback(null, session)'
 
 // What a method did in place of an answer, for whoever writes the store.
 const SILENT = 'it neither called its callback nor returned a promise. Check that it always does one of them, and that ' +
@@ -34,10 +38,8 @@ export function callStore<T> (
   let answered = false
   let isLate = false
   let returned = false
-  let timer: NodeJS.Timeout | undefined
   let early: [Error | null, T?] | undefined
   let advice = STORE_AWAY
-  let context: AsyncResource | undefined
 
   function settle (failure: unknown, value?: T): void {
     if (answered) {
@@ -46,16 +48,16 @@ export function callStore<T> (
       return
     }
     answered = true
-    clearTimeout(timer)
     const error = failure ? toError(failure, method) : null
     if (!returned) {
       // What follows may throw, and must not do so inside the store.
       early = [error, value]
       return
     }
+    clearTimeout(timer)
     try {
       // A store that answers several requests at once answers all of them in the context of one.
-      (context as AsyncResource).runInAsyncScope(answer, undefined, error, value)
+      context.runInAsyncScope(answer, undefined, error, value)
     } catch (thrown) {
       // The same for a late answer: let it surface where no store can catch it and call back again.
       queueMicrotask(() => { throw thrown })
@@ -65,29 +67,33 @@ export function callStore<T> (
   try {
     const fn = store[method] as (...args: unknown[]) => unknown
     const declaresCallback = fn.length > args.length
-    const result = fn.call(store, ...args, settle, ...more)
+    const result = fn.call(store, ...args, (failure: unknown, value?: T) => whenThere(failure, value, settle), ...more)
     if (isPromise(result)) {
-      // A callback may come later than the promise, which doesn't count then.
+      // A callback may come later than the promise, which doesn't count then. A rejection always does.
       const fulfilled = declaresCallback ? () => { advice = UNCALLED } : (value: unknown) => settle(null, value as T)
-      // A rejection always counts, and must be handled even after the answer.
       result.then(fulfilled, error => settle(error || 'unknown error'))
     } else if (!answered) {
-      advice = declaresCallback || result === undefined ? SILENT : RETURNED
+      const isSession = isAnswer(method, result)
+      advice = isSession || (!declaresCallback && result !== undefined) ? RETURNED : SILENT
       // A store that has the session in hand may still call back, but not later than this.
-      if (advice === RETURNED && isAnswer(method, result)) setImmediate(settle, misuse(method))
+      if (isSession && !declaresCallback) setImmediate(settle, misuse(method))
     }
   } catch (thrown) {
     settle(thrown || 'unknown error')
   }
   returned = true
-  if (early !== undefined) answer(...early)
-  else {
-    context = new AsyncResource('SessionStore')
-    timer = setTimeout(() => {
-      settle(new StoreTimeoutError(method, timeout, advice))
-      isLate = true
-    }, timeout)
-  }
+  if (early !== undefined) return answer(...early)
+  const context = new AsyncResource('SessionStore')
+  const timer = setTimeout(() => {
+    settle(new StoreTimeoutError(method, timeout, advice))
+    isLate = true
+  }, timeout)
+}
+
+/** People hand a promise to the callback. */
+function whenThere<T> (failure: unknown, value: T | undefined, settle: (failure: unknown, value?: T) => void): void {
+  if (failure || !isNativePromise(value)) settle(failure, value)
+  else value.then(value => settle(null, value as T), error => settle(error || 'unknown error'))
 }
 
 /** Runs what answers by a callback. */
@@ -113,7 +119,7 @@ function misuse (method: Method): Error {
   return new StoreError(method, RETURNED, { cause: undefined })
 }
 
-function isPromise (value: unknown): value is PromiseLike<unknown> {
+export function isPromise (value: unknown): value is PromiseLike<unknown> {
   return typeof (value as PromiseLike<unknown> | undefined)?.then === 'function'
 }
 
@@ -121,7 +127,8 @@ function toError (failure: unknown, method: Method): Error {
   try {
     // Not of another realm: Fastify would not know it for an error.
     if (failure instanceof Error) return failure
-    const text = typeof failure === 'object' ? (failure as Error).message : failure
+    if (isSession(failure)) return new StoreError(method, SWAPPED, { cause: undefined })
+    const text = typeof failure === 'object' ? (failure as Error).message ?? kindOf(failure) : failure
     return new StoreError(method, String(text), { cause: failure })
   } catch {
     return new StoreError(method, 'with something that throws when it is looked at', { cause: undefined })

@@ -3,10 +3,12 @@ import { MemoryIndex } from './memory-index'
 import { ValueCheck } from './value-check'
 import { copy } from '../values/copy'
 import { claimOf } from '../values/claim'
-import { applyChanges, cookieOf, expiryOf, isExpired, movedEnd } from '../values/record'
+import {
+  applyChanges, cookieOf, expiryOf, isAsExpected, isExpired, movedEnd, type Expected
+} from '../values/record'
 import type {
   Callback, CallbackSession, Claimed, Claiming, FoundCallback, IndexEntry, Revoking, SessionChanges, SessionRecord,
-  SessionStore
+  SessionStore, UpdateResult
 } from '../types/store'
 import type * as Fastify from 'fastify'
 
@@ -25,6 +27,10 @@ export interface MemoryStore extends EventEmitter, SessionStore {
   destroy(sessionId: string, callback: FoundCallback): void
   touch(sessionId: string, session: Fastify.Session, callback: FoundCallback): void
   update(sessionId: string, changes: SessionChanges, session: Fastify.Session, callback: FoundCallback): void
+  updateIf(
+    sessionId: string, record: SessionRecord, keys: readonly string[], changes: SessionChanges,
+    session: Fastify.Session, callback: (error: any, result?: UpdateResult) => void
+  ): void
   claim(userKey: string, sessionId: string, claiming: Claiming, callback: (error: any, claimed?: Claimed) => void): void
   release(userKey: string, sessionIds: readonly string[], callback: Callback): void
   revoke(userKey: string, which: Revoking, callback: (error: any, count?: number) => void): void
@@ -132,12 +138,14 @@ Object.assign(MemoryStore.prototype, {
   },
 
   update (this: Internals, sessionId: string, changes: SessionChanges, session: Fastify.Session, callback: Answer) {
-    const record = find(this, sessionId)
-    if (record !== undefined) {
-      write(this, sessionId, applyChanges(record, changes, session.cookie.expires))
-      this[kCheck]?.look(sessionId, changes.set)
-    }
-    callback(null, record !== undefined)
+    callback(null, change(this, sessionId, changes, session) === 'written')
+  },
+
+  updateIf (
+    this: Internals, sessionId: string, record: SessionRecord, keys: readonly string[], changes: SessionChanges,
+    session: Fastify.Session, callback: Answer
+  ) {
+    callback(null, change(this, sessionId, changes, session, { record, keys }))
   },
 
   claim (this: Internals, userKey: string, sessionId: string, claiming: Claiming, callback: Answer) {
@@ -213,6 +221,17 @@ function write (store: Internals, sessionId: string, record: SessionRecord): voi
   }
   store.store.set(sessionId, record)
   sweep(store)
+}
+
+function change (
+  store: Internals, sessionId: string, changes: SessionChanges, { cookie }: Fastify.Session, expected?: Expected
+): UpdateResult {
+  const record = find(store, sessionId)
+  if (record === undefined) return 'gone'
+  if (expected !== undefined && !isAsExpected(record, expected)) return 'changed'
+  write(store, sessionId, applyChanges(record, changes, cookie.expires))
+  store[kCheck]?.look(sessionId, changes.set)
+  return 'written'
 }
 
 // One iterator for all: a new one would begin at the front, and step over every place that was emptied there.

@@ -10,14 +10,15 @@ import { RedisIndex } from './redis-index'
 import { RedisWatch, type RedisSubscriber } from './redis-watch'
 import { CONVERT, DESTROY, SET, TOUCH, UPDATE } from './redis-scripts'
 import { ValueCheck } from './value-check'
+import { nearest } from '../values/near'
 import { tooShort } from '../values/seconds'
 import { warnOption } from '../warnings'
 import type {
   Callback, CallbackSession, Claimed, Claiming, EndCode, FoundCallback, IndexEntry, Revoking, SessionChanges,
-  SessionRecord, SessionStore
+  SessionRecord, SessionStore, UpdateResult
 } from '../types/store'
 
-export type { RedisClient, RedisSubscriber }
+export type { RedisClient, RedisSubscriber, UpdateResult }
 
 export interface RedisStoreOptions {
   /**
@@ -51,9 +52,6 @@ const ONE_DAY = 86_400_000
 
 // How often a session is read again because another writer keeps putting it into an older form.
 const MOST_TRIES = 10
-
-/** What became of a conditional update. */
-export type UpdateResult = 'written' | 'changed' | 'gone'
 
 const NO_META = { set: {}, unset: [] }
 
@@ -97,17 +95,17 @@ export class RedisStore implements SessionStore {
   readonly #watch: RedisWatch | undefined
 
   /** @throws FST_ERR_SESSION_OPTION */
-  constructor ({ client, subscriber, prefix = 'sess:', ttl = ONE_DAY }: RedisStoreOptions = {} as RedisStoreOptions) {
+  constructor (options: RedisStoreOptions = {} as RedisStoreOptions) {
+    const { client, subscriber, prefix = 'sess:', ttl = ONE_DAY } = options
     if (!isClient(client)) {
       const needed = 'a client of node-redis or ioredis, version 5 or newer, that answers by promises'
       throw new OptionError(`store is wrong: RedisStore needs ${needed}`)
     }
     if (typeof prefix !== 'string') throw new OptionError('store is wrong: the prefix of a RedisStore must be a string')
-    if (!(ttl > 0 && ttl <= Number.MAX_SAFE_INTEGER)) {
+    if (!(typeof ttl === 'number' && ttl > 0 && ttl <= Number.MAX_SAFE_INTEGER)) {
       throw new OptionError('store is wrong: the ttl of a RedisStore must be a positive number of milliseconds')
     }
-    const flaw = tooShort('store: the ttl of RedisStore', ttl)
-    if (flaw !== undefined) warnOption(flaw)
+    tellMistakes(options)
     this.client = client
     this.#isCluster = isCluster(client)
     this.#watch = subscriber == null ? undefined : new RedisWatch(client, subscriber)
@@ -323,6 +321,17 @@ export class RedisStore implements SessionStore {
   #run (script: Script, sessionId: string, args?: Array<string | number>): Promise<unknown> {
     return script.run(this.#client, this.#prefix + sessionId, args)
   }
+}
+
+const NAMES = ['client', 'subscriber', 'prefix', 'ttl']
+
+function tellMistakes (options: RedisStoreOptions): void {
+  for (const name of Object.keys(options)) {
+    const meant = NAMES.includes(name) ? undefined : nearest(name, NAMES)
+    if (meant !== undefined) warnOption(`store: ${name} of RedisStore isn't known: write ${meant}`)
+  }
+  const short = tooShort('store: the ttl of RedisStore', options.ttl)
+  if (short !== undefined) warnOption(short)
 }
 
 // ioredis can be told to answer numbers as strings.

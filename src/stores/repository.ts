@@ -4,14 +4,15 @@ import { InTurn } from './in-turn'
 import { has, tellsEnd } from './methods'
 import { recentChangesOf, type RecentChanges } from './recent'
 import type { Signals, SecurityReason } from '../diagnostics'
+import { BusyError, StoreError } from '../errors'
 import { whyOver, type Terms } from '../values/lifetime'
 import { kindOf } from '../values/kind'
-import { applyChanges, isRecord } from '../values/record'
+import { applyChanges, isAsExpected, isRecord, type Expected } from '../values/record'
 import { StoredSession } from '../values/stored-session'
 import { isUnreadable } from '../values/unreadable'
 import { warnNotRecord, type Flaws } from '../warnings'
 import type {
-  Answer, Claimed, Claiming, EndCode, IndexEntry, Revoking, SessionChanges, SessionRecord, SessionStore
+  Answer, Claimed, Claiming, EndCode, IndexEntry, Revoking, SessionChanges, SessionRecord, SessionStore, UpdateResult
 } from '../types/store'
 
 /** A session that a store has. */
@@ -51,6 +52,7 @@ export class Repository {
   readonly #signals: Signals
   readonly hasTouch: boolean
   readonly #hasUpdate: boolean
+  readonly #hasUpdateIf: boolean
   readonly #hasInspect: boolean
   readonly #tellsCode: boolean
   readonly #isExact: boolean
@@ -68,6 +70,8 @@ export class Repository {
     this.recent = recentChangesOf(store)
     this.hasTouch = has(store, 'touch')
     this.#hasUpdate = has(store, 'update')
+    // A store whose other writes are a read and a write would overwrite what it writes.
+    this.#hasUpdateIf = this.#hasUpdate && has(store, 'updateIf')
     this.#hasInspect = has(store, 'inspect')
     // Many take other things after their callback, or look for it in the last place.
     this.#tellsCode = has(store, 'watch') && store.destroy.length > 2
@@ -114,10 +118,14 @@ export class Repository {
     this.#signals.trace('commit', sessionId, answer, answer => this.#call('set', [sessionId, session], answer), reason)
   }
 
-  /** Applies the changes to what the store has now. Answers whether it was still there; if not, writes nothing. */
+  /**
+   * Applies the changes to what the store has now. Answers whether it was still there; if not, writes nothing.
+   *
+   * @param expected what must still be so: otherwise nothing is written, and the answer is FST_ERR_SESSION_BUSY
+   */
   update (
     sessionId: string, terms: Terms, changes: SessionChanges, session: StoredSession, answer: Answer<boolean>,
-    reason?: string
+    reason?: string, expected?: Expected
   ): void {
     if (Object.hasOwn(changes.meta.set, 'expires')) {
       const tell = answer
@@ -128,7 +136,17 @@ export class Repository {
         tell(error, found)
       }
     }
-    this.#commit(sessionId, answer, reason, answer => this.#update(sessionId, terms, changes, session, answer))
+    this.#commit(sessionId, answer, reason, answer => {
+      this.#update(sessionId, terms, changes, session, answer, expected)
+    })
+  }
+
+  /**
+   * Runs what reads a session and writes it if nobody else has: not twice at the same time within this process. It
+   * takes turns of its own, because a write within it may need one too.
+   */
+  alone<T> (sessionId: string, answer: Answer<T>, task: (done: Answer<T>) => void): void {
+    this.#inTurn.run('update', `update\0${sessionId}`, answer, task)
   }
 
   /**
@@ -275,18 +293,27 @@ export class Repository {
   }
 
   #update (
-    sessionId: string, terms: Terms, changes: SessionChanges, session: StoredSession, answer: Answer<boolean>
+    sessionId: string, terms: Terms, changes: SessionChanges, session: StoredSession, answer: Answer<boolean>,
+    expected?: Expected
   ): void {
-    if (this.#hasUpdate) {
+    if (expected !== undefined && this.#hasUpdateIf) {
+      const { record, keys } = expected
+      this.#call<UpdateResult>('updateIf', [sessionId, record, keys, changes, session], (error, result) => {
+        answer(error ?? failureOf(result), result === 'written')
+      })
+    } else if (expected === undefined && this.#hasUpdate) {
       this.#call('update', [sessionId, changes, session], answer)
-      return
+    } else {
+      this.#inTurn.run<boolean>('set', sessionId, answer, done => {
+        this.#rewrite(sessionId, terms, changes, session, done, expected)
+      })
     }
-    this.#inTurn.run<boolean>('set', sessionId, answer, done => this.#rewrite(sessionId, terms, changes, session, done))
   }
 
-  /** What `update` is for a store that hasn't it. In turn. */
+  /** What `update` is for a store that hasn't it, and `updateIf`. In turn. */
   #rewrite (
-    sessionId: string, terms: Terms, changes: SessionChanges, session: StoredSession, done: Answer<boolean>
+    sessionId: string, terms: Terms, changes: SessionChanges, session: StoredSession, done: Answer<boolean>,
+    expected?: Expected
   ): void {
     this.#get(sessionId, terms, 'get', (error, record, flaw) => {
       if (error !== null || record === undefined || flaw !== undefined) {
@@ -295,10 +322,15 @@ export class Repository {
       }
       let merged: StoredSession
       try {
+        if (expected !== undefined && !isAsExpected(record, expected)) throw new BusyError()
         const { cookie, ...data } = applyChanges(record, changes, session.cookie.expires)
         merged = new StoredSession(sessionId, data, cookie as object)
       } catch (thrown) {
         done(thrown as Error)
+        return
+      }
+      if (this.#hasUpdate) {
+        this.#call('update', [sessionId, changes, session], done)
         return
       }
       const since = this.recent.now
@@ -343,4 +375,10 @@ export class Repository {
   #call<T> (method: Method, args: unknown[], answer: Answer<T>, comeLate?: () => void): void {
     callStore<T>(this.#settings.store, method, args, this.#settings.storeTimeout, answer, comeLate)
   }
+}
+
+function failureOf (result: UpdateResult | undefined): Error | null {
+  if (result === 'changed') return new BusyError()
+  if (result === 'written' || result === 'gone') return null
+  return new StoreError('updateIf', "it must answer 'written', 'changed' or 'gone'", { cause: undefined })
 }

@@ -11,7 +11,7 @@ export interface Step {
 }
 
 const METHODS: readonly Method[] = [
-  'get', 'getAndTouch', 'set', 'destroy', 'touch', 'update', 'inspect', 'claim', 'release', 'revoke', 'endingsOf',
+  'get', 'getAndTouch', 'set', 'destroy', 'touch', 'update', 'updateIf', 'inspect', 'claim', 'release', 'revoke', 'endingsOf',
   'claimsOf'
 ]
 // Their first argument is the user, the second the session's id.
@@ -68,7 +68,7 @@ export class CallGate {
       return
     }
     const call: Call = { method, sessionId, askedAt: this.now }
-    const name = `${method} ${this.#nameOf(sessionId)}${detailsOf(method, args[1])}`
+    const name = `${method} ${this.#nameOf(sessionId)}${detailsOf(method, args[method === 'updateIf' ? 3 : 1])}`
     this.calls.push(call)
     this.hold(name, () => new Promise(resolve => {
       this.#call(method, args, (error, value) => {
@@ -112,6 +112,6 @@ function idIn (argument: unknown): string {
 function detailsOf (method: Method, what: any): string {
   let keys: string[] = []
   if (method === 'set') keys = Object.keys(what).filter(key => key !== 'cookie')
-  else if (method === 'update') keys = [...Object.keys(what.set), ...what.unset.map((key: string) => `-${key}`)]
+  else if (method === 'update' || method === 'updateIf') keys = [...Object.keys(what.set), ...what.unset.map((key: string) => `-${key}`)]
   return keys.length > 0 ? ` { ${keys.join(', ')} }` : ''
 }

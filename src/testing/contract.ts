@@ -17,8 +17,8 @@ const OPTIONAL_METHODS = ['touch', 'update', 'getAndTouch', 'inspect'] as const
 type AnyStore = Record<string, ((...args: any[]) => any) | undefined>
 
 // What applications and the library itself store, and what goes wrong with it where keys, text or size are handled carelessly.
-const ODD_KEYS = { a: { b: 1 }, 'a.b': 2, '$set.a': 3, "it's": 4, '"; --': 5, '{}': 6, ' ': 7, 7: 8, Größe: 9, 鍵: 10 }
-const ODD_VALUES = {
+export const ODD_KEYS = { a: { b: 1 }, 'a.b': 2, '$set.a': 3, "it's": 4, '"; --': 5, '{}': 6, ' ': 7, 7: 8, Größe: 9, 鍵: 10 }
+export const ODD_VALUES = {
   text: 'ü ß € 日本語 👩‍👩‍👧 \u2028 \u0000 \\ " \' %',
   empty: '',
   list: [],

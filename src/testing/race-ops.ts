@@ -63,6 +63,12 @@ export const REQUESTS = {
     await server.sessions.revokeUser('max')
     await server.sessions.revokeUser('eva')
   },
+  async push ({ session }: Request, value: number) {
+    await session.update((session: any) => { (session.cart ??= []).push(value) })
+  },
+  async take ({ session }: Request) {
+    return await session.take('d')
+  },
   /** Comes without a cookie. */
   'sign up': ({ session }: Request) => { session.user = 'eva' }
 }
@@ -76,7 +82,7 @@ export type RequestName = keyof typeof REQUESTS
 export const PROMISES = {
   answered: 'each request is answered; the only error is that its session has ended, where it has',
   ended: 'what has ended stays ended: the session, its cookie and its data',
-  kept: 'the changes of different requests are all kept',
+  kept: 'the changes of different requests are all kept, also what update() adds to one key; and one gets what several take()',
   next: 'a new session is whole, and its cookie works',
   saved: 'what a reply called saved is in the store',
   free: 'a request that only reads writes no data',
@@ -106,6 +112,8 @@ export interface Reply {
   /** Missing where no reply came. */
   statusCode?: number
   code?: string
+  /** What the request's operation answered. */
+  result?: unknown
   at: number
   /** The session whose cookie came with it, if a browser would keep that. */
   sessionId?: string
@@ -162,7 +170,7 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
   * answered ({ replies, endedAt, index, mayBeRevoked }) {
     for (const reply of replies) {
       const { request, wasLoaded, statusCode, code, at } = reply
-      const mayBeRefused = (wasLoaded && (request === 'save' || request === 'renew') && endedAt <= at) || mayBeRevoked(reply)
+      const mayBeRefused = (wasLoaded && FAILING.includes(request) && endedAt <= at) || mayBeRevoked(reply)
       const isTooMany = statusCode === 403 && code === 'FST_ERR_SESSION_TOO_MANY' && index?.max === 1 && request === 'sign up'
       const isRefused = statusCode === 409 && code === 'FST_ERR_SESSION_GONE'
       if (statusCode === undefined) yield `'${request}' got no reply`
@@ -194,6 +202,10 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
     for (const { request, wasLoaded, statusCode, at } of replies) {
       if (statusCode === 200 && !wasLoaded && at < endedAt && request !== 'sign up') yield `'${request}' did not find the session`
     }
+    const takers = replies.filter(({ request, wasLoaded, statusCode }) => request === 'take' && wasLoaded && statusCode === 200)
+    const got = takers.filter(({ result }) => result !== undefined)
+    if (got.length > 1) yield `${got.length} requests took the same`
+    if (takers.length > 0 && got.length === 0 && !hasEnded && !replies.some(({ request }) => request === 'delete d')) yield 'nobody got what was taken'
     if (hasEnded) return
     const flaw = flawOf(records.get(first), fields, BASE, changes)
     if (flaw !== undefined) yield flaw
@@ -232,7 +244,8 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
       else if (key !== undefined) {
         // The answer may have come after another request wrote the same key.
         const values = replies.filter(other => CHANGED_KEY[other.request] === key).map(valueOf)
-        if (!values.some(value => isSame(value, stored[key]))) yield `'${request}' was not saved`
+        const isThere = request === 'push' ? (stored[key] as unknown[] | undefined)?.includes(reply.value) : values.some(value => isSame(value, stored[key]))
+        if (isThere !== true) yield `'${request}' was not saved`
       }
     }
   },
@@ -242,7 +255,7 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
     if (rolling && (!hasTouch || (!hasUpdate && replies.some(isRemembering)))) return
     // With touch too, as soon as its record is old, so what comes after the session's time says nothing.
     const written = calls.filter(({ method, sessionId, askedAt }) =>
-      sessionId === first && (method === 'set' || method === 'update') && askedAt < expiredAt)
+      sessionId === first && (method === 'set' || method === 'update' || method === 'updateIf') && askedAt < expiredAt)
     // Where nothing rolls, a touch is written into the record.
     const changes = replies.filter(reply => reply.wasLoaded && (isChange(reply) || (reply.request === 'touch' && !rolling)))
     if (written.length > changes.length) yield `there were ${written.length} writes for ${changes.length} changes`
@@ -313,13 +326,22 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
 }
 
 const CHANGED_KEY: Partial<Record<RequestName, string>> = {
-  'write a': 'a', 'write b': 'b', 'delete d': 'd', save: 's', 'save unawaited': 's', 'become eva': 'user'
+  'write a': 'a',
+  'write b': 'b',
+  'delete d': 'd',
+  save: 's',
+  'save unawaited': 's',
+  'become eva': 'user',
+  push: 'cart',
+  take: 'd'
 }
 const REMEMBERING: readonly RequestName[] = ['remember', 'remember by options']
 const LOGINS: readonly RequestName[] = ['log in', 'log in unawaited']
+/** Those that wait for the store's answer, and fail where the session has ended. */
+const FAILING: readonly RequestName[] = ['save', 'renew', 'push', 'take']
 const ENDING: readonly RequestName[] = [...LOGINS, 'renew', 'log out', 'log out of both', 'revoke', 'revoke users']
 /** Those that ask for no session of their own: what a browser sends before it has the answer to its login. */
-const MAY_COME_LATE: readonly RequestName[] = ['read', 'write a', 'write b', 'delete d', 'touch', 'become eva', ...REMEMBERING]
+const MAY_COME_LATE: readonly RequestName[] = ['read', 'write a', 'write b', 'delete d', 'touch', 'become eva', 'push', 'take', ...REMEMBERING]
 
 type Facts = ReturnType<typeof factsOf>
 
@@ -393,7 +415,7 @@ function isChange (reply: Reply): boolean {
 /** What a request leaves under its key. */
 function valueOf ({ request, value }: Reply): unknown {
   if (request === 'become eva') return 'eva'
-  return request === 'delete d' ? undefined : value
+  return request === 'delete d' || request === 'take' ? undefined : value
 }
 
 /** How long a session lives after its last use, as the record says. */
@@ -419,6 +441,10 @@ function flawOf (
   for (const key of new Set([...Object.keys({ ...base, ...data }), ...all.map(({ request }) => CHANGED_KEY[request])])) {
     if (key === undefined) continue
     const isOfKey = ({ request }: Reply): boolean => CHANGED_KEY[request] === key
+    if (key === 'cart' && all.some(isOfKey)) {
+      if (!isGrown(data.cart, base.cart, changes.filter(isOfKey), further.filter(isOfKey))) return `cart is ${JSON.stringify(data.cart)}`
+      continue
+    }
     const values = all.filter(isOfKey).map(valueOf)
     if (!changes.some(isOfKey)) values.push(base[key])
     if (!values.some(value => isSame(value, data[key]))) {
@@ -426,6 +452,14 @@ function flawOf (
     }
   }
   return undefined
+}
+
+/** Whether a list has what it had, what was added, and perhaps what may have been added: each once. */
+function isGrown (list: unknown, before: unknown, added: readonly Reply[], perhaps: readonly Reply[]): boolean {
+  if (!Array.isArray(list)) return list === before && added.length === 0
+  const needed = [...Array.isArray(before) ? before : [], ...added.map(({ value }) => value)]
+  const rest = list.filter(item => !needed.includes(item))
+  return new Set(list).size === list.length && list.length - rest.length === needed.length && rest.every(item => perhaps.some(({ value }) => value === item))
 }
 
 function dataOf (record: SessionRecord | undefined): SessionRecord {

@@ -9,7 +9,7 @@ import { Gate } from './gate'
 import { setCookies, Visitor } from './visitor'
 
 const METHODS = [
-  'get', 'getAndTouch', 'inspect', 'set', 'destroy', 'touch', 'update', 'claim', 'release', 'revoke',
+  'get', 'getAndTouch', 'inspect', 'set', 'destroy', 'touch', 'update', 'updateIf', 'claim', 'release', 'revoke',
   'endingsOf', 'claimsOf'
 ] as const
 

@@ -3,6 +3,7 @@ import { testContract } from './contract'
 import { testIndex, testUsers } from './by-user'
 import { testProcesses } from './processes'
 import { Findings, type Promises } from './promises'
+import { testUpdateIf } from './update-if'
 import { testVisits } from './visits'
 
 export interface StoreTestOptions {
@@ -45,7 +46,10 @@ export async function testStore (
       })
     })
   })
-  await run('the store itself', t => testContract(noting(t), findings, open))
+  await run('the store itself', async t => {
+    await testContract(noting(t), findings, open)
+    await testUpdateIf(noting(t), open)
+  })
   await run('its index by user', t => testIndex(noting(t), findings, open))
   // The others would fail for the same reasons, and wait for what doesn't come.
   if (hasFailed && promises !== 'measure') return findings

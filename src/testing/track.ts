@@ -81,7 +81,7 @@ export class Track {
     app.get('/race/:index', async request => {
       const reply = this.#run.replies[Number((request.params as { index: string }).index)] as Reply
       reply.wasLoaded = (request.session as any).begun === true
-      await REQUESTS[reply.request](request, reply.value)
+      reply.result = await REQUESTS[reply.request](request, reply.value)
     })
     this.#app = app
   }

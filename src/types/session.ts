@@ -95,8 +95,46 @@ export interface Sessions {
 // If any name may be data, `data` is `any` in version 11's types. Plugins do with it what they like.
 type AllData = string extends keyof Fastify.Session ? any : Record<string, any>
 
+/** The data of a session, as the function of `update()` gets them. */
+export type SessionData = {
+  [K in keyof Fastify.Session as K extends 'cookie' ? never : K]: Fastify.Session[K]
+} & Accessors
+
+/** Data by name. */
+interface Accessors {
+  /**
+   * Stores a value.
+   *
+   * @throws FST_ERR_SESSION_RESERVED_KEY for a name of the session's own
+   */
+  set<K extends keyof Fastify.Session>(key: K, value: Fastify.Session[K]): void
+
+  /** The value that was stored under a name, or undefined. Sees the session's own data only. */
+  get<K extends keyof Fastify.Session>(key: K): Fastify.Session[K] | undefined
+}
+
 /** What a session can do under names that data may have, too. */
 interface SessionTools {
+  /**
+   * Changes data onto what the store has now, and writes them at once, in one step: if another request has changed a
+   * key that the function used, it is called again. It gets the data as they are in the store, without what this
+   * request has changed and not saved; that stays to be saved, unless the function changes the same key. Afterwards
+   * the session has the new values. A session that isn't stored yet is changed itself.
+   *
+   * Resolves to what the function returned. Rejects with what it threw, the store's error, FST_ERR_SESSION_GONE,
+   * FST_ERR_SESSION_VALUE, FST_ERR_SESSION_UPDATE if the function returns a promise, or FST_ERR_SESSION_BUSY (409) if
+   * other requests were faster each time: then nothing is written.
+   *
+   * @param fn may be called several times; its argument can't be used later
+   */
+  update<T>(fn: (session: SessionData) => T extends PromiseLike<unknown> ? never : T): Promise<T>
+
+  /**
+   * Removes a key from the store, and resolves to its value. Of all requests that take it at the same time one gets it,
+   * the others undefined. Of a session that isn't stored yet it takes what was set. Rejects as `update()` does.
+   */
+  take<K extends keyof Fastify.Session>(key: K): Promise<Fastify.Session[K] | undefined>
+
   /** Uses the session: its idle time starts again, and its cookie is sent, also if nothing rolls. */
   touch(): void
 
@@ -163,7 +201,8 @@ type KnownKey<K extends AnyName> = string extends K ? K : [DataKey] extends [nev
 type DeclaredName = keyof { [K in keyof Fastify.Session as string extends K ? never : number extends K ? never : K]: 1 }
 
 // If the application's own data are called so, they have the name.
-export interface FastifySessionObject extends Fastify.Session, Omit<SessionTools & UserSessions, DeclaredName> {
+export interface FastifySessionObject
+  extends Fastify.Session, Accessors, Omit<SessionTools & UserSessions, DeclaredName> {
   /** The session's id. Whoever has it and the secret has the session: don't log it. */
   sessionId: string
 
@@ -211,16 +250,6 @@ export interface FastifySessionObject extends Fastify.Session, Omit<SessionTools
    */
   save(callback: Callback): void
   save(): Promise<void>
-
-  /**
-   * Stores a value.
-   *
-   * @throws FST_ERR_SESSION_RESERVED_KEY for a name of the session's own
-   */
-  set<K extends keyof Fastify.Session>(key: K, value: Fastify.Session[K]): void
-
-  /** The value that was stored under a name, or undefined. Sees the session's own data only. */
-  get<K extends keyof Fastify.Session>(key: K): Fastify.Session[K] | undefined
 }
 
 /** A session that was made outside of a request. */

@@ -36,6 +36,9 @@ export type EndCode = 'logout' | 'revoked' | 'limit' | 'replaced' | 'expired'
 /** As the second argument, `false` says that there was no such session. */
 export type FoundCallback = (error?: any, found?: any) => void
 
+/** What became of a conditional update. `changed`: a key wasn't as expected, and nothing was written. */
+export type UpdateResult = 'written' | 'changed' | 'gone'
+
 /** A session in the index by user. */
 export interface IndexEntry {
   readonly sessionId: string
@@ -125,6 +128,17 @@ export interface SessionStore<Session = Fastify.Session> {
    * there. Answers `false` if it was not.
    */
   update?(sessionId: string, changes: SessionChanges, session: Session, callback: FoundCallback): void
+
+  /**
+   * As `update`, but only if these keys are exactly as in a record that this store handed out: as text if the store
+   * keeps text, and a key that the record lacks must be missing. Another writer may have changed other keys. For
+   * `session.update()` and `session.take()`; without it, or without `update`, they read once more and compare, in turn
+   * within this process.
+   */
+  updateIf?(
+    sessionId: string, record: SessionRecord, keys: readonly string[], changes: SessionChanges, session: Session,
+    callback: (error: any, result?: UpdateResult) => void
+  ): void
 
   /**
    * `get`, and `touch` by the record's `cookie.idle` (`originalMaxAge` in records of older versions), in one step.

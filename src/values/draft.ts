@@ -152,6 +152,31 @@ export class Draft {
     }
   }
 
+  /**
+   * A newer draft of the same session was written. What it has of these keys counts here, too. What was changed here
+   * and isn't saved stays, unless that draft changed the same key before.
+   *
+   * @param recording the keys that were written since
+   */
+  adopt (newer: Draft, keys: Iterable<string>, recording: Recording): void {
+    const saved = { ...this.#saved }
+    for (const key of keys) {
+      const isOurs = recording.has(key) || (Object.hasOwn(this.#own, key) && this.#differs(key))
+      if (isOurs && !Object.hasOwn(newer.#saved ?? {}, key)) continue
+      try {
+        saved[key] = newer.isStored(key) ? newer.#stored(key) : undefined
+      } catch {
+        // It can't be read, which nobody has tried.
+      }
+      if (recording.has(key)) continue
+      delete this.#own[key]
+      this.#texts?.delete(key)
+    }
+    this.#saved = saved
+    this.#changedTexts = undefined
+    this.forget(recording)
+  }
+
   /** What is written from now on is meant for the draft that takes this one's place. */
   record (): Recording {
     const recording: Recording = new Set()
@@ -165,9 +190,8 @@ export class Draft {
 
   /** Writes what was recorded to the draft in the place of this one, where the other recordings continue. */
   handOver (next: Draft, recording: Recording): void {
-    const recordings = this.#recordings ?? []
-    for (const keys of recordings) for (const key of keys) next.set(key, this.#own[key])
-    next.#recordings = recordings.filter(other => other !== recording)
+    this.#recordings?.forEach(keys => keys.forEach(key => next.set(key, this.#own[key])))
+    next.#recordings = this.#recordings?.filter(other => other !== recording)
     this.#recordings = undefined
   }
 

@@ -1,3 +1,5 @@
+import { isDate } from 'node:util/types'
+
 /** What a wrong value is, in words: 'a function', 'a Map', 'null'. Not the value itself, which may be a secret. */
 export function kindOf (value: unknown): string {
   if (value === null || value === undefined) return String(value)
@@ -5,11 +7,13 @@ export function kindOf (value: unknown): string {
   if (typeof value !== 'object') return `a ${typeof value}`
   const name: unknown = Array.isArray(value) ? 'array' : value.constructor?.name
   if (typeof name !== 'string' || name === '' || name === 'Object') return 'an object'
-  return /^[AEIOU]/i.test(name) ? `an ${name}` : `a ${name}`
+  if (isDate(value) && Number.isNaN(value.getTime())) return 'an invalid Date'
+  return /^([AEIO]|Un)/i.test(name) ? `an ${name}` : `a ${name}`
 }
 
 /** The same of a value that is no secret, so that numbers and short texts can be shown. */
 export function shown (value: unknown): string {
   if (typeof value === 'number' || typeof value === 'boolean') return String(value)
-  return typeof value === 'string' && value.length <= 40 ? `the string '${value}'` : kindOf(value)
+  if (typeof value !== 'string') return kindOf(value)
+  return value.length <= 40 ? `the string '${value}'` : `a string of ${value.length} characters`
 }

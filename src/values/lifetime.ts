@@ -173,7 +173,7 @@ function chosenIn (record: SessionRecord, terms: Terms, now: number): CookieLife
 
 /** @throws FST_ERR_SESSION_COOKIE when the lifetime in the options can't be one */
 export function checkLifetime ({ maxAge, expires }: CookieOptions): void {
-  if (maxAge != null) dateAfter(maxAge)
+  if (maxAge != null && (maxAge as unknown) !== false) dateAfter(maxAge)
   if (expires != null && (expires as unknown) !== false) checkedDate(expires)
 }
 

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { FieldChanges, SessionChanges, SessionRecord } from '../types/store'
 
 /** What a record has under `cookie`: what older software reads there, and the library's own fields. */
@@ -27,6 +28,12 @@ export interface CookieRecord {
   claimedAt?: number
 }
 
+/** What must still be so when something is written: these keys, as they are in a record that the store handed out. */
+export interface Expected {
+  readonly record: SessionRecord
+  readonly keys: readonly string[]
+}
+
 const NO_FIELDS: FieldChanges = { set: {}, unset: [] }
 
 /** What is under `cookie`, whatever other software wrote there. */
@@ -42,6 +49,12 @@ export function isRecord (value: unknown): value is SessionRecord {
 /** Whether the record's own expiry has passed. One that can't be read counts as none. */
 export function isExpired (record: SessionRecord): boolean {
   return expiryOf(record) <= Date.now()
+}
+
+/** Whether the keys are the same in a newer record. null isn't the same as nothing, nor a Date as its text. */
+export function isAsExpected (newer: SessionRecord, { record, keys }: Expected): boolean {
+  return keys.every(key =>
+    Object.hasOwn(newer, key) === Object.hasOwn(record, key) && isDeepStrictEqual(newer[key], record[key]))
 }
 
 /** When the record expires by its own word, in milliseconds since the epoch; NaN when it doesn't say. */

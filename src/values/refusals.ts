@@ -5,6 +5,8 @@ import { ValueError } from '../errors'
 // More than that isn't read by anybody.
 const MOST_NAMED = 5
 
+export const NOTHING_WRITTEN = 'Nothing was written'
+
 /** The keys that a write leaves out, because their values can't be stored. */
 export class Refusals {
   readonly #byKey = new Map<string, Refusal>()
@@ -34,21 +36,25 @@ export class Refusals {
     return this.#byKey.size > before
   }
 
-  /** null if nothing was left out. */
-  toError (sessionId: string): Error | null {
+  /**
+   * null if nothing was left out.
+   *
+   * @param fate what became of the other keys
+   */
+  toError (sessionId: string | undefined, fate = 'What else was changed is written'): Error | null {
     const [first] = this.#byKey.values()
     if (first === undefined) return null
     const named = [...this.#byKey].slice(0, MOST_NAMED).map(([key, refusal]) => reasonOf(key, refusal, sessionId))
     const more = this.#byKey.size - named.length
     if (more > 0) named.push(`and ${more} more`)
-    return new ValueError(named.join('; '), 'What else was changed is written', { cause: first.cause })
+    return new ValueError(named.join('; '), fate, { cause: first.cause })
   }
 }
 
 /** The error of a store. Nothing was written. */
 export function valueError (key: string, value: unknown, thrown: unknown): Error {
   const refusal = refusalBy(value, thrown)
-  return new ValueError(reasonOf(key, refusal), 'Nothing was written', { cause: refusal.cause })
+  return new ValueError(reasonOf(key, refusal), NOTHING_WRITTEN, { cause: refusal.cause })
 }
 
 function reasonOf (key: string, { name, path, instead }: Refusal, sessionId?: string): string {

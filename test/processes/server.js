@@ -120,6 +120,13 @@ app.register(async app => {
     return session[body.key]
   })
 
+  app.post('/push', async ({ session, body }) => {
+    await session.update(session => { session.cart.push(body.item) })
+    return {}
+  })
+
+  app.post('/take', async ({ session, body }) => ({ value: await session.take(body.key) }))
+
   app.post('/renew', async ({ session, body }) => {
     await session.regenerate(body.keep)
     return {}

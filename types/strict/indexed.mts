@@ -15,4 +15,6 @@ session.whatever = 1
 expect<Equal<ReturnType<typeof session.touch>, void>>()
 expect<Equal<ReturnType<typeof session.isModified>, boolean>>()
 expect<Equal<ReturnType<typeof session.revokeOthers>, Promise<number>>>()
+expect<Equal<ReturnType<typeof session.take>, Promise<any>>>()
 await session.save()
+await session.update(data => { data.whatever = data.get('other') })

@@ -1,0 +1,689 @@
+/** What requests do within one key at the same time: `session.update()` and `session.take()`. */
+import { setImmediate } from 'node:timers/promises'
+import { inspect } from 'node:util'
+import type { FastifyInstance, FastifyRequest, LightMyRequestResponse } from 'fastify'
+import t, { type Test } from 'tap'
+import { MemoryStore } from '../src/index'
+import { RedisStore } from '../src/stores/redis'
+import type { SessionStore } from '../src/types/store'
+import { build, type SessionOptions } from './helpers'
+import { later, ThreeMethodStore, TouchStore } from './odd-stores'
+import { WholeStore } from './planted-stores'
+import { connectTo, startRedis } from './servers'
+
+type Handler = (request: FastifyRequest & { session: any }) => unknown
+
+/** A site whose one route does what the test says. */
+class Site {
+  readonly app: FastifyInstance
+  readonly #handlers: Handler[]
+  cookie = ''
+
+  static async open (options: SessionOptions = {}): Promise<Site> {
+    const handlers: Handler[] = []
+    const app = await build(options, app => {
+      app.get('/:index', async (request, reply) => {
+        const handler = handlers[Number((request.params as any).index)] as Handler
+        return await handler(request) ?? reply.send('')
+      })
+    })
+    return new Site(app, handlers)
+  }
+
+  private constructor (app: FastifyInstance, handlers: Handler[]) {
+    this.app = app
+    this.#handlers = handlers
+  }
+
+  /** A visitor's session with these data. */
+  async begin (data: object = {}): Promise<this> {
+    this.cookie = ''
+    const response = await this.do(({ session }) => { Object.assign(session, data) })
+    this.cookie = String(response.headers['set-cookie']).split(';')[0] as string
+    return this
+  }
+
+  do (handler: Handler): Promise<LightMyRequestResponse> {
+    const headers = this.cookie === '' ? {} : { cookie: this.cookie }
+    return this.app.inject({ url: `/${this.#handlers.push(handler) - 1}`, headers })
+  }
+
+  /** What the handler returns, which must work. */
+  async ask (handler: Handler): Promise<any> {
+    const response = await this.do(handler)
+    if (response.statusCode !== 200) throw new Error(response.body)
+    return response.body === '' ? undefined : response.json()
+  }
+
+  /** What the next request sees. */
+  data (): Promise<any> {
+    return this.ask(({ session }) => session.data())
+  }
+}
+
+/** MemoryStore as it looks from one of several processes: its answers come later, and the records are in one map. */
+class RemoteMemory extends MemoryStore {
+  readonly asked: string[] = []
+
+  constructor (map?: Map<string, any>) {
+    super(map)
+    for (const method of ['get', 'update', 'updateIf'] as const) {
+      const call = this[method] as (...args: any[]) => void
+      ;(this as any)[method] = (...args: any[]): void => {
+        this.asked.push(method)
+        const callback = args.pop()
+        setImmediate().then(() => call.call(this, ...args, (...answer: any[]) => setImmediate().then(() => callback(...answer))))
+      }
+    }
+  }
+
+  // Asked as a store of its own.
+  override touch (sessionId: string, session: any, callback: any): void { super.touch(sessionId, session, callback) }
+}
+
+const without = (store: any, ...methods: string[]): any => Object.assign(store, Object.fromEntries(methods.map(method => [method, undefined])))
+
+const STORES: Record<string, (t: Test) => Promise<SessionStore> | SessionStore> = {
+  MemoryStore: () => new MemoryStore(),
+  'a store with three methods': () => new ThreeMethodStore(later) as any,
+  'a store with touch': () => new TouchStore(later) as any,
+  'a store with update, and no updateIf': () => without(new RemoteMemory(), 'updateIf'),
+  'a store with updateIf, and no update': () => without(new RemoteMemory(), 'update'),
+  'a store with all methods': () => new WholeStore() as any,
+  async RedisStore (t) { return new RedisStore({ client: await connectTo(t, await startRedis(t)) }) }
+}
+
+const add = (item: unknown): Handler => ({ session }) => session.update((session: any) => { session.cart.push(item) })
+const many = Array.from({ length: 20 }, (_, i) => i)
+
+for (const [name, open] of Object.entries(STORES)) {
+  t.test(name, async t => {
+    const store = await open(t)
+    const site = await Site.open({ store })
+
+    await t.test('keeps what parallel requests add to one array', async t => {
+      await site.begin({ cart: [] })
+      const replies = await Promise.all(many.map(i => site.do(add(i))))
+      t.same(new Set(replies.map(({ statusCode }) => statusCode)), new Set([200]))
+      t.same((await site.data()).cart.sort((a: number, b: number) => a - b), many)
+    })
+
+    await t.test('lets one of those who take a key at the same time have it', async t => {
+      for (const value of ['xyz', null, { a: [1] }]) {
+        await site.begin({ state: value, other: 1 })
+        const taken = await Promise.all(many.map(() => site.ask(async ({ session }) => ({ value: await session.take('state') }))))
+        t.same(taken.filter(answer => 'value' in answer), [{ value }])
+        t.same(await site.data(), { other: 1 })
+      }
+    })
+
+    await t.test('takes nothing that is not there', async t => {
+      await site.begin({ a: 1 })
+      t.equal(await site.ask(({ session }) => session.take('b')), undefined)
+      t.same(await site.ask(async ({ session }) => [typeof await session.take('toString')]), ['undefined'])
+      t.same(await site.data(), { a: 1 })
+    })
+
+    await t.test('writes nothing into a session that has ended in the meantime, and removes its cookie', async t => {
+      for (const handler of [add(1), ({ session }: any) => session.take('cart')]) {
+        await site.begin({ cart: [] })
+        const response = await site.do(async request => {
+          await site.ask(({ session }) => session.destroy())
+          await handler(request)
+        })
+        t.equal(response.statusCode, 409)
+        t.equal(response.json().code, 'FST_ERR_SESSION_GONE')
+        t.match(response.headers['set-cookie'], /^sessionId=; Max-Age=0/)
+        t.same(await site.data(), {})
+      }
+    })
+  })
+}
+
+const across = (count: number, of = new Map()): RemoteMemory[] => Array.from({ length: count }, () => new RemoteMemory(of))
+
+t.test('processes that add to one array at the same time keep all of it', async t => {
+  const sites = await Promise.all(across(3).map(store => Site.open({ store })))
+  const { cookie } = await (sites[0] as Site).begin({ cart: [] })
+  const replies = await Promise.all(sites.flatMap(site => {
+    site.cookie = cookie
+    return [1, 2, 3, 4].map(i => site.do(add(i)))
+  }))
+  t.same(new Set(replies.map(({ statusCode }) => statusCode)), new Set([200]))
+  t.equal((await (sites[0] as Site).data()).cart.length, 12)
+})
+
+t.test('of processes that take a key at the same time one gets it', async t => {
+  const sites = await Promise.all(across(3).map(store => Site.open({ store })))
+  const { cookie } = await (sites[0] as Site).begin({ state: 'xyz' })
+  const taken = await Promise.all(sites.map(async site => {
+    site.cookie = cookie
+    return (await site.do(({ session }) => session.take('state'))).body
+  }))
+  t.same(taken.sort(), ['', '', 'xyz'])
+})
+
+/** A store where another process writes between each read and write. */
+function besieged (change: (data: any, reads: number) => void): { store: RemoteMemory, reads: () => number } {
+  const store = new RemoteMemory()
+  let reads = 0
+  const { updateIf } = store
+  store.updateIf = (sessionId: string, ...args: any[]) => {
+    const data = structuredClone(store.store.get(sessionId)) as any
+    change(data, ++reads)
+    store.store.set(sessionId, data)
+    ;(updateIf as any).call(store, sessionId, ...args)
+  }
+  return { store, reads: () => reads }
+}
+
+t.test('when other processes are always faster, the answer is 409, and nothing is written', async t => {
+  const { store, reads } = besieged(data => { data.cart.push('theirs') })
+  const site = await Site.open({ store })
+  await site.begin({ cart: [], n: 1 })
+  let calls = 0
+  const response = await site.do(async ({ session }) => {
+    session.other = 1
+    await session.update((session: any) => {
+      calls++
+      session.cart.push('ours')
+      session.n++
+    })
+  })
+  t.equal(response.statusCode, 409)
+  t.equal(response.json().code, 'FST_ERR_SESSION_BUSY')
+  t.equal(calls, reads(), 'the function is called for each try')
+  t.ok(calls > 5 && calls < 50)
+  const { cart, n, other } = await site.data()
+  t.same([n, new Set(cart)], [1, new Set(['theirs'])])
+  t.equal(other, 1, 'what else the request changed is saved with its reply')
+})
+
+const FASTER: Array<[what: string, before: unknown, change: (data: any) => void, after: unknown]> = [
+  ['an array that has grown', ['a'], data => { data.x.push('b') }, ['a', 'b', 'ours']],
+  ['an array that is gone', ['a'], data => { delete data.x }, ['ours']],
+  ['null in the place of nothing', undefined, data => { data.x = null }, ['ours']],
+  ['nothing in the place of null', null, data => { delete data.x }, ['ours']],
+  ['a number that became its text', 1, data => { data.x = '1' }, ['ours']],
+  ['a change deep inside', [{ a: { b: [1] } }], data => { data.x[0].a.b.push(2) }, [{ a: { b: [1, 2] } }, 'ours']]
+]
+
+for (const [what, before, change, after] of FASTER) {
+  t.test(`the function is called again for ${what}`, async t => {
+    const { store, reads } = besieged((data, reads) => { if (reads === 1) change(data) })
+    const site = await Site.open({ store })
+    await site.begin({ x: before })
+    await site.ask(({ session }) => session.update((session: any) => {
+      session.x = Array.isArray(session.x) ? [...session.x, 'ours'] : ['ours']
+    }))
+    t.equal(reads(), 2)
+    t.same((await site.data()).x, after)
+  })
+}
+
+t.test('the function is called again, too, for a key that it only looked at, or looked for', async t => {
+  for (const [look, change] of [
+    [(data: any) => data.stock > 0, (data: any) => { data.stock = 0 }],
+    [(data: any) => data.get('stock') > 0, (data: any) => { data.stock = 0 }],
+    [(data: any) => !('sold' in data), (data: any) => { data.sold = true }],
+    [(data: any) => Object.hasOwn(data, 'stock'), (data: any) => { delete data.stock }]
+  ] as const) {
+    const { store, reads } = besieged((data, reads) => { if (reads === 1) change(data) })
+    const site = await Site.open({ store })
+    await site.begin({ stock: 1, n: 0 })
+    await site.ask(({ session }) => session.update((data: any) => { data.n += look(data) ? 1 : 100 }))
+    t.equal((await site.data()).n, 100)
+    t.equal(reads(), 2)
+  }
+})
+
+t.test('another key may have changed', async t => {
+  const { store, reads } = besieged(data => { data.other = 1 })
+  const site = await Site.open({ store })
+  await site.begin({ cart: [] })
+  await site.ask(add('a'))
+  t.equal(reads(), 1)
+  t.same(await site.data(), { cart: ['a'], other: 1 })
+})
+
+// --- What the function gets, and what becomes of the rest
+
+/** A store that writes down what it changes. */
+function recording (): MemoryStore & { writes: any[] } {
+  const store = new MemoryStore()
+  const writes: any[] = []
+  for (const method of ['update', 'updateIf'] as const) {
+    const call = store[method] as (...args: any[]) => void
+    ;(store as any)[method] = (...args: any[]): void => {
+      const { set, unset } = args.at(-3)
+      writes.push([method, set, unset])
+      call.apply(store, args)
+    }
+  }
+  return Object.assign(store, { writes })
+}
+
+async function alone (data: object, options: SessionOptions = {}): Promise<{ site: Site, store: ReturnType<typeof recording> }> {
+  const store = recording()
+  const site = await Site.open({ store, ...options })
+  await site.begin(data)
+  store.writes.length = 0
+  return { site, store }
+}
+
+t.test('the function gets what the store has now, and what the request has not saved stays to be saved', async t => {
+  const { site, store } = await alone({ cart: ['a'], n: 1, gone: 1 })
+  await site.ask(async ({ session }) => {
+    session.n = 2
+    session.mine = 1
+    delete session.gone
+    await site.ask(({ session }) => { session.theirs = 1; session.cart.push('b') })
+    await session.update((data: any) => {
+      t.same({ ...data }, { cart: ['a', 'b'], n: 1, gone: 1, theirs: 1 })
+      data.cart.push('c')
+    })
+    t.same(session.data(), { cart: ['a', 'b', 'c'], n: 2, mine: 1, theirs: 1 })
+    t.ok(session.isModified())
+  })
+  t.same(store.writes.slice(1), [['updateIf', { cart: ['a', 'b', 'c'] }, []], ['update', { n: 2, mine: 1 }, ['gone']]])
+  t.same(await site.data(), { cart: ['a', 'b', 'c'], n: 2, mine: 1, theirs: 1 })
+})
+
+t.test('afterwards the session has the new values, and nothing is written once more', async t => {
+  const { site, store } = await alone({ cart: ['a'], list: { n: 1 }, old: 1 })
+  const response = await site.do(async ({ session }) => {
+    const before = session.cart
+    t.equal(session.list.n, 1)
+    await session.update((data: any) => { data.cart.push('b'); data.list.n++; delete data.old; data.fresh = { x: 1 } })
+    t.same(session.data(), { cart: ['a', 'b'], list: { n: 2 }, fresh: { x: 1 } })
+    t.notOk('old' in session)
+    t.notOk(session.isModified())
+    t.ok(session.isSaved())
+    t.same(before, ['a'], 'an object from before is what it was')
+  })
+  t.match(response.headers['set-cookie'], /^sessionId=/)
+  t.same(store.writes.map(([method]) => method), ['updateIf'])
+  await site.ask(async ({ session }) => {
+    await session.update((data: any) => { data.cart.push('c') })
+    session.cart.push('d')
+    t.ok(session.isModified())
+  })
+  t.same((await site.data()).cart, ['a', 'b', 'c', 'd'])
+})
+
+t.test('what was taken by another request is not there any more', async t => {
+  const { site } = await alone({ flash: ['hello'] })
+  await site.ask(async ({ session }) => {
+    t.same(session.flash, ['hello'])
+    await site.ask(({ session }) => session.take('flash'))
+    t.equal(await session.take('flash'), undefined)
+    session.flash = [...(session.flash ?? []), 'bye']
+  })
+  t.same(await site.data(), { flash: ['bye'] })
+})
+
+t.test('a change of the same key that was not saved gives way; one of a key that was only read does not', async t => {
+  const { site } = await alone({ a: 1, b: 1 })
+  await site.ask(async ({ session }) => {
+    session.a = session.b = 10
+    t.equal(await session.update((data: any) => (data.a += data.b)), 2)
+    t.same(session.data(), { a: 2, b: 10 })
+  })
+  t.same(await site.data(), { a: 2, b: 10 })
+})
+
+t.test('what the handler writes after its call comes after it', async t => {
+  const { site } = await alone({ a: 1, b: 1, c: 1 }, { store: new RemoteMemory() })
+  await site.ask(async ({ session }) => {
+    const done = session.update((data: any) => { data.a++; data.b++; t.equal(data.c, 1) })
+    session.a = 10
+    session.c = 10
+    await done
+    t.same(session.data(), { a: 10, b: 2, c: 10 })
+  })
+  t.same(await site.data(), { a: 10, b: 2, c: 10 })
+})
+
+t.test('calls happen in their order, also if nobody waits for them', async t => {
+  const { site } = await alone({ list: [] }, { store: new RemoteMemory() })
+  const response = await site.do(({ session }) => {
+    session.update((data: any) => { data.list.push(1) })
+    session.update((data: any) => { data.list.push(2) })
+    session.reload()
+    session.update((data: any) => { data.list.push(3) })
+  })
+  t.equal(response.statusCode, 200)
+  t.same(await site.data(), { list: [1, 2, 3] })
+  t.equal((await site.do(({ session }) => { session.update(() => { throw new Error('on purpose') }) })).json().message, 'on purpose')
+})
+
+t.test('a class instance in a key that was written is compared with what was written', async t => {
+  class Cart { items = ['a'] }
+  const { site, store } = await alone({ cart: new Cart() })
+  await site.ask(async ({ session }) => {
+    session.cart.items.push('b')
+    await session.save()
+    await session.update((data: any) => { data.cart = { items: ['x'] } })
+    t.equal(session.cart.items[0], 'x')
+    t.notOk(session.isModified())
+  })
+  t.same(store.writes.map(([method]) => method), ['update', 'updateIf'])
+})
+
+t.test('a function that changes nothing writes nothing, and its result comes back', async t => {
+  const { site, store } = await alone({ n: 1, list: [1, 2] })
+  await site.ask(async ({ session }) => {
+    t.equal(await session.update((data: any) => data.n + data.list.length), 3)
+    t.equal(await session.update(() => {}), undefined)
+    t.equal(await session.update((data: any) => data), undefined, 'what nobody can use any more')
+    t.equal(await session.update(() => null), null)
+  })
+  t.same(store.writes, [])
+})
+
+// --- Functions that go wrong
+
+t.test('what the function throws comes back, and nothing is written', async t => {
+  const { site, store } = await alone({ n: 1 })
+  await site.ask(async ({ session }) => {
+    await t.rejects(session.update((data: any) => { data.n = 2; throw new Error('sold out') }), { message: 'sold out' })
+    // eslint-disable-next-line no-throw-literal
+    await t.rejects(session.update((data: any) => { data.n = 2; throw null }), { message: /nothing was thrown/ })
+    t.equal(session.n, 1)
+  })
+  t.same(store.writes, [])
+})
+
+t.test('a function that returns a promise, and what is no function, are refused', async t => {
+  const { site, store } = await alone({ n: 1 })
+  const refused = { code: 'FST_ERR_SESSION_UPDATE' }
+  await site.ask(async ({ session }) => {
+    await t.rejects(session.update(async (data: any) => { data.n = 2 }), { ...refused, message: /returned a promise/ })
+    await t.rejects(session.update(async () => { throw new Error('nobody hears it') }), refused)
+    await t.rejects(session.update((data: any) => { data.n = 2; return { then () {} } }), refused)
+    for (const fn of [undefined, 'cart', {}]) await t.rejects(session.update(fn), { ...refused, message: /and got/ })
+    await setImmediate()
+  })
+  t.same(store.writes, [])
+})
+
+t.test('a promise that the function returns may go wrong, or use the session, later', async t => {
+  const { site } = await alone({ n: 1 })
+  const late: unknown[] = []
+  await site.ask(async ({ session }) => {
+    await t.rejects(session.update(async (data: any) => {
+      await setImmediate()
+      try { data.n = 2 } catch (error) { late.push(error) }
+      throw new Error('nobody hears it')
+    }), { code: 'FST_ERR_SESSION_UPDATE' })
+    await setImmediate()
+  })
+  t.match(late, [{ name: 'TypeError' }])
+  t.same(await site.data(), { n: 1 })
+})
+
+t.test('the object of the function is the data of a session, and nothing else, until it returns', async t => {
+  const { site } = await alone({ a: 1, b: { c: [1] }, constructor: 'mine' })
+  await site.ask(async ({ session }) => {
+    let kept: any
+    await session.update((data: any) => {
+      kept = data
+      t.same(Object.keys(data), ['a', 'b', 'constructor'])
+      t.same({ ...data }, { a: 1, b: { c: [1] }, constructor: 'mine' })
+      t.equal(JSON.stringify(data), '{"a":1,"b":{"c":[1]},"constructor":"mine"}')
+      t.match(inspect(data), /a: 1, b: /)
+      t.ok('a' in data && !('x' in data) && 'get' in data)
+      t.equal(data.x, undefined)
+      t.equal(data.get('x'), undefined)
+      t.equal(data.toString, Object.prototype.toString)
+      t.equal(data.cookie, undefined)
+      t.equal(data.save, undefined)
+      t.equal(data[Symbol.iterator], undefined)
+      t.same(Object.getOwnPropertyDescriptor(data, 'x'), undefined)
+      for (const name of ['cookie', 'sessionId', 'save', '__proto__', 'get']) {
+        t.throws(() => { data[name] = 1 }, { code: 'FST_ERR_SESSION_RESERVED_KEY' })
+        t.throws(() => { delete data[name] }, { code: 'FST_ERR_SESSION_RESERVED_KEY' })
+      }
+      t.throws(() => { data.set('cookie', 1) }, { code: 'FST_ERR_SESSION_RESERVED_KEY' })
+      data[Symbol('x')] = 1
+      t.throws(() => Object.defineProperty(data, 'x', { get: () => 1 }), TypeError)
+      t.throws(() => Object.freeze(data), TypeError)
+      delete data.a
+      delete data.never
+      data.set('d', data.get('b').c)
+      Object.assign(data, { e: 1 })
+    })
+    t.throws(() => kept.a, TypeError)
+    t.throws(() => { kept.a = 1 }, TypeError)
+    await t.rejects(session.take('cookie'), { code: 'FST_ERR_SESSION_RESERVED_KEY' })
+  })
+  t.same(await site.data(), { b: { c: [1] }, constructor: 'mine', d: [1], e: 1 })
+})
+
+// --- Sessions that are new, anonymous, replaced or gone
+
+t.test('a session that is not stored yet is changed itself, and stored with its reply', async t => {
+  const store = recording()
+  const site = await Site.open({ store, saveUninitialized: false })
+  await site.begin()
+  site.cookie = ''
+  t.same(store.writes, [])
+  const response = await site.do(async ({ session }) => {
+    session.cart = ['a']
+    session.state = 'xyz'
+    t.equal(await session.update((data: any) => data.cart.push('b')), 2)
+    t.same(session.cart, ['a', 'b'])
+    t.equal(await session.take('state'), 'xyz')
+    t.equal(await session.take('state'), undefined)
+    await t.rejects(session.update((data: any) => { data.cart.push('c'); throw new Error('no') }), { message: 'no' })
+    t.same(session.data(), { cart: ['a', 'b'] })
+    t.same(store.writes, [])
+  })
+  site.cookie = String(response.headers['set-cookie']).split(';')[0] as string
+  t.same(store.writes, [], 'it was created')
+  t.same(await site.data(), { cart: ['a', 'b'] })
+})
+
+t.test('a session of whose record nothing could be loaded answers its error', async t => {
+  const store = new MemoryStore()
+  store.get = (_sessionId: string, callback: any) => callback(new Error('away'))
+  const site = await Site.open({ store, onStoreError: 'anonymous' })
+  await site.begin()
+  await site.ask(async ({ session }) => {
+    await t.rejects(session.update(() => {}), { message: 'away' })
+    await t.rejects(session.take('a'), { message: 'away' })
+  })
+})
+
+t.test('a session that was destroyed, or replaced by regenerate, can not be changed; one that was reloaded can', async t => {
+  const { site } = await alone({ n: 1 })
+  await site.ask(async ({ session }) => {
+    await session.destroy()
+    for (const done of [session.update(() => {}), session.take('n')]) await t.rejects(done, { code: 'FST_ERR_SESSION_GONE' })
+  })
+  await site.begin({ n: 1 })
+  await site.ask(async ({ session }) => {
+    await session.reload()
+    await session.update((data: any) => { data.n++ })
+  })
+  t.same(await site.data(), { n: 2 })
+  await site.ask(async request => {
+    const { session } = request
+    await session.regenerate(['n'])
+    await t.rejects(session.update(() => {}), { code: 'FST_ERR_SESSION_GONE', message: /regenerate/ })
+    await request.session.update((data: any) => { data.n++ })
+    t.equal(request.session.n, 3)
+  })
+})
+
+t.test('a session that ends between read and write is gone', async t => {
+  for (const name of ['updateIf', 'update', 'none']) {
+    const store = new RemoteMemory()
+    if (name !== 'updateIf') without(store, 'updateIf')
+    if (name === 'none') without(store, 'update')
+    const site = await Site.open({ store })
+    await site.begin({ n: 1 })
+    const response = await site.do(({ session }) => session.update((data: any) => {
+      data.n++
+      store.store.clear()
+    }))
+    t.equal(response.json().code, 'FST_ERR_SESSION_GONE', name)
+    t.equal(store.store.size, 0)
+    t.match(response.headers['set-cookie'], /^sessionId=; Max-Age=0/)
+  }
+})
+
+t.test('where a request has no session, they say so', async t => {
+  const app = await build({ cookie: { path: '/in' } }, app => {
+    app.get('/out', async ({ session }: any) => {
+      await t.rejects(session.update(() => {}), { code: 'FST_ERR_SESSION_NONE' })
+      await t.rejects(session.take('a'), { code: 'FST_ERR_SESSION_NONE' })
+      return 'ok'
+    })
+  })
+  t.equal((await app.inject('/out')).body, 'ok')
+})
+
+t.test('data of these names win', async t => {
+  const { site } = await alone({ update: 'mine', take: 1 })
+  t.same(await site.ask(({ session }) => [session.update, session.take]), ['mine', 1])
+})
+
+t.test('outside of requests, too', async t => {
+  const { app } = await Site.open()
+  const { session, cookie } = await app.createSession({ n: 1 } as any) as any
+  await session.update((data: any) => { data.n++ })
+  const again = await app.loadSession(cookie) as any
+  t.equal(await again.take('n'), 2)
+  t.same((await app.loadSession(cookie) as any).data(), {})
+})
+
+// --- What is written in addition
+
+t.test('whose session it is, is written as by save()', async t => {
+  const { site } = await alone({ user: 'max' }, { user: (session: any) => session.user, maxPerUser: 1, onMaxPerUser: 'refuse' })
+  const count = async (user: string): Promise<number> => (await site.app.sessions.forUser(user)).length
+  await site.ask(async ({ session }) => {
+    session.user = 'nobody'
+    await session.update((data: any) => { data.user = 'eva' })
+    t.equal(session.user, 'eva')
+  })
+  t.same([await count('max'), await count('eva'), await count('nobody')], [0, 1, 0])
+  const { cookie } = site
+  await site.begin({ n: 1 })
+  const refused = await site.do(({ session }) => session.update((data: any) => { data.user = 'eva' }))
+  t.equal(refused.json().code, 'FST_ERR_SESSION_TOO_MANY')
+  t.same(await site.data(), { n: 1 })
+  site.cookie = cookie
+  await site.ask(async ({ session }) => [await session.take('user')])
+  t.same([await count('eva'), await site.data()], [0, {}])
+})
+
+t.test('a user is claimed once, however often it is tried', async t => {
+  const { store } = besieged((data, reads) => { if (reads < 3) data.n++ })
+  const site = await Site.open({ store, user: (session: any) => session.user })
+  await site.begin({ n: 0 })
+  await site.ask(({ session }) => session.update((data: any) => { data.user = `user ${data.n}` }))
+  t.equal((await site.data()).user, 'user 2')
+  t.same(await Promise.all([0, 1, 2].map(async i => (await site.app.sessions.forUser(`user ${i}`)).length)), [0, 0, 1])
+})
+
+t.test('the session lives on by it, and a lifetime that was chosen and not saved stays to be saved', async t => {
+  const { site, store } = await alone({ n: 1 }, { rolling: false, cookie: { maxAge: 60_000 } })
+  const [[sessionId]] = [...store.store] as any
+  const kept = (): any => (store.store.get(sessionId) as any).cookie
+  Object.assign(kept(), { seenAt: 1, expires: new Date(Date.now() + 1000) })
+  await site.ask(async ({ session }) => {
+    await session.update((data: any) => { data.n++ })
+    t.ok(kept().seenAt > 1)
+    t.ok(kept().expires.getTime() > Date.now() + 30_000)
+    session.cookie.maxAge = 5_000_000
+    await session.update((data: any) => { data.n++ })
+    t.equal(kept().originalMaxAge, 60_000)
+    t.equal(session.cookie.originalMaxAge, 5_000_000)
+  })
+  t.equal(kept().originalMaxAge, 5_000_000)
+})
+
+// --- Stores and values that go wrong
+
+t.test('a value that can not be stored is refused with all that the function did', async t => {
+  const client = await connectTo(t, await startRedis(t))
+  const circle: any = {}
+  circle.self = circle
+  for (const store of [new RedisStore({ client }), new ThreeMethodStore() as any]) {
+    const site = await Site.open({ store })
+    await site.begin({ n: 1 })
+    await site.ask(async ({ session }) => {
+      session.other = 1
+      for (const value of [1n, circle, { get broken () { throw new Error('on purpose') } }]) {
+        const done = session.update((data: any) => { data.n = 2; data.x = value })
+        await t.rejects(done, { code: 'FST_ERR_SESSION_VALUE', message: /'x' .*Nothing was written/ })
+      }
+      t.same(session.data(), { n: 1, other: 1 })
+    })
+    t.same(await site.data(), { n: 1, other: 1 })
+  }
+})
+
+t.test('a field that can not be read ends the session if it is read, and may be overwritten', async t => {
+  const client = await connectTo(t, await startRedis(t))
+  const site = await Site.open({ store: new RedisStore({ client }) })
+  const broken = async (): Promise<void> => {
+    await site.begin({ n: 1, cart: ['a'] })
+    const [key] = await client.keys('sess:*')
+    await client.hSet(key as string, 'cart', '[oh')
+  }
+  await broken()
+  const response = await site.do(add('b'))
+  t.equal(response.json().code, 'FST_ERR_SESSION_RECORD')
+  t.match(response.headers['set-cookie'], /^sessionId=; Max-Age=0/)
+  t.equal(await client.dbSize(), 0)
+  await broken()
+  await site.ask(({ session }) => session.update((data: any) => { data.n += 'cart' in data ? 1 : 0 }))
+  await site.ask(({ session }) => session.update((data: any) => { data.cart = [] }))
+  t.same(await site.data(), { n: 2, cart: [] })
+})
+
+t.test('in a store without updateIf its error comes back', async t => {
+  const store = new RemoteMemory()
+  const site = await Site.open({ store: without(store, 'updateIf') })
+  await site.begin({ n: 1 })
+  const [data] = [...store.store.values()] as any[]
+  const throws = (): never => { throw new SyntaxError('on purpose') }
+  Object.defineProperty(data, 'cart', { get: throws, enumerable: true, configurable: true })
+  const response = await site.do(({ session }) => session.update((data: any) => { data.cart = [1] }))
+  t.match(response.json(), { statusCode: 500, message: 'on purpose' })
+  t.same(await site.ask(({ session }) => session.n), 1)
+})
+
+t.test("the store's error comes back, and the next one works", async t => {
+  const store = new RemoteMemory()
+  const site = await Site.open({ store })
+  await site.begin({ n: 1 })
+  const { updateIf, get } = store
+  for (const [answer, code] of [[[new Error('full')], undefined], [[null, true], 'FST_ERR_SESSION_STORE'], [[null], 'FST_ERR_SESSION_STORE']] as any[]) {
+    store.updateIf = (...args: any[]) => args.at(-1)(...answer)
+    const response = await site.do(({ session }) => session.update((data: any) => { data.n++ }))
+    t.equal(response.statusCode, 500)
+    t.equal(response.json().code, code)
+  }
+  store.updateIf = updateIf
+  await site.ask(async ({ session }) => {
+    store.get = ((_sessionId: string, callback: any) => callback(new Error('away'))) as any
+    await t.rejects(session.take('n'), { message: 'away' })
+    store.get = get
+    t.equal(await session.take('n'), 1)
+  })
+  t.same(await site.data(), {})
+})
+
+t.test('a store that never answers is waited for as long as storeTimeout says', async t => {
+  const store = new RemoteMemory()
+  const site = await Site.open({ store, storeTimeout: 50 })
+  await site.begin({ n: 1 })
+  store.updateIf = () => {}
+  const replies = await Promise.all([1, 2].map(() => site.do(({ session }) => session.take('n'))))
+  t.same(replies.map(({ statusCode }) => statusCode), [503, 503])
+  t.match(replies.map(reply => reply.json().code), ['FST_ERR_SESSION_STORE_TIMEOUT', 'FST_ERR_SESSION_STORE_TIMEOUT'])
+})
