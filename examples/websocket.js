@@ -42,31 +42,19 @@ app.post('/logout', async (request) => {
 app.register(async (scope) => {
   scope.get('/chat', {
     websocket: true,
-    // A socket has no reply that could save a session or send its cookie, so the route has none. It loads one itself.
-    config: { session: false },
     async preValidation (request, reply) {
-      if (await whoIs(request) === undefined) return reply.code(401).send('Please log in.\n')
+      if (request.session.name === undefined) return reply.code(401).send('Please log in.\n')
     }
   }, (socket, request) => {
-    socket.on('message', async (message) => {
-      try {
-        // A socket outlives many things, the session too: whoever has logged out since is heard no longer.
-        const name = await whoIs(request)
-        if (name === undefined) socket.close(1008, 'logged out')
-        else socket.send(`${name}: ${message}`)
-      } catch (error) {
-        request.log.error(error)
-        socket.close(1011, 'try again later')
-      }
-    })
+    const { name, signal } = request.session
+    // A socket outlives many things, the session not: by a logout, in another tab or another process, or by its time.
+    const hangUp = () => socket.close(1008, signal.reason.code)
+    if (signal.aborted) hangUp()
+    else signal.addEventListener('abort', hangUp)
+    // A socket has no reply that could save what is changed: load a session for that, by app.loadSession().
+    socket.on('message', message => socket.send(`${name}: ${message}`))
   })
 })
-
-// The Cookie header came with the upgrade. Null is what a missing, a forged and an ended session are.
-async function whoIs (request) {
-  const session = await app.loadSession(request.headers.cookie)
-  return session?.name
-}
 
 // Ctrl-C, or the SIGTERM of a service manager: requests under way are answered, then the process ends by itself.
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => app.close())

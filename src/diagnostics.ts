@@ -26,7 +26,7 @@ export interface TraceMessage {
   readonly fingerprint: string
   /** In milliseconds, when the store has answered. */
   duration?: number
-  /** Only of a commit: why it is done, for people. */
+  /** Of a commit: why it is done, for people. Of a destroy: why the session ends, the `code` of `session.signal`. */
   reason?: string
   /** Only if the store failed. */
   error?: Error

@@ -42,6 +42,7 @@ namespace fastifySession {
   export type MemoryStoreOptions = memory.MemoryStoreOptions
   export type RegenerateOptions = sessions.RegenerateOptions
   export type RouteSessionOptions = options.RouteSessionOptions
+  export type EndCode = stores.EndCode
   export type SecurityMessage = diagnostics.SecurityMessage
   export type SecurityReason = diagnostics.SecurityReason
   export type FieldChanges = stores.FieldChanges

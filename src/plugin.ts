@@ -15,6 +15,7 @@ import { hearPayload } from './request/payload'
 import { freshOf, isLoadedLate, isWithin, routeOptionsOf, type RouteOptions } from './request/route'
 import { clearCookie, setCookie } from './request/set-cookie'
 import { isRefused, slotKeyOf, type Slot, type Slotted } from './request/slot'
+import { Endings } from './session/endings'
 import { mistakeIn, refusalBy } from './session/freshness'
 import { SessionIds } from './session/ids'
 import { date, discard, prolong, remove, save } from './session/operations'
@@ -57,7 +58,8 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
     createSession,
     show: showing(settings),
     ids: new SessionIds(settings, makeId),
-    endOthers: endOthers(finder, repository)
+    endOthers: endOthers(finder, repository),
+    endings: new Endings(settings, repository)
   }
   const users = settings.userSettings && new Users(settings.userSettings, context)
   context.users = users
@@ -84,6 +86,7 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
   })
   fastify.addHook('onClose', (_instance, done) => {
     keepAlive.stop()
+    context.endings.stop()
     done()
   })
   done()
@@ -246,7 +249,7 @@ function commit (
 function carryOut ({ outcome, reason }: Decision, state: SessionState, answer: Answer<void>): void {
   if (outcome === 'create' || outcome === 'update') save(state, answer, reason)
   else if (outcome === 'end') discard(state, answer)
-  else if (outcome === 'drop') remove(state, answer)
+  else if (outcome === 'drop') remove(state, answer, 'replaced')
   else if (outcome === 'touch') prolong(state, answer, reason)
   else if (outcome === 'date') date(state, answer, reason)
   else answer(null)

@@ -125,6 +125,12 @@ export const warnNotConnected = warning(
   "The session store's client is not connected: requests with a session fail until it is. Await client.connect() before app.ready()."
 )
 
+export const warnNotWatching = warning(
+  'FST_SESSION_NOT_WATCHING',
+  "The session store can't tell when another process ends a session, so session.signal fires only when the store is asked again, " +
+  'within watchInterval. Check that the subscriber of RedisStore is connected.'
+)
+
 export const warnRedisEvicts = warning(
   'FST_SESSION_REDIS_EVICTS',
   'Redis may evict keys when its memory is full (its maxmemory-policy is %s), so the index of sessions by user may lose some: ' +

@@ -97,6 +97,24 @@ t.test('a session that is ended from another browser is logged out at its next c
   t.equal(await heading(laptop), 'Hello, Ada')
 })
 
+t.test('a page whose session is ended elsewhere says so by itself', async t => {
+  const address = await startDemo(t)
+  const [laptop, phone] = [await open(t, address), await open(t, address)]
+  await login(phone, 'Ada')
+  await login(laptop, 'Ada')
+  const listening = phone.waitForResponse(/events/)
+  await phone.reload()
+  await listening
+  await laptop.getByRole('button', { name: /^End the session on/ }).click()
+  await phone.getByText('This session was ended on another device.').waitFor()
+  await phone.getByRole('link', { name: 'Reload the page' }).click()
+  await phone.getByRole('heading', { name: 'Hello, stranger' }).waitFor()
+  const tab = await laptop.context().newPage()
+  await tab.goto('/')
+  await tab.getByRole('button', { name: 'Log out' }).click()
+  await laptop.getByText('You have logged out in another tab.').waitFor()
+})
+
 t.test('one browser ends all others', async t => {
   const address = await startDemo(t)
   const pages = [await open(t, address), await open(t, address), await open(t, address)]

@@ -270,6 +270,24 @@ t.test('visitors see their devices, and end them', async t => {
   await stop(t, demo)
 })
 
+t.test('what has ended is told to its page at once, wherever it was ended, and to a page that asks too late', async t => {
+  const redis = await startRedis(t)
+  const env = { REDIS_URL: redis.url, SESSION_SECRET: 'x'.repeat(32) }
+  const [one, other] = [start(t, DEMO, env), start(t, DEMO, env)]
+  const [phone, laptop] = [new Visitor(await addressOf(one), IPHONE), new Visitor(await addressOf(other))]
+  for (const visitor of [phone, laptop]) await visitor.submit('/login', { name: 'Ada' })
+  const copy = phone.copy()
+  const events = await phone.get('/events')
+  t.equal(events.headers.get('content-type'), 'text/event-stream')
+  t.equal(events.headers.get('set-cookie'), null, 'an open page keeps no session alive')
+  await laptop.submit('/end-others')
+  t.match(await events.text(), /^data: This session was ended on another device\.$|^data: Your session has run out\.$/m)
+  t.match((await copy.open('/events')).text, /^data: Your session has run out\.$/m)
+  const open = await laptop.get('/events')
+  for (const demo of [one, other]) await stop(t, demo)
+  t.notMatch(await open.text(), 'data', 'the server went, and not the session')
+})
+
 t.test('a login too many ends the oldest', async t => {
   const demo = start(t, DEMO)
   const address = await addressOf(demo)

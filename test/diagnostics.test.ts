@@ -377,6 +377,39 @@ t.test('who listens to one step only hears it', async t => {
   t.equal(failed, 1)
 })
 
+t.test('a destroy says why the session ends, as its signal does', async t => {
+  const store = new ThreeMethodStore(later)
+  const visitor = await open(t, { store, rolling: false, cookie: { maxAge: MINUTE } })
+  const reasonFor = async (url: string): Promise<unknown> => {
+    const heard = hearTraces(t)
+    await visitor.get(url)
+    return heard.find(({ operation }) => operation === 'destroy')?.message.reason
+  }
+  await visitor.get('/login')
+  t.equal(await reasonFor('/renew'), 'replaced')
+  t.equal(await reasonFor('/renew-as'), 'replaced')
+  t.equal(await reasonFor('/logout'), 'logout')
+  await visitor.get('/login')
+  const { advance } = clock(t)
+  const headers = { cookie: visitor.cookieHeader() }
+  advance(MINUTE)
+  const heard = hearTraces(t)
+  await visitor.get('/whoami', { headers })
+  t.equal(heard.find(({ operation }) => operation === 'destroy')?.message.reason, 'expired')
+  const user = (session: any): string | undefined => session.user
+  const first = await open(t, { user, maxPerUser: 1 }, app => {
+    app.get('/revoke', async () => await app.sessions.revokeUser('max'))
+  })
+  await first.get('/login')
+  const limited = hearTraces(t)
+  const other = new Visitor(first.app)
+  await other.get('/login')
+  t.equal(limited.find(({ operation }) => operation === 'destroy')?.message.reason, 'limit')
+  const revoked = hearTraces(t)
+  await other.get('/revoke')
+  t.equal(revoked.find(({ operation }) => operation === 'destroy')?.message.reason, 'revoked')
+})
+
 // --- What is never told
 
 t.test('the fingerprint is stable, differs by session, and is no part of the id', async t => {

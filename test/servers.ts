@@ -53,7 +53,7 @@ export async function startRedis (t: Test, options: RedisOptions = {}): Promise<
 }
 
 /** Three masters, no replicas. While one is away the others go on. */
-export async function startRedisCluster (t: Test, options: Pick<RedisOptions, 'appendOnly'> = {}): Promise<{ nodes: Server[] }> {
+export async function startRedisCluster (t: Test, options: Pick<RedisOptions, 'appendOnly' | 'args'> = {}): Promise<{ nodes: Server[] }> {
   const count = 3
   const busPorts: number[] = []
   const nodes: Server[] = []

@@ -4,6 +4,7 @@ import fastifySession, {
   MemoryStore,
   Store,
   type CookieOptions,
+  type EndCode,
   type FastifySessionObject,
   type FastifySessionOptions,
   type MemoryStoreOptions,
@@ -177,6 +178,10 @@ app.get('/', async (request) => {
   expectType<Record<string, any>>(session.data())
   expectType<boolean>(session.isModified())
   expectType<boolean>(session.isSaved())
+  expectType<AbortSignal>(session.signal)
+  const code: EndCode = session.signal.reason.code
+  expectAssignable<'logout' | 'revoked' | 'limit' | 'replaced' | 'expired'>(code)
+  expectError(session.signal = AbortSignal.abort())
 
   expectType<number | null>(session.cookie.originalMaxAge)
   expectType<Date | null | undefined>(session.cookie.expires)

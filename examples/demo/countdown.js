@@ -1,8 +1,8 @@
 'use strict'
 
-// Runs in the browser, as /demo.js, and makes the seconds go by. The page does without.
+// Runs in the browser, as /demo.js, and makes the seconds go by, and says when the session is ended elsewhere. The page does without.
 
-/* global document, history */
+/* global document, history, EventSource */
 
 function inWords (seconds) {
   const parts = [[Math.floor(seconds / 3600), 'h'], [Math.floor(seconds / 60) % 60, 'min'], [Math.floor(seconds) % 60, 's']]
@@ -33,6 +33,23 @@ function count () {
   // Screen readers read out what changes, and not what was there from the start.
   setTimeout(() => notice.append(...notice.childNodes), 500)
 
+  if (next !== undefined && typeof EventSource === 'function') listen()
+
+  // One message comes, when the session has ended.
+  function listen () {
+    const events = new EventSource('/events')
+    events.onmessage = ({ data }) => {
+      events.close()
+      stop()
+      say(`${data} `, 'Reload the page')
+    }
+  }
+
+  function stop () {
+    clearInterval(timer)
+    document.removeEventListener('visibilitychange', tick)
+  }
+
   function tick () {
     const passed = (Date.now() - openedAt) / 1000
     for (const { element, start, isDown } of clocks) {
@@ -40,8 +57,7 @@ function count () {
     }
     const left = end - passed
     if (left <= 0) {
-      clearInterval(timer)
-      document.removeEventListener('visibilitychange', tick)
+      stop()
       say('The time is over: this session has ended, unless another tab kept it alive. ', 'Reload the page')
     } else if (left <= warnsAt && !isWarned) {
       isWarned = true

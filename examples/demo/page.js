@@ -46,6 +46,7 @@ label.check { display: flex; align-items: center; gap: .5rem; min-height: 2.75re
 const contentSecurityPolicy = [
   "default-src 'none'",
   "script-src 'self'",
+  "connect-src 'self'",
   `style-src 'sha256-${createHash('sha256').update(css).digest('base64')}'`,
   'img-src data:',
   "form-action 'self'",

@@ -44,14 +44,23 @@ const OUTCOMES = new Map([
   ['logged-in', 'You are logged in.'],
   ['added', 'It is in the cart.'],
   ['emptied', 'The cart is empty.'],
-  ['ended', 'That session has ended: its next click finds itself logged out.'],
+  ['ended', 'That session has ended, and its page says so.'],
   ['others-ended', 'All your other sessions have ended.'],
   ['logged-out', 'You are logged out.']
 ])
 
+// What the page says when its session has ended elsewhere.
+const ENDS = {
+  logout: 'You have logged out in another tab.',
+  revoked: 'This session was ended on another device.',
+  limit: 'This session has ended, because there are ten newer ones.',
+  replaced: 'You have logged in again in another tab.',
+  expired: 'Your session has run out.'
+}
+
 const script = readFileSync(join(__dirname, 'countdown.js'), 'utf8')
 
-function build (client) {
+function build (client, subscriber) {
   const app = fastify({
     logger: { level: 'warn' },
     https: HTTPS_KEY || HTTPS_CERT ? { key: readFileSync(HTTPS_KEY), cert: readFileSync(HTTPS_CERT) } : null
@@ -64,7 +73,7 @@ function build (client) {
     secret: SESSION_SECRET || randomBytes(32).toString('hex'),
     cookieName,
     // Whoever looks at the page has a session, for the token in its forms. The bound keeps robots from filling the memory.
-    store: client === undefined ? new fastifySession.MemoryStore(undefined, { max: 10_000 }) : new RedisStore({ client }),
+    store: client === undefined ? new fastifySession.MemoryStore(undefined, { max: 10_000 }) : new RedisStore({ client, subscriber }),
     // When Redis doesn't answer, visitors are told so soon.
     storeTimeout: 2000,
     // What is no page starts no session.
@@ -105,6 +114,21 @@ function build (client) {
   app.get('/demo.js', { config: { session: false } }, (request, reply) => {
     reply.type('text/javascript; charset=utf-8').send(script)
   })
+
+  // Open as long as the page is, which is no use of the session. One message, when it has ended: wherever that was.
+  const streams = new Set()
+  app.get('/events', { config: { session: { rolling: false } } }, (request, reply) => {
+    const { raw } = reply.hijack()
+    const { user, signal } = request.session
+    const end = () => raw.end(`data: ${ENDS[signal.reason?.code ?? 'expired']}\n\n`)
+    streams.add(raw)
+    raw.on('close', () => streams.delete(raw))
+    raw.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' }).write(':\n\n')
+    if (user === undefined || signal.aborted) end()
+    else signal.addEventListener('abort', end)
+  })
+  // They would keep the server from closing.
+  app.addHook('preClose', async () => { for (const stream of streams) stream.end() })
 
   app.post('/login', async (request, reply) => {
     const name = typeof request.body.name === 'string' ? request.body.name.trim() : ''
@@ -180,7 +204,10 @@ function build (client) {
   app.setNotFoundHandler((request, reply) => showProblem(request, reply.code(404), 'There is nothing here.'))
 
   // The requests under way need Redis, so it goes after them.
-  app.addHook('onClose', () => client?.isReady ? client.close() : client?.destroy())
+  app.addHook('onClose', async () => {
+    if (subscriber?.isOpen) subscriber.destroy()
+    await (client?.isReady ? client.close() : client?.destroy())
+  })
   return app
 }
 
@@ -269,16 +296,20 @@ function wantsJson (request) {
 }
 
 async function start () {
-  let client
+  let client, subscriber
   try {
     if (REDIS_URL) {
       // At the start a Redis that isn't there is a mistake. Later it is a pity, and the client comes back by itself.
       const reconnectStrategy = retries => app.server.listening && Math.min(retries * 100, 1000)
       client = createClient({ url: REDIS_URL, socket: { reconnectStrategy } })
       client.on('error', error => app.log.error(error, 'Redis'))
+      // It hears which sessions other processes end.
+      subscriber = client.duplicate()
+      subscriber.on('error', error => app.log.error(error, 'Redis'))
     }
-    const app = build(client)
+    const app = build(client, subscriber)
     await client?.connect()
+    await subscriber?.connect()
     const address = await app.listen({ host: HOST || '127.0.0.1', port: Number(PORT || 3000) })
     // Ctrl-C, or the SIGTERM of a service manager: requests under way are answered, then the process ends by itself.
     for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => app.close())
@@ -288,6 +319,7 @@ async function start () {
     console.error(error.message || error.code)
     process.exitCode = 1
     client?.destroy()
+    if (subscriber?.isOpen) subscriber.destroy()
   }
 }
 

@@ -27,6 +27,7 @@ export interface Settings {
   readonly store: SessionStore
   readonly storeTimeout: number
   readonly trustsStoreTtl: boolean
+  readonly watchInterval: number
   readonly saveUninitialized: (request: FastifyRequest) => boolean
   /** Whether requests may prolong their sessions. */
   readonly rolling: boolean
@@ -87,6 +88,7 @@ export function resolveOptions (fastify: FastifyInstance, given: FastifySessionO
     store,
     storeTimeout: options.storeTimeout,
     trustsStoreTtl: options.storeTtl === 'trusted',
+    watchInterval: options.watchInterval,
     saveUninitialized: typeof saveUninitialized === 'function'
       ? request => saidAtOnce(saveUninitialized(request), 'saveUninitialized')
       : () => Boolean(saveUninitialized),

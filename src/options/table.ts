@@ -8,8 +8,9 @@ import type { SessionStore } from '../types/store'
 type Options = FastifySessionOptions
 
 /** The options that always have a value. */
-type HasDefault = 'cookieName' | 'cookiePrefix' | 'sessionName' | 'cookie' | 'storeTimeout' | 'saveUninitialized' |
-  'rolling' | 'refreshAfter' | 'cacheControl' | 'lazy' | 'onStoreError' | 'describe' | 'maxPerUser' | 'onMaxPerUser'
+type HasDefault = 'cookieName' | 'cookiePrefix' | 'sessionName' | 'cookie' | 'storeTimeout' | 'watchInterval' |
+  'saveUninitialized' | 'rolling' | 'refreshAfter' | 'cacheControl' | 'lazy' | 'onStoreError' | 'describe' |
+  'maxPerUser' | 'onMaxPerUser'
 
 /** The options with their defaults. */
 export type CheckedOptions = Options & Required<Pick<Options, HasDefault>>
@@ -103,6 +104,12 @@ export const OPTIONS: Readonly<Record<keyof Options, Option>> = {
     mustBe: "'trusted'",
     accepts: value => value === 'trusted',
     says: 'Whether the store alone says when an idle session is over'
+  },
+  watchInterval: {
+    ...DURATION,
+    accepts: value => isDuration(value) && value <= LONGEST_TIMER,
+    byDefault: 60_000,
+    says: 'How often the store is asked whether the sessions still live whose `session.signal` is used'
   },
   saveUninitialized: {
     ...SWITCH_OR_FUNCTION,

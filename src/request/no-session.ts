@@ -38,6 +38,9 @@ export class NoSession {
     this.#why = why
   }
 
+  get signal (): never { throw this.#why() }
+  set signal (value: unknown) { keep(this, 'signal', value) }
+
   get (): never { throw this.#why() }
   set (): never { throw this.#why() }
   data (): never { throw this.#why() }
@@ -70,6 +73,11 @@ export class NoUserSession extends NoSession {
   list (): Promise<never> | undefined { return refuse(this.#why()) }
   revoke (): Promise<never> | undefined { return refuse(this.#why()) }
   revokeOthers (): Promise<never> | undefined { return refuse(this.#why()) }
+}
+
+/** As assigning does where nothing of the name is inherited. */
+function keep (object: object, key: string, value: unknown): void {
+  Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true })
 }
 
 /** Answers in both call forms. A promise that nobody awaits doesn't end the process. */

@@ -17,7 +17,7 @@ export function endOthers (finder: Finder, repository: Repository): Context['end
       repository.end(id, error => {
         failure ??= error
         if (--left === 0) answer(failure)
-      })
+      }, 'logout')
     }
   }
 }

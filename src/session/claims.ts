@@ -7,7 +7,7 @@ import { promised } from '../stores/call'
 import type { Repository, Stored } from '../stores/repository'
 import { renewalOf } from '../values/claim'
 import { endOf, idleOf } from '../values/lifetime'
-import type { Answer, Claimed } from '../types/store'
+import type { Answer, Claimed, EndCode } from '../types/store'
 
 type Write = (answer: Answer<boolean>) => void
 
@@ -18,7 +18,7 @@ interface OfUser {
   /** The same, as the application sees it today. */
   ownerToday (sessionId: string, stored: Stored): string | undefined
   /** Ends sessions that are revoked already. */
-  endAll (userKey: string, sessionIds: readonly string[]): Promise<unknown>
+  endAll (userKey: string, sessionIds: readonly string[], code: EndCode): Promise<unknown>
   /** Drops entries of sessions that have ended by themselves. */
   tidy (userKey: string, count: number): Promise<unknown>
   /** Drops the entry of a session, unless the store has the session as the user's. */
@@ -140,7 +140,7 @@ export class Claims {
       throw error
     })
     if (again.outcome !== 'entered') return await this.#giveUp(userKey, state)
-    if (again.tooMany.length > 0) await this.#ofUser.endAll(userKey, again.tooMany)
+    if (again.tooMany.length > 0) await this.#ofUser.endAll(userKey, again.tooMany, 'limit')
     return refuses || !again.tooMany.includes(sessionId)
   }
 
@@ -201,13 +201,13 @@ export class Claims {
   /** The session was revoked: it is ended here, whoever else does it, too. */
   async #giveUp (userKey: string, state: SessionState): Promise<boolean> {
     const { sessionId } = state
-    await promised(answer => this.#repository.end(sessionId, answer))
+    await promised(answer => this.#repository.end(sessionId, answer, 'revoked'))
     await this.#release(userKey, sessionId)
     return false
   }
 
   async #end (userKey: string, { sessionId }: SessionState): Promise<void> {
-    await promised(answer => this.#repository.destroy(sessionId, answer))
+    await promised(answer => this.#repository.destroy(sessionId, answer, 'revoked'))
     await this.#release(userKey, sessionId)
   }
 

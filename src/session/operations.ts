@@ -3,7 +3,7 @@ import type { SessionState } from './state'
 import { GoneError, ReplacedError } from '../errors'
 import type { Recording } from '../values/draft'
 import { Refusals } from '../values/refusals'
-import type { Answer, SessionRecord } from '../types/store'
+import type { Answer, EndCode, SessionRecord } from '../types/store'
 
 /** Writes what changed, or all of a new session. */
 export function save (state: SessionState, answer: Answer<void>, reason = 'save() was called'): void {
@@ -69,7 +69,7 @@ export function reload (state: SessionState, recording: Recording, answer: Answe
 }
 
 /** Ends the session, and those of all other cookies of the name that came with the request. */
-export function destroy (state: SessionState, answer: Answer<void>): void {
+export function destroy (state: SessionState, answer: Answer<void>, code: EndCode = 'logout'): void {
   const { visit, context: { endOthers } } = state
   const finish: Answer<void> = error => {
     state.show(null)
@@ -79,13 +79,13 @@ export function destroy (state: SessionState, answer: Answer<void>): void {
     if (error === null && visit.sent.length > 1) endOthers(visit, state.sessionId, finish)
     else finish(error)
   }
-  remove(state, removed)
+  remove(state, removed, code)
 }
 
 /** Ends a session of whose record a part can't be read, so that the visitor can have a new one. */
 export function discard (state: SessionState, answer: Answer<void>): void {
   state.context.repository.warn('unreadable', state.sessionId)
-  remove(state, answer)
+  remove(state, answer, 'expired')
 }
 
 function loadAgain (state: SessionState, recording: Recording, answer: Answer<void>): void {
@@ -110,7 +110,7 @@ function loadAgain (state: SessionState, recording: Recording, answer: Answer<vo
 }
 
 /** Ends the session. */
-export function remove (state: SessionState, answer: Answer<void>): void {
+export function remove (state: SessionState, answer: Answer<void>, code: EndCode): void {
   const { sessionId, context: { repository } } = state
   repository.end(sessionId, error => {
     if (error !== null) {
@@ -119,7 +119,7 @@ export function remove (state: SessionState, answer: Answer<void>): void {
     }
     state.standing = 'destroyed'
     release(state, () => answer(null))
-  })
+  }, code)
 }
 
 /** Why nothing can be written of it; undefined if it can. */
@@ -232,8 +232,8 @@ function giveWay (
 function end (state: SessionState, isTaken: boolean, answer: Answer<SessionRecord | false>): void {
   const { repository } = state.context
   if (!state.hasId) answer(null)
-  else if (isTaken) repository.take(state.sessionId, state.visit.cookie.terms, answer)
-  else repository.destroy(state.sessionId, answer)
+  else if (isTaken) repository.take(state.sessionId, state.visit.cookie.terms, answer, 'replaced')
+  else repository.destroy(state.sessionId, answer, 'replaced')
 }
 
 // Off its user's. What fails to be released is dropped when it is listed.

@@ -99,6 +99,11 @@ class Session {
     return this[kState].standing === 'anonymous'
   }
 
+  get signal (): AbortSignal {
+    const state = this[kState]
+    return state.context.endings.signalOf(state)
+  }
+
   isSaved (): boolean {
     return this[kState].isInStore && !this[kState].isModified()
   }

@@ -38,6 +38,12 @@ export interface UserIndex {
   revokeOthers (state: SessionState): Promise<number>
 }
 
+/** Whoever wants to know of the end of sessions. */
+export interface SessionEndings {
+  signalOf (state: SessionState): AbortSignal
+  stop (): void
+}
+
 /** What all sessions of one registration share. */
 export interface Context {
   readonly settings: Settings
@@ -49,6 +55,8 @@ export interface Context {
   readonly show: (request: FastifyRequest, session: FastifySessionObject | null) => void
   /** Ends the other sessions whose cookies came with the request. */
   readonly endOthers: (visit: Visit, sessionId: string, answer: Answer<void>) => void
+  /** Tells sessions of their end. */
+  readonly endings: SessionEndings
   users?: UserIndex
 }
 

@@ -6,20 +6,18 @@ import { SessionState, type Context, type UserIndex } from './state'
 import { Visit } from './visit'
 import { fingerprint } from '../diagnostics'
 import type { RequestCookie, UserSettings } from '../options/settings'
-import { promised } from '../stores/call'
+import { eachOf, promised } from '../stores/call'
 import type { Repository, Stored } from '../stores/repository'
 import { claimOf } from '../values/claim'
 import { lastUseIn } from '../values/lifetime'
 import { createdAtOf } from '../values/record'
 import { isUnreadable } from '../values/unreadable'
 import type { FastifySessionObject, SessionList, SessionPage, Sessions, SessionView } from '../types/session'
-import type { IndexEntry, Revoking, SessionRecord } from '../types/store'
+import type { EndCode, IndexEntry, Revoking, SessionRecord } from '../types/store'
 
 // How long an entry is kept whose session isn't there: it is claimed first, and then written. In milliseconds.
 const GRACE = 60_000
 const PAGE = 100
-// As many calls as don't keep other visitors waiting.
-const AT_ONCE = 32
 
 /** What came of a revocation. */
 interface Revoked {
@@ -64,7 +62,7 @@ export class Users implements UserIndex {
       // By the handle of a session that it has replaced.
       isOwn = state.hasId && revoked.ended.includes(state.sessionId)
     }
-    if (isOwn) await promised<void>(answer => state.visit.pending.run(answer => destroy(state, answer), answer))
+    if (isOwn) await promised<void>(answer => state.visit.pending.run(answer => destroy(state, answer, 'revoked'), answer))
     return wasThere
   }
 
@@ -105,7 +103,7 @@ export class Users implements UserIndex {
       // A store that forgets to release them would name them for ever.
       const ids = endings.filter(sessionId => !tried.has(sessionId))
       if (ids.length === 0) break
-      for (const sessionId of await this.endAll(userKey, ids)) ended.push(sessionId)
+      for (const sessionId of await this.endAll(userKey, ids, 'revoked')) ended.push(sessionId)
       for (const sessionId of ids) tried.add(sessionId)
     }
     // Those of an earlier call aren't asked for.
@@ -114,15 +112,15 @@ export class Users implements UserIndex {
   }
 
   /** Ends sessions that are revoked. Answers those that were there. */
-  async endAll (userKey: string, sessionIds: readonly string[]): Promise<string[]> {
-    const ended = await eachOf(sessionIds, sessionId => this.#end(userKey, sessionId))
+  async endAll (userKey: string, sessionIds: readonly string[], code: EndCode): Promise<string[]> {
+    const ended = await eachOf(sessionIds, sessionId => this.#end(userKey, sessionId, code))
     await promised<void>(answer => this.#repository.release(userKey, sessionIds, answer))
     return sessionIds.filter((_sessionId, i) => ended[i])
   }
 
-  async #end (userKey: string, sessionId: string): Promise<boolean> {
+  async #end (userKey: string, sessionId: string, code: EndCode): Promise<boolean> {
     if (await this.#stored(userKey, sessionId) === undefined) return false
-    const removed = await promised(answer => this.#repository.end(sessionId, answer))
+    const removed = await promised(answer => this.#repository.end(sessionId, answer, code))
     return removed !== false
   }
 
@@ -243,15 +241,6 @@ export function sessionsOf (users: Users): Sessions {
     revokeUser: user => users.revokeUser(user),
     count: () => users.count()
   }
-}
-
-/** Does something with each, with a few at the same time. */
-async function eachOf<T, Result> (items: readonly T[], run: (item: T) => Promise<Result>): Promise<Result[]> {
-  const results: Result[] = []
-  for (let i = 0; i < items.length; i += AT_ONCE) {
-    results.push(...await Promise.all(items.slice(i, i + AT_ONCE).map(run)))
-  }
-  return results
 }
 
 // Pages are asked for with what a query string says.

@@ -13,6 +13,12 @@ interface Watched {
   tellLostChanges (): void
 }
 
+/** A response, or a socket. */
+export interface Connection {
+  readonly destroyed: boolean
+  once (event: 'close', listener: () => void): unknown
+}
+
 /** What sessions are used for: a request and its reply, or, outside of requests, whoever asked for one. */
 export class Visit {
   phase: Phase = 'open'
@@ -53,6 +59,13 @@ export class Visit {
 
   get isOverHttps (): boolean {
     return this.request?.protocol === 'https'
+  }
+
+  /** What the session is used for, and closes when that is over; undefined if nobody can tell. */
+  get connection (): Connection | undefined {
+    const raw: Connection & { stream?: Connection } | undefined = this.reply?.raw
+    // In HTTP/2 only the stream tells whether it is over.
+    return raw?.stream ?? raw ?? socketOf(this.request)
   }
 
   /**

@@ -7,7 +7,12 @@ import type { Answer, SessionStore } from '../types/store'
 
 export type Method =
   'get' | 'getAndTouch' | 'inspect' | 'set' | 'destroy' | 'touch' | 'update' | 'updateIf' | 'claim' | 'release' | 'revoke' |
-  'endingsOf' | 'claimsOf' | 'length'
+  'endingsOf' | 'claimsOf' | 'length' | 'watch'
+
+// As many calls as don't keep other visitors waiting.
+const AT_ONCE = 32
+
+const NOTHING: readonly unknown[] = []
 
 const SWAPPED = 'it handed the session to its callback as the error. The error comes first: callback(null, session)'
 
@@ -24,14 +29,11 @@ const RETURNED = 'it returned a value, which counts for nothing. Declare the met
  *
  * @param timeout in milliseconds
  * @param comeLate is called when the store answers after its time
+ * @param more what the method gets after its callback
  */
 export function callStore<T> (
-  store: SessionStore,
-  method: Method,
-  args: unknown[],
-  timeout: number,
-  answer: Answer<T>,
-  comeLate?: () => void
+  store: SessionStore, method: Method, args: unknown[], timeout: number, answer: Answer<T>,
+  comeLate?: () => void, more = NOTHING
 ): void {
   let answered = false
   let isLate = false
@@ -65,7 +67,7 @@ export function callStore<T> (
   try {
     const fn = store[method] as (...args: unknown[]) => unknown
     const declaresCallback = fn.length > args.length
-    const result = fn.call(store, ...args, (failure: unknown, value?: T) => whenThere(failure, value, settle))
+    const result = fn.call(store, ...args, (failure: unknown, value?: T) => whenThere(failure, value, settle), ...more)
     if (isPromise(result)) {
       // A callback may come later than the promise, which doesn't count then. A rejection always does.
       const fulfilled = declaresCallback ? () => { advice = UNCALLED } : (value: unknown) => settle(null, value as T)
@@ -97,6 +99,15 @@ function whenThere<T> (failure: unknown, value: T | undefined, settle: (failure:
 /** Runs what answers by a callback. */
 export function promised<T> (run: (answer: Answer<T>) => void): Promise<T | undefined> {
   return new Promise((resolve, reject) => run((error, value) => error === null ? resolve(value) : reject(error)))
+}
+
+/** Does something with each, with a few at the same time. */
+export async function eachOf<T, Result> (items: readonly T[], run: (item: T) => Promise<Result>): Promise<Result[]> {
+  const results: Result[] = []
+  for (let i = 0; i < items.length; i += AT_ONCE) {
+    results.push(...await Promise.all(items.slice(i, i + AT_ONCE).map(run)))
+  }
+  return results
 }
 
 /** Whether a method returned what it should have answered. Of what methods other than these return, nobody can say. */

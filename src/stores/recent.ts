@@ -1,10 +1,12 @@
-import type { SessionStore } from '../types/store'
+import type { EndCode, SessionStore } from '../types/store'
 
 /** What became of a session: it ended, a new one took its place, or its lifetime was changed. */
 type Fate = 'destroyed' | 'replaced' | 'relived'
 
 interface Change {
   readonly fate: Fate
+  /** Of what ended. */
+  readonly code: EndCode
   /** A time of our own, by which to tell what came first. */
   readonly order: number
   /** In milliseconds since the epoch. */
@@ -34,16 +36,18 @@ export function recentChangesOf (store: SessionStore): RecentChanges {
  */
 export class RecentChanges {
   readonly #changes = new Map<string, Change>()
+  /** Are called when this process has ended a session. */
+  readonly hearers = new Set<(sessionId: string, code: EndCode) => void>()
   /** How many changes there were. */
   now = 0
 
-  mark (sessionId: string, fate: Fate): void {
+  mark (sessionId: string, fate: Fate, code: EndCode = 'replaced'): void {
     // A late request that changes the lifetime of what has ended must not hide that, nor may one that ends it again
     // hide that the visitor has another cookie by now.
     if (fate === 'relived' && this.hasEnded(sessionId, 0)) return
     if (fate === 'destroyed' && this.wasReplaced(sessionId)) return
     this.#changes.delete(sessionId)
-    this.#changes.set(sessionId, { fate, order: ++this.now, at: Date.now() })
+    this.#changes.set(sessionId, { fate, code, order: ++this.now, at: Date.now() })
     if (this.#changes.size <= KEPT) return
     const [oldest] = this.#changes.keys()
     this.#changes.delete(oldest as string)
@@ -57,8 +61,13 @@ export class RecentChanges {
 
   /** Whether the session has ended since a time. */
   hasEnded (sessionId: string, since: number): boolean {
+    return this.endSince(sessionId, since) !== undefined
+  }
+
+  /** Why the session has ended since a time; undefined if it hasn't, as far as this process knows. */
+  endSince (sessionId: string, since: number): EndCode | undefined {
     const change = this.#changes.get(sessionId)
-    return change !== undefined && change.fate !== 'relived' && change.order > since
+    return change !== undefined && change.fate !== 'relived' && change.order > since ? change.code : undefined
   }
 
   /** Whether the session's lifetime was changed since a time. */

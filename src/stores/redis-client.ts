@@ -27,7 +27,7 @@ interface IoRedis {
 export type RedisClient = NodeRedis | IoRedis
 
 /** The parts that differ by kind of client, which the type above need not know. */
-type AnyClient = RedisClient & Record<string, any>
+export type AnyClient = RedisClient & Record<string, any>
 
 /**
  * A read: a hash's fields and texts in turn, or a string's text, and the milliseconds that are left (-1 for ever, -2
@@ -117,6 +117,16 @@ export async function read (client: RedisClient, command: 'hgetall' | 'get', key
   } catch (error) {
     throw withoutArguments(error)
   }
+}
+
+/** Whether it sends commands to several masters, each of which has a shard. */
+export function isCluster (client: AnyClient): boolean {
+  return client.isCluster === true || Array.isArray(client.masters)
+}
+
+/** A key as the server knows it. */
+export function keyOnServer (client: AnyClient, key: string): string {
+  return keyPrefixOf(client) + key
 }
 
 export async function remove (client: RedisClient, keys: string[]): Promise<void> {
@@ -221,7 +231,7 @@ function keyPrefixOf (client: AnyClient): string {
   return String(client._keyPrefix ?? client.options?.keyPrefix ?? '')
 }
 
-function isNodeRedis (client: AnyClient): client is NodeRedis & AnyClient {
+export function isNodeRedis (client: AnyClient): client is NodeRedis & AnyClient {
   return typeof client.evalSha === 'function'
 }
 

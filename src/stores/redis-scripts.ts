@@ -156,11 +156,17 @@ export const TOUCH = new Script(`${WRITE} ${TIMES}
   return 1
 `)
 
-/** Answers what it removes, and how long that was kept still; nothing where there was nothing. */
+/**
+ * ARGV: why the session ends, and whether that is told on the channels of a cluster's shards. The channel is called as
+ * the key, so it is on the same server. Who may not tell it ends it all the same. Answers what it removes, and how long
+ * that was kept still; nothing where there was nothing.
+ */
 export const DESTROY = new Script(`${READ}
   local kept = redis.call('PTTL', KEYS[1])
   if kept == -2 then return false end
   local record = read()
   redis.call('UNLINK', KEYS[1])
+  local told = ARGV[2] == '1' and redis.pcall('SPUBLISH', KEYS[1], ARGV[1])
+  if type(told) ~= 'number' then redis.pcall('PUBLISH', KEYS[1], ARGV[1]) end
   return { record, kept }
 `)

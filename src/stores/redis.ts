@@ -1,23 +1,24 @@
 import type * as Fastify from 'fastify'
 import { OptionError, StoreError } from '../errors'
-import { isClient, plainClient, read, remove, scan, type RedisClient, type Script } from './redis-client'
+import { isClient, isCluster, plainClient, read, remove, scan, type RedisClient, type Script } from './redis-client'
 import {
   absoluteEndOf, convert, COOKIE, cookieText, dataFields, fieldOfKey, fieldOfMeta, fieldsOf, isData, isMeta, metaFields,
   objectOf, ownEndOf, timeArgument, timeToKeep, type Fields
 } from './redis-layout'
 import { foundIn, textOf, type Found } from './redis-record'
 import { RedisIndex } from './redis-index'
+import { RedisWatch, type RedisSubscriber } from './redis-watch'
 import { CONVERT, DESTROY, SET, TOUCH, UPDATE } from './redis-scripts'
 import { ValueCheck } from './value-check'
 import { nearest } from '../values/near'
 import { tooShort } from '../values/seconds'
 import { warnOption } from '../warnings'
 import type {
-  Callback, CallbackSession, Claimed, Claiming, FoundCallback, IndexEntry, Revoking, SessionChanges, SessionRecord,
-  SessionStore, UpdateResult
+  Callback, CallbackSession, Claimed, Claiming, EndCode, FoundCallback, IndexEntry, Revoking, SessionChanges,
+  SessionRecord, SessionStore, UpdateResult
 } from '../types/store'
 
-export type { RedisClient, UpdateResult }
+export type { RedisClient, RedisSubscriber, UpdateResult }
 
 export interface RedisStoreOptions {
   /**
@@ -25,6 +26,13 @@ export interface RedisStoreOptions {
    * `Cluster`).
    */
   client: RedisClient
+  /**
+   * A second client of the same kind, connected too, for nothing else: it listens for sessions that other processes
+   * end, so that their `session.signal` fires at once. ioredis's `Cluster` needs its option `shardedSubscribers`.
+   *
+   * @default undefined, `session.signal` fires within the option `watchInterval`
+   */
+  subscriber?: RedisSubscriber
   /**
    * What stands before the session id in the key.
    *
@@ -83,10 +91,12 @@ export class RedisStore implements SessionStore {
   readonly #index: RedisIndex
   readonly #ttl: number
   readonly #check = new ValueCheck()
+  readonly #isCluster: boolean
+  readonly #watch: RedisWatch | undefined
 
   /** @throws FST_ERR_SESSION_OPTION */
   constructor (options: RedisStoreOptions = {} as RedisStoreOptions) {
-    const { client, prefix = 'sess:', ttl = ONE_DAY } = options
+    const { client, subscriber, prefix = 'sess:', ttl = ONE_DAY } = options
     if (!isClient(client)) {
       const needed = 'a client of node-redis or ioredis, version 5 or newer, that answers by promises'
       throw new OptionError(`store is wrong: RedisStore needs ${needed}`)
@@ -97,6 +107,8 @@ export class RedisStore implements SessionStore {
     }
     tellMistakes(options)
     this.client = client
+    this.#isCluster = isCluster(client)
+    this.#watch = subscriber == null ? undefined : new RedisWatch(client, subscriber)
     this.#client = plainClient(client)
     this.#prefix = prefix
     this.#userPrefix = `users:${prefix}`
@@ -120,8 +132,9 @@ export class RedisStore implements SessionStore {
     return answered(this.#set(sessionId, session), callback)
   }
 
-  destroy (sessionId: string, callback?: FoundCallback): Promise<SessionRecord | false> {
-    return answered(this.#destroy(sessionId), callback)
+  /** @param code why the session ends, for `session.signal`; 'revoked' if nobody says */
+  destroy (sessionId: string, callback?: FoundCallback, code?: EndCode): Promise<SessionRecord | false> {
+    return answered(this.#destroy(sessionId, code ?? 'revoked'), callback)
   }
 
   touch (sessionId: string, session: Fastify.Session, callback?: FoundCallback): Promise<boolean> {
@@ -168,6 +181,11 @@ export class RedisStore implements SessionStore {
     userKey: string, before: number, count: number, callback?: (error: any, entries?: IndexEntry[]) => void
   ): Promise<IndexEntry[]> {
     return answered(this.#index.claimsOf(userKey, before, count), callback)
+  }
+
+  /** Tells when a session ends, if there is a `subscriber`. */
+  async watch (sessionId: string, onEnd: (code?: EndCode) => void): Promise<() => void> {
+    return await this.#watch?.watch(this.#prefix + sessionId, onEnd) ?? (() => {})
   }
 
   /** All sessions, by their ids. Walks through all keys (SCAN): not for every request. */
@@ -217,8 +235,9 @@ export class RedisStore implements SessionStore {
     await this.#run(SET, sessionId, [timeToKeep(session, this.#ttl), ...fields])
   }
 
-  async #destroy (sessionId: string): Promise<SessionRecord | false> {
-    const removed = await this.#run(DESTROY, sessionId) as [Fields | string, number] | null
+  async #destroy (sessionId: string, code: EndCode): Promise<SessionRecord | false> {
+    const args = [code, Number(this.#isCluster)]
+    const removed = await this.#run(DESTROY, sessionId, args) as [Fields | string, number] | null
     if (removed === null) return false
     const [reply, left] = removed
     try {
@@ -304,7 +323,7 @@ export class RedisStore implements SessionStore {
   }
 }
 
-const NAMES = ['client', 'prefix', 'ttl']
+const NAMES = ['client', 'subscriber', 'prefix', 'ttl']
 
 function tellMistakes (options: RedisStoreOptions): void {
   for (const name of Object.keys(options)) {

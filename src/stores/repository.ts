@@ -12,7 +12,7 @@ import { StoredSession } from '../values/stored-session'
 import { isUnreadable } from '../values/unreadable'
 import { warnNotRecord, type Flaws } from '../warnings'
 import type {
-  Answer, Claimed, Claiming, IndexEntry, Revoking, SessionChanges, SessionRecord, SessionStore, UpdateResult
+  Answer, Claimed, Claiming, EndCode, IndexEntry, Revoking, SessionChanges, SessionRecord, SessionStore, UpdateResult
 } from '../types/store'
 
 /** A session that a store has. */
@@ -54,6 +54,7 @@ export class Repository {
   readonly #hasUpdate: boolean
   readonly #hasUpdateIf: boolean
   readonly #hasInspect: boolean
+  readonly #tellsCode: boolean
   readonly #isExact: boolean
   /** Whether a touch moves the end by which the store's records are judged. */
   readonly #touchMovesEnd: boolean
@@ -72,6 +73,8 @@ export class Repository {
     // A store whose other writes are a read and a write would overwrite what it writes.
     this.#hasUpdateIf = this.#hasUpdate && has(store, 'updateIf')
     this.#hasInspect = has(store, 'inspect')
+    // Many take other things after their callback, or look for it in the last place.
+    this.#tellsCode = has(store, 'watch') && store.destroy.length > 2
     this.wantsData = !this.#hasUpdate
     this.touchesOnLoad = this.hasTouch && has(store, 'getAndTouch')
     // Without a touch, or where nothing rolls, each use of a session writes its record.
@@ -94,7 +97,7 @@ export class Repository {
         const reason = error === null && record === undefined ? flaw ?? 'unknown-id' : flaw
         if (reason !== undefined) this.#signals.warn(reason, sessionId, begun)
         if (error !== null || record === undefined) answer(error)
-        else if (flaw !== undefined) this.destroy(sessionId, error => answer(error))
+        else if (flaw !== undefined) this.destroy(sessionId, error => answer(error), 'expired')
         else answer(null, { record, isExact: this.#isExactBy(method), isTouched: method === 'getAndTouch', loadedAt })
       })
     })
@@ -171,37 +174,42 @@ export class Repository {
   }
 
   /** Removes the session. Answers the record, or false if there was none, as far as the store tells. */
-  destroy (sessionId: string, answer: Answer<SessionRecord | false>): void {
+  destroy (sessionId: string, answer: Answer<SessionRecord | false>, code: EndCode): void {
     this.#signals.trace('destroy', sessionId, answer, answer => {
       // A store with update needs no turn. Another one must not destroy between the re-read and the write of an
       // update, which would bring the session back.
-      if (this.#hasUpdate) this.#destroy(sessionId, answer)
-      else this.#inTurn.run<SessionRecord | false>('destroy', sessionId, answer, done => this.#destroy(sessionId, done))
-    })
+      if (this.#hasUpdate) {
+        this.#destroy(sessionId, code, answer)
+        return
+      }
+      this.#inTurn.run<SessionRecord | false>('destroy', sessionId, answer, done => {
+        this.#destroy(sessionId, code, done)
+      })
+    }, code)
   }
 
   /** Like destroy, and requests of this process that have loaded the session know at once that it is over. */
-  end (sessionId: string, answer: Answer<SessionRecord | false>): void {
+  end (sessionId: string, answer: Answer<SessionRecord | false>, code: EndCode): void {
     this.destroy(sessionId, (error, removed) => {
-      if (error === null) this.recent.mark(sessionId, 'destroyed')
+      if (error === null) this.recent.mark(sessionId, 'destroyed', code)
       answer(error, removed)
-    })
+    }, code)
   }
 
   /** Like destroy, but tells if a store with three methods doesn't: it is read first. */
-  take (sessionId: string, terms: Terms, answer: Answer<SessionRecord | false>): void {
+  take (sessionId: string, terms: Terms, answer: Answer<SessionRecord | false>, code: EndCode): void {
     if (this.#hasUpdate) {
-      this.destroy(sessionId, answer)
+      this.destroy(sessionId, answer, code)
       return
     }
     this.#signals.trace('destroy', sessionId, answer, answer => {
       this.#inTurn.run<SessionRecord | false>('destroy', sessionId, answer, done => {
         this.#get(sessionId, terms, 'get', (error, record, flaw) => {
           if (error !== null || record === undefined || flaw !== undefined) done(error, false)
-          else this.#destroy(sessionId, error => done(error, record))
+          else this.#destroy(sessionId, code, error => done(error, record))
         })
       })
-    })
+    }, code)
   }
 
   /** Enters the session as a user's. */
@@ -332,7 +340,8 @@ export class Repository {
 
   /** A write that comes after its time brings back what has been ended in the meantime. */
   #endAgain (sessionId: string, since: number): void {
-    if (this.recent.hasEnded(sessionId, since)) this.destroy(sessionId, () => {})
+    const code = this.recent.endSince(sessionId, since)
+    if (code !== undefined) this.destroy(sessionId, () => {}, code)
   }
 
   #touch (sessionId: string, session: StoredSession, answer: Answer<boolean>): void {
@@ -342,10 +351,13 @@ export class Repository {
     })
   }
 
-  #destroy (sessionId: string, answer: Answer<SessionRecord | false>): void {
-    this.#call('destroy', [sessionId], (error, removed) => {
+  #destroy (sessionId: string, code: EndCode, answer: Answer<SessionRecord | false>): void {
+    const { store, storeTimeout } = this.#settings
+    const more = this.#tellsCode ? [code] : undefined
+    callStore<SessionRecord | false>(store, 'destroy', [sessionId], storeTimeout, (error, removed) => {
+      if (error === null) this.recent.hearers.forEach(hear => hear(sessionId, code))
       answer(error, removed === false || isWhole(removed) ? removed : undefined)
-    })
+    }, undefined, more)
   }
 
   #commit (

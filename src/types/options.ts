@@ -112,6 +112,14 @@ export interface FastifySessionOptions {
    */
   storeTtl?: 'trusted'
   /**
+   * How often the store is asked whether the sessions still live whose `session.signal` is used, in milliseconds. So
+   * long it takes at most until a signal fires whose session has expired, or has been ended by another process that
+   * couldn't tell.
+   *
+   * @default 60000, one minute
+   */
+  watchInterval?: number
+  /**
    * Saves a new session that nothing was stored in, and sends its cookie. With `false`, visitors get no cookie before
    * there is something to remember. A function decides for each request, when its reply goes out.
    *

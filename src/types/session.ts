@@ -169,6 +169,14 @@ interface SessionTools {
   isFresh(milliseconds: number): boolean
 
   /**
+   * Fires when the session ends, wherever that happens: for a socket, a stream or a timer that must end with it.
+   * `signal.reason` is an `Error` whose `code` says why: `'logout'`, `'revoked'`, `'limit'`, `'replaced'` or
+   * `'expired'`. It is followed until the response of its request is over, or the socket that the request became;
+   * outside of requests until the session ends. It costs nothing before it is read.
+   */
+  readonly signal: AbortSignal
+
+  /**
    * Whether this is only a stand-in, because the store failed to load the session and `onStoreError` is `'anonymous'`.
    * It is empty, nothing of it is saved, and `save()` fails with the store's error. `reload()` tries once more.
    */

@@ -27,6 +27,12 @@ export interface SessionChanges extends FieldChanges {
   readonly meta: FieldChanges
 }
 
+/**
+ * Why a session ended: by `destroy()`; by `revoke()`, `revokeOthers()` or `revokeUser()`; because its user has
+ * `maxPerUser` newer ones; by `regenerate()`; or by its own end. `expired` is also what is said if nobody knows why.
+ */
+export type EndCode = 'logout' | 'revoked' | 'limit' | 'replaced' | 'expired'
+
 /** As the second argument, `false` says that there was no such session. */
 export type FoundCallback = (error?: any, found?: any) => void
 
@@ -104,9 +110,10 @@ export interface SessionStore<Session = Fastify.Session> {
   /**
    * Removes the session. No error when it is not there. Answers what it removed, if it can tell: the record, or `false`
    * where there was none. A store with `update` should tell, because `regenerate(keys)` takes the latest data along
-   * then, and none of a session that ended meanwhile. One without is read first.
+   * then, and none of a session that ended meanwhile. One without is read first. A store with `watch` may declare
+   * a third parameter: why the session ends.
    */
-  destroy(sessionId: string, callback: FoundCallback): void
+  destroy(sessionId: string, callback: FoundCallback, code?: EndCode): void
 
   /**
    * Moves the expiry to `session.cookie.expires`, if that is later, and nothing else. A store that can moves it no
@@ -180,6 +187,14 @@ export interface SessionStore<Session = Fastify.Session> {
   claimsOf?(
     userKey: string, before: number, count: number, callback: (error: any, entries?: IndexEntry[]) => void
   ): void
+
+  /**
+   * Tells when a session ends, whichever process ends it: calls `onEnd` with why. Without a code it means that the
+   * session, and any other, should be looked at again, because messages may have been lost. Asked when somebody reads
+   * `session.signal`. Returns what ends it, or a promise of it: what ends before that promise is fulfilled is looked
+   * for in the store.
+   */
+  watch?(sessionId: string, onEnd: (code?: EndCode) => void): (() => void) | Promise<() => void>
 
   /** All sessions. */
   all?(callback: (error: any, sessions?: any) => void): void

@@ -18,6 +18,7 @@ declare module 'fastify' {
     lazy?: boolean
     fresh?: number
     list?: number[]
+    signal: 'red' | 'green'
     update?: Date
     take?: 1
   }
@@ -30,6 +31,7 @@ expect<Equal<typeof session.isSaved, boolean>>()
 expect<Equal<typeof session.isAnonymous, string>>()
 expect<Equal<typeof session.isFresh, 'baked' | undefined>>()
 expect<Equal<typeof session.authenticatedAt, Date | undefined>>()
+expect<Equal<typeof session.signal, 'red' | 'green'>>()
 session.options = { theme: 'dark' }
 session.set('data', ['a'])
 session.list?.push(1)

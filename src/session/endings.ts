@@ -1,0 +1,174 @@
+import { AsyncResource } from 'node:async_hooks'
+import type { SessionEndings, SessionState } from './state'
+import { isEndCode, SessionEndedError } from '../errors'
+import type { Settings } from '../options/settings'
+import { eachOf, promised } from '../stores/call'
+import { has } from '../stores/methods'
+import type { Repository } from '../stores/repository'
+import type { Terms } from '../values/lifetime'
+import { warnNotWatching } from '../warnings'
+import type { EndCode } from '../types/store'
+
+/** A signal that is to fire. */
+interface Follower {
+  fire (error: Error): void
+  /** Of a request: until its session is written, the store needn't have it. */
+  readonly state?: SessionState
+}
+
+/** A session whose end somebody wants to know. */
+interface Followed {
+  readonly terms: Terms
+  readonly followers: Set<Follower>
+  /** For whoever has no request that would be over: one for all of them, because nobody says when one isn't needed. */
+  lasting?: AbortSignal
+  /** Ends what the store does for it. */
+  unwatch?: () => void
+}
+
+/**
+ * The sessions of a registration whose `signal` was read. They are told of what this process ends, and the store is
+ * asked for them now and then, by one timer that keeps no process from ending. Asking prolongs nothing.
+ */
+export class Endings implements SessionEndings {
+  readonly #settings: Settings
+  readonly #repository: Repository
+  readonly #followed = new Map<string, Followed>()
+  readonly #signals = new WeakMap<SessionState, AbortSignal>()
+  readonly #hear = (sessionId: string, code: EndCode): void => this.#end(sessionId, code)
+  #timer: NodeJS.Timeout | undefined
+  #isLooking = false
+  /** Whether messages were lost since the last round began. */
+  #hasLost = false
+
+  constructor (settings: Settings, repository: Repository) {
+    this.#settings = settings
+    this.#repository = repository
+  }
+
+  signalOf (state: SessionState): AbortSignal {
+    let signal = this.#signals.get(state)
+    if (signal === undefined) this.#signals.set(state, signal = this.#signalFor(state.reloaded))
+    return signal
+  }
+
+  stop (): void {
+    for (const sessionId of this.#followed.keys()) this.#forget(sessionId)
+  }
+
+  #signalFor (state: SessionState): AbortSignal {
+    const code = endOf(state)
+    if (code !== undefined) return AbortSignal.abort(new SessionEndedError(code))
+    const controller = new AbortController()
+    const { visit: { cookie, connection } } = state
+    // Of a request that is over, or of a session that could not be loaded, nothing is to be told.
+    if (state.standing === 'anonymous' || connection?.destroyed === true) return controller.signal
+    const { sessionId } = state
+    const followed = this.#followed.get(sessionId) ?? this.#follow(sessionId, cookie.terms)
+    if (connection === undefined && followed.lasting !== undefined) return followed.lasting
+    // Not in the context of whoever ends the session.
+    const fire = AsyncResource.bind((error: Error) => controller.abort(error))
+    if (connection === undefined) {
+      followed.followers.add({ fire })
+      return (followed.lasting = controller.signal)
+    }
+    const follower = { fire, state }
+    followed.followers.add(follower)
+    connection.once('close', () => {
+      followed.followers.delete(follower)
+      if (followed.followers.size === 0) this.#forget(sessionId, followed)
+    })
+    return controller.signal
+  }
+
+  #follow (sessionId: string, terms: Terms): Followed {
+    const followed: Followed = { terms, followers: new Set() }
+    this.#followed.set(sessionId, followed)
+    this.#repository.recent.hearers.add(this.#hear)
+    this.#wait()
+    if (has(this.#settings.store, 'watch')) this.#watch(sessionId, followed)
+    return followed
+  }
+
+  /** Has the store tell. What it fails to tell is found by looking. */
+  async #watch (sessionId: string, followed: Followed): Promise<void> {
+    const { store, flaws } = this.#settings
+    try {
+      const unwatch = await store.watch?.(sessionId, code => {
+        if (this.#followed.get(sessionId) !== followed) return
+        if (isEndCode(code)) this.#end(sessionId, code)
+        else this.#lookSoon()
+      })
+      followed.unwatch = unwatch
+    } catch {
+      flaws.tell(warnNotWatching)
+    }
+    if (this.#followed.get(sessionId) !== followed) followed.unwatch?.()
+    // It may have ended before the store began to tell.
+    else await this.#look(sessionId, followed)
+  }
+
+  #forget (sessionId: string, followed = this.#followed.get(sessionId)): void {
+    if (followed === undefined || this.#followed.get(sessionId) !== followed) return
+    this.#followed.delete(sessionId)
+    followed.unwatch?.()
+    if (this.#followed.size > 0) return
+    this.#repository.recent.hearers.delete(this.#hear)
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+  }
+
+  #end (sessionId: string, code: EndCode): void {
+    const followed = this.#followed.get(sessionId)
+    if (followed === undefined) return
+    this.#forget(sessionId)
+    const error = new SessionEndedError(code)
+    for (const { fire } of followed.followers) fire(error)
+  }
+
+  /** At once, but all that ask for it are one. */
+  #lookSoon (): void {
+    this.#hasLost = true
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#wait(0)
+  }
+
+  // A little earlier than the option says, so that not all processes ask at the same time.
+  #wait (milliseconds = this.#settings.watchInterval * (1 - Math.random() / 10)): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined
+      this.#wait()
+      this.#lookAtAll()
+    }, milliseconds).unref()
+  }
+
+  async #lookAtAll (): Promise<void> {
+    // A slow store isn't asked twice at the same time.
+    if (this.#isLooking) return
+    this.#isLooking = true
+    do {
+      this.#hasLost = false
+      await eachOf([...this.#followed], ([sessionId, followed]) => this.#look(sessionId, followed))
+    } while (this.#hasLost)
+    this.#isLooking = false
+  }
+
+  /** A failure of the store isn't the end of the session. */
+  async #look (sessionId: string, followed: Followed): Promise<void> {
+    const isNew = ({ state }: Follower): boolean => state?.standing === 'new'
+    if ([...followed.followers].some(isNew)) return
+    const isThere = await promised(answer => this.#repository.inspect(sessionId, followed.terms, answer)).then(
+      stored => stored !== undefined, () => true
+    )
+    if (!isThere && this.#followed.get(sessionId) === followed) this.#end(sessionId, 'expired')
+  }
+}
+
+/** Why a session has ended, as far as this process knows. */
+function endOf (state: SessionState): EndCode | undefined {
+  const { standing, since, context: { repository } } = state
+  if (standing === 'replaced') return 'replaced'
+  const code = state.hasId ? repository.recent.endSince(state.sessionId, since) : undefined
+  return standing === 'gone' || standing === 'destroyed' ? code ?? 'expired' : code
+}
