@@ -1,5 +1,4 @@
 import createError, { type FastifyErrorConstructor } from '@fastify/error'
-import type { EndCode } from './types/store'
 
 /** Where to read on about an error or a warning: in a file of this package. */
 export function readOn (code: string): string {
@@ -138,26 +137,3 @@ export const ValueError = sessionError<[string, string, { cause: unknown }]>(
   'FST_ERR_SESSION_VALUE',
   "JSON can't hold a part of the session: %s. %s"
 )
-
-const ENDS: Readonly<Record<EndCode, string>> = {
-  logout: 'the visitor logged out',
-  revoked: 'it was revoked',
-  limit: 'its user has too many sessions',
-  replaced: 'it was regenerated',
-  expired: 'its time is over, or it is not in the store any more'
-}
-
-export function isEndCode (code: unknown): code is EndCode {
-  return typeof code === 'string' && Object.hasOwn(ENDS, code)
-}
-
-/** The `reason` of a session's `signal`. */
-export class SessionEndedError extends Error {
-  override readonly name = 'SessionEndedError'
-  readonly code: EndCode
-
-  constructor (code: EndCode) {
-    super(`The session has ended: ${ENDS[code]}`)
-    this.code = code
-  }
-}

@@ -1,6 +1,6 @@
 import { AsyncResource } from 'node:async_hooks'
+import { isEndCode, SessionEndedError } from './ended'
 import type { SessionEndings, SessionState } from './state'
-import { isEndCode, SessionEndedError } from '../errors'
 import type { Settings } from '../options/settings'
 import { eachOf, promised } from '../stores/call'
 import { has } from '../stores/methods'
