@@ -11,7 +11,7 @@ const ts = require('typescript')
 const root = join(__dirname, '..')
 const { OPTIONS } = require('../dist/options/table')
 const entries = {
-  'index.d.ts': ['FastifySessionOptions', 'CookieOptions', 'RouteSessionOptions', 'MemoryStoreOptions'],
+  'index.d.ts': ['FastifySessionOptions', 'CookieOptions', 'RouteSessionOptions', 'RegenerateOptions', 'MemoryStoreOptions'],
   'stores/redis.d.ts': ['RedisStoreOptions']
 }
 // All other numbers are durations.

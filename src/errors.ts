@@ -103,6 +103,13 @@ export const TooManyError = sessionError<[number]>(
   403
 )
 
+/** The route asks for a visitor who has authenticated lately, by `fresh`. */
+export const NotFreshError = sessionError<[number]>(
+  'FST_ERR_SESSION_NOT_FRESH',
+  'The visitor must have authenticated within the last %d ms: log in, or confirm it, once more',
+  401
+)
+
 /** The store did not answer within `storeTimeout`. Says what to do about it. */
 export const StoreTimeoutError = sessionError<[string, number, string]>(
   'FST_ERR_SESSION_STORE_TIMEOUT',

@@ -40,6 +40,7 @@ namespace fastifySession {
   export type FastifySessionOptions = options.FastifySessionOptions
   export type MemoryStore = memory.MemoryStore
   export type MemoryStoreOptions = memory.MemoryStoreOptions
+  export type RegenerateOptions = sessions.RegenerateOptions
   export type RouteSessionOptions = options.RouteSessionOptions
   export type EndCode = stores.EndCode
   export type SecurityMessage = diagnostics.SecurityMessage

@@ -1,20 +1,22 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Signals } from './diagnostics'
-import { inShort, STORE_AWAY, StoreTimeoutError, ValueError } from './errors'
+import { inShort, NameTakenError, STORE_AWAY, StoreTimeoutError, ValueError } from './errors'
 import { makeId, resolveOptions, type Settings } from './options/settings'
 import { tellCaches } from './request/cache-headers'
 import { checkNames, decorate, showing } from './request/decorators'
 import { Finder } from './request/finder'
 import { KeepAlive } from './request/keep-alive'
+import { loaderFor, putOff, type Loader } from './request/lazy'
 import { hasFailed, isOutside, wantsNone, wasUsedEarly, type Why } from './request/no-session'
 import { endOthers } from './request/others'
 import { decide, isInsecure, isUnprolonged, resultOf, type Decision, type Result } from './request/outcome'
 import { outsideOf } from './request/outside'
 import { hearPayload } from './request/payload'
-import { isWithin, routeOptionsOf } from './request/route'
+import { freshOf, isLoadedLate, isWithin, routeOptionsOf, type RouteOptions } from './request/route'
 import { clearCookie, setCookie } from './request/set-cookie'
 import { isRefused, slotKeyOf, type Slot, type Slotted } from './request/slot'
 import { Endings } from './session/endings'
+import { mistakeIn, refusalBy } from './session/freshness'
 import { SessionIds } from './session/ids'
 import { date, discard, prolong, remove, save } from './session/operations'
 import { createSession } from './session/session'
@@ -33,6 +35,7 @@ interface Registration {
   readonly finder: Finder
   readonly keepAlive: KeepAlive
   readonly kSlot: symbol
+  readonly loader: Loader
 }
 
 type Done = (error?: Error) => void
@@ -62,16 +65,24 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
   context.users = users
   const kSlot = slotKeyOf(settings.cookieName)
   const keepAlive = new KeepAlive()
-  const registration: Registration = { context, finder, keepAlive, kSlot }
+  const loader = loaderFor(settings)
+  const registration: Registration = { context, finder, keepAlive, kSlot, loader }
   decorate(fastify, settings, outsideOf(fastify, context, finder), users && sessionsOf(users))
 
+  fastify.addHook('onRoute', ({ config }) => {
+    const mistake = mistakeIn(freshOf(routeOptionsOf(config, settings.sessionName)))
+    if (mistake !== undefined) throw mistake
+  })
   fastify.addHook('onRequest', (request, reply, done) => openSession(registration, request as Slotted, reply, done))
   fastify.addHook('onSend', (request, reply, payload, done) => {
     commitSession(registration, request as Slotted, reply, payload, done)
   })
   fastify.addHook('onReady', done => {
     if (isDisconnected(settings.store)) settings.flaws.tell(warnNotConnected)
-    done()
+    // Last of all: an application of version 11 may have its own.
+    const isFree = !fastify.hasRequestDecorator(loader.name)
+    if (isFree) fastify.decorateRequest(loader.name, loader.load)
+    done(isFree || !settings.lazy ? undefined : new NameTakenError(`request.${loader.name}`))
   })
   fastify.addHook('onClose', (_instance, done) => {
     keepAlive.stop()
@@ -81,14 +92,26 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
   done()
 }
 
-/** As the request comes in: finds its session. */
-function openSession (
-  { context, finder, keepAlive, kSlot }: Registration, request: Slotted, reply: FastifyReply, done: Done
+/** As the request comes in: finds its session, unless its route is lazy. */
+function openSession (registration: Registration, request: Slotted, reply: FastifyReply, done: Done): void {
+  const { kSlot, loader, context: { settings } } = registration
+  const { sessionName, lazy, flaws } = settings
+  const route = routeOptionsOf(request.routeOptions.config, sessionName)
+  if (wasUsedEarly(request[kSlot]?.other?.value)) flaws.tell(warnEarly, sessionName)
+  if (!isLoadedLate(route, lazy)) {
+    loadSession(registration, request, reply, route, done)
+    return
+  }
+  done(putOff(loader, settings, request, reply, done => loadSession(registration, request, reply, route, done)))
+}
+
+/** Finds the session of a request. */
+function loadSession (
+  { context, finder, keepAlive, kSlot }: Registration, request: Slotted, reply: FastifyReply, route: RouteOptions,
+  done: Done
 ): void {
   const { settings, ids } = context
   const { sessionName } = settings
-  const route = routeOptionsOf(request, sessionName)
-  if (wasUsedEarly(request[kSlot]?.other?.value)) settings.flaws.tell(warnEarly, sessionName)
   let visit: Visit | Why
   try {
     visit = visitOf()
@@ -112,8 +135,9 @@ function openSession (
     const slot: Slot = { visit, route: route || undefined, sentId: found?.provedId, state }
     request[kSlot] = slot
     if (rolling && state.standing !== 'anonymous') keepAlive.begin(slot)
-    if (state.standing === 'new' && ids.isEarly) state.makeId(error => error === null ? done() : fail(error))
-    else done()
+    const refusal = refusalBy(freshOf(route), state)
+    if (state.standing === 'new' && ids.isEarly) state.makeId(error => error === null ? done(refusal) : fail(error))
+    else done(refusal)
   })
 
   /** The visit, or why the request has no session. */
@@ -176,7 +200,7 @@ function commitSession (
 
   function finish (error: Error | null, isCookieChanged: boolean): void {
     (visit as Visit).phase = 'committed'
-    if (cacheControl) tellCaches(reply, wasUsed, isCookieChanged)
+    if (cacheControl) tellCaches(reply, wasUsed || freshOf(slot?.route) !== undefined, isCookieChanged)
     done(payloadError?.() ?? error ?? undefined)
   }
 }

@@ -326,6 +326,8 @@ t.test('a change of the same key that was not saved gives way; one of a key that
   const { site } = await alone({ a: 1, b: 1 })
   await site.ask(async ({ session }) => {
     session.a = session.b = 10
+    t.equal(await session.update((data: any) => data.b), 1)
+    t.equal(session.b, 10)
     t.equal(await session.update((data: any) => (data.a += data.b)), 2)
     t.same(session.data(), { a: 2, b: 10 })
   })
@@ -646,15 +648,17 @@ t.test('a field that can not be read ends the session if it is read, and may be 
 })
 
 t.test('in a store without updateIf its error comes back', async t => {
-  const store = new RemoteMemory()
-  const site = await Site.open({ store: without(store, 'updateIf') })
-  await site.begin({ n: 1 })
-  const [data] = [...store.store.values()] as any[]
-  const throws = (): never => { throw new SyntaxError('on purpose') }
-  Object.defineProperty(data, 'cart', { get: throws, enumerable: true, configurable: true })
-  const response = await site.do(({ session }) => session.update((data: any) => { data.cart = [1] }))
-  t.match(response.json(), { statusCode: 500, message: 'on purpose' })
-  t.same(await site.ask(({ session }) => session.n), 1)
+  for (const methods of [['updateIf'], ['updateIf', 'update']]) {
+    const store = new RemoteMemory()
+    const site = await Site.open({ store: without(store, ...methods) })
+    await site.begin({ n: 1 })
+    const [data] = [...store.store.values()] as any[]
+    const throws = (): never => { throw new SyntaxError('on purpose') }
+    Object.defineProperty(data, 'cart', { get: throws, enumerable: true, configurable: true })
+    const response = await site.do(({ session }) => session.update((data: any) => { data.cart = [1] }))
+    t.equal(response.statusCode, 500)
+    t.match(response.json().message, methods.length === 1 ? /on purpose/ : /'cart' is broken/)
+  }
 })
 
 t.test("the store's error comes back, and the next one works", async t => {

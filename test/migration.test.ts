@@ -444,6 +444,7 @@ const isChosen: IsKept = (_cookie, { chosen }, again) => again.chosen === chosen
 /** In the order of the guide's table: what a session was given, and whether the record still says so. */
 const KEPT: Array<[options: Options, choice: string, isKept: IsKept]> = [
   [{ user: nameOf }, 'nothing', ({ userKey }, before) => userKey === before.userKey],
+  [{ user: nameOf }, 'nothing', ({ authenticatedAt }, before) => authenticatedAt !== undefined && authenticatedAt === before.authenticatedAt],
   [{ absoluteTimeout: 10 * DAY }, 'nothing', ({ createdAt }, before) => createdAt === before.createdAt],
   [{ idleTimeout: 30 * MINUTE }, 'nothing', ({ idle }, before) => idle === before.idle],
   [{ cookie: { maxAge: 60 * MINUTE } }, 'maxAge', isChosen],

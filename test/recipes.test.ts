@@ -11,7 +11,7 @@ import { Client } from 'pg'
 import { createClient } from 'redis'
 import t, { type Test } from 'tap'
 import { Browser } from './browser'
-import { ROOT, serve, start, stop, tsc } from './program'
+import { conduct, ROOT, serve, start, stop, tsc } from './program'
 import { freePort, startNginx, startPostgres, startRedis, startRedisCluster, startRedisSentinel } from './servers'
 
 // The recipes of docs/recipes.md, each started as a reader starts it, with the servers that it needs, over real HTTP. They
@@ -62,6 +62,35 @@ t.test('passport.js: a login changes the session id, a logout leaves nothing', a
   t.equal((await ada.post('/logout')).status, 200)
   t.equal(ada.cookie, '', 'the cookie is gone')
   t.equal(await copy.status('/account'), 401, 'a copied cookie is logged out too')
+  await stop(t, program)
+})
+
+t.test('confirm-password.js: a change of the mail address asks for the password once more', async t => {
+  const program = conduct(t, 'examples/confirm-password.js')
+  const address = await program.says(/http:\S+/)
+  const ada = new Browser(address)
+  const change = async (mail: string, visitor = ada): Promise<string | null> => {
+    const response = await visitor.post('/mail', { mail })
+    await response.text()
+    return response.status === 200 ? 'changed' : response.headers.get('location')
+  }
+
+  t.equal(await change('eve@example.com', new Browser(address)), '/login', 'a stranger')
+  t.equal((await ada.post('/login', { name: 'ada', password: 'babbage' })).status, 401)
+  await ada.post('/login', { name: 'ada', password: 'lovelace' })
+  t.equal(await change('ada@example.com'), 'changed', 'right after the login')
+  await program.advance(10 * 60_000)
+  t.equal(await change('eve@example.com'), '/confirm', 'somebody at an open browser')
+  t.equal((await ada.post('/confirm', { password: 'guessed' })).status, 401)
+  t.equal(await change('eve@example.com'), '/confirm')
+  t.equal(await ada.text('/account'), 'ada, ada@example.com\n', 'still logged in')
+
+  const before = ada.copy()
+  t.equal((await ada.post('/confirm', { password: 'lovelace' })).status, 200)
+  t.equal(await change('lovelace@example.com'), 'changed')
+  t.equal(await ada.text('/account'), 'ada, lovelace@example.com\n')
+  t.equal(await change('eve@example.com', before), '/login', 'a cookie of before')
+  t.equal((await new Browser(address).post('/confirm', { password: 'lovelace' })).status, 401, 'a stranger with the password')
   await stop(t, program)
 })
 

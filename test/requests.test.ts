@@ -769,6 +769,7 @@ const CALLS: Record<string, unknown[]> = {
   options: [{ maxAge: HOUR }],
   isModified: [],
   isSaved: [],
+  isFresh: [1000],
   save: [],
   reload: [],
   regenerate: [['user']],

@@ -16,6 +16,7 @@ import { expectAssignable, expectError, expectNotAssignable, expectType } from '
 declare module 'fastify' {
   interface FastifyRequest {
     adminSession: FastifySessionObject
+    loadAdminSession: FastifyRequest['loadSession']
   }
   interface FastifyInstance {
     loadAdminSession: FastifyInstance['loadSession']
@@ -23,7 +24,7 @@ declare module 'fastify' {
     decryptAdminSession: FastifyInstance['decryptSession']
   }
   interface FastifyContextConfig {
-    adminSession?: false | RouteSessionOptions
+    adminSession?: false | 'lazy' | RouteSessionOptions
   }
 }
 
@@ -115,6 +116,21 @@ async function outside (app: FastifyInstance, request: FastifyRequest): Promise<
 expectError(app.createSession({ foo: 5 }))
 expectError(app.createSession({ unknown: 1 }))
 expectType<(app: FastifyInstance, request: FastifyRequest) => Promise<void>>(outside)
+
+// Lazy and fresh sessions
+
+app.register(fastifySession, { secret, lazy: true })
+expectError(app.register(fastifySession, { secret, lazy: 'yes' }))
+expectAssignable<FastifyContextConfig>({ session: 'lazy' })
+expectAssignable<FastifyContextConfig>({ session: { lazy: true, rolling: false } })
+expectAssignable<FastifyContextConfig>({ session: { fresh: 600_000 } })
+expectAssignable<FastifyContextConfig>({ adminSession: 'lazy' })
+expectNotAssignable<FastifyContextConfig>({ session: 'fresh' })
+expectNotAssignable<FastifyContextConfig>({ session: { fresh: true } })
+app.get('/lazy', { config: { session: 'lazy' } }, async request => {
+  expectType<FastifySessionObject>(await request.loadSession())
+  expectType<FastifySessionObject>(await request.loadAdminSession())
+})
 
 // Caches, and a store that is away
 

@@ -54,6 +54,7 @@ const view = {} as SessionView
 expectType<string>(view.handle)
 expectType<boolean>(view.current)
 expectType<Date>(view.createdAt)
+expectType<Date | null>(view.authenticatedAt)
 expectType<Date>(view.lastSeenAt)
 expectType<Date | null>(view.expiresAt)
 expectType<any>(view.device)

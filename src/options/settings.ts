@@ -37,6 +37,8 @@ export interface Settings {
   /** The application's own. */
   readonly idGenerator: FastifySessionOptions['idGenerator']
   readonly cacheControl: boolean
+  /** Whether routes that don't say otherwise load no session by themselves. */
+  readonly lazy: boolean
   readonly failsWithStore: boolean
   readonly userSettings: UserSettings | undefined
   /** What this registration has been warned about. */
@@ -97,6 +99,7 @@ export function resolveOptions (fastify: FastifyInstance, given: FastifySessionO
     refreshAfter: options.refreshAfter,
     idGenerator: options.idGenerator,
     cacheControl: Boolean(options.cacheControl),
+    lazy: Boolean(options.lazy),
     failsWithStore: options.onStoreError === 'fail',
     userSettings: user && {
       user, describe: options.describe, maxPerUser: options.maxPerUser, refuses: options.onMaxPerUser === 'refuse'

@@ -9,7 +9,8 @@ type Options = FastifySessionOptions
 
 /** The options that always have a value. */
 type HasDefault = 'cookieName' | 'cookiePrefix' | 'sessionName' | 'cookie' | 'storeTimeout' | 'watchInterval' |
-  'saveUninitialized' | 'rolling' | 'refreshAfter' | 'cacheControl' | 'onStoreError' | 'describe' | 'maxPerUser' | 'onMaxPerUser'
+  'saveUninitialized' | 'rolling' | 'refreshAfter' | 'cacheControl' | 'lazy' | 'onStoreError' | 'describe' |
+  'maxPerUser' | 'onMaxPerUser'
 
 /** The options with their defaults. */
 export type CheckedOptions = Options & Required<Pick<Options, HasDefault>>
@@ -138,6 +139,11 @@ export const OPTIONS: Readonly<Record<keyof Options, Option>> = {
     byDefault: false,
     says: 'Says in the response\'s headers that it depends on the session'
   },
+  lazy: {
+    ...SWITCH,
+    byDefault: false,
+    says: 'Loads a session when a handler asks for it by `await request.loadSession()`, and not before.'
+  },
   onStoreError: {
     mustBe: "'fail' or 'anonymous'",
     accepts: value => value === 'fail' || value === 'anonymous',
@@ -234,7 +240,7 @@ function isFunction (value: unknown): boolean {
   return typeof value === 'function'
 }
 
-function isDuration (milliseconds: unknown): milliseconds is number {
+export function isDuration (milliseconds: unknown): milliseconds is number {
   return isLifetime(milliseconds, Date.now()) && milliseconds > 0
 }
 

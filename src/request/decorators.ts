@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { hasNotRun, NoSession, NoUserSession, watched } from './no-session'
+import { hasNotRun, NoSession, NoUserSession, watched, type Why } from './no-session'
 import type { Outside } from './outside'
 import { slotKeyOf, type Slot, type Slotted } from './slot'
 import { NameTakenError, OptionError } from '../errors'
@@ -30,6 +30,7 @@ export function decorate (
       // Typed as what it is nearly always.
       if (slot?.other !== undefined) return slot.other.value as FastifySessionObject
       if (slot?.state !== undefined) return slot.state.session
+      if (slot?.load !== undefined) throw (slot.why as Why)()
       // Each request its own: one visitor's write to it would show up in the next one's.
       const other = { value: slot?.why !== undefined ? new StandIn(slot.why) : watched(new StandIn(early)) }
       if (slot) slot.other = other
@@ -39,6 +40,7 @@ export function decorate (
     },
     setter (this: FastifyRequest, value: unknown) {
       const slot = ((this as Slotted)[kSlot] ??= {})
+      if (slot.load !== undefined) throw (slot.why as Why)()
       const isOver = value === null && slot.state?.standing === 'destroyed'
       put(slot, value)
       if (slot.other !== undefined && slot.why === undefined && !isOver) flaws.tell(warnNotASession, sessionName)
@@ -79,6 +81,6 @@ export function checkNames (fastify: FastifyInstance, { sessionName, cookieName,
   }
 }
 
-function capital (name: string): string {
+export function capital (name: string): string {
   return name.charAt(0).toUpperCase() + name.slice(1)
 }

@@ -19,6 +19,10 @@ export function wantsNone (sessionName: string): Why {
   return () => new NoSessionError(sessionName, `the route has config: { ${sessionName}: false }`)
 }
 
+export function isLazy (sessionName: string, loader: string): Why {
+  return () => new NoSessionError(sessionName, `it is lazy here, and not loaded yet. Call await request.${loader}() first`)
+}
+
 export function hasFailed (sessionName: string, cause: Error): Why {
   return () => new NoSessionError(sessionName, "it could not be loaded or created. This error's cause says why", { cause })
 }
@@ -44,6 +48,7 @@ export class NoSession {
   options (): never { throw this.#why() }
   isModified (): never { throw this.#why() }
   isSaved (): never { throw this.#why() }
+  isFresh (): never { throw this.#why() }
 
   save (callback?: unknown): Promise<never> | undefined { return refuse(this.#why(), callback) }
   reload (callback?: unknown): Promise<never> | undefined { return refuse(this.#why(), callback) }
@@ -51,8 +56,8 @@ export class NoSession {
   update (): Promise<never> | undefined { return refuse(this.#why()) }
   take (): Promise<never> | undefined { return refuse(this.#why()) }
 
-  regenerate (keys?: unknown, callback?: unknown): Promise<never> | undefined {
-    return refuse(this.#why(), typeof keys === 'function' ? keys : callback)
+  regenerate (...args: unknown[]): Promise<never> | undefined {
+    return refuse(this.#why(), args.find(arg => typeof arg === 'function'))
   }
 }
 

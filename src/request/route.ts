@@ -1,13 +1,25 @@
 import type { FastifyRequest } from 'fastify'
 import type { RouteSessionOptions } from '../types/options'
 
-type RouteOptions = RouteSessionOptions | false | undefined
+export type RouteOptions = RouteSessionOptions | false | undefined
 
-/** What the route of a request says of its session. */
-export function routeOptionsOf ({ routeOptions }: FastifyRequest, sessionName: string): RouteOptions {
+const LAZY: RouteSessionOptions = { lazy: true }
+
+/** What a route says of its session. */
+export function routeOptionsOf (config: object | undefined, sessionName: string): RouteOptions {
   // Under a name that the application chooses, so no declaration can have it.
-  const config = routeOptions.config as unknown as Record<string, RouteOptions> | undefined
-  return config?.[sessionName]
+  const said = (config as Record<string, RouteOptions | 'lazy'> | undefined)?.[sessionName]
+  return said === 'lazy' ? LAZY : said
+}
+
+/** Within how many milliseconds its visitors must have authenticated. */
+export function freshOf (route: RouteOptions): number | undefined {
+  return (route || undefined)?.fresh ?? undefined
+}
+
+/** Whether a session is loaded when the handler asks for it. One that must be fresh is loaded at once. */
+export function isLoadedLate (route: RouteOptions, byDefault: boolean): boolean {
+  return route !== false && (route?.lazy ?? byDefault) && freshOf(route) === undefined
 }
 
 /**

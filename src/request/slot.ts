@@ -14,6 +14,8 @@ export interface Slot {
   state?: SessionState | undefined
   /** Why it has none. */
   readonly why?: Why
+  /** Loads it. Of a lazy route, until it is loaded. */
+  readonly load?: () => Promise<unknown>
   /** What `request.session` is if that isn't a session of ours: null after destroy(), a NoSession if there is none. */
   other?: { readonly value: unknown } | undefined
 }

@@ -15,6 +15,8 @@ type Write = (answer: Answer<boolean>) => void
 interface OfUser {
   /** Whose a session is as the store has it. Older software drops that, so then the application is asked. */
   ownerIn (sessionId: string, stored: Stored): string | undefined
+  /** The same, as the application sees it today. */
+  ownerToday (sessionId: string, stored: Stored): string | undefined
   /** Ends sessions that are revoked already. */
   endAll (userKey: string, sessionIds: readonly string[], code: EndCode): Promise<unknown>
   /** Drops entries of sessions that have ended by themselves. */
@@ -41,9 +43,11 @@ export class Claims {
   write (state: SessionState, write: Write, answer: Answer<boolean>): void {
     let userKey: string | undefined
     let before: string | undefined
+    const { authenticatedAt } = state
     try {
       userKey = this.#owners.keyOf(state.session)
-      before = this.#ownerBefore(state)
+      before = this.#claimedBefore(state)
+      state.authenticatedAt = this.authenticatedAt(state, userKey, before)
     } catch (error) {
       answer(error as Error)
       return
@@ -58,11 +62,35 @@ export class Claims {
     const entered = userKey === undefined
       ? this.#leave(state, write)
       : isSame ? this.#renew(userKey, state, write) : this.#enter(userKey, state, write)
-    entered.then(found => answer(null, found), answer)
+    entered.then(found => answer(null, found), error => {
+      state.authenticatedAt = authenticatedAt
+      answer(error)
+    })
+  }
+
+  /** When the visitor authenticated last, as it is written now: a session that becomes a user's is a login. */
+  authenticatedAt (
+    state: SessionState, userKey = this.#owners.keyOf(state.session), before = this.#claimedBefore(state)
+  ): number | undefined {
+    const isSame = (state.isInStore && userKey === before) || userKey === this.ownerBefore(state)
+    if (isSame) return state.authenticatedAt
+    return userKey === undefined ? undefined : Date.now()
+  }
+
+  /**
+   * Whose the session was before this request changed it. The application is asked: it may call its users otherwise
+   * since the record was written, and nobody has logged in by that.
+   */
+  ownerBefore (state: SessionState): string | undefined {
+    const { claim, life, found: { stored }, sessionId, isInStore, ownerTaken } = state
+    if (!isInStore) return ownerTaken
+    return stored === undefined || life.writtenAt !== undefined
+      ? claim?.userKey
+      : this.#ofUser.ownerToday(sessionId, stored)
   }
 
   /** A record without an owner is asked: its session, from before the option, mustn't be refused as a login. */
-  #ownerBefore ({ claim, life, found: { stored }, sessionId }: SessionState): string | undefined {
+  #claimedBefore ({ claim, life, found: { stored }, sessionId }: SessionState): string | undefined {
     if (claim !== undefined || stored === undefined || life.writtenAt !== undefined) return claim?.userKey
     return this.#ofUser.ownerIn(sessionId, stored)
   }

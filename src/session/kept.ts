@@ -9,7 +9,7 @@ const LIFE_FIELDS = ['idle', 'absoluteTimeout', 'chosen'] as const
 
 /** What stores keep of a session under `cookie`, if it is used now. */
 export function keptOf (
-  lifetime: Lifetime, claim: Claim | undefined, cookie: SessionCookie, now: number
+  lifetime: Lifetime, claim: Claim | undefined, authenticatedAt: number | undefined, cookie: SessionCookie, now: number
 ): StoredCookie & CookieRecord {
   const { path, httpOnly, secure, sameSite, domain, partitioned } = cookie
   const { terms: { absoluteTimeout }, createdAt, chosen } = lifetime
@@ -29,6 +29,7 @@ export function keptOf (
   if (idle !== undefined) kept.idle = idle
   if (absoluteTimeout !== undefined) kept.absoluteTimeout = absoluteTimeout
   if (chosen !== undefined) kept.chosen = chosen instanceof Date ? chosen.toISOString() : chosen
+  if (authenticatedAt !== undefined) kept.authenticatedAt = authenticatedAt
   if (claim !== undefined) Object.assign(kept, claim)
   return kept
 }
@@ -39,11 +40,13 @@ export function keptOf (
  * @param isNewLife whether the session's lifetime isn't what its record says
  * @param isOlder whether the record can't say who chose its lifetime
  * @param storedClaim as whose the record has the session
+ * @param storedAuthenticatedAt as the record has it
  */
 export function keptChanges (
-  kept: CookieRecord, isNewLife: boolean, isOlder: boolean, storedClaim: Claim | undefined
+  kept: CookieRecord, isNewLife: boolean, isOlder: boolean, storedClaim: Claim | undefined,
+  storedAuthenticatedAt: number | undefined
 ): FieldChanges {
-  const { expires, originalMaxAge, createdAt, seenAt, userKey, claimedAt } = kept
+  const { expires, originalMaxAge, createdAt, authenticatedAt, seenAt, userKey, claimedAt } = kept
   const set: Record<string, unknown> = { seenAt }
   const unset: string[] = []
   if (isNewLife) Object.assign(set, { expires, originalMaxAge })
@@ -53,6 +56,10 @@ export function keptChanges (
       if (kept[field] === undefined) unset.push(field)
       else set[field] = kept[field]
     }
+  }
+  if (authenticatedAt !== storedAuthenticatedAt) {
+    if (authenticatedAt === undefined) unset.push('authenticatedAt')
+    else set.authenticatedAt = authenticatedAt
   }
   if (userKey === storedClaim?.userKey && claimedAt === storedClaim?.claimedAt) return { set, unset }
   if (userKey === undefined) {

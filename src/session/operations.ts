@@ -1,3 +1,4 @@
+import { takeAuthentication } from './freshness'
 import type { SessionState } from './state'
 import { GoneError, ReplacedError } from '../errors'
 import type { Recording } from '../values/draft'
@@ -45,12 +46,18 @@ export function renew (state: SessionState, answer: Answer<boolean>, reason?: st
   writePart(state, 'life', answer, reason)
 }
 
+/** What regenerate() is told. */
+export interface Renewal {
+  /** The data that it takes along. */
+  readonly keys: readonly string[]
+  /** Whether the visitor has just authenticated. */
+  readonly isAuthenticated: boolean
+}
+
 /** A new session for the same visitor, with a new id, which takes the named data along. Writes it; ends this one. */
-export function regenerate (
-  state: SessionState, keys: readonly string[], recording: Recording, answer: Answer<void>
-): void {
+export function regenerate (state: SessionState, renewal: Renewal, recording: Recording, answer: Answer<void>): void {
   state.context.ids.make(state.visit.request, (error, sessionId) => {
-    if (error === null) giveWay(state, sessionId, keys, recording, answer)
+    if (error === null) giveWay(state, sessionId, renewal, recording, answer)
     else answer(error)
   })
 }
@@ -154,7 +161,7 @@ function write (state: SessionState, answer: Answer<void>, reason: string): void
     answer(failure)
   }
   if (users === undefined) put(finish)
-  else users.write(state, put, finish)
+  else users.claims.write(state, put, finish)
 }
 
 /** Writes what the library keeps of a session, and nothing of its data. */
@@ -179,7 +186,7 @@ export function attempt<T> (make: () => T, answer: Answer<any>): T | undefined {
 function giveWay (
   state: SessionState,
   sessionId: string | undefined,
-  keys: readonly string[],
+  { keys, isAuthenticated }: Renewal,
   recording: Recording,
   answer: Answer<void>
 ): void {
@@ -203,6 +210,7 @@ function giveWay (
         const value = removed ? state.draft.getOnto(removed, key) : state.draft.get(key)
         if (value !== undefined) next.draft.set(key, value)
       }
+      takeAuthentication(state, next, keys.length > 0, isAuthenticated)
       state.draft.handOver(next.draft, recording)
     } catch (thrown) {
       answer(thrown as Error)

@@ -1,5 +1,6 @@
 import { inspect } from 'node:util'
 import { take, update, type Change } from './atomic'
+import { isFresh } from './freshness'
 import { destroy, regenerate, reload, saveByHand } from './operations'
 import type { SessionState, UserIndex } from './state'
 import { ReservedKeyError } from '../errors'
@@ -7,7 +8,7 @@ import { promised } from '../stores/call'
 import { warnLateChange } from '../warnings'
 import { isReserved, type Recording } from '../values/draft'
 import type { CookieOptions } from '../types/cookie'
-import type { FastifySessionObject, SessionList, SessionPage } from '../types/session'
+import type { FastifySessionObject, RegenerateOptions, SessionList, SessionPage } from '../types/session'
 import type { Answer, Callback } from '../types/store'
 
 const kState = Symbol('session state')
@@ -39,12 +40,17 @@ class Session {
     if (Object.keys(options).length > 0) changeable(this, state => state.setCookieOptions(options))
   }
 
-  regenerate (keys?: readonly string[] | Callback | null, callback?: Callback | null): Promise<void> | undefined {
+  regenerate (
+    keys?: readonly string[] | Callback | null,
+    options?: RegenerateOptions | Callback | null,
+    callback?: Callback | null
+  ): Promise<void> | undefined {
     if (typeof keys === 'function') return this.regenerate([], keys)
+    if (typeof options === 'function') return this.regenerate(keys, null, options)
     const { visit, context } = this[kState]
     if (visit.phase !== 'open') context.settings.flaws.tell(warnLateChange)
-    const taken = Array.isArray(keys) ? keys : []
-    return replace(this, callback, (state, recording, answer) => regenerate(state, taken, recording, answer))
+    const renewal = { keys: Array.isArray(keys) ? keys : [], isAuthenticated: options?.authenticated === true }
+    return replace(this, callback, (state, recording, answer) => regenerate(state, renewal, recording, answer))
   }
 
   destroy (callback?: Callback | null): Promise<void> | undefined {
@@ -83,6 +89,10 @@ class Session {
 
   isModified (): boolean {
     return this[kState].isModified()
+  }
+
+  isFresh (milliseconds: number): boolean {
+    return isFresh(this[kState].inPlace, milliseconds)
   }
 
   get isAnonymous (): boolean {

@@ -9,7 +9,7 @@ import type { Repository, Stored } from '../stores/repository'
 import { Draft, type Recording } from '../values/draft'
 import { cookieEndOf, cookieLifeOf, endOf, idleOf, type Lifetime } from '../values/lifetime'
 import { claimIsAging, claimOf, type Claim } from '../values/claim'
-import { seenAtOf, type CookieRecord } from '../values/record'
+import { authenticatedAtOf, seenAtOf, type CookieRecord } from '../values/record'
 import type { Refusals } from '../values/refusals'
 import { StoredCookie, StoredSession } from '../values/stored-session'
 import { warnAnonymous, warnHijacked, warnLateChange, warnOption, warnReplaced } from '../warnings'
@@ -28,7 +28,11 @@ export type Standing = 'new' | 'stored' | 'written' | 'anonymous' | 'gone' | 'de
 
 /** Whose sessions are whose, as far as sessions ask for it. Only with the option `user`. */
 export interface UserIndex {
-  write (state: SessionState, write: (answer: Answer<boolean>) => void, answer: Answer<boolean>): void
+  readonly claims: {
+    write (state: SessionState, write: (answer: Answer<boolean>) => void, answer: Answer<boolean>): void
+    ownerBefore (state: SessionState): string | undefined
+    authenticatedAt (state: SessionState): number | undefined
+  }
   list (state: SessionState, page?: SessionPage): Promise<SessionList>
   revokeFor (state: SessionState, handle: string): Promise<boolean>
   revokeOthers (state: SessionState): Promise<number>
@@ -102,6 +106,10 @@ export class SessionState {
   wasTouched = false
   /** As whose session the store has it. */
   claim: Claim | undefined
+  /** When the visitor authenticated last, in milliseconds since the epoch, as it is in the record or will be. */
+  authenticatedAt: number | undefined
+  /** Of one that isn't written yet: whose the session was from which regenerate() took data along. */
+  ownerTaken: string | undefined
   /** The session that it replaces, as the index by user has it. */
   replaces: { readonly userKey: string, readonly sessionId: string } | undefined
 
@@ -117,6 +125,7 @@ export class SessionState {
   #line: Line | undefined
   readonly #renewals: number
   #storedClaim: Claim | undefined
+  #storedAuthenticatedAt: number | undefined
   #attributes: CookieOptions
   #sessionId: string | undefined
   #signedId: string | undefined
@@ -135,6 +144,7 @@ export class SessionState {
     this.since = stored?.loadedAt ?? context.repository.recent.now
     this.draft = new Draft(stored?.record ?? {})
     this.claim = this.#storedClaim = stored && claimOf(stored.record)
+    this.authenticatedAt = this.#storedAuthenticatedAt = stored && authenticatedAtOf(stored.record)
     this.#sessionId = found.sessionId
     this.#signedId = found.signedId
     this.#attributes = inherited?.attributes ?? visit.cookie
@@ -298,7 +308,8 @@ export class SessionState {
       const session = new StoredSession(this.sessionId, data.set, kept)
       return { changes: { ...data, meta: NOTHING }, session, choice, at }
     }
-    const meta = keptChanges(kept, choice !== undefined || this.life.isNew, this.life.isOlder, this.#storedClaim)
+    const isNewLife = choice !== undefined || this.life.isNew
+    const meta = keptChanges(kept, isNewLife, this.life.isOlder, this.#storedClaim, this.#storedAuthenticatedAt)
     return { changes: { ...data, meta }, session: this.forStore(kept), choice, at }
   }
 
@@ -323,6 +334,7 @@ export class SessionState {
     this.standing = 'written'
     if (this.#cookie !== undefined && !this.wasChosen) this.#cookie._expires = dateOf(this.#cookieEnd)
     this.#storedClaim = this.claim
+    this.#storedAuthenticatedAt = this.authenticatedAt
     this.draft.rebase(changes)
   }
 
@@ -334,6 +346,7 @@ export class SessionState {
     this.life.markWritten(writtenAt, undefined)
     this.standing = 'written'
     this.claim = this.#storedClaim = newer.claim
+    this.authenticatedAt = this.#storedAuthenticatedAt = newer.authenticatedAt
   }
 
   /** A session in the place of this one. */
@@ -398,7 +411,7 @@ export class SessionState {
   /** What stores keep under `cookie` if the session is used at that time. */
   #keptAt (at: number): CookieRecord {
     this.life.toldAt = at
-    return keptOf(this.lifetime, this.claim, this.cookie, at)
+    return keptOf(this.lifetime, this.claim, this.authenticatedAt, this.cookie, at)
   }
 
   get #choice (): Choice | undefined {

@@ -13,7 +13,7 @@ import { lastUseIn } from '../values/lifetime'
 import { createdAtOf } from '../values/record'
 import { isUnreadable } from '../values/unreadable'
 import type { FastifySessionObject, SessionList, SessionPage, Sessions, SessionView } from '../types/session'
-import type { Answer, EndCode, IndexEntry, Revoking, SessionRecord } from '../types/store'
+import type { EndCode, IndexEntry, Revoking, SessionRecord } from '../types/store'
 
 // How long an entry is kept whose session isn't there: it is claimed first, and then written. In milliseconds.
 const GRACE = 60_000
@@ -33,18 +33,14 @@ export class Users implements UserIndex {
   readonly #context: Context
   readonly #repository: Repository
   readonly #owners: Owners
-  readonly #claims: Claims
+  readonly claims: Claims
 
   constructor (settings: UserSettings, context: Context) {
     this.#settings = settings
     this.#context = context
     this.#repository = context.repository
     this.#owners = new Owners(settings, context.settings)
-    this.#claims = new Claims(settings, this.#owners, this.#repository, this)
-  }
-
-  write (state: SessionState, write: (answer: Answer<boolean>) => void, answer: Answer<boolean>): void {
-    this.#claims.write(state, write, answer)
+    this.claims = new Claims(settings, this.#owners, this.#repository, this)
   }
 
   /** The sessions of the session's user. */
@@ -178,12 +174,14 @@ export class Users implements UserIndex {
   async #view (
     userKey: string, entry: IndexEntry, state: SessionState, current: string | undefined
   ): Promise<SessionView> {
-    const { sessionId, life: { lifetime } } = state
+    const { sessionId, authenticatedAt, life: { lifetime } } = state
     // `#stored` found it.
     const stored = state.found.stored as Stored
     const { record } = stored
     const end = knownEndOf(stored, lifetime)
     return {
+      // An application may have described it by this name already.
+      authenticatedAt: authenticatedAt === undefined ? null : new Date(authenticatedAt),
       ...await this.#description(state.session),
       handle: handleOf(userKey, entry.fingerprint),
       current: sessionId === current,
@@ -214,6 +212,10 @@ export class Users implements UserIndex {
 
   ownerIn (sessionId: string, stored: Stored): string | undefined {
     return this.#ownerOf(this.#stateOf(sessionId, stored), stored.record)
+  }
+
+  ownerToday (sessionId: string, stored: Stored): string | undefined {
+    return this.#owners.keyOf(this.#stateOf(sessionId, stored).session)
   }
 
   /** Older software drops whose a session is, so then the application is asked. */

@@ -131,7 +131,7 @@ export function isMeta (name: string): boolean {
 /**
  * The cookie and the library's own in one. A cookie in another form was written by version 12.0.0, beside us or
  * before us: of what it keeps there, the owner is right there and nowhere else, and the earlier creation is the true
- * one.
+ * one. Another owner hasn't authenticated as the one before did.
  */
 export function mergeMeta (text: string | undefined, own: Meta): Meta {
   const cookie: Meta = { ...objectOf(text === undefined ? {} : parse(text, 'its cookie')) }
@@ -139,6 +139,7 @@ export function mergeMeta (text: string | undefined, own: Meta): Meta {
   if (text === undefined || isOwnCookie(text)) return { ...cookie, ...own }
   const meta: Meta = { ...own, ...cookie }
   for (const name of KNOWN_TO_12_0) if (!Object.hasOwn(cookie, name)) delete meta[name]
+  if (cookie.userKey !== own.userKey) delete meta.authenticatedAt
   if (Number(own.createdAt) < Number(cookie.createdAt)) meta.createdAt = own.createdAt
   return meta
 }

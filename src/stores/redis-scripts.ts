@@ -30,8 +30,8 @@ const WRITE = `
 `
 
 // As Lua writes them.
-const [IDLE, CREATED_AT, ABSOLUTE_TIMEOUT, SEEN_AT, USER_KEY, CLAIMED_AT] = [
-  'idle', 'createdAt', 'absoluteTimeout', 'seenAt', 'userKey', 'claimedAt'
+const [IDLE, CREATED_AT, ABSOLUTE_TIMEOUT, SEEN_AT, USER_KEY, CLAIMED_AT, AUTHENTICATED_AT] = [
+  'idle', 'createdAt', 'absoluteTimeout', 'seenAt', 'userKey', 'claimedAt', 'authenticatedAt'
 ].map(name => fieldOfMeta(name).replace('\0', '\\0'))
 
 const LIFE = `'${IDLE}', '${CREATED_AT}', '${ABSOLUTE_TIMEOUT}', '${SEEN_AT}'`
@@ -119,8 +119,8 @@ export const UPDATE = new Script(`${WRITE}
 
 /**
  * Puts a record into our form, unless it has changed: ARGV has the text of the string or of the cookie ('' for none),
- * then fields and texts in turn. Its time stays. Fields of the owner that aren't written go: version 12.0.0 knows
- * better.
+ * then fields and texts in turn. Its time stays. Fields of the owner, and when it authenticated, that aren't written
+ * go: version 12.0.0 knows better.
  */
 export const CONVERT = new Script(`${WRITE}
   local kept = redis.call('PTTL', KEYS[1])
@@ -128,7 +128,7 @@ export const CONVERT = new Script(`${WRITE}
   if kind == 'hash' then
     if (redis.call('HGET', KEYS[1], 'cookie') or '') ~= ARGV[1] then return end
     write(2)
-    redis.call('HDEL', KEYS[1], '${USER_KEY}', '${CLAIMED_AT}')
+    redis.call('HDEL', KEYS[1], '${USER_KEY}', '${CLAIMED_AT}', '${AUTHENTICATED_AT}')
     write(2)
   elseif kind == 'string' then
     if redis.call('GET', KEYS[1]) ~= ARGV[1] then return end

@@ -51,16 +51,28 @@ declare module 'fastify' {
   }
 
   interface FastifyContextConfig {
-    /** How this route uses the session. `false`: not at all, so no store is called and no cookie sent. */
-    session?: false | RouteSessionOptions
+    /**
+     * How this route uses the session. `false`: not at all, so no store is called and no cookie sent. `'lazy'`: only
+     * when the handler says `await request.loadSession()`.
+     */
+    session?: false | 'lazy' | RouteSessionOptions
   }
 
   interface FastifyRequest {
     /**
      * The visitor's session. Where there is none, it is empty, and its methods fail with FST_ERR_SESSION_NONE: outside
      * the cookie's path, on a route with `session: false`, in hooks before the plugin, and after the load has failed.
+     * On a lazy route, reading it throws FST_ERR_SESSION_NONE until `loadSession()` has loaded it.
      */
     session: FastifySessionObject
+
+    /**
+     * Loads the session of a lazy route (`config: { session: 'lazy' }`, or the option `lazy`), once however often it is
+     * called. On other routes it is loaded already.
+     *
+     * @returns `request.session`; rejects with the store's error, or with FST_ERR_SESSION_NONE if there is no session
+     */
+    loadSession(): Promise<FastifySessionObject>
 
     /** The store that the plugin was registered with. */
     sessionStore: Readonly<SessionStore>

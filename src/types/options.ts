@@ -17,6 +17,21 @@ export interface RouteSessionOptions {
    * @default the plugin's option `saveUninitialized`
    */
   saveUninitialized?: boolean
+  /**
+   * Requests of this route are for visitors who have authenticated within so many milliseconds. Everybody else gets 401
+   * `FST_ERR_SESSION_NOT_FRESH` before the handler runs, and keeps the session. It is loaded at once, also where `lazy`
+   * says otherwise. (OWASP ASVS 7.5.1, 7.5.3)
+   *
+   * @default undefined, whenever that was
+   */
+  fresh?: number
+  /**
+   * `true`: requests of this route load no session before the handler says `await request.loadSession()`.
+   * `config: { session: 'lazy' }` is the same.
+   *
+   * @default the plugin's option `lazy`
+   */
+  lazy?: boolean
 }
 
 export interface FastifySessionOptions {
@@ -140,6 +155,14 @@ export interface FastifySessionOptions {
    * @default false
    */
   cacheControl?: boolean
+  /**
+   * Loads a session when a handler asks for it by `await request.loadSession()`, and not before. A request that never
+   * asks calls no store, gets no cookie, and is answered while the store is away. `request.session` throws until then.
+   * For all routes that don't say otherwise by `config: { session: { lazy: false } }`.
+   *
+   * @default false
+   */
+  lazy?: boolean
   /**
    * What becomes of a request whose session can't be loaded because the store fails. `'fail'`: it fails with the
    * store's error. `'anonymous'`: it continues with an empty session of which nothing is saved (`session.isAnonymous`),

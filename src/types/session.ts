@@ -66,6 +66,11 @@ export interface SessionView extends Record<string, any> {
   /** Whether it is the session of this request. */
   current: boolean
   createdAt: Date
+  /**
+   * When the visitor authenticated last: by a login, or by `regenerate(keys, { authenticated: true })`. null if the
+   * record doesn't say, as one of an older version.
+   */
+  authenticatedAt: Date | null
   /** When it was used last: with `rolling` by its last request, otherwise by its last change. */
   lastSeenAt: Date
   /** When it ends if nobody uses it; null if the store decides. */
@@ -156,6 +161,14 @@ interface SessionTools {
   isSaved(): boolean
 
   /**
+   * Whether the visitor has authenticated within so many milliseconds: by a login, which is a change of what the option
+   * `user` returns, or by `regenerate(keys, { authenticated: true })`. A login of this request counts at once.
+   *
+   * @throws FST_ERR_SESSION_USER, and whatever the option `user` throws
+   */
+  isFresh(milliseconds: number): boolean
+
+  /**
    * Fires when the session ends, wherever that happens: for a socket, a stream or a timer that must end with it.
    * `signal.reason` is an `Error` whose `code` says why: `'logout'`, `'revoked'`, `'limit'`, `'replaced'` or
    * `'expired'`. It is followed until the response of its request is over, or the socket that the request became;
@@ -188,6 +201,17 @@ interface UserSessions {
   revokeOthers(): Promise<number>
 }
 
+/** How a session is replaced by a new one. */
+export interface RegenerateOptions {
+  /**
+   * Whether the visitor has just authenticated: by a second factor, or by the password once more. Then that is what
+   * `isFresh()`, `config: { session: { fresh } }` and lists reckon from.
+   *
+   * @default false, the time of the last authentication is taken along with the data
+   */
+  authenticated?: boolean
+}
+
 /** The names of the data that the application declares. */
 type DataKey = `${Exclude<keyof Fastify.Session, 'cookie' | symbol>}`
 
@@ -218,12 +242,16 @@ export interface FastifySessionObject
    * name where nothing is declared: as version 11 takes them.
    *
    * @param keys the names of the data to take along; none by default
+   * @param options whether the visitor has just authenticated
    * @param callback gets the store's error; without one a promise is returned
    */
   regenerate(callback: Callback): void
   regenerate<K extends AnyName>(keys: ReadonlyArray<KnownKey<K>>, callback: Callback): void
+  regenerate<K extends AnyName>(
+    keys: ReadonlyArray<KnownKey<K>>, options: RegenerateOptions, callback: Callback
+  ): void
   regenerate(): Promise<void>
-  regenerate<K extends AnyName>(keys: ReadonlyArray<KnownKey<K>>): Promise<void>
+  regenerate<K extends AnyName>(keys: ReadonlyArray<KnownKey<K>>, options?: RegenerateOptions): Promise<void>
 
   /**
    * Ends the session: removes it from the store and its cookie from the browser. `request.session` is null afterwards.

@@ -14,6 +14,8 @@ export interface CookieRecord {
   partitioned: boolean | undefined
   /** When the session was created, in milliseconds since the epoch. */
   createdAt?: number
+  /** When the visitor authenticated last, in milliseconds since the epoch. Missing if nobody has said. */
+  authenticatedAt?: number
   /** When the record was written, in milliseconds since the epoch. Records of older versions don't say. */
   seenAt?: number
   /** How long after its last use the session ends, in milliseconds, when the record was written. */
@@ -65,6 +67,11 @@ export function expiryOf (record: SessionRecord): number {
 /** When the session was created, in milliseconds since the epoch; NaN when the record doesn't say. */
 export function createdAtOf (record: SessionRecord): number {
   return numberIn(cookieOf(record).createdAt)
+}
+
+/** When the visitor authenticated last, in milliseconds since the epoch; undefined when the record doesn't say. */
+export function authenticatedAtOf (record: SessionRecord): number | undefined {
+  return numberIn(cookieOf(record).authenticatedAt) || undefined
 }
 
 /** When the record was written, in milliseconds since the epoch; NaN when it doesn't say. */

@@ -12,6 +12,11 @@ declare module 'fastify' {
     isModified?: boolean
     isSaved: boolean
     isAnonymous: string
+    isFresh?: 'baked'
+    authenticatedAt?: Date
+    loadSession?: string
+    lazy?: boolean
+    fresh?: number
     list?: number[]
     signal: 'red' | 'green'
     update?: Date
@@ -24,6 +29,8 @@ expect<Equal<typeof session.options, { theme: string } | undefined>>()
 expect<Equal<typeof session.touch, number | undefined>>()
 expect<Equal<typeof session.isSaved, boolean>>()
 expect<Equal<typeof session.isAnonymous, string>>()
+expect<Equal<typeof session.isFresh, 'baked' | undefined>>()
+expect<Equal<typeof session.authenticatedAt, Date | undefined>>()
 expect<Equal<typeof session.signal, 'red' | 'green'>>()
 session.options = { theme: 'dark' }
 session.set('data', ['a'])

@@ -1,0 +1,505 @@
+/** When a visitor has authenticated last, and routes that ask for it. */
+import { setImmediate } from 'node:timers/promises'
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import fastifyCookie from '@fastify/cookie'
+import t, { type Test } from 'tap'
+import fastifySession, { MemoryStore, type SessionStore } from '../src/index'
+import { RedisStore } from '../src/stores/redis'
+import { build, Gate, SECRET, setCookies, stopClock, Visitor, type SessionOptions } from './helpers'
+import { AWAY, ThreeMethodStore } from './odd-stores'
+import { connectTo, startRedis, type NodeRedis } from './servers'
+
+const MINUTE = 60_000
+const HOUR = 60 * MINUTE
+
+let redis: NodeRedis
+
+t.before(async () => {
+  redis = await connectTo(t, await startRedis(t))
+})
+
+const data = (request: FastifyRequest): any => request.session
+const user = (session: any): string | undefined => session.userId
+
+function routes (app: FastifyInstance): void {
+  app.get('/login/:user', async request => {
+    await request.session.regenerate()
+    data(request).userId = (request.params as any).user
+  })
+  app.get('/become/:user', async request => { data(request).userId = (request.params as any).user })
+  app.get('/forget', async request => { delete data(request).userId })
+  app.get('/write', async request => { data(request).n = (data(request).n ?? 0) + 1 })
+  app.get('/confirm', async request => { await request.session.regenerate(['userId', 'n'] as any, { authenticated: true }) })
+  app.get('/renew', async request => { await request.session.regenerate(['userId', 'n'] as any) })
+  app.get('/empty', async request => { await request.session.regenerate() })
+  app.get('/fresh', async request => request.session.isFresh(10 * MINUTE))
+  app.get('/list', async request => await request.session.list())
+  app.get('/user', async request => data(request).userId ?? 'nobody')
+  app.get('/mail', { config: { session: { fresh: 10 * MINUTE } } }, async () => 'changed')
+}
+
+async function open (t: Test, options: SessionOptions = {}, more: (app: FastifyInstance) => void = () => {}): Promise<{
+  app: FastifyInstance
+  visitor: Visitor
+  cookie: () => any
+}> {
+  const store = options.store ?? new MemoryStore()
+  const app = await build({ store, user, ...options }, app => {
+    routes(app)
+    more(app)
+  })
+  t.teardown(() => app.close())
+  const cookie = (): any => ([...(store as MemoryStore).store.values()].at(-1) as any)?.cookie
+  return { app, visitor: new Visitor(app), cookie }
+}
+
+const isFresh = async (visitor: Visitor): Promise<boolean> => (await visitor.get('/fresh')).body === 'true'
+
+/** Runs a test on each kind of store that has an index by user. */
+function onEach (title: string, run: (t: Test, store: SessionStore) => Promise<void>): void {
+  t.test(title, async t => {
+    await t.test('MemoryStore', t => run(t, new MemoryStore()))
+    await t.test('RedisStore', async t => {
+      await redis.flushDb()
+      await run(t, new RedisStore({ client: redis }))
+    })
+  })
+}
+
+// --- The time of the last authentication
+
+onEach('a login is when the user of a session goes from nobody to somebody', async (t, store) => {
+  const clock = stopClock(t)
+  const { visitor } = await open(t, { store })
+  await visitor.get('/write')
+  t.notOk(await isFresh(visitor), 'a guest')
+  await visitor.get('/login/ada')
+  t.ok(await isFresh(visitor))
+  clock.advance(10 * MINUTE - 1)
+  await visitor.get('/write')
+  t.ok(await isFresh(visitor), 'until the time is over')
+  clock.advance(1)
+  t.notOk(await isFresh(visitor), 'however much the session is used')
+  await visitor.get('/login/ada')
+  t.ok(await isFresh(visitor), 'a repeated login')
+})
+
+onEach('another user is a login too, also without regenerate()', async (t, store) => {
+  const clock = stopClock(t)
+  const { visitor } = await open(t, { store })
+  await visitor.get('/become/ada')
+  t.ok(await isFresh(visitor))
+  clock.advance(HOUR)
+  await visitor.get('/become/ada')
+  t.notOk(await isFresh(visitor), 'the same user is not')
+  await visitor.get('/become/eva')
+  t.ok(await isFresh(visitor))
+})
+
+onEach('a session that becomes nobody\'s again is not fresh', async (t, store) => {
+  const { visitor } = await open(t, { store })
+  await visitor.get('/become/ada')
+  await visitor.get('/forget')
+  t.notOk(await isFresh(visitor))
+  await visitor.get('/login/ada')
+  await visitor.get('/empty')
+  t.notOk(await isFresh(visitor), 'by a regenerate() that takes nothing along')
+})
+
+onEach('regenerate(keys) takes it along, and { authenticated: true } sets it', async (t, store) => {
+  const clock = stopClock(t)
+  const { visitor } = await open(t, { store })
+  await visitor.get('/login/ada')
+  clock.advance(5 * MINUTE)
+  await visitor.get('/renew')
+  t.ok(await isFresh(visitor))
+  clock.advance(5 * MINUTE)
+  t.notOk(await isFresh(visitor), 'from the login, and not from the renewal')
+  await visitor.get('/confirm')
+  t.ok(await isFresh(visitor))
+  t.equal((await visitor.get('/user')).body, 'ada')
+})
+
+onEach('list() shows when each session has authenticated', async (t, store) => {
+  const clock = stopClock(t)
+  const begun = Date.now()
+  const { app, visitor } = await open(t, { store, cookie: { maxAge: 24 * HOUR } })
+  await visitor.get('/login/ada')
+  clock.advance(MINUTE)
+  await visitor.get('/write')
+  t.same((await visitor.get('/list')).json().map((view: any) => view.authenticatedAt), [new Date(begun).toJSON()])
+  await visitor.get('/confirm')
+  t.same((await app.sessions.forUser('ada')).map(view => view.authenticatedAt), [new Date(begun + MINUTE)])
+})
+
+t.test('what describe says under that name stays', async t => {
+  const { visitor } = await open(t, { describe: () => ({ authenticatedAt: 'mine' }) })
+  await visitor.get('/login/ada')
+  t.equal((await visitor.get('/list')).json()[0].authenticatedAt, 'mine')
+})
+
+t.test('a list says null of a session that does not know', async t => {
+  const { visitor, cookie } = await open(t)
+  await visitor.get('/login/ada')
+  delete cookie().authenticatedAt
+  t.equal((await visitor.get('/list')).json()[0].authenticatedAt, null)
+})
+
+t.test('a parallel request that writes something else moves it neither back nor away', async t => {
+  for (const [what, store] of Object.entries({ MemoryStore: new MemoryStore(), RedisStore: new RedisStore({ client: redis }) })) {
+    for (const change of ['/become/eva', '/forget']) {
+      const clock = stopClock(t)
+      const gate = new Gate()
+      const { visitor } = await open(t, { store }, app => {
+        app.get('/slow', async request => {
+          data(request).slow = true
+          await gate.pass()
+        })
+      })
+      await visitor.get('/become/ada')
+      clock.advance(HOUR)
+      const slow = visitor.get('/slow')
+      await gate.holds()
+      await visitor.get(change)
+      gate.open()
+      t.equal((await slow).statusCode, 200)
+      t.equal(await isFresh(visitor), change === '/become/eva', `${what}: ${change}`)
+    }
+  }
+})
+
+t.test('the request of the login is fresh at once, and that of a logout is not', async t => {
+  const clock = stopClock(t)
+  const { visitor } = await open(t, {}, app => {
+    app.get('/at-once', async request => {
+      const said = [request.session.isFresh(MINUTE)]
+      data(request).userId = 'ada'
+      said.push(request.session.isFresh(MINUTE))
+      await request.session.save()
+      said.push(request.session.isFresh(MINUTE))
+      delete data(request).userId
+      said.push(request.session.isFresh(MINUTE))
+      return said
+    })
+  })
+  t.same((await visitor.get('/at-once')).json(), [false, true, true, false])
+  await visitor.get('/login/ada')
+  clock.advance(HOUR)
+  t.notOk(await isFresh(visitor))
+})
+
+onEach('a login, or a logout, by update() is one', async (t, store) => {
+  const clock = stopClock(t)
+  const { visitor } = await open(t, { store }, app => {
+    app.get('/update/:user', async request => {
+      const { user } = request.params as any
+      await request.session.update((data: any) => {
+        if (user === 'nobody') delete data.userId
+        else data.userId = user
+      })
+      return request.session.isFresh(MINUTE)
+    })
+  })
+  await visitor.get('/login/ada')
+  clock.advance(HOUR)
+  t.equal((await visitor.get('/update/ada')).body, 'false', 'the same user')
+  t.equal((await visitor.get('/update/eva')).body, 'true')
+  t.ok(await isFresh(visitor))
+  t.equal((await visitor.get('/update/nobody')).body, 'false')
+  t.notOk(await isFresh(visitor))
+})
+
+t.test('a login that nobody awaits is one', async t => {
+  const clock = stopClock(t)
+  const { visitor } = await open(t, {}, app => {
+    app.get('/hasty', (request, reply) => {
+      request.session.regenerate()
+      data(request).userId = 'ada'
+      reply.send('ok')
+    })
+  })
+  await visitor.get('/login/ada')
+  clock.advance(HOUR)
+  await visitor.get('/hasty')
+  t.ok(await isFresh(visitor))
+})
+
+t.test('a login that was refused leaves everything as it was', async t => {
+  const clock = stopClock(t)
+  const { app, visitor } = await open(t, { maxPerUser: 1, onMaxPerUser: 'refuse' }, app => {
+    app.get('/try/:user', async request => {
+      const before = data(request).userId
+      data(request).userId = (request.params as any).user
+      const error = await request.session.save().then(() => undefined, error => error)
+      data(request).userId = before
+      return error.code
+    })
+  })
+  await new Visitor(app).get('/login/eva')
+  await visitor.get('/login/ada')
+  clock.advance(HOUR)
+  t.equal((await visitor.get('/try/eva')).body, 'FST_ERR_SESSION_TOO_MANY')
+  t.equal((await visitor.get('/user')).body, 'ada')
+  t.notOk(await isFresh(visitor))
+})
+
+t.test('a renewal whose write failed and that is tried again is no login', async t => {
+  const clock = stopClock(t)
+  const store = new MemoryStore()
+  const { set } = store
+  const { visitor } = await open(t, { store }, app => {
+    app.get('/again', async request => {
+      Object.assign(store, { set (_id: string, _session: object, callback: Function) { callback(new Error('full')) } })
+      const error: any = await data(request).regenerate(['userId']).catch((error: Error) => error)
+      Object.assign(store, { set })
+      await request.session.regenerate(['userId'] as any)
+      return error.message
+    })
+  })
+  await visitor.get('/login/ada')
+  clock.advance(HOUR)
+  t.equal((await visitor.get('/again')).body, 'full')
+  t.equal((await visitor.get('/user')).body, 'ada')
+  t.notOk(await isFresh(visitor))
+})
+
+t.test('a session from before this version is not fresh, nor by a save or a renewal', async t => {
+  for (const url of ['/write', '/renew']) {
+    const { visitor, cookie } = await open(t)
+    await visitor.get('/login/ada')
+    for (const name of ['authenticatedAt', 'userKey', 'claimedAt']) delete cookie()[name]
+    await visitor.get(url)
+    t.notOk(await isFresh(visitor), url)
+    t.equal((await visitor.get('/list')).json().length, 1, 'and it is in the list again')
+    await visitor.get('/confirm')
+    t.ok(await isFresh(visitor))
+  }
+})
+
+t.test('users who are called otherwise from now on have not logged in by that', async t => {
+  const clock = stopClock(t)
+  const store = new MemoryStore()
+  const before = await open(t, { store })
+  await before.visitor.get('/login/ada')
+  clock.advance(HOUR)
+  for (const url of ['/write', '/renew']) {
+    const after = await open(t, { store, user: session => user(session) && `${url}:${user(session)}` })
+    const visitor = before.visitor.copy(after.app)
+    await visitor.get(url)
+    t.notOk(await isFresh(visitor), url)
+  }
+})
+
+t.test('without the option user, regenerate(keys, { authenticated: true }) alone sets it', async t => {
+  const clock = stopClock(t)
+  for (const store of [new MemoryStore(), new ThreeMethodStore()]) {
+    const { visitor } = await open(t, { store, user: undefined })
+    await visitor.get('/login/ada')
+    t.notOk(await isFresh(visitor))
+    await visitor.get('/confirm')
+    t.ok(await isFresh(visitor))
+    await visitor.get('/renew')
+    await visitor.get('/write')
+    t.ok(await isFresh(visitor), 'taken along')
+    await visitor.get('/empty')
+    t.notOk(await isFresh(visitor), 'not without data: nobody is logged in there')
+    await visitor.get('/confirm')
+    clock.advance(10 * MINUTE)
+    t.notOk(await isFresh(visitor))
+  }
+})
+
+t.test('regenerate() takes its options in each of its forms', async t => {
+  const forms: Record<string, (session: any, callback: (error: unknown) => void) => unknown> = {
+    'keys, options, callback': (session, callback) => session.regenerate(['n'], { authenticated: true }, callback),
+    'no keys, options, callback': (session, callback) => session.regenerate(null, { authenticated: true }, callback),
+    'keys, options': (session, callback) => session.regenerate([], { authenticated: true }).then(callback, callback)
+  }
+  const others: typeof forms = {
+    'keys, callback': (session, callback) => session.regenerate(['n'], callback),
+    callback: (session, callback) => session.regenerate(callback),
+    'keys, null, callback': (session, callback) => session.regenerate(['n'], null, callback),
+    'what only looks like true': (session, callback) => session.regenerate(['n'], { authenticated: 'false' }, callback),
+    'not authenticated': (session, callback) => session.regenerate(['n'], { authenticated: false }, callback)
+  }
+  for (const [form, regenerate] of Object.entries({ ...forms, ...others })) {
+    const { visitor } = await open(t, { user: undefined }, app => {
+      app.get('/form', (request, reply) => {
+        const { sessionId } = request.session
+        regenerate(request.session, error => reply.send([error ?? null, request.session.sessionId !== sessionId]))
+      })
+    })
+    t.same((await visitor.get('/form')).json(), [null, true], form)
+    t.equal(await isFresh(visitor), form in forms, form)
+  }
+})
+
+t.test('a stale object knows of the session in its place', async t => {
+  const { visitor } = await open(t, {}, app => {
+    app.get('/stale', async request => {
+      const stale = request.session
+      await stale.regenerate([], { authenticated: true })
+      const said = [stale.isFresh(MINUTE)]
+      await request.session.destroy()
+      return [...said, stale.isFresh(MINUTE)]
+    })
+  })
+  t.same((await visitor.get('/stale')).json(), [true, false])
+})
+
+t.test('a number of milliseconds that is none is never fresh', async t => {
+  const { visitor } = await open(t, {}, app => {
+    app.get('/odd', async request => [undefined, NaN, 'x', 0, -1, null].map(odd => request.session.isFresh(odd as number)))
+  })
+  await visitor.get('/login/ada')
+  t.same((await visitor.get('/odd')).json(), [false, false, false, false, false, false])
+})
+
+t.test('what other software left where it belongs is no authentication', async t => {
+  for (const odd of ['now', null, {}, new Date(), NaN]) {
+    const { visitor, cookie } = await open(t)
+    await visitor.get('/login/ada')
+    cookie().authenticatedAt = odd
+    t.notOk(await isFresh(visitor), String(odd))
+  }
+})
+
+t.test('a time still to come, by a clock that is ahead, is fresh', async t => {
+  const { visitor, cookie } = await open(t)
+  await visitor.get('/login/ada')
+  cookie().authenticatedAt += MINUTE
+  t.ok(await isFresh(visitor))
+})
+
+t.test('data called isFresh or authenticatedAt are the application\'s', async t => {
+  const { visitor } = await open(t, {}, app => {
+    app.get('/own', async request => {
+      Object.assign(request.session, { isFresh: 'mine', authenticatedAt: 'mine too' })
+    })
+    app.get('/own/seen', async request => [data(request).isFresh, data(request).authenticatedAt])
+  })
+  await visitor.get('/login/ada')
+  await visitor.get('/own')
+  t.same((await visitor.get('/own/seen')).json(), ['mine', 'mine too'])
+  t.equal((await visitor.get('/mail')).body, 'changed', 'and the route asks the library')
+})
+
+// --- Beside version 12.0.0, on Redis, where it leaves our fields as they are
+
+t.test('on Redis, an owner that version 12.0.0 has changed has nothing of the authentication before', async t => {
+  await redis.flushDb()
+  const { visitor } = await open(t, { store: new RedisStore({ client: redis }) })
+  await visitor.get('/login/ada')
+  const [key] = await redis.keys('sess:*') as [string]
+  t.ok(await isFresh(visitor))
+  // As it writes: the whole of its cookie, with whose session it is, or without where nobody is logged in.
+  const theirs = JSON.stringify({ originalMaxAge: null, path: '/', httpOnly: true, secure: false, expires: null })
+  await redis.hSet(key, { cookie: theirs, userId: '"eva"' })
+  t.notOk(await isFresh(visitor))
+  await visitor.get('/write')
+  t.notOk(await isFresh(visitor), 'nor when it is in our form again')
+  t.equal(await redis.hExists(key, '\0l'), 0)
+})
+
+// --- Routes with fresh
+
+t.test('a route with fresh answers 401 unless the visitor has authenticated that recently', async t => {
+  const clock = stopClock(t)
+  const { app, visitor } = await open(t)
+  const refused = await visitor.get('/mail')
+  t.equal(refused.statusCode, 401, 'a stranger')
+  t.match(refused.json(), { code: 'FST_ERR_SESSION_NOT_FRESH', message: /within the last 600000 ms/ })
+  await visitor.get('/login/ada')
+  t.equal((await visitor.get('/mail')).body, 'changed')
+  clock.advance(10 * MINUTE)
+  t.equal((await visitor.get('/mail')).statusCode, 401)
+  t.equal((await app.inject({ url: '/mail', method: 'HEAD', headers: { cookie: visitor.cookieHeader() } })).statusCode, 401)
+  t.equal((await visitor.get('/user')).body, 'ada', 'the session stays')
+  await visitor.get('/confirm')
+  t.equal((await visitor.get('/mail')).body, 'changed')
+})
+
+t.test('the handler of a route that is not fresh never runs, and the reply is as any other', async t => {
+  let runs = 0
+  const { visitor } = await open(t, { cookie: { maxAge: HOUR }, saveUninitialized: false }, app => {
+    app.setErrorHandler((error: any, request, reply) => reply.code(error.statusCode).send([error.code, user(request.session)]))
+    app.get('/secret', { config: { session: { fresh: MINUTE } } }, async () => { runs++ })
+  })
+  await visitor.get('/become/ada')
+  await visitor.get('/forget')
+  await visitor.get('/write')
+  const response = await visitor.get('/secret')
+  t.equal(response.statusCode, 401)
+  t.equal(setCookies(response).length, 1, 'it is a use of the session')
+  t.same(response.json(), ['FST_ERR_SESSION_NOT_FRESH', null])
+  t.equal(setCookies(await new Visitor(visitor.app).get('/secret')).length, 0, 'and starts none')
+  t.equal(runs, 0)
+})
+
+t.test('a session that could not be loaded is not fresh', async t => {
+  const store = new MemoryStore()
+  const { visitor } = await open(t, { store, onStoreError: 'anonymous' }, app => {
+    app.get('/both', async request => {
+      data(request).userId = 'ada'
+      return [request.session.isAnonymous, request.session.isFresh(MINUTE)]
+    })
+  })
+  await visitor.get('/login/ada')
+  const away = (...args: any[]): void => args.at(-1)(new Error(AWAY))
+  Object.assign(store, { get: away, getAndTouch: away, inspect: away })
+  t.equal((await visitor.get('/mail')).statusCode, 401)
+  t.same((await visitor.get('/both')).json(), [true, false])
+})
+
+t.test('with an idGenerator that answers later, a stranger gets 401 as well', async t => {
+  const { visitor } = await open(t, { idGenerator: async () => { await setImmediate(); return String(Math.random()) } })
+  t.equal((await visitor.get('/mail')).statusCode, 401)
+  await visitor.get('/login/ada')
+  t.equal((await visitor.get('/mail')).body, 'changed')
+})
+
+t.test('with cacheControl, what a route with fresh answers varies by the cookie', async t => {
+  const { visitor } = await open(t, { cacheControl: true })
+  t.equal((await visitor.get('/mail')).headers.vary, 'Cookie')
+  await visitor.get('/login/ada')
+  t.equal((await visitor.get('/mail')).headers.vary, 'Cookie')
+})
+
+t.test('a session with another name is fresh by itself', async t => {
+  const { visitor } = await open(t, {}, app => {
+    app.register(fastifySession, { secret: SECRET, sessionName: 'admin', cookieName: 'adminId', cookie: { secure: false } })
+    app.get('/admin/confirm', async (request: any) => { await request.admin.regenerate([], { authenticated: true }) })
+    app.get('/admin/delete', { config: { admin: { fresh: MINUTE } } as any }, async () => 'deleted')
+  })
+  await visitor.get('/login/ada')
+  t.equal((await visitor.get('/admin/delete')).statusCode, 401)
+  await visitor.get('/admin/confirm')
+  t.equal((await visitor.get('/admin/delete')).body, 'deleted')
+})
+
+t.test('a fresh that can not be one is refused where its route is registered', async t => {
+  for (const [fresh, said] of [['600000', "the string '600000'"], [0, '0'], [-1, '-1'], [NaN, 'NaN'], [Infinity, 'Infinity'], [true, 'true']] as const) {
+    const refused = { code: 'FST_ERR_SESSION_OPTION', message: `fresh must be a positive number of milliseconds, and not ${said}` }
+    await open(t, {}, app => {
+      t.throws(() => app.get('/odd', { config: { session: { fresh: fresh as any } } }, async () => 'ok'), refused)
+    })
+  }
+  await open(t, {}, app => {
+    for (const session of [false, { fresh: undefined }, { fresh: null }, { rolling: false }, 'other', null] as any[]) {
+      app.get(`/${JSON.stringify(session)}`, { config: { session } }, async () => 'ok')
+    }
+  })
+})
+
+t.test('one of a route from before the plugin is refused at its first request', async t => {
+  const app = Fastify()
+  app.register(fastifyCookie)
+  app.register(fastifySession, { secret: SECRET, cookie: { secure: false } })
+  app.get('/odd', { config: { session: { fresh: '600000' as any } } }, async () => 'ok')
+  app.get('/confirm', async request => { await request.session.regenerate([], { authenticated: true }) })
+  const visitor = new Visitor(app)
+  for (const url of ['/odd', '/confirm', '/odd']) {
+    const response = await visitor.get(url)
+    if (url === '/odd') t.match([response.statusCode, response.json()], [500, { code: 'FST_ERR_SESSION_OPTION' }])
+  }
+})
