@@ -691,3 +691,16 @@ t.test('a store that never answers is waited for as long as storeTimeout says', 
   t.same(replies.map(({ statusCode }) => statusCode), [503, 503])
   t.match(replies.map(reply => reply.json().code), ['FST_ERR_SESSION_STORE_TIMEOUT', 'FST_ERR_SESSION_STORE_TIMEOUT'])
 })
+
+t.test('another process that writes to a store with three methods in between has update() called again', async t => {
+  const store = new ThreeMethodStore()
+  const site = await (await Site.open({ store: store as any })).begin({ cart: [] })
+  let calls = 0
+  await site.ask(({ session }) => session.update((session: any) => {
+    session.cart.push('ours')
+    if (calls++ > 0) return
+    for (const sessionId of store.records.keys()) store.put(sessionId, { ...store.record(sessionId), cart: ['theirs'] })
+  }))
+  t.equal(calls, 2)
+  t.same(await site.data(), { cart: ['theirs', 'ours'] })
+})

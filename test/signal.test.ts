@@ -679,3 +679,32 @@ t.test('what createSession() makes and what decryptSession() puts on an object h
   await until(() => isIdle(store))
   t.equal(other.session.signal.reason.code, 'expired')
 })
+
+t.test('a store that begins to tell too late, or never, tells nobody', async t => {
+  const OUTCOMES: Record<string, () => any> = {
+    'it fails': () => { throw new Error('away') },
+    'it has nothing to end': () => undefined,
+    'it begins': () => () => { ended++ }
+  }
+  let ended = 0
+  for (const [what, outcome] of Object.entries(OUTCOMES)) {
+    const begins = new Gate()
+    let watches = 0
+    const store: SessionStore = Object.assign(new MemoryStore(), {
+      async watch () {
+        await begins.pass()
+        watches++
+        return outcome()
+      }
+    })
+    const { login, open } = await start(t, { store })
+    const visitor = await login()
+    const stream = await open(visitor)
+    await visitor.get('/logout')
+    t.equal(await stream.said, 'logout', what)
+    t.ok(isIdle(store))
+    begins.open()
+    await until(() => watches === 1)
+  }
+  await until(() => ended === 1)
+})
