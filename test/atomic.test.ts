@@ -704,3 +704,26 @@ t.test('another process that writes to a store with three methods in between has
   t.equal(calls, 2)
   t.same(await site.data(), { cart: ['theirs', 'ours'] })
 })
+
+t.test('what comes after a regenerate() that nobody awaits happens to the session in its place, on each store', async t => {
+  for (const store of [new MemoryStore(), new ThreeMethodStore(later) as any]) {
+    const site = await (await Site.open({ store })).begin({ n: 1, token: 't' })
+    const response = await site.do(request => {
+      request.session.regenerate(['n', 'token'])
+      request.session.update((session: any) => { session.n += 5 })
+      return request.session.take('token')
+    })
+    t.same([response.statusCode, response.body], [200, 't'])
+    site.cookie = String(response.headers['set-cookie']).split(';')[0] as string
+    t.same(await site.data(), { n: 6 })
+  }
+})
+
+t.test("a write to one of the session's methods is seen by nobody else", async t => {
+  const site = await (await Site.open()).begin()
+  for (const name of ['update', 'take', 'isFresh', 'save', 'touch', 'data']) {
+    const response = await site.do(({ session }) => { session[name].shared = 'of one visitor' })
+    t.equal(response.statusCode, 500, name)
+    t.equal(await site.ask(({ session }) => String(session[name].shared)).catch(() => 'undefined'), 'undefined')
+  }
+})

@@ -708,3 +708,25 @@ t.test('a store that begins to tell too late, or never, tells nobody', async t =
   }
   await until(() => ended === 1)
 })
+
+t.test('a request that reloads or renews its session again and again has one listener on its response', async t => {
+  const { login, app } = await start(t, {}, app => {
+    app.get('/again/:how', async (request, reply) => {
+      const signals = new Set<AbortSignal>()
+      for (let i = 0; i < 20; i++) {
+        signals.add(request.session.signal)
+        if ((request.params as any).how === 'reload') await request.session.reload()
+        else await request.session.regenerate(['user'])
+      }
+      signals.add(request.session.signal)
+      return [signals.size, reply.raw.listenerCount('close')]
+    })
+    app.get('/idle', async (_request, reply) => reply.raw.listenerCount('close'))
+  })
+  const visitor = await login()
+  const others = (await visitor.get('/idle')).json()
+  t.same((await visitor.get('/again/reload')).json(), [1, others + 1], 'the same session has the same signal')
+  t.same((await visitor.get('/again/regenerate')).json(), [21, others + 1])
+  t.equal((await visitor.get('/user')).body, 'max')
+  await app.close()
+})

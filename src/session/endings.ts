@@ -1,6 +1,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import { isEndCode, SessionEndedError } from './ended'
 import type { SessionEndings, SessionState } from './state'
+import type { Connection } from './visit'
 import type { Settings } from '../options/settings'
 import { eachOf, promised } from '../stores/call'
 import { has } from '../stores/methods'
@@ -11,9 +12,14 @@ import type { EndCode } from '../types/store'
 
 /** A signal that is to fire. */
 interface Follower {
+  readonly signal: AbortSignal
   fire (error: Error): void
   /** Of a request: until its session is written, the store needn't have it. */
-  readonly state?: SessionState
+  state?: SessionState
+  /** Of a request: when that is closed, nobody follows any more. */
+  readonly connection?: Connection
+  /** Stops waiting for that. */
+  readonly stop?: () => void
 }
 
 /** A session whose end somebody wants to know. */
@@ -68,17 +74,26 @@ export class Endings implements SessionEndings {
     if (connection === undefined && followed.lasting !== undefined) return followed.lasting
     // Not in the context of whoever ends the session.
     const fire = AsyncResource.bind((error: Error) => controller.abort(error))
+    const { signal } = controller
     if (connection === undefined) {
-      followed.followers.add({ fire })
-      return (followed.lasting = controller.signal)
+      followed.followers.add({ signal, fire })
+      return (followed.lasting = signal)
     }
-    const follower = { fire, state }
-    followed.followers.add(follower)
-    connection.once('close', () => {
+    // A request may reload its session as often as it likes.
+    const known = [...followed.followers].find(follower => follower.connection === connection)
+    if (known !== undefined) {
+      known.state = state
+      return known.signal
+    }
+    const leave = (): void => {
       followed.followers.delete(follower)
       if (followed.followers.size === 0) this.#forget(sessionId, followed)
-    })
-    return controller.signal
+    }
+    const stop = (): void => { connection.off('close', leave) }
+    const follower: Follower = { signal, fire, state, connection, stop }
+    followed.followers.add(follower)
+    connection.once('close', leave)
+    return signal
   }
 
   #follow (sessionId: string, terms: Terms): Followed {
@@ -123,7 +138,10 @@ export class Endings implements SessionEndings {
     if (followed === undefined) return
     this.#forget(sessionId)
     const error = new SessionEndedError(code)
-    for (const { fire } of followed.followers) fire(error)
+    for (const { fire, stop } of followed.followers) {
+      stop?.()
+      fire(error)
+    }
   }
 
   /** At once, but all that ask for it are one. */

@@ -66,11 +66,11 @@ class Session {
   }
 
   update<T> (fn: Change<T>): Promise<T> {
-    return replace(this, null, (state, recording, answer) => update(state, recording, fn, answer), 'reloaded') as Promise<T>
+    return atOnce(this, (state, recording, answer) => update(state, recording, fn, answer)) as Promise<T>
   }
 
   take (key: string): Promise<unknown> {
-    return replace(this, null, (state, recording, answer) => take(state, recording, key, answer), 'reloaded') as Promise<unknown>
+    return atOnce(this, (state, recording, answer) => take(state, recording, key, answer))
   }
 
   get (key: string): unknown {
@@ -130,9 +130,11 @@ class UserSession extends Session {
   }
 }
 
-// One visitor's write to them would show up in every session.
-Object.freeze(Session.prototype)
-Object.freeze(UserSession.prototype)
+// One visitor's write to them, or to one of their methods, would show up in every session.
+for (const { prototype } of [Session, UserSession]) {
+  Object.freeze(prototype)
+  for (const { value } of Object.values(Object.getOwnPropertyDescriptors(prototype))) Object.freeze(value)
+}
 
 // Own properties are the cookie and the data, which the target itself doesn't have. What else an application defined is
 // the target's own, and not stored: symbols, getters and what isn't enumerable. Everything else is the API.
@@ -270,11 +272,22 @@ function replace<T> (
   session: Session,
   callback: Callback | null | undefined,
   operation: (state: SessionState, recording: Recording, answer: Answer<T>) => void,
-  target?: 'reloaded'
+  target?: 'inPlace' | 'reloaded'
 ): Promise<T | undefined> | undefined {
   const recording = session[kState].inPlace.draft.record()
   return perform<T>(session, callback, (state, answer) => operation(state, recording, (error, value) => {
     if (error !== null) state.draft.forget(recording)
     answer(error, value)
   }), target)
+}
+
+/**
+ * Runs what reads and writes in one step. On what an object that was replaced has, nothing can be written; but a
+ * regenerate() that the handler asked for before, and didn't await, comes first.
+ */
+function atOnce<T> (
+  session: Session, operation: (state: SessionState, recording: Recording, answer: Answer<T>) => void
+): Promise<T | undefined> {
+  const target = session[kState].standing === 'replaced' ? 'reloaded' : 'inPlace'
+  return replace(session, null, operation, target) as Promise<T | undefined>
 }

@@ -17,6 +17,7 @@ interface Watched {
 export interface Connection {
   readonly destroyed: boolean
   once (event: 'close', listener: () => void): unknown
+  off (event: 'close', listener: () => void): unknown
 }
 
 /** What sessions are used for: a request and its reply, or, outside of requests, whoever asked for one. */
