@@ -59,7 +59,7 @@ export class Endings implements SessionEndings {
   }
 
   stop (): void {
-    for (const sessionId of this.#followed.keys()) this.#forget(sessionId)
+    for (const [sessionId, followed] of this.#followed) this.#forget(sessionId, followed)
   }
 
   #signalFor (state: SessionState): AbortSignal {
@@ -123,9 +123,9 @@ export class Endings implements SessionEndings {
     else await this.#look(sessionId, followed)
   }
 
-  #forget (sessionId: string, followed = this.#followed.get(sessionId)): void {
-    if (followed === undefined || this.#followed.get(sessionId) !== followed) return
+  #forget (sessionId: string, followed: Followed): void {
     this.#followed.delete(sessionId)
+    for (const { stop } of followed.followers) stop?.()
     followed.unwatch?.()
     if (this.#followed.size > 0) return
     this.#repository.recent.hearers.delete(this.#hear)
@@ -136,12 +136,9 @@ export class Endings implements SessionEndings {
   #end (sessionId: string, code: EndCode): void {
     const followed = this.#followed.get(sessionId)
     if (followed === undefined) return
-    this.#forget(sessionId)
+    this.#forget(sessionId, followed)
     const error = new SessionEndedError(code)
-    for (const { fire, stop } of followed.followers) {
-      stop?.()
-      fire(error)
-    }
+    for (const { fire } of followed.followers) fire(error)
   }
 
   /** At once, but all that ask for it are one. */
