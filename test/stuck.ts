@@ -9,7 +9,7 @@ import fastifyPlugin from 'fastify-plugin'
 import t, { type Test } from 'tap'
 import fastifySession, { MemoryStore } from '../src/index'
 import { RedisStore } from '../src/stores/redis'
-import * as warnings from '../src/warnings'
+import { warned as heard } from './heard'
 import { SECRET } from './helpers'
 import { ROOT } from './program'
 
@@ -102,15 +102,7 @@ export async function run (t: Pick<Test, 'teardown'>, program: string, names: Re
   return { app, port, address: `http://localhost:${port}` }
 }
 
-/** The codes of what the process is warned about in the meantime, as if nothing had been before. */
+/** The codes of what the process is warned about in the meantime. */
 export async function warned (work: () => Promise<unknown>): Promise<string[]> {
-  for (const warning of Object.values(warnings)) if ('emitted' in warning) warning.emitted = false
-  const codes: string[] = []
-  const hear = ({ code = '' }: Error & { code?: string }): void => { if (code.startsWith('FST_SESSION_')) codes.push(code) }
-  process.on('warning', hear)
-  await work()
-  // Warnings, and the end of a reply, come a moment later.
-  for (let i = 0; i < 3; i++) await new Promise(resolve => setImmediate(resolve))
-  process.off('warning', hear)
-  return codes
+  return (await heard(work)).map(({ code }) => code)
 }

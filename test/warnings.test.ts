@@ -9,27 +9,8 @@ import { createClient } from 'redis'
 import t, { type Test } from 'tap'
 import fastifySession, { MemoryStore } from '../src/index'
 import { RedisStore } from '../src/stores/redis'
-import * as warnings from '../src/warnings'
+import { warned, type Warning } from './heard'
 import { build, SECRET, setCookies, stopClock, Visitor, type Routes, type SessionOptions } from './helpers'
-
-interface Warning extends Error {
-  code: string
-}
-
-/** What the process is warned about in the meantime, as if nothing had been before. */
-async function warned (work: () => Promise<unknown>): Promise<Warning[]> {
-  for (const warning of Object.values(warnings)) if ('emitted' in warning) warning.emitted = false
-  const heard: Warning[] = []
-  const hear = (warning: Error): void => {
-    if ((warning as Warning).code?.startsWith('FST_SESSION_')) heard.push(warning as Warning)
-  }
-  process.on('warning', hear)
-  await work()
-  // Warnings, and the end of a reply, come a moment later.
-  for (let i = 0; i < 3; i++) await new Promise(resolve => setImmediate(resolve))
-  process.off('warning', hear)
-  return heard
-}
 
 /** The methods of a store for express-session; `touch` where it is asked for. */
 function makeStore (touch: boolean): any {
@@ -429,7 +410,7 @@ t.test('options that are likely a mistake', async t => {
     ['another letter', { cookieNane: 'x' }, [/write cookieName/]],
     ['two letters', { saveUnitialized: false }, [/write saveUninitialized/]],
     ['an option among the attributes', { cookie: { rolling: false } }, [/write rolling beside cookie/]],
-    ['a pattern for a path', { cookie: { path: '/admin/*' } }, [/cookie\.path is no pattern/]],
+    ['a pattern for a path', { cookie: { path: '/admin/*' } }, [/cookie\.path isn't a pattern/]],
     ['seconds for storeTimeout', { storeTimeout: 10 }, [/storeTimeout counts milliseconds/]],
     ["the cookie's attributes in the wrong place", { maxAge: HOUR, secure: false }, [/write cookie: \{ maxAge \}/, /write cookie: \{ secure \}/]],
     ['names of attributes', { cookie: { httponly: true, SameSite: 'lax', max_age: HOUR } }, [

@@ -29,8 +29,8 @@ export function mistakesIn (options: FastifySessionOptions): string[] {
     ...DURATIONS.map(name => tooShort(name, options[name])),
     tooShort('cookie.maxAge', cookie.maxAge),
     hasPassed(cookie) ? PASSED : undefined,
-    isPattern(cookie.path) ? 'cookie.path is no pattern: browsers compare it letter by letter' : undefined,
-    isSeconds(options.storeTimeout) ? `storeTimeout counts milliseconds, and ${options.storeTimeout} is nearly none` : undefined
+    isPattern(cookie.path) ? "cookie.path isn't a pattern: browsers compare it letter by letter" : undefined,
+    nearlyNone(options.storeTimeout)
   ]
   return found.filter(mistake => mistake !== undefined)
 }
@@ -65,8 +65,9 @@ function isPattern (path: unknown): boolean {
   return typeof path === 'string' && /[*?]/.test(path)
 }
 
-function isSeconds (storeTimeout: number | undefined): boolean {
-  return storeTimeout != null && storeTimeout <= 60
+function nearlyNone (storeTimeout: number | undefined): string | undefined {
+  if (storeTimeout == null || storeTimeout > 60) return undefined
+  return `storeTimeout counts milliseconds, and ${storeTimeout} is nearly none`
 }
 
 /** Whether sessions would end before they begin. */

@@ -1,12 +1,16 @@
 import type { CookieOptions } from '../types/cookie'
 
+const NONE: readonly string[] = []
+
 /**
- * Why browsers refuse a cookie. It is warned about and sent all the same: clients that are no browsers live with such
+ * Why browsers refuse a cookie. It is warned about and sent all the same: clients that aren't browsers live with such
  * cookies.
  */
-export function refusedByBrowsers (cookieName: string, cookie: CookieOptions): string[] {
+export function refusedByBrowsers (cookieName: string, cookie: CookieOptions): readonly string[] {
   const { domain, path, secure, sameSite, partitioned } = cookie
   const isHost = cookieName.startsWith('__Host-')
+  // Asked with each response, and nearly always so.
+  if (secure && !isHost) return NONE
   const flaws: string[] = []
   if (isHost && domain) flaws.push('a __Host- cookie can have no domain; remove cookie.domain')
   if (isHost && path && path !== '/') flaws.push('a __Host- cookie must have the path /; remove cookie.path')

@@ -72,7 +72,9 @@ export function resolveOptions (fastify: FastifyInstance, given: FastifySessionO
   const store = options.store ?? defaultStore()
   if (sessionName !== 'session') names.add(sessionName)
   const flaws = new Flaws()
-  if (typeof cookie !== 'function') flaws.tellAll(warnCookieRefused, refusedByBrowsers(cookieName, cookieFor(undefined)))
+  if (typeof cookie !== 'function') {
+    flaws.tellAll(warnCookieRefused, refusedByBrowsers(cookieName, cookieFor(undefined)))
+  }
   flaws.tellAll(warnOption, mistakesIn(given))
   if (user !== undefined && !hasIndex(store)) {
     throw new OptionError('user needs a store with an index by user (claim, release, revoke, endingsOf and claimsOf), as MemoryStore and RedisStore have one')

@@ -36,6 +36,7 @@ export function decorate (
       if (slot) slot.other = other
       // Not on what inherits from the request, which must find the session there later.
       else if (Object.hasOwn(this, kSlot)) (this as Slotted)[kSlot] = { other }
+      // Typed as the same: it has the methods of a session, and none of its data.
       return other.value as unknown as FastifySessionObject
     },
     setter (this: FastifyRequest, value: unknown) {

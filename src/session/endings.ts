@@ -63,7 +63,7 @@ export class Endings implements SessionEndings {
   }
 
   #signalFor (state: SessionState): AbortSignal {
-    const code = endOf(state)
+    const code = whyEnded(state)
     if (code !== undefined) return AbortSignal.abort(new SessionEndedError(code))
     const controller = new AbortController()
     const { visit: { cookie, connection } } = state
@@ -181,7 +181,7 @@ export class Endings implements SessionEndings {
 }
 
 /** Why a session has ended, as far as this process knows. */
-function endOf (state: SessionState): EndCode | undefined {
+function whyEnded (state: SessionState): EndCode | undefined {
   const { standing, since, context: { repository } } = state
   if (standing === 'replaced') return 'replaced'
   const code = state.hasId ? repository.recent.endSince(state.sessionId, since) : undefined

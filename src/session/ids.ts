@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import { LateIdError, SessionIdError } from '../errors'
+import { isPromise } from '../stores/call'
 import { warnSameId, type Flaws } from '../warnings'
 import type { Settings } from '../options/settings'
 import type { Answer } from '../types/store'
@@ -62,8 +63,4 @@ export class SessionIds {
     this.#last = sessionId
     return sessionId
   }
-}
-
-function isPromise (value: unknown): value is Promise<unknown> {
-  return typeof (value as Promise<unknown> | undefined)?.then === 'function'
 }

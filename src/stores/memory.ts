@@ -85,6 +85,7 @@ export const MemoryStore = function (this: EventEmitter & Internals, map = new M
   this[kSweep] = this[kOldest] = undefined
   this[kIndex] = new MemoryIndex()
   this[kCheck] = undefined
+// Typed as a class, which the compiler takes no function for.
 } as unknown as MemoryStoreConstructor
 
 // What diagnostics call it by.
@@ -101,6 +102,7 @@ MemoryStore.prototype = Object.create(EventEmitter.prototype, {
  */
 export function developmentStore (): MemoryStore {
   const store = new MemoryStore()
+  // Its type doesn't show what is behind symbols.
   ;(store as unknown as Internals)[kCheck] = new ValueCheck(true)
   return store
 }

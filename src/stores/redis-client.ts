@@ -97,10 +97,16 @@ function isOldNodeRedis (client: Partial<AnyClient>): boolean {
   return isBefore5 || is3
 }
 
+/**
+ * Keeps a connection that breaks from ending the process if nobody listens: each call says what is wrong anyway.
+ */
+export function hearErrors (client: AnyClient): void {
+  if (client.listenerCount?.('error') === 0) client.on('error', () => {})
+}
+
 /** The same client, answering in the same form whatever the application has told it. */
 export function plainClient (client: AnyClient): RedisClient {
-  // Keeps a connection that breaks from ending the process where nobody listens: each call says what is wrong anyway.
-  if (client.listenerCount?.('error') === 0) client.on('error', () => {})
+  hearErrors(client)
   return client.withTypeMapping?.(MAPS_AS_ARRAYS) ?? client
 }
 

@@ -1,6 +1,6 @@
 import { OptionError, StoreError } from '../errors'
 import { isClosed } from './connection'
-import { isCluster, isNodeRedis, keyOnServer, type AnyClient, type RedisClient } from './redis-client'
+import { hearErrors, isCluster, isNodeRedis, keyOnServer, type AnyClient, type RedisClient } from './redis-client'
 import type { EndCode } from '../types/store'
 
 /** What is needed of node-redis's clients and of ioredis's, to listen. */
@@ -60,8 +60,7 @@ export class RedisWatch {
     if (this.#isListening) return
     this.#isListening = true
     const subscriber = this.#subscriber
-    // Keeps a connection that breaks from ending the process where nobody listens.
-    if (subscriber.listenerCount?.('error') === 0) subscriber.on('error', () => {})
+    hearErrors(subscriber)
     for (const event of CONNECTED) subscriber.on(event, () => this.#lookAgain())
     if (isNodeRedis(subscriber)) return
     for (const event of ['message', 'smessage']) {

@@ -7,7 +7,7 @@ const MOST_KEYS = 1000
 const MOST_WARNINGS = 200
 const LONGEST_KEY = 200
 
-// By process, as all warnings are.
+// By process: several stores of one application have the same keys.
 const looked = new Set<string>()
 const told = new Set<string>()
 
