@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import fastifyCookie from '@fastify/cookie'
 import Fastify, { type FastifyInstance } from 'fastify'
+import type { AxeResults } from 'axe-core'
 import { chromium, type Browser, type BrowserContext, type Locator, type Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import fastifySession from '../src/index'
@@ -158,7 +159,8 @@ t.test('the clock on the page counts down, and says when the time is over', asyn
   await page.getByText('The time is over').waitFor()
   t.equal(await idle.innerText(), '0 s')
   await demo.advance(10 * MINUTE)
-  await page.reload()
+  await page.getByRole('link', { name: 'Reload the page' }).click()
+  await page.getByRole('alert').getByText('You are logged out').waitFor()
   t.equal(await heading(page), 'Hello, stranger')
 })
 
@@ -186,7 +188,7 @@ t.test('a slow request logs the visitor in again on 11.1.3, and not here: both s
     t.match(await ours.getAttribute('class'), /good/)
     for (const run of [eleven, ours]) {
       t.equal(await run.getByRole('listitem').count(), 4, 'of this run only')
-      t.match(await run.innerText(), /Slow request\s+\d+–\d+ ms[^]*[1-9]\d* store calls, [1-9]\d* bytes written/)
+      t.match(await run.innerText(), /Slow request\s+\d+–\d+ ms[^]*Store calls: [1-9]\d*\. Bytes written: [1-9]\d*\./)
     }
   }
 })
@@ -231,8 +233,45 @@ t.test('a form that is under way shows it, and is sent once', async t => {
   await demo.asleep(1)
   demo.wake()
   await page.getByText('It is in the cart').waitFor()
+  t.ok(await page.evaluate('document.getElementById("you").getBoundingClientRect().top < innerHeight / 2'), 'and the visitor is where the form was')
   t.match(await page.getByRole('listitem').filter({ hasText: 'Apple' }).innerText(), /Apple: 1/)
-  t.match(await page.getByRole('region', { name: 'What the server did' }).innerText(), /commit\s+update\(\) was called[^]*store calls/)
+  t.match(await page.getByRole('region', { name: 'What the server did' }).innerText(), /commit\s+update\(\) was called[^]*Store calls: \d/)
+})
+
+t.test('axe finds nothing wrong with the page, whatever it shows, in light and in dark', async t => {
+  const address = await startDemo(t)
+  // Handed over by the browser's own tools, so the page's rules for scripts stand.
+  const axe = await readFile(require.resolve('axe-core/axe.min.js'), 'utf8')
+  for (const colorScheme of ['light', 'dark'] as const) {
+    const page = await open(t, address, { colorScheme })
+    const check = async (what: string): Promise<void> => {
+      await page.evaluate(axe)
+      const { passes, violations, incomplete } = await page.evaluate('axe.run()') as AxeResults
+      t.ok(passes.length > 0)
+      t.same([...violations, ...incomplete].map(({ help, nodes }) => ({ help, html: nodes.map(({ html }) => html) })), [], `${what}, ${colorScheme}`)
+    }
+    await check('as it opens')
+    await page.getByRole('button', { name: 'Log out while' }).click()
+    await page.getByRole('button', { name: 'Add ten' }).click()
+    await check('while it runs')
+    await page.getByRole('status').getByText('10 of 10 kept').waitFor()
+    await page.getByText('The code of both').click()
+    await check('with the proofs')
+    await login(page, 'Ada')
+    await page.getByRole('button', { name: 'Add apple' }).click()
+    await page.getByText('It is in the cart').waitFor()
+    await check('logged in')
+    const other = await page.context().newPage()
+    await other.goto('/')
+    const listening = page.waitForResponse(/events/)
+    await page.reload()
+    await listening
+    await other.getByRole('button', { name: 'Log out', exact: true }).click()
+    await page.getByText('You have logged out in another tab.').waitFor()
+    await check('ended elsewhere')
+    await page.goto('/nothing')
+    await check('a problem')
+  }
 })
 
 t.test('keys alone are enough, and nothing is wider than a phone', async t => {

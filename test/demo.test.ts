@@ -245,7 +245,7 @@ t.test('the page says what the last click had the server do, once it is done', a
   const page = (await visitor.open(location)).text
   t.match(page, /<tr><td>load<\/td><td>the session is read<\/td><td>[\d.]+ ms</)
   t.match(page, /<tr><td>destroy<\/td><td>replaced<\/td>/)
-  t.match(page, /<strong>\d+ store calls<\/strong> \(get, [^)]*destroy[^)]*\), and\n<strong>\d+ bytes<\/strong> written/)
+  t.match(page, /Store calls: <strong>\d+<\/strong> \(get, [^)]*destroy[^)]*\)<br>\nBytes written: <strong>\d+</)
   t.notMatch((await visitor.json()), { work: Object }, 'for people')
   // A hundred clicks are kept.
   for (let i = 0; i < 100; i++) await visitor.submit('/cart/empty')
@@ -538,6 +538,7 @@ t.test('the script counts, warns, and says when the time is over', async t => {
     },
     addEventListener () {},
     history: { replaceState () {} },
+    location: { hash: '' },
     Date: { now: () => now },
     setInterval (run: () => void) { tick = run },
     clearInterval () { tick = undefined },
@@ -553,7 +554,7 @@ t.test('the script counts, warns, and says when the time is over', async t => {
   t.strictSame(texts(), ['1 min 4 s', '8 min 59 s', '7 h 45 min 39 s'])
   t.strictSame(notice.said, [])
   pass(480)
-  t.match(notice.said, ['This session ends in 59 s. ', { href: '/', textContent: 'Stay' }])
+  t.match(notice.said, ['This session ends in 59 s. ', { href: '/?#you', textContent: 'Stay' }])
   pass(60)
   t.equal(idle.textContent, '0 s')
   t.match(notice.said, [/^The time is over/, { textContent: 'Reload the page' }])

@@ -105,8 +105,8 @@ function lastClick ({ work }) {
 <tr><td>${escape(name)}</td><td>${escape(reason)}</td><td>${escape(duration?.toFixed(2) ?? '–')} ms</td></tr>`).join('')}
 </tbody>
 </table>
-<p><strong>${escape(work.calls.length)} store calls</strong> (${escape(work.calls.join(', '))}), and
-<strong>${escape(work.bytes)} bytes</strong> written.</p>
+<p>Store calls: <strong>${escape(work.calls.length)}</strong> (${escape(work.calls.join(', '))})<br>
+Bytes written: <strong>${escape(work.bytes)}</strong></p>
 <small>Told by the library’s diagnostics channel, and counted at the store.</small>`
   return `<section class="card" aria-labelledby="click">
 <h3 id="click">What the server did for your last click</h3>

@@ -3,7 +3,7 @@
 // Runs in the browser, as /countdown.js: makes the seconds go by, says when the session is ended elsewhere, and which form is under
 // way. The page does without.
 
-/* global addEventListener, document, history, EventSource */
+/* global addEventListener, document, history, location, EventSource */
 
 function inWords (seconds) {
   const parts = [[Math.floor(seconds / 3600), 'h'], [Math.floor(seconds / 60) % 60, 'min'], [Math.floor(seconds) % 60, 's']]
@@ -30,7 +30,7 @@ function count () {
   document.addEventListener('visibilitychange', tick)
 
   // A reload shall not say again what the last form did, nor send it.
-  history.replaceState(null, '', '/')
+  history.replaceState(null, '', `/${location.hash}`)
   // Screen readers read out what changes, and not what was there from the start.
   setTimeout(() => notice.append(...notice.childNodes), 500)
 
@@ -78,7 +78,8 @@ function count () {
 
   function say (text, offer) {
     const link = document.createElement('a')
-    link.href = '/'
+    // Another address than this one, or nothing would be loaded.
+    link.href = '/?#you'
     link.textContent = offer
     notice.className = 'message late'
     notice.replaceChildren(text, link)

@@ -2,7 +2,7 @@
 
 // Runs in the browser, as /proof.js: sends the same requests to both applications, one after the other, and draws what happened.
 
-/* global document, fetch */
+/* global document, fetch, navigator */
 
 const pause = milliseconds => new Promise(resolve => setTimeout(resolve, milliseconds))
 
@@ -50,21 +50,16 @@ function recorder (prefix) {
   }
 }
 
-// Both applications are asked by one experiment at a time: each begins with a login.
-let isRunning = false
+// One experiment at a time, in all tabs: each begins with a login to the same applications. Plain http has locks on this machine only.
+const inTurn = run => navigator.locks?.request('proof', run) ?? run()
 
 for (const button of document.querySelectorAll('[data-experiment]')) {
   button.addEventListener('click', async () => {
-    if (isRunning) return
-    isRunning = true
+    if (button.ariaDisabled === 'true') return
     // Not `disabled`, which would take the focus away.
     button.ariaDisabled = 'true'
-    try {
-      await run(button)
-    } finally {
-      isRunning = false
-      button.ariaDisabled = null
-    }
+    await inTurn(() => run(button))
+    button.ariaDisabled = null
   })
 }
 
@@ -109,7 +104,7 @@ function conclude ({ element, verdict, work, record, rows }, result) {
   element.classList.add(result.isGood ? 'good' : 'bad')
   verdict.textContent = `${result.isGood ? '✓' : '✗'} ${result.verdict}`
   const sum = key => record.requests.reduce((total, request) => total + request[key], 0)
-  work.textContent = `${sum('calls')} store calls, ${sum('bytes').toLocaleString('en')} bytes written`
+  work.textContent = `Store calls: ${sum('calls')}. Bytes written: ${sum('bytes').toLocaleString('en')}.`
   for (const [request, row] of rows) {
     if (request.thing === undefined) continue
     const isKept = result.kept.includes(request.thing)
@@ -122,7 +117,7 @@ function conclude ({ element, verdict, work, record, rows }, result) {
 function draw (panels) {
   const begun = panels.filter(({ record }) => record !== undefined)
   const ends = begun.flatMap(({ record }) => record.requests.map(({ end }) => end ?? record.now()))
-  const scale = Math.max(1000, ...ends)
+  const scale = Math.max(900, ...ends)
   for (const panel of begun) {
     for (const request of panel.record.requests) drawRow(panel, request, scale)
   }
