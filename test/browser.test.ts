@@ -144,6 +144,9 @@ t.test('over https, a __Host- cookie is Secure, and cleared at logout', async t 
   await page.getByRole('heading', { name: 'Hello, stranger' }).waitFor()
   // The page that follows begins another session, for its forms.
   for (const { value } of await cookiesOf(page)) t.not(value, before?.value)
+  await page.getByRole('button', { name: 'Log out while' }).click()
+  await page.getByRole('status').getByText(/Still logged in.*stays so/).waitFor()
+  for (const { secure } of await cookiesOf(page)) t.ok(secure, 'the proof\'s cookies as well')
 })
 
 t.test('the clock on the page counts down, and says when the time is over', async t => {

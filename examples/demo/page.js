@@ -59,8 +59,9 @@ const [old] = LIBRARIES
 function proof () {
   return `<section aria-labelledby="proof">
 <h2 id="proof">See for yourself</h2>
-<p class="wide">Two small applications run beside this page. Their code is the same: one uses version ${escape(old.version)}, the other
-this version. Each button makes your browser send the same requests to both. Its network tab shows them too.</p>
+<p class="wide">Two small applications run beside this page. Their code is the same, and only the library differs: one has
+version ${escape(old.version)}, the other this version. Each button makes your browser send the same requests to both. Watch them in its
+developer tools, under Network.</p>
 <noscript><p>The buttons need JavaScript. The rest of the page does without.</p></noscript>
 ${experiment('logout', 'Logged out stays logged out', `You log out while a request is running that takes 800 ms. When it ends, version 11
 saves the session that it loaded before the logout, and you are logged in again.`, '<button data-experiment="logout">Log out while a slow request is running</button>')}

@@ -15,7 +15,7 @@ function addProof (app) {
     const beside = shop(require(name), prefix)
     app.all(`${prefix}/*`, {
       config: { session: false },
-      // Before anything of the demo's own: what comes here is the other application's, from its cookie to its answer.
+      // Before the body is read: from here on the other application has the request.
       onRequest (request, reply) {
         reply.hijack()
         beside.routing(request.raw, reply.raw)

@@ -20,7 +20,7 @@ function shop (fastifySession, prefix) {
     cookie: { path: prefix, secure: 'auto', maxAge: 10 * 60 * 1000 }
   })
   app.register(async app => {
-    // After the library's own hook, so that it tells what that did.
+    // After the library's own hook, so what that did is counted.
     app.addHook('onSend', async (request, reply) => {
       reply.headers({ 'cache-control': 'no-store', 'store-calls': request.work.calls.length, 'store-bytes': request.work.bytes })
     })
@@ -38,7 +38,7 @@ function shop (fastifySession, prefix) {
     })
 
     app.post('/add/:thing', { schema: { params: { type: 'object', properties: { thing: { enum: THINGS } } } } }, async request => {
-      // It asks another service, for instance.
+      // As if it asked another service.
       await sleep(300)
       request.session[request.params.thing] = true
       return {}
@@ -56,7 +56,7 @@ function shop (fastifySession, prefix) {
 
 const THINGS = ['apple', 'bread', 'cheese', 'dates', 'eggs', 'figs', 'grapes', 'honey', 'jam', 'kale']
 
-/** So many at most: a store in memory may be asked for more by robots than there is. */
+/** Keeps the newest entries only, so that robots can't fill the memory. */
 class Newest extends Map {
   #max
 

@@ -15,7 +15,7 @@ function countWork (app) {
     request.work = { operations: [], calls: [], bytes: 0 }
     current.run(request.work, done)
   })
-  // Once more after the body was read: that happens in the socket's context.
+  // Again when the body was read, which happens in the socket's context.
   app.addHook('preValidation', (request, _reply, done) => current.run(request.work, done))
 }
 

@@ -95,7 +95,7 @@ function emptied (element) {
   element.classList.remove('good', 'bad')
   element.hidden = false
   list.replaceChildren()
-  verdict.textContent = 'Is next'
+  verdict.textContent = 'Runs next'
   work.textContent = ''
   return { element, verdict, list, work, rows: new Map() }
 }
