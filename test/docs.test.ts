@@ -113,6 +113,14 @@ t.test('every link to a file leads to one', async t => {
   }
 })
 
+t.test('the badges are true', async t => {
+  const { license, types, peerDependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
+  const badges = Array.from(readFileSync(join(ROOT, 'README.md'), 'utf8').matchAll(/!\[([^\]]+)\]\(https:\/\/img\.shields\.io/g), ([, text]) => text)
+  t.same(badges, [`License: ${license}`, `Fastify: ${/\d+/.exec(peerDependencies.fastify)}`, 'Types: included', 'Test coverage: 100 %'])
+  t.ok(existsSync(join(ROOT, types)))
+  t.notMatch(readFileSync(join(ROOT, '.taprc'), 'utf8'), /allow-incomplete-coverage/)
+})
+
 t.test('every link to a heading leads to one', async t => {
   const headings = (document: string): string[] => {
     const text = readFileSync(join(ROOT, document), 'utf8')
@@ -223,8 +231,8 @@ t.test('every whole program runs, and says what it is said to say', async t => {
 })
 
 /**
- * What commands say to a reader. Where they sleep until the program has a request under way, they wait for that here; and
- * it is under way until they have said something.
+ * What commands say to a reader. If they sleep until the program has a request under way, they wait for that here. It stays
+ * under way until the logout is answered.
  */
 async function saidBy (t: Test, running: Conducted, commands: string, folder: string): Promise<string> {
   const begun = join(folder, 'begun')
@@ -232,7 +240,7 @@ async function saidBy (t: Test, running: Conducted, commands: string, folder: st
   if (commands.includes('sleep')) {
     await running.asleep(1)
     await writeFile(begun, '')
-    await talk.says(/./)
+    await talk.says(/bye/)
     running.wake()
   }
   return (await talk.end()).stdout

@@ -410,6 +410,36 @@ t.test('redis.js keeps sessions over a restart: one Redis, a Cluster, Sentinels'
   }
 })
 
+t.test('production.mjs, which the README shows: a hardened cookie over https only, and no start without a secret', async t => {
+  const example = readFileSync(join(ROOT, 'examples/production.mjs'), 'utf8')
+  const [, shown = ''] = /^## For production\n[^]*?^```js\n([^]*?)^```$/m.exec(readFileSync(join(ROOT, 'README.md'), 'utf8')) ?? []
+  t.ok(shown.includes('app.register(fastifySession, {') && example.includes(shown), 'the block stands in the example')
+
+  const REDIS_URL = `${(await redis).url}/1`
+  const bare = start(t, 'examples/production.mjs', { REDIS_URL, SESSION_SECRET: '' })
+  t.match((await bare.ended).stderr, /FST_ERR_SESSION_SECRET/)
+
+  const program = start(t, 'examples/production.mjs', { REDIS_URL, SESSION_SECRET: randomBytes(32).toString('hex') })
+  const address = await program.says(/http:[\w./:]+/)
+  const overHttps = { 'x-forwarded-proto': 'https' }
+  const [laptop, phone] = [new Browser(address, overHttps), new Browser(address, overHttps)]
+  t.equal(await laptop.text('/'), 'Hello, stranger.\n')
+  t.equal(laptop.setCookie, '', 'nothing to remember, no cookie')
+  for (const visitor of [phone, laptop]) t.equal(await (await visitor.get('/login', POST)).text(), 'Welcome.\n')
+  t.match(laptop.setCookie, /^__Host-session=[^;]+; Path=\/; HttpOnly; Secure; SameSite=Lax$/)
+  t.equal(await phone.text('/'), 'Hello, ada.\n')
+  t.equal(await (await laptop.get('/log-out-elsewhere', POST)).text(), '1')
+  t.equal(await phone.text('/'), 'Hello, stranger.\n')
+  t.equal(await laptop.text('/'), 'Hello, ada.\n')
+
+  const overHttp = new Browser(address)
+  await (await overHttp.get('/login', POST)).text()
+  t.equal(overHttp.setCookie, '', 'no cookie over plain http')
+  const { code, stderr } = await program.end('SIGTERM')
+  t.equal(code, 0)
+  t.match(stderr, /FST_SESSION_INSECURE/, 'and a warning that says so')
+})
+
 t.test('postgres.js makes its table, and keeps sessions over a restart and over lost connections', async t => {
   const { url } = await postgres
   const env = { DATABASE_URL: url }
