@@ -1,0 +1,80 @@
+import { randomBytes } from 'node:crypto'
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { Terms } from './options'
+import type { Tokens } from './tokens'
+import type { SecurityReason } from '../diagnostics'
+import { isForEverybody } from '../request/cache-headers'
+import type { Guard, Sender } from '../request/guard'
+import { isSecure } from '../request/slot'
+import type { SessionState } from '../session/state'
+import { deviceKeyOf } from '../values/record'
+import type { SessionRecord } from '../types/store'
+
+/** Under which key a session has the challenge of its registration, until somebody takes it. */
+export const NONCE = '@fastify/session/device-bound'
+
+// How long after a binding requests may come that were sent before, and how much later than in the browser a cookie
+// ends here, in milliseconds.
+export const GRACE = 60_000
+// After that a browser that didn't register is asked once more, in milliseconds.
+const AGAIN = 60 * 60_000
+
+/** Lets in the sessions that aren't bound, and those whose device has proved lately that it has the key. */
+export class DeviceGuard implements Guard {
+  readonly refuses: boolean
+  readonly #fastify: FastifyInstance
+  readonly #terms: Terms
+  readonly #tokens: Tokens
+
+  constructor (fastify: FastifyInstance, terms: Terms, tokens: Tokens) {
+    this.#fastify = fastify
+    this.#terms = terms
+    this.#tokens = tokens
+    this.refuses = terms.isRequired
+  }
+
+  objection (sessionId: string, record: SessionRecord, sender: Sender): SecurityReason | undefined {
+    const deviceKey = deviceKeyOf(record)
+    if (deviceKey === undefined) return undefined
+    const { age, isThere } = this.#proof(sessionId, deviceKey, sender)
+    if (age < this.#terms.maxAge + GRACE || Date.now() - timeIn(deviceKey) < GRACE) return undefined
+    return isThere ? 'bad-device-proof' : 'no-device-proof'
+  }
+
+  /** How long ago the device has proved that it has the key, in milliseconds; Infinity if it didn't. */
+  ageOfProof (sessionId: string, deviceKey: string, sender: Sender): number {
+    return this.#proof(sessionId, deviceKey, sender).age
+  }
+
+  /** Offers the browser to bind the session, with the challenge that its registration must answer. */
+  beforeCommit (state: SessionState, reply: FastifyReply): void {
+    const isAlive = state.standing === 'new' || state.isInStore
+    if (!isAlive || state.deviceKey !== undefined || !isSecure(state.visit) || isForEverybody(reply)) return
+    if (Date.now() - timeIn(state.draft.get(NONCE)) < AGAIN || !this.#terms.when(state.session)) return
+    const nonce = timed(randomBytes(16).toString('base64url'))
+    state.draft.set(NONCE, nonce)
+    const offer = `(ES256);path="${this.#terms.whole}/register";challenge="${nonce}"`
+    const others = reply.getHeader(REGISTRATION)
+    reply.header(REGISTRATION, others === undefined ? offer : `${others}, ${offer}`)
+  }
+
+  #proof (sessionId: string, deviceKey: string, { cookies, headers }: Sender): { age: number, isThere: boolean } {
+    const { name } = this.#terms
+    const parsed = cookies ?? this.#fastify.parseCookie(headers?.cookie ?? '')
+    const token = parsed[name]
+    if (typeof token !== 'string' || token === '') return { age: Infinity, isThere: false }
+    return { age: this.#tokens.ageOf(token, 'bound cookie', sessionId, deviceKey), isThere: true }
+  }
+}
+
+const REGISTRATION = 'secure-session-registration'
+
+/** A text with the time before it. */
+export function timed (text: string): string {
+  return `${Date.now().toString(36)}.${text}`
+}
+
+/** When that was made, in milliseconds since the epoch; NaN for anything else. */
+function timeIn (text: unknown): number {
+  return typeof text === 'string' ? parseInt(text, 36) : NaN
+}

@@ -1,0 +1,58 @@
+import { ECDH } from 'node:crypto'
+import { OptionError } from '../errors'
+
+/** What a browser has signed. */
+export interface Signed {
+  /** The challenge. */
+  readonly jti: unknown
+  /** The public key that verifies it. */
+  readonly key: string
+}
+
+/** Verifies what browsers sign. Answers undefined for anything that isn't signed as it must be. */
+export interface Verifier {
+  /** By the key in its own header, at a registration. */
+  byItself (jws: string): Promise<Signed | undefined>
+  /** By a key that is known. */
+  by (key: string, jws: string): Promise<Signed | undefined>
+}
+
+const CURVE = 'prime256v1'
+const RULES = { algorithms: ['ES256'], typ: 'dbsc+jwt' }
+
+/** @throws FST_ERR_SESSION_OPTION if `jose` isn't installed */
+export async function openVerifier (): Promise<Verifier> {
+  const jose = await import('jose').catch((cause: unknown) => {
+    throw Object.assign(new OptionError('device-bound needs the package jose: npm install jose'), { cause })
+  })
+  return {
+    async byItself (jws) {
+      try {
+        const { payload, key } = await jose.jwtVerify(jws, jose.EmbeddedJWK, RULES)
+        return { jti: payload.jti, key: shortOf(await jose.exportJWK(key)) }
+      } catch {
+        return undefined
+      }
+    },
+    async by (key, jws) {
+      try {
+        const { payload } = await jose.jwtVerify(jws, await jose.importJWK(jwkOf(key), 'ES256'), RULES)
+        return { jti: payload.jti, key }
+      } catch {
+        return undefined
+      }
+    }
+  }
+}
+
+// A point of the curve by one of its coordinates: Redis keeps fields of up to 64 bytes in less room.
+function shortOf ({ x = '', y = '' }: { x?: string, y?: string }): string {
+  const point = Buffer.concat([Buffer.of(4), Buffer.from(x, 'base64url'), Buffer.from(y, 'base64url')])
+  return ECDH.convertKey(point, CURVE, undefined, 'base64url', 'compressed') as string
+}
+
+function jwkOf (short: string): { kty: 'EC', crv: 'P-256', x: string, y: string } {
+  const point = ECDH.convertKey(short, CURVE, 'base64url', undefined, 'uncompressed') as Buffer
+  const [x, y] = [point.subarray(1, 33), point.subarray(33)].map(half => half.toString('base64url')) as [string, string]
+  return { kty: 'EC', crv: 'P-256', x, y }
+}

@@ -1,0 +1,112 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { NONCE, timed } from './guard'
+import type { Verifier } from './keys'
+import type { Terms } from './options'
+import type { Tokens } from './tokens'
+import { fingerprint } from '../diagnostics'
+import type { Guarded } from '../request/guarded'
+import { save } from '../session/operations'
+import { SessionState, type Found } from '../session/state'
+import { Visit } from '../session/visit'
+import { promised } from '../stores/call'
+
+/** What the routes of one registration work with. */
+export interface Binding {
+  readonly guarded: Guarded
+  readonly terms: Terms
+  readonly tokens: Tokens
+  readonly verifier: Verifier
+}
+
+type Route = (binding: Binding, request: FastifyRequest, reply: FastifyReply) => Promise<unknown>
+
+/** What a browser ends the binding by: a 4xx, but for 403. */
+const NOT_FOUND = 404
+// Older than that a challenge isn't good any more, in milliseconds.
+const CHALLENGE_LIFE = 60_000
+
+/** A browser has made a key, and answers the challenge of an offer with it. */
+export const register: Route = async (binding, request, reply) => {
+  const { verifier } = binding
+  const state = await load(binding, request)
+  const nonce = state?.draft.get(NONCE)
+  const signed = await verifier.byItself(textIn(request.headers['secure-session-response']))
+  if (state === undefined || nonce === undefined || signed?.jti !== nonce) return reply.code(400).send()
+  // Of several, one gets it.
+  if (await state.session.take(NONCE as never) !== nonce) return reply.code(400).send()
+  state.boundTo = timed(signed.key)
+  await promised<void>(answer => save(state, answer, 'the session is bound to a device'))
+  return grant(binding, state, reply)
+}
+
+/** The bound cookie has ended, and the browser proves once more that it has the key. */
+export const refresh: Route = async (binding, request, reply) => {
+  const { tokens, verifier } = binding
+  const state = await load(binding, request)
+  const { deviceKey, sessionId } = state ?? {}
+  // After a second login a browser renews the binding of the first, too: with the cookie of the second. So nothing is
+  // touched before the name is the same.
+  const name = textIn(request.headers['sec-secure-session-id'])
+  if (state === undefined || deviceKey === undefined || name !== nameOf(state)) return reply.code(NOT_FOUND).send()
+  const jws = textIn(request.headers['secure-session-response'])
+  if (jws === '') return challenge()
+  const signed = await verifier.by(deviceKey.slice(deviceKey.indexOf('.') + 1), jws)
+  if (signed === undefined) return reply.code(NOT_FOUND).send()
+  const age = tokens.ageOf(String(signed.jti), 'refresh', sessionId as string, deviceKey)
+  return age < CHALLENGE_LIFE ? grant(binding, state, reply) : challenge()
+
+  function challenge (): unknown {
+    const token = tokens.make('refresh', sessionId as string, deviceKey as string)
+    return reply.code(403).header('secure-session-challenge', `${quoted(token)};id=${quoted(name)}`).send()
+  }
+}
+
+/** The session of the cookie that came, if it is in the store. No guard is asked: the proof is on its way. */
+async function load (
+  { guarded: { context, finder } }: Binding, request: FastifyRequest
+): Promise<SessionState | undefined> {
+  const sent = finder.valuesIn(request.headers.cookie, request.cookies)
+  const visit = new Visit(context.settings.cookieFor(request), false, request, undefined, sent)
+  const found = await promised<Found>(answer => finder.find(visit.sent, visit.cookie.terms, false, answer))
+  return found?.stored === undefined ? undefined : new SessionState(context, visit, found)
+}
+
+/** Sends a bound cookie, and says what for. */
+function grant ({ terms, tokens }: Binding, state: SessionState, reply: FastifyReply): unknown {
+  const { name, whole, maxAge } = terms
+  const { visit: { cookie: { sameSite } }, deviceKey, sessionId } = state
+  const site = sameSite === true ? 'strict' : sameSite || 'lax'
+  reply.setCookie(name, tokens.make('bound cookie', sessionId, deviceKey as string), {
+    path: '/',
+    httpOnly: true,
+    secure: true,
+    sameSite: site,
+    maxAge: Math.round(maxAge / 1000),
+    // These too, where `@fastify/cookie` would put what its `parseOptions` say of all cookies.
+    domain: undefined,
+    expires: undefined,
+    partitioned: false,
+    signed: false
+  })
+  return reply.header('cache-control', 'no-store').send({
+    session_identifier: nameOf(state),
+    refresh_url: `${whole}/refresh`,
+    scope: { include_site: false, scope_specification: [] },
+    credentials: [{ type: 'cookie', name, attributes: `Path=/; Secure; HttpOnly; SameSite=${site}` }]
+  })
+}
+
+/** What browsers call the session. */
+function nameOf ({ sessionId }: SessionState): string {
+  return fingerprint(sessionId)
+}
+
+/** A string of RFC 9651, or what came without its quotes. */
+function textIn (header: string | string[] | undefined): string {
+  const [, text] = /^"((?:[^"\\]|\\.)*)"/.exec(String(header ?? '')) ?? []
+  return text === undefined ? String(header ?? '') : text.replace(/\\(.)/g, '$1')
+}
+
+function quoted (text: string): string {
+  return `"${text.replace(/["\\]/g, '\\$&')}"`
+}
