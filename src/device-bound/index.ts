@@ -5,7 +5,7 @@ import { openVerifier } from './keys'
 import { refuse, termsOf, type DeviceBoundOptions as Options } from './options'
 import { refresh, register, type Binding } from './routes'
 import { Tokens } from './tokens'
-import { NoProofError } from '../errors'
+import { GoneError, NoProofError } from '../errors'
 import { isDuration } from '../options/table'
 import { guardedOf } from '../request/guarded'
 import { proofOf, routeOptionsOf } from '../request/route'
@@ -55,9 +55,14 @@ async function deviceBoundPlugin (fastify: FastifyInstance, options: Options): P
   }
 }
 
-/** By a 503 a browser keeps the binding, and tries again later. */
 function fail (error: Error, request: FastifyRequest, reply: FastifyReply): void {
+  // The session has ended in the meantime.
+  if (error instanceof GoneError) {
+    reply.code(404).send()
+    return
+  }
   request.log.error(error)
+  // By that a browser keeps the binding, and tries again later.
   reply.code(503).send()
 }
 

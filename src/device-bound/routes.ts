@@ -5,7 +5,7 @@ import type { Terms } from './options'
 import type { Tokens } from './tokens'
 import { fingerprint } from '../diagnostics'
 import type { Guarded } from '../request/guarded'
-import { save } from '../session/operations'
+import { bind } from '../session/atomic'
 import { SessionState, type Found } from '../session/state'
 import { Visit } from '../session/visit'
 import { promised } from '../stores/call'
@@ -32,11 +32,9 @@ export const register: Route = async (binding, request, reply) => {
   const nonce = state?.draft.get(NONCE)
   const signed = await verifier.byItself(textIn(request.headers['secure-session-response']))
   if (state === undefined || nonce === undefined || signed?.jti !== nonce) return reply.code(400).send()
-  // Of several, one gets it.
-  if (await state.session.take(NONCE as never) !== nonce) return reply.code(400).send()
-  state.boundTo = timed(signed.key)
-  await promised<void>(answer => save(state, answer, 'the session is bound to a device'))
-  return grant(binding, state, reply)
+  const deviceKey = timed(signed.key)
+  const isBound = await promised<boolean>(answer => bind(state, { key: NONCE, value: nonce }, deviceKey, answer))
+  return isBound === true ? grant(binding, state, deviceKey, reply) : reply.code(400).send()
 }
 
 /** The bound cookie has ended, and the browser proves once more that it has the key. */
@@ -53,7 +51,7 @@ export const refresh: Route = async (binding, request, reply) => {
   const signed = await verifier.by(deviceKey.slice(deviceKey.indexOf('.') + 1), jws)
   if (signed === undefined) return reply.code(NOT_FOUND).send()
   const age = tokens.ageOf(String(signed.jti), 'refresh', sessionId as string, deviceKey)
-  return age < CHALLENGE_LIFE ? grant(binding, state, reply) : challenge()
+  return age < CHALLENGE_LIFE ? grant(binding, state, deviceKey, reply) : challenge()
 
   function challenge (): unknown {
     const token = tokens.make('refresh', sessionId as string, deviceKey as string)
@@ -72,11 +70,13 @@ async function load (
 }
 
 /** Sends a bound cookie, and says what for. */
-function grant ({ terms, tokens }: Binding, state: SessionState, reply: FastifyReply): unknown {
+function grant (
+  { terms, tokens }: Binding, state: SessionState, deviceKey: string, reply: FastifyReply
+): unknown {
   const { name, whole, maxAge } = terms
-  const { visit: { cookie: { sameSite } }, deviceKey, sessionId } = state
+  const { visit: { cookie: { sameSite } }, sessionId } = state
   const site = sameSite === true ? 'strict' : sameSite || 'lax'
-  reply.setCookie(name, tokens.make('bound cookie', sessionId, deviceKey as string), {
+  reply.setCookie(name, tokens.make('bound cookie', sessionId, deviceKey), {
     path: '/',
     httpOnly: true,
     secure: true,
