@@ -6,6 +6,7 @@ import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
 import fastifySession, { MemoryStore, type SecurityMessage } from '../src/index'
 import deviceBound, { type DeviceBoundOptions } from '../src/device-bound/index'
+import { openVerifier } from '../src/device-bound/keys'
 import { challengeIn, Device } from './device'
 import { clock, SECRET, setCookies, stopClock, Visitor, type SessionOptions } from './helpers'
 import { ThreeMethodStore } from './odd-stores'
@@ -446,4 +447,159 @@ t.test('lazy sessions are guarded as well', async t => {
   const ask = async (visitor: Visitor): Promise<string> => (await visitor.get('/lazy', { headers: { 'x-forwarded-proto': 'https' } })).body
   t.equal(await ask(device), 'ada')
   t.equal(await ask(thief(device)), 'nobody')
+})
+
+t.test('a challenge that is left in a bound session binds it to nobody else', async t => {
+  const store = new MemoryStore()
+  const { app, device } = await bound(t, { session: { store } })
+  const [record] = [...store.store.values()] as any
+  record['@fastify/session/device-bound'] = 'left over'
+  const other = Object.assign(await Device.open(app), { path: '/.well-known/session/register', challenge: 'left over' })
+  for (const [name, value] of device.cookies) other.cookies.set(name, value)
+  t.equal((await other.register()).statusCode, 400)
+  t.equal(await who(device), 'ada')
+})
+
+t.test('a registration beside a logout is refused, and no error', async t => {
+  const store = new MemoryStore()
+  const app = await site(t, { session: { store } })
+  const device = await Device.open(app)
+  await device.get('/login')
+  const { get } = store
+  let loads = 0
+  store.get = (sessionId: string, callback: any) => {
+    if (++loads === 2) store.store.clear()
+    get.call(store, sessionId, callback)
+  }
+  t.equal((await device.register()).statusCode, 404)
+})
+
+t.test('a store that is away is told to the log, and by a 503 to the browser', async t => {
+  const store = new MemoryStore()
+  const { device } = await bound(t, { session: { store } })
+  store.get = (_sessionId: string, callback: any) => callback(new Error('away'))
+  t.equal((await device.ask()).statusCode, 503)
+})
+
+t.test('a request whose session can not be loaded is not refused for that', async t => {
+  const store = new MemoryStore()
+  const { device } = await bound(t, { session: { store, onStoreError: 'anonymous' } })
+  const reasons = hear(t)
+  store.get = (_sessionId: string, callback: any) => callback(new Error('away'))
+  t.equal(await who(device), 'nobody')
+  t.same(reasons, [])
+})
+
+t.test('a route may ask for a proof of now', async t => {
+  const { app, device, advance } = await bound(t, {
+    routes: app => {
+      app.get('/pay', { config: { session: { proof: MINUTE } } }, async request => data(request).user ?? 'nobody')
+      app.get('/lazy/pay', { config: { session: { proof: MINUTE, lazy: true } } }, async request => data(request).user ?? 'nobody')
+    }
+  })
+  for (const path of ['/pay', '/lazy/pay']) {
+    device.keep(setCookies(await device.refresh()))
+    t.equal((await device.get(path)).body, 'ada')
+    advance(MINUTE)
+    const refused = await device.get(path)
+    t.equal(refused.statusCode, 403)
+    t.match(refused.json(), { code: 'FST_ERR_SESSION_NO_PROOF', message: /within the last 60000 ms/ })
+    t.match(setCookies(refused), [/^__Host-sessionId-bound=; Max-Age=0; Path=\/;.* Secure/], 'so that the browser proves it')
+    t.notOk(device.cookies.has(BOUND))
+    t.equal((await device.refresh()).statusCode, 200)
+    t.equal((await device.get(path)).body, 'ada')
+  }
+  const other = await Device.open(app)
+  await other.get('/login')
+  t.equal((await other.get('/pay')).body, 'ada', 'which a browser that is not bound can not give')
+  t.equal((await thief(device).get('/pay', { headers: { 'x-forwarded-proto': 'https' } })).body, 'nobody')
+})
+
+t.test('a proof of now is not asked for where all is only observed', async t => {
+  const { device } = await bound(t, {
+    bound: { enforce: 'observe' },
+    routes: app => { app.get('/pay', { config: { session: { proof: MINUTE } } }, async () => 'paid') }
+  })
+  t.equal((await device.get('/pay')).body, 'paid')
+})
+
+t.test('a proof that is no number of milliseconds is refused', async t => {
+  await t.rejects(site(t, { routes: app => { app.get('/pay', { config: { session: { proof: '1 minute' as never } } }, async () => '') } }), { code: 'FST_ERR_SESSION_OPTION', message: /proof of a route/ })
+})
+
+t.test('no hook of the application comes in the way of the browser', async t => {
+  const { device } = await bound(t, {
+    routes: app => {
+      app.addHook('onRequest', async (request, reply) => {
+        if (request.url !== '/login' && data(request).user === undefined) return await reply.redirect('/login-form')
+      })
+    }
+  })
+  device.drop()
+  t.equal((await device.refresh()).statusCode, 200)
+})
+
+t.test('in a scope with a prefix, with a session of another name, and cookies that are parsed late', async t => {
+  const app = Fastify({ trustProxy: true }) as unknown as FastifyInstance
+  t.teardown(() => app.close())
+  const { advance } = clock(t)
+  await app.register(fastifyCookie, { hook: 'preHandler' })
+  await app.register(async scope => {
+    for (const [sessionName, cookieName] of [['session', 'sessionId'], ['adminSession', '__Host-admin']] as const) {
+      scope.register(fastifySession, { secret: SECRET, sessionName, cookieName, saveUninitialized: false, cookie: { sameSite: sessionName === 'session' ? true : 'none' } })
+      scope.register(deviceBound, { sessionName, path: `/${sessionName}`, when: isUser })
+    }
+    scope.get('/login', async (request: any) => {
+      request.session.user = 'ada'
+      request.adminSession.user = 'root'
+    })
+    scope.get('/who', async (request: any) => [request.session.user ?? 'nobody', request.adminSession.user ?? 'nobody'])
+  }, { prefix: '/app' })
+  const device = await Device.open(app)
+  const offers = String((await device.get('/app/login')).headers['secure-session-registration'])
+  const challenges = [...offers.matchAll(/\(ES256\);path="([^"]+)";challenge="([^"]+)"/g)].map(([, path, challenge]) => ({ path, challenge }))
+  t.same(challenges.map(({ path }) => path), ['/app/session/register', '/app/adminSession/register'])
+  const answers = []
+  for (const offer of challenges) answers.push((await Object.assign(device, offer).register()).json())
+  t.same(answers.map(({ credentials: [{ name, attributes }] }) => [name, attributes]), [
+    ['__Host-sessionId-bound', 'Path=/; Secure; HttpOnly; SameSite=strict'], ['__Host-admin-bound', 'Path=/; Secure; HttpOnly; SameSite=none']
+  ])
+  t.equal(device.path, '/app/adminSession/refresh')
+  advance(2 * MINUTE)
+  const names = async (visitor: Visitor): Promise<string[]> => (await visitor.get('/app/who', { headers: { 'x-forwarded-proto': 'https' } })).json()
+  t.same(await names(device), ['ada', 'root'])
+  const [bare, first] = [device.copy(), device.copy()]
+  for (const name of ['__Host-sessionId-bound', '__Host-admin-bound']) bare.cookies.delete(name)
+  first.cookies.delete('__Host-admin-bound')
+  t.same(await names(bare), ['nobody', 'nobody'])
+  t.same(await names(first), ['ada', 'nobody'])
+  first.cookies.set('__Host-admin-bound', first.cookies.get('__Host-sessionId-bound') as string)
+  t.same(await names(first), ['ada', 'nobody'], 'the bound cookie of one is not good for the other')
+  device.drop()
+  t.equal((await device.refresh()).statusCode, 200)
+  t.same(await names(device), ['nobody', 'root'])
+})
+
+t.test('what can not be meant is refused', async t => {
+  const refused: Array<[string, Site, RegExp]> = [
+    ['a short life', { bound: { maxAge: 5 * MINUTE - 1 } }, /maxAge must be 300000 .* and not 299999/],
+    ['no life', { bound: { maxAge: NaN } }, /maxAge/],
+    ['another word', { bound: { enforce: 'warn' as never } }, /enforce must be 'require' or 'observe'/],
+    ['no path', { bound: { path: 'session' } }, /path must be a path/],
+    ['a path that is none', { bound: { path: 7 as never } }, /path must be a path/],
+    ['nobody to bind', { bound: { when: undefined as never } }, /when must be a function/],
+    ['another session', { bound: { sessionName: 'adminSession' } }, /sessionName/],
+    ['a cookie for other hosts', { session: { cookie: { domain: 'example.com' } } }, /without a domain/],
+    ['a partitioned cookie', { session: { cookie: { partitioned: true } } }, /not partitioned/],
+    ['a path where no cookie comes', { session: { cookie: { path: '/app' } } }, /within the session cookie's path, which is '\/app'/]
+  ]
+  for (const [what, options, message] of refused) await t.rejects(site(t, options), { code: 'FST_ERR_SESSION_OPTION', message }, what)
+  await site(t, { session: { cookie: { path: '/app' } }, bound: { path: '/app/session' } })
+  await site(t, { bound: { maxAge: 5 * MINUTE } })
+})
+
+t.test('without a jose that it knows it says so', async t => {
+  const message = /needs jose 4 or newer/
+  await t.rejects(openVerifier(async () => { throw new Error('not found') }), { code: 'FST_ERR_SESSION_OPTION', message })
+  await t.rejects(openVerifier(async () => ({ JWT: {} }) as never), { message })
 })
