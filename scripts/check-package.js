@@ -14,6 +14,7 @@ const root = join(__dirname, '..')
 async function checkPackage () {
   const files = packedFiles()
   checkFiles(files)
+  checkLinks(files)
   checkWhatIsAskedFor()
   checkDependencies(files)
   checkRequire(require(pkg.name))
@@ -31,7 +32,14 @@ function checkFiles (files) {
   }
   // Where each message says to read on.
   assert.ok(files.includes('docs/troubleshooting.md'))
-  assert.deepEqual(files.filter(file => !/^(LICENSE|README\.md|package\.json|docs\/troubleshooting\.md|dist\/.+\.(js|d\.ts))$/.test(file)), [])
+  assert.deepEqual(files.filter(file => !/^((LICENSE|README\.md|CHANGELOG\.md|SECURITY\.md|package\.json)$|docs\/.+\.md$|examples\/|dist\/.+\.(js|js\.map|d\.ts)$)/.test(file)), [])
+}
+
+/** What the README leads to is in the package, or is told apart by its folder: that it is only in the repository. */
+function checkLinks (files) {
+  for (const [, path] of readFileSync(join(root, 'README.md'), 'utf8').matchAll(/\]\(\.\/([^)#]+)/g)) {
+    assert.ok(files.includes(path) || /^(test|benchmark|CONTRIBUTING\.md|docs\/.+\.png)/.test(path), `README.md leads to ${path}, which isn't published`)
+  }
 }
 
 // npm refuses an optional peer, too, if another version of it is there: so any jose may be. Version 11 asks for nothing. `prepare` is for clones.
