@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Signals } from './diagnostics'
 import { inShort, NameTakenError, STORE_AWAY, StoreTimeoutError, ValueError } from './errors'
+import { mistakesInRoute } from './options/route-mistakes'
 import { makeId, resolveOptions, type Settings } from './options/settings'
 import { tellCaches } from './request/cache-headers'
 import { checkNames, decorate, showing } from './request/decorators'
@@ -27,7 +28,7 @@ import { sessionsOf, Users } from './session/users'
 import { Visit } from './session/visit'
 import { isDisconnected } from './stores/connection'
 import { Repository } from './stores/repository'
-import { warnEarly, warnInsecure, warnNotConnected, warnNotProlonged } from './warnings'
+import { warnEarly, warnInsecure, warnNotConnected, warnNotProlonged, warnOption } from './warnings'
 import type { FastifySessionOptions } from './types/options'
 import type { Answer } from './types/store'
 
@@ -73,9 +74,11 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
   const guarded: Guarded = { context, finder }
   fastify.decorate(guardedKeyOf(settings.sessionName), guarded)
 
-  fastify.addHook('onRoute', ({ config }) => {
-    const mistake = mistakeIn(freshOf(routeOptionsOf(config, settings.sessionName)))
+  fastify.addHook('onRoute', ({ config, url }) => {
+    const route = routeOptionsOf(config, settings.sessionName)
+    const mistake = mistakeIn(freshOf(route))
     if (mistake !== undefined) throw mistake
+    settings.flaws.tellAll(warnOption, mistakesInRoute(route, url))
   })
   fastify.addHook('onRequest', (request, reply, done) => openSession(registration, request as Slotted, reply, done))
   fastify.addHook('onSend', (request, reply, payload, done) => {
@@ -160,7 +163,7 @@ function loadSession (
 
   function goWithout (why: Why, error?: Error): void {
     request[kSlot] = { why }
-    done(error)
+    done(error ?? refusalBy(freshOf(route)))
   }
 }
 

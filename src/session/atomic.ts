@@ -101,6 +101,8 @@ function changeStored<T> (
     const finish: Answer<boolean> = (error, isWritten) => {
       const failure = error ?? (isWritten === true ? null : gone(state))
       if (failure === null) state.adopt(newer, keys, recording)
+      // The function may have been what was watched last.
+      visit.watch(state)
       answer(failure, value)
     }
     const put = (answer: Answer<boolean>): void => write(newer, { record: stored.record, keys }, reason, answer)

@@ -1,4 +1,5 @@
 import { AsyncResource } from 'node:async_hooks'
+import { setMaxListeners } from 'node:events'
 import { isEndCode, SessionEndedError } from './ended'
 import type { SessionEndings, SessionState } from './state'
 import type { Connection } from './visit'
@@ -26,7 +27,7 @@ interface Followed {
   /** By what closes when their request is over. All that have no request are one: nobody says when it isn't needed. */
   readonly followers: Map<Connection | undefined, Follower>
   /** Ends what the store does for it. */
-  unwatch?: () => void
+  unwatch?: (() => unknown) | undefined
 }
 
 /**
@@ -65,10 +66,13 @@ export class Endings implements SessionEndings {
     // Of a request that is over, or of a session that could not be loaded, nothing is to be told.
     if (state.standing === 'anonymous' || connection?.destroyed === true) return new AbortController().signal
     const { sessionId } = state
-    const followed = this.#followed.get(sessionId) ?? this.#follow(sessionId, cookie.terms)
+    const known = this.#followed.get(sessionId)
+    const followed = known ?? this.#follow(sessionId, cookie.terms)
     // A request may reload its session as often as it likes.
     const follower = followed.followers.get(connection) ?? this.#join(state, followed, connection)
     follower.state = state
+    // A store may tell at once.
+    if (known === undefined && has(this.#settings.store, 'watch')) this.#watch(sessionId, followed)
     return follower.signal
   }
 
@@ -81,6 +85,8 @@ export class Endings implements SessionEndings {
       if (followers.size === 0) this.#forget(sessionId, followed)
     }
     connection?.once('close', leave)
+    // Any number may wait for it.
+    setMaxListeners(0, controller.signal)
     const follower: Follower = {
       state,
       signal: controller.signal,
@@ -97,7 +103,6 @@ export class Endings implements SessionEndings {
     this.#followed.set(sessionId, followed)
     this.#repository.recent.hearers.add(this.#hear)
     if (this.#timer === undefined) this.#wait()
-    if (has(this.#settings.store, 'watch')) this.#watch(sessionId, followed)
     return followed
   }
 
@@ -105,16 +110,15 @@ export class Endings implements SessionEndings {
   async #watch (sessionId: string, followed: Followed): Promise<void> {
     const { store, flaws } = this.#settings
     try {
-      const unwatch = await store.watch?.(sessionId, code => {
+      followed.unwatch = await store.watch?.(sessionId, code => {
         if (this.#followed.get(sessionId) !== followed) return
         if (isEndCode(code)) this.#end(sessionId, code)
         else this.#lookSoon()
       })
-      followed.unwatch = unwatch
     } catch {
       flaws.tell(warnNotWatching)
     }
-    if (this.#followed.get(sessionId) !== followed) followed.unwatch?.()
+    if (this.#followed.get(sessionId) !== followed) unwatch(followed)
     // It may have ended before the store began to tell.
     else await this.#look(sessionId, followed)
   }
@@ -122,7 +126,7 @@ export class Endings implements SessionEndings {
   #forget (sessionId: string, followed: Followed): void {
     this.#followed.delete(sessionId)
     for (const { stop } of followed.followers.values()) stop()
-    followed.unwatch?.()
+    unwatch(followed)
     if (this.#followed.size > 0) return
     this.#repository.recent.hearers.delete(this.#hear)
     clearTimeout(this.#timer)
@@ -166,6 +170,13 @@ export class Endings implements SessionEndings {
     )
     if (!isThere && this.#followed.get(sessionId) === followed) this.#end(sessionId, 'expired')
   }
+}
+
+/** Whether the store can is its own affair: nobody waits for it. */
+async function unwatch (followed: Followed): Promise<void> {
+  try {
+    await followed.unwatch?.()
+  } catch {}
 }
 
 /** Why a session has ended, as far as this process knows. */

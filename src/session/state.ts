@@ -356,6 +356,7 @@ export class SessionState {
     if (writtenAt === undefined) return
     this.life.markWritten(writtenAt, undefined)
     this.standing = 'written'
+    this.wasSavedByHand = true
     this.claim = this.#storedClaim = newer.claim
     this.authenticatedAt = this.#storedAuthenticatedAt = newer.authenticatedAt
   }
