@@ -3,8 +3,8 @@
 // What a request pays for @fastify/session/device-bound: node benchmark/device-bound.js
 //
 // Requests by inject() that read a session of a MemoryStore: without the plugin, with it and a session that isn't bound, and
-// with one that is. The three take turns, so they share each moment of the machine. Prints processor
-// time, of the fastest tenth of the rounds.
+// with one that is. The three take turns, so they share each moment of the machine. Prints processor time, of the fastest
+// tenth of the rounds.
 
 const { generateKeyPairSync, sign } = require('node:crypto')
 const fastify = require('fastify')
