@@ -1,6 +1,6 @@
 /** Sessions that are bound to a device, in Chromium. It keeps the keys in software, which is for tests. */
 import '../packages/tools'
-import { createHash, X509Certificate } from 'node:crypto'
+import { createHash, randomBytes, X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import fastifyCookie from '@fastify/cookie'
@@ -9,7 +9,9 @@ import { chromium, type Browser, type BrowserContext, type Page } from 'playwrig
 import t, { type Test } from 'tap'
 import fastifySession, { MemoryStore } from '../src/index'
 import deviceBound from '../src/device-bound/index'
+import { fingerprint } from '../src/diagnostics'
 import { clock, SECRET } from './helpers'
+import { start } from './program'
 import { makeCertificate } from './servers'
 import { PATIENCE } from './waiting'
 
@@ -22,12 +24,13 @@ const REFRESH = '/.well-known/session/refresh'
 
 const data = (request: FastifyRequest): any => request.session
 
+let files: { key: string, cert: string }
 let tls: { key: Buffer, cert: Buffer }
 let browser: Browser
 
 t.before(async () => {
   if (CHROMIUM === undefined) throw new Error('Chromium is needed to run this test: install it (Debian: chromium), or set CHROME_PATH')
-  const files = await makeCertificate(t, HOST)
+  files = await makeCertificate(t, HOST)
   tls = { key: await readFile(files.key), cert: await readFile(files.cert) }
   const spki = new X509Certificate(tls.cert).publicKey.export({ type: 'spki', format: 'der' })
   browser = await chromium.launch({
@@ -77,9 +80,19 @@ interface Opened {
   expire: () => Promise<void>
 }
 
+/**
+ * Ids of sessions. Chromium renews its bindings in the order of their names, and when the newer one has the bound cookie the
+ * older one misses nothing. So the older comes first.
+ */
+function inOrder (): string[] {
+  const ids = Array.from({ length: 100 }, () => randomBytes(24).toString('base64url'))
+  return ids.sort((a, b) => fingerprint(a) < fingerprint(b) ? -1 : 1)
+}
+
 /** An application, and a browser of its own that has opened a page. */
 async function open (t: Test): Promise<Opened> {
   const { advance } = clock(t)
+  const ids = inOrder()
   const [store, secret, seen, events, trouble] = [new MemoryStore(), [SECRET], [] as Seen[], [] as any[], { status: undefined as Trouble | undefined }]
   const app = Fastify({ https: tls, forceCloseConnections: true }) as unknown as FastifyInstance
   t.teardown(() => app.close())
@@ -94,7 +107,14 @@ async function open (t: Test): Promise<Opened> {
     reply.hijack()
   })
   await app.register(fastifyCookie)
-  await app.register(fastifySession, { secret, store, cookie: { maxAge: 24 * 60 * MINUTE }, saveUninitialized: false, user: session => (session as any).user })
+  await app.register(fastifySession, {
+    secret,
+    store,
+    idGenerator: () => ids.shift() as string,
+    cookie: { maxAge: 24 * 60 * MINUTE },
+    saveUninitialized: false,
+    user: session => (session as any).user
+  })
   await app.register(deviceBound)
   // Its routes are not for whoever isn't logged in, and neither is a refresh, by its looks.
   app.addHook('onRequest', async (request, reply) => {
@@ -289,6 +309,23 @@ t.test('nobody notices that the secrets are rotated', async t => {
   opened.secret.pop()
   t.equal(await opened.visit('/'), 'ada')
   t.same(refreshes(opened), [403, 200])
+})
+
+t.test('the demo offers it over https', async t => {
+  const demo = start(t, 'examples/demo/server.js', { HTTPS_KEY: files.key, HTTPS_CERT: files.cert, COOKIE_NAME: '__Host-sessionId' })
+  const { port } = new URL((await demo.says(/at https?:\S+/)).slice('at '.length))
+  const context = await browser.newContext({ baseURL: `https://${HOST}:${port}` })
+  t.teardown(() => context.close())
+  const page = await context.newPage()
+  await page.goto('/')
+  await page.getByLabel('Your name').fill('Ada')
+  await page.getByRole('button', { name: 'Log in' }).click()
+  await page.getByRole('heading', { name: 'Hello, Ada' }).waitFor()
+  await until(async () => (await context.cookies()).some(({ name }) => name === BOUND))
+  await context.clearCookies({ name: BOUND })
+  await page.reload()
+  await page.getByRole('heading', { name: 'Hello, Ada' }).waitFor()
+  t.ok((await context.cookies()).some(({ name }) => name === BOUND), 'and renews')
 })
 
 t.test('a route that asks for a proof of now gets one at the second try', async t => {
