@@ -7,9 +7,11 @@ import t, { type Test } from 'tap'
 import fastifySession, { MemoryStore, type SecurityMessage } from '../src/index'
 import deviceBound, { type DeviceBoundOptions } from '../src/device-bound/index'
 import { openVerifier } from '../src/device-bound/keys'
+import { RedisStore } from '../src/stores/redis'
 import { challengeIn, Device } from './device'
 import { clock, SECRET, setCookies, stopClock, Visitor, type SessionOptions } from './helpers'
 import { ThreeMethodStore } from './odd-stores'
+import { connectTo, startRedis } from './servers'
 
 const MINUTE = 60_000
 const HOUR = 60 * MINUTE
@@ -515,6 +517,15 @@ t.test('a route may ask for a proof of now', async t => {
   t.equal((await thief(device).get('/pay', { headers: { 'x-forwarded-proto': 'https' } })).body, 'nobody')
 })
 
+t.test('a proof of now is not asked of who has no session at all', async t => {
+  const app = await site(t, {
+    session: { cookie: { path: '/app' } },
+    bound: { path: '/app/session' },
+    routes: app => { app.get('/pay', { config: { session: { proof: MINUTE } } }, async () => 'paid') }
+  })
+  t.equal((await app.inject('/pay')).body, 'paid')
+})
+
 t.test('a proof of now is not asked for where all is only observed', async t => {
   const { device } = await bound(t, {
     bound: { enforce: 'observe' },
@@ -602,4 +613,16 @@ t.test('without a jose that it knows it says so', async t => {
   const message = /needs jose 4 or newer/
   await t.rejects(openVerifier(async () => { throw new Error('not found') }), { code: 'FST_ERR_SESSION_OPTION', message })
   await t.rejects(openVerifier(async () => ({ JWT: {} }) as never), { message })
+})
+
+t.test('RedisStore keeps the key by itself, in little room', async t => {
+  const client = await connectTo(t, await startRedis(t))
+  const { device } = await bound(t, { session: { store: new RedisStore({ client }) } })
+  t.equal(await who(device), 'ada')
+  await device.get('/add')
+  t.equal(await who(thief(device)), 'nobody')
+  const [key] = await client.keys('*') as [string]
+  t.equal(await client.objectEncoding(key), 'listpack')
+  t.equal((await device.refresh()).statusCode, 200)
+  t.equal(await who(device), 'ada')
 })

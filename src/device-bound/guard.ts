@@ -15,7 +15,7 @@ export const NONCE = '@fastify/session/device-bound'
 
 // How long after a binding requests may come that were sent before, and how much later than in the browser a cookie
 // ends here, in milliseconds.
-export const GRACE = 60_000
+const GRACE = 60_000
 // After that a browser that didn't register is asked once more, in milliseconds.
 const AGAIN = 60 * 60_000
 
@@ -36,14 +36,21 @@ export class DeviceGuard implements Guard {
   objection (sessionId: string, record: SessionRecord, sender: Sender): SecurityReason | undefined {
     const deviceKey = deviceKeyOf(record)
     if (deviceKey === undefined) return undefined
-    const { age, isThere } = this.#proof(sessionId, deviceKey, sender)
-    if (age < this.#terms.maxAge + GRACE || Date.now() - timeIn(deviceKey) < GRACE) return undefined
-    return isThere ? 'bad-device-proof' : 'no-device-proof'
+    const age = this.ageOfProof(sessionId, deviceKey, sender)
+    const isEarly = Date.now() - timeIn(deviceKey) < GRACE
+    if (isEarly || (age !== undefined && age < this.#terms.maxAge + GRACE)) return undefined
+    return age === undefined ? 'no-device-proof' : 'bad-device-proof'
   }
 
-  /** How long ago the device has proved that it has the key, in milliseconds; Infinity if it didn't. */
-  ageOfProof (sessionId: string, deviceKey: string, sender: Sender): number {
-    return this.#proof(sessionId, deviceKey, sender).age
+  /**
+   * How long ago the device has proved that it has the key, in milliseconds: undefined without a bound cookie, Infinity
+   * with one that is none.
+   */
+  ageOfProof (sessionId: string, deviceKey: string, { cookies, headers }: Sender): number | undefined {
+    const token = (cookies ?? this.#fastify.parseCookie(headers?.cookie ?? ''))[this.#terms.name]
+    // Hooks of the application may have put anything there.
+    if (typeof token !== 'string' || token === '') return undefined
+    return this.#tokens.ageOf(token, 'bound cookie', sessionId, deviceKey)
   }
 
   /** Offers the browser to bind the session, with the challenge that its registration must answer. */
@@ -55,15 +62,8 @@ export class DeviceGuard implements Guard {
     state.draft.set(NONCE, nonce)
     const offer = `(ES256);path="${this.#terms.whole}/register";challenge="${nonce}"`
     const others = reply.getHeader(REGISTRATION)
+    // Of another session.
     reply.header(REGISTRATION, others === undefined ? offer : `${others}, ${offer}`)
-  }
-
-  #proof (sessionId: string, deviceKey: string, { cookies, headers }: Sender): { age: number, isThere: boolean } {
-    const { name } = this.#terms
-    const parsed = cookies ?? this.#fastify.parseCookie(headers?.cookie ?? '')
-    const token = parsed[name]
-    if (typeof token !== 'string' || token === '') return { age: Infinity, isThere: false }
-    return { age: this.#tokens.ageOf(token, 'bound cookie', sessionId, deviceKey), isThere: true }
   }
 }
 

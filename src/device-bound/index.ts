@@ -22,7 +22,7 @@ async function deviceBoundPlugin (fastify: FastifyInstance, options: Options): P
   const terms = termsOf(options, guarded, fastify.prefix)
   const tokens = new Tokens(guarded.context.settings)
   const guard = guarded.finder.guard = new DeviceGuard(fastify, terms, tokens)
-  const binding: Binding = { guarded, terms, tokens, verifier: await openVerifier() }
+  const binding: Binding = { guarded, terms, tokens, verify: await openVerifier() }
 
   fastify.addHook('onRoute', ({ config }) => {
     const proof = proofOf(routeOptionsOf(config, sessionName))
@@ -48,7 +48,8 @@ async function deviceBoundPlugin (fastify: FastifyInstance, options: Options): P
   function refusal (request: FastifyRequest, reply: FastifyReply, proof: number | undefined): Error | undefined {
     if (proof === undefined || !guard.refuses) return undefined
     const { sessionId = '', deviceKey } = stateOf(request[sessionName as 'session']) ?? {}
-    if (deviceKey === undefined || guard.ageOfProof(sessionId, deviceKey, request) < proof) return undefined
+    const age = deviceKey === undefined ? 0 : guard.ageOfProof(sessionId, deviceKey, request)
+    if (age !== undefined && age < proof) return undefined
     // A browser that has no bound cookie proves itself before it sends anything.
     reply.clearCookie(terms.name, { path: '/', secure: true })
     return new NoProofError(proof)
@@ -57,26 +58,18 @@ async function deviceBoundPlugin (fastify: FastifyInstance, options: Options): P
 
 function fail (error: Error, request: FastifyRequest, reply: FastifyReply): void {
   // The session has ended in the meantime.
-  if (error instanceof GoneError) {
-    reply.code(404).send()
-    return
-  }
-  request.log.error(error)
-  // By that a browser keeps the binding, and tries again later.
-  reply.code(503).send()
+  const isGone = error instanceof GoneError
+  if (!isGone) request.log.error(error)
+  // By a 503 a browser keeps the binding, and tries again later.
+  reply.code(isGone ? 404 : 503).send()
 }
 
 type Plugin = FastifyPluginAsync<Options>
 
-interface Exports extends Plugin {
-  __esModule: true
-  default: Plugin
-  deviceBound: Plugin
-}
+type Exports = Plugin & { __esModule: true, default: Plugin, deviceBound: Plugin }
 
-const plugin = fp(deviceBoundPlugin, {
-  fastify: '5.x', name: '@fastify/session/device-bound', dependencies: ['@fastify/session']
-})
+const meta = { fastify: '5.x', name: '@fastify/session/device-bound', dependencies: ['@fastify/session'] }
+const plugin = fp(deviceBoundPlugin, meta)
 
 // fp() adds `default`. __esModule tells compilers that it is what a default import gives.
 /**

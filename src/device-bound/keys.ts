@@ -1,21 +1,13 @@
 import { ECDH } from 'node:crypto'
 import { OptionError } from '../errors'
 
-/** What a browser has signed. */
-export interface Signed {
-  /** The challenge. */
-  readonly jti: unknown
-  /** The public key that verifies it. */
-  readonly key: string
-}
-
-/** Verifies what browsers sign. Answers undefined for anything that isn't signed as it must be. */
-export interface Verifier {
-  /** By the key in its own header, at a registration. */
-  byItself (jws: string): Promise<Signed | undefined>
-  /** By a key that is known. */
-  by (key: string, jws: string): Promise<Signed | undefined>
-}
+/**
+ * Verifies what browsers sign. Answers the challenge and the public key, or undefined for anything that isn't signed as
+ * it must be.
+ *
+ * @param known the key; without it the one in its own header, as at a registration
+ */
+export type Verifier = (jws: string, known?: string) => Promise<{ jti: unknown, key: string } | undefined>
 
 const CURVE = 'prime256v1'
 const RULES = { algorithms: ['ES256'], typ: 'dbsc+jwt' }
@@ -25,22 +17,13 @@ export async function openVerifier (load = () => import('jose')): Promise<Verifi
   const jose = await load().catch(() => undefined)
   // Version 2 had other names.
   if (jose?.EmbeddedJWK === undefined) throw new OptionError('device-bound needs jose 4 or newer: npm install jose')
-  return {
-    async byItself (jws) {
-      try {
-        const { payload, key } = await jose.jwtVerify(jws, jose.EmbeddedJWK, RULES)
-        return { jti: payload.jti, key: shortOf(await jose.exportJWK(key)) }
-      } catch {
-        return undefined
-      }
-    },
-    async by (key, jws) {
-      try {
-        const { payload } = await jose.jwtVerify(jws, await jose.importJWK(jwkOf(key), 'ES256'), RULES)
-        return { jti: payload.jti, key }
-      } catch {
-        return undefined
-      }
+  return async (jws, known) => {
+    try {
+      const getKey = known === undefined ? jose.EmbeddedJWK : async () => await jose.importJWK(jwkOf(known), 'ES256')
+      const { payload, key } = await jose.jwtVerify(jws, getKey, RULES)
+      return { jti: payload.jti, key: known ?? shortOf(await jose.exportJWK(key)) }
+    } catch {
+      return undefined
     }
   }
 }

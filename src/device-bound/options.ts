@@ -58,7 +58,6 @@ export interface Terms {
 }
 
 const MINUTE = 60_000
-const SHORTEST = 5 * MINUTE
 const PATH = '/.well-known/session'
 
 /**
@@ -71,7 +70,7 @@ export function termsOf (
   const { userSettings, cookieName, cookieFor } = context.settings
   const wanted = when ?? (userSettings && (session => (userSettings.user(session) ?? undefined) !== undefined))
   if (typeof path !== 'string' || !/^(\/[\w.~-]+)+$/.test(path)) refuse(`path must be a path like '${PATH}', and not`, path)
-  if (!isDuration(maxAge) || maxAge < SHORTEST) {
+  if (!isDuration(maxAge) || maxAge < 5 * MINUTE) {
     refuse('maxAge must be 300000 (5 minutes) or more, in milliseconds, because browsers sign a few times and then no more, and not', maxAge)
   }
   if (enforce !== 'require' && enforce !== 'observe') refuse("enforce must be 'require' or 'observe', and not", enforce)
@@ -80,8 +79,8 @@ export function termsOf (
   }
   const whole = prefix.replace(/\/$/, '') + path
   checkCookie(cookieFor(undefined), whole)
-  const name = `__Host-${cookieName.replace(/^__(Host|Secure)-/, '')}-bound`
-  return { path, whole, maxAge, isRequired: enforce === 'require', when: wanted, name }
+  const bare = cookieName.replace(/^__(Host|Secure)-/, '')
+  return { path, whole, maxAge, isRequired: enforce === 'require', when: wanted, name: `__Host-${bare}-bound` }
 }
 
 /** Whether the session's cookie comes wherever the bound one does. */

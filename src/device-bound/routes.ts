@@ -15,23 +15,24 @@ export interface Binding {
   readonly guarded: Guarded
   readonly terms: Terms
   readonly tokens: Tokens
-  readonly verifier: Verifier
+  readonly verify: Verifier
 }
 
 type Route = (binding: Binding, request: FastifyRequest, reply: FastifyReply) => Promise<unknown>
 
-/** What a browser ends the binding by: a 4xx, but for 403. */
-const NOT_FOUND = 404
 // Older than that a challenge isn't good any more, in milliseconds.
 const CHALLENGE_LIFE = 60_000
 
+// All of them: where one is missing, `@fastify/cookie` puts what its `parseOptions` say of all cookies.
+const HOST_ONLY = { path: '/', httpOnly: true, secure: true, domain: undefined, partitioned: false, signed: false }
+
 /** A browser has made a key, and answers the challenge of an offer with it. */
 export const register: Route = async (binding, request, reply) => {
-  const { verifier } = binding
   const state = await load(binding, request)
   const nonce = state?.draft.get(NONCE)
-  const signed = await verifier.byItself(textIn(request.headers['secure-session-response']))
-  if (state === undefined || nonce === undefined || signed?.jti !== nonce) return reply.code(400).send()
+  if (state === undefined || nonce === undefined) return reply.code(400).send()
+  const signed = await binding.verify(textIn(request.headers['secure-session-response']))
+  if (signed?.jti !== nonce) return reply.code(400).send()
   const deviceKey = timed(signed.key)
   const isBound = await promised<boolean>(answer => bind(state, { key: NONCE, value: nonce }, deviceKey, answer))
   return isBound === true ? grant(binding, state, deviceKey, reply) : reply.code(400).send()
@@ -39,24 +40,25 @@ export const register: Route = async (binding, request, reply) => {
 
 /** The bound cookie has ended, and the browser proves once more that it has the key. */
 export const refresh: Route = async (binding, request, reply) => {
-  const { tokens, verifier } = binding
+  const { tokens, verify } = binding
   const state = await load(binding, request)
-  const { deviceKey, sessionId } = state ?? {}
+  const { deviceKey, sessionId = '' } = state ?? {}
   // After a second login a browser renews the binding of the first, too: with the cookie of the second. So nothing is
   // touched before the name is the same.
   const name = textIn(request.headers['sec-secure-session-id'])
-  if (state === undefined || deviceKey === undefined || name !== nameOf(state)) return reply.code(NOT_FOUND).send()
-  const jws = textIn(request.headers['secure-session-response'])
-  if (jws === '') return challenge()
-  const signed = await verifier.by(deviceKey.slice(deviceKey.indexOf('.') + 1), jws)
-  if (signed === undefined) return reply.code(NOT_FOUND).send()
-  const age = tokens.ageOf(String(signed.jti), 'refresh', sessionId as string, deviceKey)
-  return age < CHALLENGE_LIFE ? grant(binding, state, deviceKey, reply) : challenge()
-
-  function challenge (): unknown {
-    const token = tokens.make('refresh', sessionId as string, deviceKey as string)
+  if (state === undefined || deviceKey === undefined || name !== fingerprint(sessionId)) {
+    return reply.code(404).send()
+  }
+  const challenge = (): unknown => {
+    const token = tokens.make('refresh', sessionId, deviceKey)
     return reply.code(403).header('secure-session-challenge', `${quoted(token)};id=${quoted(name)}`).send()
   }
+  const jws = textIn(request.headers['secure-session-response'])
+  if (jws === '') return challenge()
+  const signed = await verify(jws, deviceKey.slice(deviceKey.indexOf('.') + 1))
+  if (signed === undefined) return reply.code(404).send()
+  const age = tokens.ageOf(String(signed.jti), 'refresh', sessionId, deviceKey)
+  return age < CHALLENGE_LIFE ? grant(binding, state, deviceKey, reply) : challenge()
 }
 
 /** The session of the cookie that came, if it is in the store. No guard is asked: the proof is on its way. */
@@ -76,29 +78,14 @@ function grant (
   const { name, whole, maxAge } = terms
   const { visit: { cookie: { sameSite } }, sessionId } = state
   const site = sameSite === true ? 'strict' : sameSite || 'lax'
-  reply.setCookie(name, tokens.make('bound cookie', sessionId, deviceKey), {
-    path: '/',
-    httpOnly: true,
-    secure: true,
-    sameSite: site,
-    maxAge: Math.round(maxAge / 1000),
-    // These too, where `@fastify/cookie` would put what its `parseOptions` say of all cookies.
-    domain: undefined,
-    expires: undefined,
-    partitioned: false,
-    signed: false
-  })
+  const token = tokens.make('bound cookie', sessionId, deviceKey)
+  reply.setCookie(name, token, { ...HOST_ONLY, sameSite: site, maxAge: Math.round(maxAge / 1000), expires: undefined })
   return reply.header('cache-control', 'no-store').send({
-    session_identifier: nameOf(state),
+    session_identifier: fingerprint(sessionId),
     refresh_url: `${whole}/refresh`,
     scope: { include_site: false, scope_specification: [] },
     credentials: [{ type: 'cookie', name, attributes: `Path=/; Secure; HttpOnly; SameSite=${site}` }]
   })
-}
-
-/** What browsers call the session. */
-function nameOf ({ sessionId }: SessionState): string {
-  return fingerprint(sessionId)
 }
 
 /** A string of RFC 9651, or what came without its quotes. */
