@@ -11,7 +11,7 @@ const { runUnitTests } = require('./test-unit')
 // Seconds on a machine with two cores that does nothing else. `processes` has the four processes and the cluster.
 const BUDGETS = {
   'test/all-stores/run.ts': 170,
-  'test/browser.test.ts': 60,
+  'test/browser.test.ts': 75,
   'test/processes.test.ts': 90,
   'test/races.test.ts': 280
 }

@@ -326,6 +326,7 @@ t.test('the demo offers it over https', async t => {
   await page.reload()
   await page.getByRole('heading', { name: 'Hello, Ada' }).waitFor()
   t.ok((await context.cookies()).some(({ name }) => name === BOUND), 'and renews')
+  await page.getByText('bound to the device').waitFor()
 })
 
 t.test('a route that asks for a proof of now gets one at the second try', async t => {

@@ -9,7 +9,6 @@ const deviceBound = require('@fastify/session/device-bound')
 module.exports = function bindToDevices (app) {
   // Which sessions, the option `user` says.
   app.register(deviceBound, { enforce: 'require' })
-  // A list of sessions has `deviceBound` for each.
   subscribe('@fastify/session:security', ({ reason, fingerprint }) => {
     if (reason.endsWith('device-proof')) app.log.warn({ fingerprint }, `refused a session: ${reason}`)
   })
