@@ -605,8 +605,14 @@ t.test('what can not be meant is refused', async t => {
     ['a path where no cookie comes', { session: { cookie: { path: '/app' } } }, /within the session cookie's path, which is '\/app'/]
   ]
   for (const [what, options, message] of refused) await t.rejects(site(t, options), { code: 'FST_ERR_SESSION_OPTION', message }, what)
+  await t.rejects(site(t, { routes: app => { app.register(deviceBound, { when: isUser, path: '/again' }) } }), { code: 'FST_ERR_SESSION_OPTION', message: /bound by no other/ })
   await site(t, { session: { cookie: { path: '/app' } }, bound: { path: '/app/session' } })
   await site(t, { bound: { maxAge: 5 * MINUTE } })
+})
+
+t.test('a function that answers later says nothing of who is bound', async t => {
+  const device = await Device.open(await site(t, { bound: { when: async () => false } as any }))
+  t.match((await device.get('/login')).json(), { code: 'FST_ERR_SESSION_OPTION', message: /when of device-bound/ })
 })
 
 t.test('without a jose that it knows it says so', async t => {

@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { Terms } from './options'
 import type { Tokens } from './tokens'
 import type { SecurityReason } from '../diagnostics'
+import { saidAtOnce } from '../options/cookie'
 import { isForEverybody } from '../request/cache-headers'
 import type { Guard, Sender } from '../request/guard'
 import { isSecure } from '../request/slot'
@@ -57,7 +58,8 @@ export class DeviceGuard implements Guard {
   beforeCommit (state: SessionState, reply: FastifyReply): void {
     const isAlive = state.standing === 'new' || state.isInStore
     if (!isAlive || state.deviceKey !== undefined || !isSecure(state.visit) || isForEverybody(reply)) return
-    if (Date.now() - timeIn(state.draft.get(NONCE)) < AGAIN || !this.#terms.when(state.session)) return
+    if (Date.now() - timeIn(state.draft.get(NONCE)) < AGAIN) return
+    if (!saidAtOnce(this.#terms.when(state.session), 'when of device-bound')) return
     const nonce = timed(randomBytes(16).toString('base64url'))
     state.draft.set(NONCE, nonce)
     const offer = `(ES256);path="${this.#terms.whole}/register";challenge="${nonce}"`

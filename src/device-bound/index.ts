@@ -18,7 +18,9 @@ const kOwn = Symbol('@fastify/session/device-bound route')
 async function deviceBoundPlugin (fastify: FastifyInstance, options: Options): Promise<void> {
   const { sessionName = 'session' } = options
   const guarded = guardedOf(fastify, sessionName)
-  if (guarded === undefined) refuse('sessionName must be that of a session which is registered before in this scope, and not', sessionName)
+  if (guarded === undefined || guarded.finder.guard !== undefined) {
+    refuse('sessionName must be that of a session which is registered before in this scope, and bound by no other, and not', sessionName)
+  }
   const terms = termsOf(options, guarded, fastify.prefix)
   const tokens = new Tokens(guarded.context.settings)
   const guard = guarded.finder.guard = new DeviceGuard(fastify, terms, tokens)
