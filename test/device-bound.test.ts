@@ -139,6 +139,13 @@ t.test('a refused request writes nothing and starts nothing, whatever the option
   t.equal(await who(device), 'ada')
 })
 
+t.test('a logout without a proof takes the cookie away, and ends nothing', async t => {
+  const { device } = await bound(t)
+  const other = thief(device)
+  t.match(setCookies(await other.get('/logout', { headers: { 'x-forwarded-proto': 'https' } })), [/^sessionId=;/])
+  t.equal(await who(device), 'ada')
+})
+
 t.test('a thief keeps no session alive', async t => {
   const { device, advance } = await bound(t, { session: { cookie: { maxAge: 20 * MINUTE } } })
   const other = thief(device)
