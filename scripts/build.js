@@ -11,7 +11,6 @@ const { exports: entries } = require('../package.json')
 const root = join(__dirname, '..')
 const dist = join(root, 'dist')
 const sources = ['package.json', 'tsconfig.json', 'tsconfig.build.json', 'scripts/build.js', 'src']
-const main = join(root, 'src', 'index.ts')
 
 if (!process.argv.includes('--if-needed') || isOutdated()) build()
 
@@ -47,16 +46,18 @@ function inputs () {
  * first, as in the source.
  */
 function exportEquals () {
-  let names
+  const namesIn = new Map()
   return {
     name: 'export =',
     transform (code, id) {
-      if (id !== main) return
-      names = /^exports\..+$/m.exec(code)[0]
+      if (!/^export = /m.test(code)) return
+      const [names] = /^exports\..+$/m.exec(code)
+      namesIn.set(id, names)
       return { code: code.replace(names, '').replace('export = ', 'export default '), map: null }
     },
     renderChunk (code, { facadeModuleId }) {
-      if (facadeModuleId === main) return { code: `${names}\n${code}`, map: null }
+      const names = namesIn.get(facadeModuleId)
+      if (names !== undefined) return { code: `${names}\n${code}`, map: null }
     }
   }
 }

@@ -21,6 +21,7 @@ async function checkPackage () {
   checkImport(await import(pkg.name))
   checkThatRedisIsAside()
   checkRedis(require(`${pkg.name}/redis`), await import(`${pkg.name}/redis`))
+  checkDeviceBound(require(`${pkg.name}/device-bound`), await import(`${pkg.name}/device-bound`))
   checkTesting(require(`${pkg.name}/testing`), await import(`${pkg.name}/testing`))
   await checkServer(require(pkg.name))
   console.log(`The package is whole: ${files.length} files, require() and import give the same.`)
@@ -42,9 +43,10 @@ function checkLinks (files) {
   }
 }
 
-// npm refuses an optional peer, too, if another version of it is there. Version 11 asks for nothing. `prepare` is for clones.
+// npm refuses an optional peer, too, if another version of it is there: so any jose may be. Version 11 asks for nothing. `prepare` is for clones.
 function checkWhatIsAskedFor () {
-  assert.deepEqual(pkg.peerDependencies, { '@fastify/cookie': '>=10', fastify: '^5.0.0' })
+  assert.deepEqual(pkg.peerDependencies, { '@fastify/cookie': '>=10', fastify: '^5.0.0', jose: '*' })
+  assert.deepEqual(pkg.peerDependenciesMeta, { jose: { optional: true } })
   for (const name of ['engines', 'os', 'cpu', 'devEngines', 'optionalDependencies', 'bundleDependencies']) assert.equal(pkg[name], undefined, name)
   for (const name of ['preinstall', 'install', 'postinstall']) assert.equal(pkg.scripts[name], undefined, name)
 }
@@ -85,6 +87,15 @@ function checkRedis ({ RedisStore }, imported) {
   assert.throws(() => new RedisStore({}), { code: 'FST_ERR_SESSION_OPTION' })
   const loaded = Object.keys(require.cache).filter(file => /node_modules[\\/](@?redis|ioredis|connect-redis|express-session)[\\/]/.test(file))
   assert.deepEqual(loaded, [], 'RedisStore brings no client of its own')
+}
+
+function checkDeviceBound (plugin, imported) {
+  for (const name of ['default', 'deviceBound']) {
+    assert.equal(plugin[name], plugin, name)
+    assert.equal(imported[name], plugin, name)
+  }
+  const loaded = Object.keys(require.cache).filter(file => /node_modules[\\/]jose[\\/]/.test(file))
+  assert.deepEqual(loaded, [], 'jose is loaded by whoever registers it')
 }
 
 function checkTesting (kit, imported) {

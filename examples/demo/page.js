@@ -190,11 +190,11 @@ ${view.devices.length > 1 ? form(view, '/end-others', '<button class="quiet">End
 </section>`
 }
 
-function deviceRow (view, { handle, current, device, age, unseen }) {
+function deviceRow (view, { handle, current, device, deviceBound, age, unseen }) {
   const since = `logged in ${inWords(age)} ago`
   return `
 <li><div>${escape(device)}${current ? ' <strong>(this one)</strong>' : ''}
-<small>${escape(since)}, last seen ${current ? 'now' : escape(`${inWords(unseen)} ago`)}</small></div>
+<small>${escape(since)}, last seen ${current ? 'now' : escape(`${inWords(unseen)} ago`)}${deviceBound ? ', bound to the device' : ''}</small></div>
 ${current
     ? ''
     : form(view, '/end', `<input type="hidden" name="handle" value="${escape(handle)}">

@@ -98,6 +98,8 @@ function build () {
     // The eleventh login ends the oldest session.
     maxPerUser: 10
   })
+  // Browsers bind nothing over http.
+  if (app.initialConfig.https) require('./device-bound')(app)
   app.register(fastifyCsrfProtection, { sessionPlugin: '@fastify/session', getToken: request => request.body?._csrf })
 
   app.addHook('onRequest', async (request, reply) => {

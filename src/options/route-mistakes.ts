@@ -3,7 +3,8 @@ import { shown } from '../values/kind'
 import { tooShort } from '../values/seconds'
 
 const FLAGS = ['rolling', 'saveUninitialized', 'lazy']
-const NAMES = [...FLAGS, 'fresh']
+const DURATIONS = ['fresh', 'proof']
+const NAMES = [...FLAGS, ...DURATIONS]
 /** What to write in place of a text. */
 const MEANT: Readonly<Record<string, string>> = { lazy: "'lazy'", false: 'false', fresh: '{ fresh: milliseconds }' }
 
@@ -22,7 +23,7 @@ function mistakenText (text: string): string | undefined {
 }
 
 function mistakenEntry ([name, value]: [string, any]): string | undefined {
-  if (name === 'fresh') return tooShort(name, value)
+  if (DURATIONS.includes(name)) return tooShort(name, value)
   if (!FLAGS.includes(name)) {
     const meant = nearest(name.replace(/^is/, ''), NAMES)
     return meant && `${name} isn't known: write ${meant}`
