@@ -8,7 +8,7 @@ import { has } from '../stores/methods'
 import type { Repository } from '../stores/repository'
 import type { Terms } from '../values/lifetime'
 import { warnNotWatching } from '../warnings'
-import type { EndCode } from '../types/store'
+import type { EndCode, StoreKey } from '../types/store'
 
 /** A signal that is to fire. */
 interface Follower {
@@ -39,9 +39,9 @@ interface Followed {
 export class Endings implements SessionEndings {
   readonly #settings: Settings
   readonly #repository: Repository
-  readonly #followed = new Map<string, Followed>()
+  readonly #followed = new Map<StoreKey, Followed>()
   readonly #signals = new WeakMap<SessionState, AbortSignal>()
-  readonly #hear = (sessionId: string, code: EndCode): void => this.#end(sessionId, code)
+  readonly #hear = (storeKey: StoreKey, code: EndCode): void => this.#end(storeKey, code)
   #timer: NodeJS.Timeout | undefined
   #isLooking = false
   /** Whether messages were lost since the last round began. */
@@ -59,7 +59,7 @@ export class Endings implements SessionEndings {
   }
 
   stop (): void {
-    for (const [sessionId, followed] of this.#followed) this.#forget(sessionId, followed)
+    for (const [storeKey, followed] of this.#followed) this.#forget(storeKey, followed)
   }
 
   #signalFor (state: SessionState): AbortSignal {
@@ -69,8 +69,8 @@ export class Endings implements SessionEndings {
     const { visit: { cookie, connection } } = state
     // Of a request that is over, or of a session that could not be loaded, nothing is to be told.
     if (state.standing === 'anonymous' || connection?.destroyed === true) return controller.signal
-    const { sessionId } = state
-    const followed = this.#followed.get(sessionId) ?? this.#follow(sessionId, cookie.terms)
+    const { storeKey } = state
+    const followed = this.#followed.get(storeKey) ?? this.#follow(storeKey, cookie.terms)
     if (connection === undefined && followed.lasting !== undefined) return followed.lasting
     // Not in the context of whoever ends the session.
     const fire = AsyncResource.bind((error: Error) => controller.abort(error))
@@ -87,7 +87,7 @@ export class Endings implements SessionEndings {
     }
     const leave = (): void => {
       followed.followers.delete(follower)
-      if (followed.followers.size === 0) this.#forget(sessionId, followed)
+      if (followed.followers.size === 0) this.#forget(storeKey, followed)
     }
     const stop = (): void => { connection.off('close', leave) }
     const follower: Follower = { signal, fire, state, connection, stop }
@@ -96,35 +96,35 @@ export class Endings implements SessionEndings {
     return signal
   }
 
-  #follow (sessionId: string, terms: Terms): Followed {
+  #follow (storeKey: StoreKey, terms: Terms): Followed {
     const followed: Followed = { terms, followers: new Set() }
-    this.#followed.set(sessionId, followed)
+    this.#followed.set(storeKey, followed)
     this.#repository.recent.hearers.add(this.#hear)
     this.#wait()
-    if (has(this.#settings.store, 'watch')) this.#watch(sessionId, followed)
+    if (has(this.#settings.store, 'watch')) this.#watch(storeKey, followed)
     return followed
   }
 
   /** Has the store tell. What it fails to tell is found by looking. */
-  async #watch (sessionId: string, followed: Followed): Promise<void> {
+  async #watch (storeKey: StoreKey, followed: Followed): Promise<void> {
     const { store, flaws } = this.#settings
     try {
-      const unwatch = await store.watch?.(sessionId, code => {
-        if (this.#followed.get(sessionId) !== followed) return
-        if (isEndCode(code)) this.#end(sessionId, code)
+      const unwatch = await store.watch?.(storeKey, code => {
+        if (this.#followed.get(storeKey) !== followed) return
+        if (isEndCode(code)) this.#end(storeKey, code)
         else this.#lookSoon()
       })
       followed.unwatch = unwatch
     } catch {
       flaws.tell(warnNotWatching)
     }
-    if (this.#followed.get(sessionId) !== followed) followed.unwatch?.()
+    if (this.#followed.get(storeKey) !== followed) followed.unwatch?.()
     // It may have ended before the store began to tell.
-    else await this.#look(sessionId, followed)
+    else await this.#look(storeKey, followed)
   }
 
-  #forget (sessionId: string, followed: Followed): void {
-    this.#followed.delete(sessionId)
+  #forget (storeKey: StoreKey, followed: Followed): void {
+    this.#followed.delete(storeKey)
     for (const { stop } of followed.followers) stop?.()
     followed.unwatch?.()
     if (this.#followed.size > 0) return
@@ -133,10 +133,10 @@ export class Endings implements SessionEndings {
     this.#timer = undefined
   }
 
-  #end (sessionId: string, code: EndCode): void {
-    const followed = this.#followed.get(sessionId)
+  #end (storeKey: StoreKey, code: EndCode): void {
+    const followed = this.#followed.get(storeKey)
     if (followed === undefined) return
-    this.#forget(sessionId, followed)
+    this.#forget(storeKey, followed)
     const error = new SessionEndedError(code)
     for (const { fire } of followed.followers) fire(error)
   }
@@ -164,19 +164,19 @@ export class Endings implements SessionEndings {
     this.#isLooking = true
     do {
       this.#hasLost = false
-      await eachOf([...this.#followed], ([sessionId, followed]) => this.#look(sessionId, followed))
+      await eachOf([...this.#followed], ([storeKey, followed]) => this.#look(storeKey, followed))
     } while (this.#hasLost)
     this.#isLooking = false
   }
 
   /** A failure of the store isn't the end of the session. */
-  async #look (sessionId: string, followed: Followed): Promise<void> {
+  async #look (storeKey: StoreKey, followed: Followed): Promise<void> {
     const isNew = ({ state }: Follower): boolean => state?.standing === 'new'
     if ([...followed.followers].some(isNew)) return
-    const isThere = await promised(answer => this.#repository.inspect(sessionId, followed.terms, answer)).then(
+    const isThere = await promised(answer => this.#repository.inspect(storeKey, followed.terms, answer)).then(
       stored => stored !== undefined, () => true
     )
-    if (!isThere && this.#followed.get(sessionId) === followed) this.#end(sessionId, 'expired')
+    if (!isThere && this.#followed.get(storeKey) === followed) this.#end(storeKey, 'expired')
   }
 }
 
@@ -184,6 +184,6 @@ export class Endings implements SessionEndings {
 function whyEnded (state: SessionState): EndCode | undefined {
   const { standing, since, context: { repository } } = state
   if (standing === 'replaced') return 'replaced'
-  const code = state.hasId ? repository.recent.endSince(state.sessionId, since) : undefined
+  const code = state.hasId ? repository.recent.endSince(state.storeKey, since) : undefined
   return standing === 'gone' || standing === 'destroyed' ? code ?? 'expired' : code
 }
