@@ -1,5 +1,4 @@
 /** What a store keeps that is sealed: neither a login nor data. */
-import './uncounted'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { RedisStore as ConnectRedis } from 'connect-redis'
 import fc from 'fast-check'
@@ -9,9 +8,7 @@ import { fingerprint } from '../src/diagnostics'
 import { MemoryStore, type SecurityMessage } from '../src/index'
 import { RedisStore } from '../src/stores/redis'
 import { sealed, type SealedOptions } from '../src/stores/sealed'
-import { raceAll, PAIRS, USER_RACES } from '../src/testing/races'
 import { testStore, type Promises } from '../src/testing/index'
-import type { RaceEvent } from '../src/testing/race-options'
 import type { SessionRecord, SessionStore } from '../src/types/store'
 import { build, Gate, record, SECRET, Visitor, type SessionOptions } from './helpers'
 import { ThreeMethodStore } from './odd-stores'
@@ -71,27 +68,7 @@ t.test('connect-redis is the same store when it is sealed', async t => {
   }, { promises, test: t.test })
 })
 
-// PostgresStore, when it is there: the same two tests.
-
-const FEW: ReadonlyArray<readonly RaceEvent[]> = [
-  ['write a', 'write b'], ['write a', 'log out'], ['read', 'log out'], ['push', 'push'], ['take', 'take'], ['renew', 'write a'], ['log in', 'write a']
-] as const
-
-t.test('sealed stores keep every promise in every order', async t => {
-  const client = await connectTo(t, await startRedis(t))
-  const expire = (): Promise<unknown> => client.flushDb()
-  for (const [name, options, races] of [
-    ['MemoryStore', { store: sealing(new MemoryStore()) }, PAIRS],
-    ['MemoryStore, by user', { store: sealing(new MemoryStore()), users: {} }, USER_RACES],
-    ['MemoryStore, with sessions from before', { store: sealing(new MemoryStore(), { legacy: true }), users: {} }, FEW],
-    ['RedisStore', { store: sealing(new RedisStore({ client })), expire }, FEW],
-    ['connect-redis', { store: sealing(new ConnectRedis({ client: client as any }) as unknown as SessionStore), expire }, FEW]
-  ] as const) {
-    const { schedules, violations } = await raceAll(options, races)
-    t.ok(schedules > races.length, `${name}: ${schedules} schedules`)
-    t.same(violations, [], name)
-  }
-})
+// PostgresStore, when it is there: the same test, and a line in sealed-races.
 
 // --- What the store is given
 
@@ -485,6 +462,14 @@ t.test('it answers by a callback, or by a promise', async t => {
   t.equal((await store.get('live')).cookie.createdAt, 1)
   await store.clear()
   t.equal(await new Promise(resolve => store.length((_error: null, length: number) => resolve(length))), 0)
+})
+
+t.test('what somebody made up is not as the store has it', async t => {
+  const store = sealing(new MemoryStore()) as any
+  await store.set('a', record({ n: 1 }))
+  const changes = { set: { n: 2 }, unset: [], meta: { set: {}, unset: [] } }
+  t.equal(await store.updateIf('a', { n: 1 }, ['n'], changes, record({})), 'changed')
+  t.equal(await store.updateIf('a', await store.get('a'), ['n'], changes, record({})), 'written')
 })
 
 t.test('all() leaves out what is not ours', async t => {
