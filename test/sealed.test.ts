@@ -472,6 +472,15 @@ t.test('what somebody made up is not as the store has it', async t => {
   t.equal(await store.updateIf('a', await store.get('a'), ['n'], changes, record({})), 'written')
 })
 
+t.test('a record may be written to before it is read, and have any number of keys', async t => {
+  const store = sealing(new MemoryStore()) as any
+  await store.set('a', record(Object.fromEntries(Array.from({ length: 1100 }, (_, i) => [`key ${i}`, i]))))
+  const found = await store.get('a')
+  found['key 0'] = 'another'
+  t.equal(found['key 0'], 'another')
+  t.equal(found['key 1099'], 1099)
+})
+
 t.test('all() leaves out what is not ours', async t => {
   const inner = new MemoryStore()
   const store = sealing(inner) as any
@@ -480,6 +489,8 @@ t.test('all() leaves out what is not ours', async t => {
   t.same(Object.keys(await store.all()), ['a'])
   const list = sealing({ get () {}, set () {}, destroy () {}, all: async () => ['no record'] } as unknown as SessionStore) as any
   t.same(Object.keys(await list.all()), [])
+  const odd = sealing({ get () {}, set () {}, destroy () {}, all: async () => ({ a: 'no record' }) } as unknown as SessionStore) as any
+  t.same(Object.keys(await odd.all()), [])
   const none = sealing({ get () {}, set () {}, destroy () {}, all: async () => undefined } as unknown as SessionStore) as any
   t.same(Object.keys(await none.all()), [])
   const failing = sealing({ get () {}, set () {}, destroy () {}, all: async () => { throw new Error('away') } } as unknown as SessionStore) as any
