@@ -19,7 +19,8 @@ async function checkPackage () {
   checkDependencies(files)
   checkRequire(require(pkg.name))
   checkImport(await import(pkg.name))
-  checkThatRedisIsAside()
+  checkThatOthersAreAside()
+  checkSealed(require(`${pkg.name}/sealed`), await import(`${pkg.name}/sealed`))
   checkRedis(require(`${pkg.name}/redis`), await import(`${pkg.name}/redis`))
   checkDeviceBound(require(`${pkg.name}/device-bound`), await import(`${pkg.name}/device-bound`))
   checkTesting(require(`${pkg.name}/testing`), await import(`${pkg.name}/testing`))
@@ -77,9 +78,14 @@ function checkImport (imported) {
   for (const name of ['Store', 'MemoryStore']) assert.equal(imported[name], plugin.MemoryStore, name)
 }
 
-function checkThatRedisIsAside () {
-  const loaded = Object.keys(require.cache).filter(file => /redis/.test(file))
-  assert.deepEqual(loaded, [], 'nothing of Redis is loaded by the main entry')
+function checkThatOthersAreAside () {
+  const loaded = Object.keys(require.cache).filter(file => /dist[\\/].*(redis|seal|lazy-fields)/.test(file))
+  assert.deepEqual(loaded, [], 'nothing of the other entries is loaded by the main one')
+}
+
+function checkSealed ({ sealed }, imported) {
+  assert.equal(imported.sealed, sealed)
+  assert.throws(() => sealed(new Map(), { keys: [] }), { code: 'FST_ERR_SESSION_OPTION' })
 }
 
 function checkRedis ({ RedisStore }, imported) {

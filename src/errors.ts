@@ -70,6 +70,12 @@ export const RecordError = sessionError<[string]>(
   "The stored session can't be read: %s isn't JSON. It has ended, and the visitor gets a new one"
 )
 
+/** The same of a store that `sealed()` wraps: the named part was changed, or moved here, or no key fits. */
+export const UnopenedError = sessionError<[string]>(
+  'FST_ERR_SESSION_RECORD',
+  "The stored session can't be read: %s doesn't open with any of the keys that sealed() was given. It has ended, and the visitor gets a new one"
+)
+
 /** The session was destroyed, replaced or has expired since this request loaded it. Nothing was written. */
 export const GoneError = sessionError(
   'FST_ERR_SESSION_GONE',

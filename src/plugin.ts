@@ -27,6 +27,7 @@ import { SessionState, type Context } from './session/state'
 import { sessionsOf, Users } from './session/users'
 import { Visit } from './session/visit'
 import { isDisconnected } from './stores/connection'
+import { innermost } from './stores/methods'
 import { Repository } from './stores/repository'
 import { warnEarly, warnInsecure, warnNotConnected, warnNotProlonged, warnOption } from './warnings'
 import type { FastifySessionOptions } from './types/options'
@@ -52,7 +53,7 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
     done(error as Error)
     return
   }
-  const signals = new Signals(settings.sessionName, settings.store)
+  const signals = new Signals(settings.sessionName, innermost(settings.store))
   const repository = new Repository(settings, signals)
   const finder = new Finder(fastify, settings, repository, signals)
   const context: Context = {
@@ -85,7 +86,7 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
     commitSession(registration, request as Slotted, reply, payload, done)
   })
   fastify.addHook('onReady', done => {
-    if (isDisconnected(settings.store)) settings.flaws.tell(warnNotConnected)
+    if (isDisconnected(innermost(settings.store))) settings.flaws.tell(warnNotConnected)
     // Last of all: an application of version 11 may have its own.
     const isFree = !fastify.hasRequestDecorator(loader.name)
     if (isFree) fastify.decorateRequest(loader.name, loader.load)

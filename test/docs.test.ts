@@ -63,6 +63,7 @@ declare global {
   const secret: string
   const oauthOptions: import('@fastify/oauth2').FastifyOAuth2Options
   const secrets: string[]
+  const keys: Array<string | Buffer>
   const adminSecret: string
   const current: string
   const next: string

@@ -93,7 +93,7 @@ export class Finder {
       answer(null)
       return
     }
-    this.#repository.load(sessionId, terms, false, (error, stored) => answer(error, stored && { sessionId, stored }))
+    this.#repository.find(sessionId, terms, false, (error, stored) => answer(error, stored && { sessionId, stored }))
   }
 
   /** A cookie's value, if there is one. People pass it as it is, or without the prefix, as version 11 asked for. */
@@ -116,7 +116,7 @@ export class Finder {
         continue
       }
       const { sessionId, signedId } = proof
-      this.#repository.load(sessionId, terms, touch, (error, stored) => {
+      this.#repository.find(sessionId, terms, touch, (error, stored) => {
         // An id that the store does not know is either a race with its clean-up or somebody guessing. Both get a new
         // session, never the id they brought (session fixation, CWE-384). Those whom the guard refuses get the same.
         // Named: a spread costs a request 1 to 3 us more.

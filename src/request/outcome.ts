@@ -101,7 +101,7 @@ function resultByStore ({ outcome, isNeeded }: Decision, state: SessionState, er
   const isOver = state.standing === 'gone' || (sends(outcome) && state.hasEnded)
   // Another request ended the session in the meantime: what this one changed is dropped, and its stale cookie
   // cleared. But if that was a login, clearing would hit the new session's cookie.
-  if (isOver) return recent.wasReplaced(state.sessionId) ? 'left' : 'cleared'
+  if (isOver) return recent.wasReplaced(state.storeKey) ? 'left' : 'cleared'
   if (error !== null && isNeeded) return state.lastWrite === 'partly' ? 'partly' : 'failed'
   if (error !== null) return 'left'
   if (clears(outcome)) return 'cleared'
@@ -144,7 +144,8 @@ function wanted (slot: Slot, state: SessionState, settings: Settings, request: F
  */
 function isLate ({ sentId }: Slot, { found, isRenewal, context }: SessionState): boolean {
   if (sentId === undefined || isRenewal || found.stored !== undefined || found.loadError !== undefined) return false
-  return context.repository.recent.wasJustReplaced(sentId)
+  const { repository } = context
+  return repository.keysOf(sentId).some(key => repository.recent.wasJustReplaced(key))
 }
 
 function wantedOfNew (

@@ -30,7 +30,7 @@ export function update<T> (
 ): void {
   const refusal = whyNotSaved(state)
   if (refusal !== undefined) answer(refusal)
-  else if (state.isInStore) state.context.repository.alone<T>(state.sessionId, answer, tryAll)
+  else if (state.isInStore) state.context.repository.alone<T>(state.storeKey, answer, tryAll)
   else changeDraft(state, recording, fn, answer)
 
   function tryAll (done: Answer<T>): void {
@@ -86,13 +86,13 @@ function changeStored<T> (
   state: SessionState, recording: Recording, fn: Change<T>, reason: string,
   onLoad: ((newer: SessionState) => void) | undefined, answer: Answer<T>
 ): void {
-  const { sessionId, found, visit, context } = state
-  context.repository.load(sessionId, visit.cookie.terms, false, (error, stored) => {
+  const { storeKey, found, visit, context } = state
+  context.repository.load(storeKey, visit.cookie.terms, false, (error, stored) => {
     if (error !== null || stored === undefined) {
       answer(error ?? gone(state))
       return
     }
-    const newer = new SessionState(context, visit, { ...found, sessionId, stored })
+    const newer = new SessionState(context, visit, { ...found, sessionId: state.sessionId, stored })
     onLoad?.(newer)
     const done = attempt(() => run(fn, newer.draft), answer)
     if (newer.draft.isUnreadable) state.draft.isUnreadable = true
@@ -114,7 +114,7 @@ function changeStored<T> (
 
 /** All that was changed, or nothing. */
 function write (state: SessionState, expected: Expected, reason: string, answer: Answer<boolean>): void {
-  const { sessionId, visit, context: { repository } } = state
+  const { sessionId, storeKey, visit, context: { repository } } = state
   const refused = new Refusals()
   const writing = attempt(() => state.writing('all', refused), answer)
   if (writing === undefined) return
@@ -124,7 +124,7 @@ function write (state: SessionState, expected: Expected, reason: string, answer:
     answer(refusal)
     return
   }
-  repository.update(sessionId, visit.cookie.terms, changes, session, (error, isWritten) => {
+  repository.update(storeKey, visit.cookie.terms, changes, session, (error, isWritten) => {
     if (error !== null) refused.addFrom(error, changes.set)
     else if (isWritten === true) state.markWritten(writing)
     answer(refused.toError(sessionId, NOTHING_WRITTEN) ?? error, isWritten)

@@ -4,25 +4,25 @@ import { fingerprint } from '../diagnostics'
 import { TooManyError } from '../errors'
 import type { UserSettings } from '../options/settings'
 import { promised } from '../stores/call'
-import type { Repository, Stored } from '../stores/repository'
+import type { KeyedClaimed, Repository, Stored } from '../stores/repository'
 import { renewalOf } from '../values/claim'
 import { endOf, idleOf } from '../values/lifetime'
-import type { Answer, Claimed, EndCode } from '../types/store'
+import type { Answer, EndCode, StoreKey } from '../types/store'
 
 type Write = (answer: Answer<boolean>) => void
 
 /** What is done with the sessions of a user beside the one that is written. */
 interface OfUser {
   /** Whose a session is as the store has it. Older software drops that, so then the application is asked. */
-  ownerIn (sessionId: string, stored: Stored): string | undefined
+  ownerIn (storeKey: StoreKey, stored: Stored): string | undefined
   /** The same, as the application sees it today. */
-  ownerToday (sessionId: string, stored: Stored): string | undefined
+  ownerToday (storeKey: StoreKey, stored: Stored): string | undefined
   /** Ends sessions that are revoked already. */
-  endAll (userKey: string, sessionIds: readonly string[], code: EndCode): Promise<unknown>
+  endAll (userKey: string, storeKeys: readonly StoreKey[], code: EndCode): Promise<unknown>
   /** Drops entries of sessions that have ended by themselves. */
   tidy (userKey: string, count: number): Promise<unknown>
   /** Drops the entry of a session, unless the store has the session as the user's. */
-  dropIfVain (userKey: string, sessionId: string): Promise<unknown>
+  dropIfVain (userKey: string, storeKey: StoreKey): Promise<unknown>
 }
 
 /** Keeps the store's index by user right as sessions are written. */
@@ -82,17 +82,17 @@ export class Claims {
    * since the record was written, and nobody has logged in by that.
    */
   ownerBefore (state: SessionState): string | undefined {
-    const { claim, life, found: { stored }, sessionId, isInStore, ownerTaken } = state
+    const { claim, life, found: { stored }, storeKey, isInStore, ownerTaken } = state
     if (!isInStore) return ownerTaken
     return stored === undefined || life.writtenAt !== undefined
       ? claim?.userKey
-      : this.#ofUser.ownerToday(sessionId, stored)
+      : this.#ofUser.ownerToday(storeKey, stored)
   }
 
   /** A record without an owner is asked: its session, from before the option, mustn't be refused as a login. */
-  #claimedBefore ({ claim, life, found: { stored }, sessionId }: SessionState): string | undefined {
+  #claimedBefore ({ claim, life, found: { stored }, storeKey }: SessionState): string | undefined {
     if (claim !== undefined || stored === undefined || life.writtenAt !== undefined) return claim?.userKey
-    return this.#ofUser.ownerIn(sessionId, stored)
+    return this.#ofUser.ownerIn(storeKey, stored)
   }
 
   /** Nobody is logged in any more. */
@@ -111,7 +111,7 @@ export class Claims {
     if (claimed?.outcome === 'ending') return await this.#giveUp(userKey, state)
     if (claimed !== undefined) state.claim = { userKey, claimedAt: Date.now() }
     const isWritten = await this.#written(state, write, before)
-    if (!isWritten) await this.#release(userKey, state.sessionId)
+    if (!isWritten) await this.#release(userKey, state.storeKey)
     return isWritten
   }
 
@@ -120,7 +120,7 @@ export class Claims {
    * is to be ended, and it finds that out.
    */
   async #enter (userKey: string, state: SessionState, write: Write): Promise<boolean> {
-    const { claim: before, sessionId } = state
+    const { claim: before, storeKey } = state
     const { maxPerUser, refuses } = this.#settings
     let isWritten = false
     try {
@@ -129,7 +129,7 @@ export class Claims {
       isWritten = await this.#written(state, write, before)
     } finally {
       // One that failed to write keeps nobody's place. A failure may come after the write, as when its time is over.
-      if (!isWritten) await this.#ofUser.dropIfVain(userKey, sessionId).catch(() => {})
+      if (!isWritten) await this.#ofUser.dropIfVain(userKey, storeKey).catch(() => {})
     }
     if (!isWritten) return false
     await this.#leaveOthers(userKey, before?.userKey, state)
@@ -141,14 +141,14 @@ export class Claims {
     })
     if (again.outcome !== 'entered') return await this.#giveUp(userKey, state)
     if (again.tooMany.length > 0) await this.#ofUser.endAll(userKey, again.tooMany, 'limit')
-    return refuses || !again.tooMany.includes(sessionId)
+    return refuses || !again.tooMany.includes(storeKey)
   }
 
   /** @throws FST_ERR_SESSION_TOO_MANY */
-  async #place (userKey: string, state: SessionState): Promise<Claimed['outcome']> {
+  async #place (userKey: string, state: SessionState): Promise<KeyedClaimed['outcome']> {
     const { maxPerUser } = this.#settings
-    const replaces = state.replaces?.userKey === userKey ? state.replaces.sessionId : undefined
-    const claim = async (): Promise<Claimed> => await this.#claim(userKey, state, { max: maxPerUser, replaces })
+    const replaces = state.replaces?.userKey === userKey ? state.replaces.storeKey : undefined
+    const claim = async (): Promise<KeyedClaimed> => await this.#claim(userKey, state, { max: maxPerUser, replaces })
     let { outcome } = await claim()
     if (outcome === 'full') {
       await this.#ofUser.tidy(userKey, maxPerUser)
@@ -160,19 +160,22 @@ export class Claims {
 
   async #claim (
     userKey: string, state: SessionState, how: { max: number, replaces?: string | undefined, isWritten?: boolean }
-  ): Promise<Claimed> {
-    const { sessionId, lifetime } = state
+  ): Promise<KeyedClaimed> {
+    const { storeKey, lifetime } = state
     const now = Date.now()
     const left = endOf(lifetime, now) - now
     const claiming = {
-      fingerprint: fingerprint(sessionId),
+      fingerprint: fingerprint(storeKey),
       // Touches may move the end by so much before the index hears of it again.
       lives: left === Infinity ? null : Math.max(left, 0) + renewalOf(idleOf(lifetime)),
       refuses: this.#settings.refuses,
       isWritten: false,
       ...how
     }
-    return await promised<Claimed>(answer => this.#repository.claim(userKey, sessionId, claiming, answer)) as Claimed
+    const claimed = await promised<KeyedClaimed>(answer => {
+      this.#repository.claim(userKey, storeKey, claiming, answer)
+    })
+    return claimed as KeyedClaimed
   }
 
   async #written (state: SessionState, write: Write, before: SessionState['claim']): Promise<boolean> {
@@ -190,28 +193,28 @@ export class Claims {
    * seen.
    */
   async #leaveOthers (userKey: string | undefined, before: string | undefined, state: SessionState): Promise<void> {
-    const { sessionId, replaces } = state
+    const { storeKey, replaces } = state
     state.replaces = undefined
-    if (before !== undefined && before !== userKey) await this.#release(before, sessionId)
+    if (before !== undefined && before !== userKey) await this.#release(before, storeKey)
     if (replaces !== undefined && replaces.userKey !== userKey) {
-      await this.#release(replaces.userKey, replaces.sessionId)
+      await this.#release(replaces.userKey, replaces.storeKey)
     }
   }
 
   /** The session was revoked: it is ended here, whoever else does it, too. */
   async #giveUp (userKey: string, state: SessionState): Promise<boolean> {
-    const { sessionId } = state
-    await promised(answer => this.#repository.end(sessionId, answer, 'revoked'))
-    await this.#release(userKey, sessionId)
+    const { storeKey } = state
+    await promised(answer => this.#repository.end(storeKey, answer, 'revoked'))
+    await this.#release(userKey, storeKey)
     return false
   }
 
-  async #end (userKey: string, { sessionId }: SessionState): Promise<void> {
-    await promised(answer => this.#repository.destroy(sessionId, answer, 'revoked'))
-    await this.#release(userKey, sessionId)
+  async #end (userKey: string, { storeKey }: SessionState): Promise<void> {
+    await promised(answer => this.#repository.destroy(storeKey, answer, 'revoked'))
+    await this.#release(userKey, storeKey)
   }
 
-  async #release (userKey: string, sessionId: string): Promise<void> {
-    await promised<void>(answer => this.#repository.release(userKey, [sessionId], answer)).catch(() => {})
+  async #release (userKey: string, storeKey: StoreKey): Promise<void> {
+    await promised<void>(answer => this.#repository.release(userKey, [storeKey], answer)).catch(() => {})
   }
 }

@@ -9,7 +9,7 @@ import { has } from '../stores/methods'
 import type { Repository } from '../stores/repository'
 import type { Terms } from '../values/lifetime'
 import { warnNotWatching } from '../warnings'
-import type { EndCode } from '../types/store'
+import type { EndCode, StoreKey } from '../types/store'
 
 /** A signal that is to fire. */
 interface Follower {
@@ -37,9 +37,9 @@ interface Followed {
 export class Endings implements SessionEndings {
   readonly #settings: Settings
   readonly #repository: Repository
-  readonly #followed = new Map<string, Followed>()
+  readonly #followed = new Map<StoreKey, Followed>()
   readonly #signals = new WeakMap<SessionState, AbortSignal>()
-  readonly #hear = (sessionId: string, code: EndCode): void => this.#end(sessionId, code)
+  readonly #hear = (storeKey: StoreKey, code: EndCode): void => this.#end(storeKey, code)
   #timer: NodeJS.Timeout | undefined
   /** The last round of looking. A slow store isn't asked twice at the same time. */
   #round: Promise<unknown> = Promise.resolve()
@@ -56,7 +56,7 @@ export class Endings implements SessionEndings {
   }
 
   stop (): void {
-    for (const [sessionId, followed] of this.#followed) this.#forget(sessionId, followed)
+    for (const [storeKey, followed] of this.#followed) this.#forget(storeKey, followed)
   }
 
   #signalFor (state: SessionState): AbortSignal {
@@ -65,24 +65,24 @@ export class Endings implements SessionEndings {
     const { visit: { cookie, connection } } = state
     // Of a request that is over, or of a session that could not be loaded, nothing is to be told.
     if (state.standing === 'anonymous' || connection?.destroyed === true) return new AbortController().signal
-    const { sessionId } = state
-    const known = this.#followed.get(sessionId)
-    const followed = known ?? this.#follow(sessionId, cookie.terms)
+    const { storeKey } = state
+    const known = this.#followed.get(storeKey)
+    const followed = known ?? this.#follow(storeKey, cookie.terms)
     // A request may reload its session as often as it likes.
     const follower = followed.followers.get(connection) ?? this.#join(state, followed, connection)
     follower.state = state
     // A store may tell at once.
-    if (known === undefined && has(this.#settings.store, 'watch')) this.#watch(sessionId, followed)
+    if (known === undefined && has(this.#settings.store, 'watch')) this.#watch(storeKey, followed)
     return follower.signal
   }
 
   #join (state: SessionState, followed: Followed, connection: Connection | undefined): Follower {
-    const { sessionId } = state
+    const { storeKey } = state
     const { followers } = followed
     const controller = new AbortController()
     const leave = (): void => {
       followers.delete(connection)
-      if (followers.size === 0) this.#forget(sessionId, followed)
+      if (followers.size === 0) this.#forget(storeKey, followed)
     }
     connection?.once('close', leave)
     // Any number may wait for it.
@@ -98,33 +98,33 @@ export class Endings implements SessionEndings {
     return follower
   }
 
-  #follow (sessionId: string, terms: Terms): Followed {
+  #follow (storeKey: StoreKey, terms: Terms): Followed {
     const followed: Followed = { terms, followers: new Map() }
-    this.#followed.set(sessionId, followed)
+    this.#followed.set(storeKey, followed)
     this.#repository.recent.hearers.add(this.#hear)
     if (this.#timer === undefined) this.#wait()
     return followed
   }
 
   /** Has the store tell. What it fails to tell is found by looking. */
-  async #watch (sessionId: string, followed: Followed): Promise<void> {
+  async #watch (storeKey: StoreKey, followed: Followed): Promise<void> {
     const { store, flaws } = this.#settings
     try {
-      followed.unwatch = await store.watch?.(sessionId, code => {
-        if (this.#followed.get(sessionId) !== followed) return
-        if (isEndCode(code)) this.#end(sessionId, code)
+      followed.unwatch = await store.watch?.(storeKey, code => {
+        if (this.#followed.get(storeKey) !== followed) return
+        if (isEndCode(code)) this.#end(storeKey, code)
         else this.#lookSoon()
       })
     } catch {
       flaws.tell(warnNotWatching)
     }
-    if (this.#followed.get(sessionId) !== followed) unwatch(followed)
+    if (this.#followed.get(storeKey) !== followed) unwatch(followed)
     // It may have ended before the store began to tell.
-    else await this.#look(sessionId, followed)
+    else await this.#look(storeKey, followed)
   }
 
-  #forget (sessionId: string, followed: Followed): void {
-    this.#followed.delete(sessionId)
+  #forget (storeKey: StoreKey, followed: Followed): void {
+    this.#followed.delete(storeKey)
     for (const { stop } of followed.followers.values()) stop()
     unwatch(followed)
     if (this.#followed.size > 0) return
@@ -133,10 +133,10 @@ export class Endings implements SessionEndings {
     this.#timer = undefined
   }
 
-  #end (sessionId: string, code: EndCode): void {
-    const followed = this.#followed.get(sessionId)
+  #end (storeKey: StoreKey, code: EndCode): void {
+    const followed = this.#followed.get(storeKey)
     if (followed === undefined) return
-    this.#forget(sessionId, followed)
+    this.#forget(storeKey, followed)
     const error = new SessionEndedError(code)
     for (const { fire } of followed.followers.values()) fire(error)
   }
@@ -156,19 +156,19 @@ export class Endings implements SessionEndings {
   }
 
   async #lookAtAll (): Promise<void> {
-    await eachOf([...this.#followed], ([sessionId, followed]) => this.#look(sessionId, followed))
+    await eachOf([...this.#followed], ([storeKey, followed]) => this.#look(storeKey, followed))
     if (this.#followed.size > 0 && this.#timer === undefined) this.#wait()
   }
 
   /** A failure of the store isn't the end of the session. */
-  async #look (sessionId: string, followed: Followed): Promise<void> {
+  async #look (storeKey: StoreKey, followed: Followed): Promise<void> {
     for (const [connection, { state }] of followed.followers) {
       if (connection !== undefined && state.standing === 'new') return
     }
-    const isThere = await promised(answer => this.#repository.inspect(sessionId, followed.terms, answer)).then(
+    const isThere = await promised(answer => this.#repository.inspect(storeKey, followed.terms, answer)).then(
       stored => stored !== undefined, () => true
     )
-    if (!isThere && this.#followed.get(sessionId) === followed) this.#end(sessionId, 'expired')
+    if (!isThere && this.#followed.get(storeKey) === followed) this.#end(storeKey, 'expired')
   }
 }
 
@@ -183,6 +183,6 @@ async function unwatch (followed: Followed): Promise<void> {
 function whyEnded (state: SessionState): EndCode | undefined {
   const { standing, since, context: { repository } } = state
   if (standing === 'replaced') return 'replaced'
-  const code = state.hasId ? repository.recent.endSince(state.sessionId, since) : undefined
+  const code = state.hasId ? repository.recent.endSince(state.storeKey, since) : undefined
   return standing === 'gone' || standing === 'destroyed' ? code ?? 'expired' : code
 }

@@ -15,7 +15,7 @@ import { StoredCookie, StoredSession } from '../values/stored-session'
 import { warnAnonymous, warnHijacked, warnLateChange, warnOption, warnReplaced } from '../warnings'
 import type { CookieOptions } from '../types/cookie'
 import type { FastifySessionObject, SessionList, SessionPage } from '../types/session'
-import type { Answer, FieldChanges, SessionChanges, SessionRecord } from '../types/store'
+import type { Answer, FieldChanges, SessionChanges, StoreKey, SessionRecord } from '../types/store'
 import type { CookieSerializeOptions } from '@fastify/cookie'
 import type { FastifyRequest } from 'fastify'
 
@@ -54,7 +54,7 @@ export interface Context {
   /** Puts a session, or null, on its request. */
   readonly show: (request: FastifyRequest, session: FastifySessionObject | null) => void
   /** Ends the other sessions whose cookies came with the request. */
-  readonly endOthers: (visit: Visit, sessionId: string, answer: Answer<void>) => void
+  readonly endOthers: (visit: Visit, storeKey: StoreKey, answer: Answer<void>) => void
   /** Tells sessions of their end. */
   readonly endings: SessionEndings
   users?: UserIndex
@@ -115,7 +115,7 @@ export class SessionState {
   /** Of one that isn't written yet: whose the session was from which regenerate() took data along. */
   ownerTaken: string | undefined
   /** The session that it replaces, as the index by user has it. */
-  replaces: { readonly userKey: string, readonly sessionId: string } | undefined
+  replaces: { readonly userKey: string, readonly storeKey: StoreKey } | undefined
 
   readonly draft: Draft
   readonly life: Life
@@ -132,6 +132,7 @@ export class SessionState {
   #storedAuthenticatedAt: number | undefined
   #attributes: CookieOptions
   #sessionId: string | undefined
+  #storeKey: StoreKey | undefined
   #signedId: string | undefined
   #cookie: SessionCookie | undefined
   #session: FastifySessionObject | undefined
@@ -172,6 +173,11 @@ export class SessionState {
   /** Made on first use: a visitor who gets no session costs no id. */
   get sessionId (): string {
     return (this.#sessionId ??= this.context.ids.makeNow(this.visit.request))
+  }
+
+  /** By what the store knows it. Of one that was loaded that may be a key from an earlier time. */
+  get storeKey (): StoreKey {
+    return (this.#storeKey ??= this.found.stored?.key ?? this.context.repository.keyOf(this.sessionId))
   }
 
   /** Makes the id now, which may take its time. */
@@ -222,7 +228,7 @@ export class SessionState {
 
   /** Whether another request of this process has ended the session since this one loaded it. */
   get hasEnded (): boolean {
-    return this.#sessionId !== undefined && this.context.repository.recent.hasEnded(this.#sessionId, this.since)
+    return this.#sessionId !== undefined && this.context.repository.recent.hasEnded(this.storeKey, this.since)
   }
 
   isModified (): boolean {
@@ -314,7 +320,7 @@ export class SessionState {
     }
     const data = what === 'all' ? this.draft.changes(refused) : NOTHING
     if (!this.isInStore) {
-      const session = new StoredSession(this.sessionId, data.set, kept)
+      const session = new StoredSession(this.storeKey, data.set, kept)
       return { changes: { ...data, meta: NOTHING }, session, choice, at }
     }
     const isNewLife = choice !== undefined || this.life.isNew
@@ -328,14 +334,14 @@ export class SessionState {
   forTouch (): StoredSession {
     if (this.context.repository.wantsData) return this.forStore()
     const end = endOf(this.lifetime, this.life.toldAt = Date.now())
-    return new StoredSession(this.sessionId, {}, new StoredCookie(dateOf(end)))
+    return new StoredSession(this.storeKey, {}, new StoredCookie(dateOf(end)))
   }
 
   /** The session for a store, with the data that it has. */
   forStore (cookie: object = this.#keptAt(Date.now())): StoredSession {
     // Stores with update need no data, and reading them all would cost what they have.
     const data = this.context.repository.wantsData ? this.draft.stored() : {}
-    return new StoredSession(this.sessionId, data, cookie)
+    return new StoredSession(this.storeKey, data, cookie)
   }
 
   markWritten ({ changes, choice, at }: Writing): void {

@@ -7,13 +7,13 @@ import { Visit } from './visit'
 import { fingerprint } from '../diagnostics'
 import type { RequestCookie, UserSettings } from '../options/settings'
 import { eachOf, promised } from '../stores/call'
-import type { Repository, Stored } from '../stores/repository'
+import type { KeyedEntry, Repository, Stored } from '../stores/repository'
 import { claimOf } from '../values/claim'
 import { lastUseIn } from '../values/lifetime'
 import { createdAtOf } from '../values/record'
 import { isUnreadable } from '../values/unreadable'
 import type { FastifySessionObject, SessionList, SessionPage, Sessions, SessionView } from '../types/session'
-import type { EndCode, IndexEntry, Revoking, SessionRecord } from '../types/store'
+import type { EndCode, Revoking, StoreKey, SessionRecord } from '../types/store'
 
 // How long an entry is kept whose session isn't there: it is claimed first, and then written. In milliseconds.
 const GRACE = 60_000
@@ -22,7 +22,7 @@ const PAGE = 100
 /** What came of a revocation. */
 interface Revoked {
   /** Sessions that were ended. */
-  readonly ended: readonly string[]
+  readonly ended: readonly StoreKey[]
   /** Whether those that were asked for are among them. */
   readonly wasThere: boolean
 }
@@ -46,7 +46,7 @@ export class Users implements UserIndex {
   /** The sessions of the session's user. */
   async list (state: SessionState, page?: SessionPage): Promise<SessionList> {
     const userKey = this.#owners.keyOf(state.session)
-    return userKey === undefined ? [] : await this.#views(userKey, page, state.isInStore ? state.sessionId : undefined)
+    return userKey === undefined ? [] : await this.#views(userKey, page, state.isInStore ? state.storeKey : undefined)
   }
 
   /** Ends a session of the session's user. */
@@ -54,13 +54,13 @@ export class Users implements UserIndex {
     const userKey = this.#owners.keyOf(state.session)
     const parts = partsOf(handle)
     if (userKey === undefined || parts?.userKey !== userKey) return false
-    let isOwn = state.isInStore && fingerprint(state.sessionId) === parts.fingerprint
+    let isOwn = state.isInStore && fingerprint(state.storeKey) === parts.fingerprint
     let wasThere = isOwn
     if (!isOwn) {
       const revoked = await this.#revoke(userKey, { fingerprint: parts.fingerprint })
       wasThere = revoked.wasThere
       // By the handle of a session that it has replaced.
-      isOwn = state.hasId && revoked.ended.includes(state.sessionId)
+      isOwn = state.hasId && revoked.ended.includes(state.storeKey)
     }
     if (isOwn) await promised<void>(answer => state.visit.pending.run(answer => destroy(state, answer, 'revoked'), answer))
     return wasThere
@@ -69,7 +69,7 @@ export class Users implements UserIndex {
   /** Ends all sessions of the session's user but this one. */
   async revokeOthers (state: SessionState): Promise<number> {
     const userKey = this.#owners.keyOf(state.session)
-    return userKey === undefined ? 0 : (await this.#revoke(userKey, { except: state.sessionId })).ended.length
+    return userKey === undefined ? 0 : (await this.#revoke(userKey, { except: state.storeKey })).ended.length
   }
 
   async forUser (user: string | number, page?: SessionPage): Promise<SessionList> {
@@ -96,31 +96,31 @@ export class Users implements UserIndex {
    */
   async #revoke (userKey: string, which: Revoking): Promise<Revoked> {
     const found = await promised<number>(answer => this.#repository.revoke(userKey, which, answer)) as number
-    const tried = new Set<string>()
-    const ended: string[] = []
+    const tried = new Set<StoreKey>()
+    const ended: StoreKey[] = []
     for (;;) {
-      const endings = await promised<string[]>(answer => this.#repository.endingsOf(userKey, answer)) ?? []
+      const endings = await promised<StoreKey[]>(answer => this.#repository.endingsOf(userKey, answer)) ?? []
       // A store that forgets to release them would name them for ever.
-      const ids = endings.filter(sessionId => !tried.has(sessionId))
+      const ids = endings.filter(storeKey => !tried.has(storeKey))
       if (ids.length === 0) break
-      for (const sessionId of await this.endAll(userKey, ids, 'revoked')) ended.push(sessionId)
-      for (const sessionId of ids) tried.add(sessionId)
+      for (const storeKey of await this.endAll(userKey, ids, 'revoked')) ended.push(storeKey)
+      for (const storeKey of ids) tried.add(storeKey)
     }
     // Those of an earlier call aren't asked for.
-    const isWanted = (sessionId: string): boolean => found > 0 || fingerprint(sessionId) === which.fingerprint
+    const isWanted = (storeKey: StoreKey): boolean => found > 0 || fingerprint(storeKey) === which.fingerprint
     return { ended, wasThere: ended.some(isWanted) }
   }
 
   /** Ends sessions that are revoked. Answers those that were there. */
-  async endAll (userKey: string, sessionIds: readonly string[], code: EndCode): Promise<string[]> {
-    const ended = await eachOf(sessionIds, sessionId => this.#end(userKey, sessionId, code))
-    await promised<void>(answer => this.#repository.release(userKey, sessionIds, answer))
-    return sessionIds.filter((_sessionId, i) => ended[i])
+  async endAll (userKey: string, storeKeys: readonly StoreKey[], code: EndCode): Promise<StoreKey[]> {
+    const ended = await eachOf(storeKeys, storeKey => this.#end(userKey, storeKey, code))
+    await promised<void>(answer => this.#repository.release(userKey, storeKeys, answer))
+    return storeKeys.filter((_storeKey, i) => ended[i])
   }
 
-  async #end (userKey: string, sessionId: string, code: EndCode): Promise<boolean> {
-    if (await this.#stored(userKey, sessionId) === undefined) return false
-    const removed = await promised(answer => this.#repository.end(sessionId, answer, code))
+  async #end (userKey: string, storeKey: StoreKey, code: EndCode): Promise<boolean> {
+    if (await this.#stored(userKey, storeKey) === undefined) return false
+    const removed = await promised(answer => this.#repository.end(storeKey, answer, code))
     return removed !== false
   }
 
@@ -129,13 +129,13 @@ export class Users implements UserIndex {
     await eachOf(entries, entry => this.#look(userKey, entry, undefined))
   }
 
-  async dropIfVain (userKey: string, sessionId: string): Promise<void> {
-    if (await this.#stored(userKey, sessionId) !== undefined) return
-    await promised<void>(answer => this.#repository.release(userKey, [sessionId], answer))
+  async dropIfVain (userKey: string, storeKey: StoreKey): Promise<void> {
+    if (await this.#stored(userKey, storeKey) !== undefined) return
+    await promised<void>(answer => this.#repository.release(userKey, [storeKey], answer))
   }
 
   /** As many living sessions as fit on the page, while there are any. */
-  async #views (userKey: string, page: SessionPage | undefined, current?: string): Promise<SessionList> {
+  async #views (userKey: string, page: SessionPage | undefined, current?: StoreKey): Promise<SessionList> {
     const limit = limitIn(page)
     const views: SessionList = []
     let before = timeIn(page?.cursor)
@@ -156,25 +156,25 @@ export class Users implements UserIndex {
     return Object.assign(views, { next: String(before) })
   }
 
-  async #entriesOf (userKey: string, before: number, count: number): Promise<IndexEntry[]> {
-    return await promised<IndexEntry[]>(answer => this.#repository.claimsOf(userKey, before, count, answer)) ?? []
+  async #entriesOf (userKey: string, before: number, count: number): Promise<KeyedEntry[]> {
+    return await promised<KeyedEntry[]>(answer => this.#repository.claimsOf(userKey, before, count, answer)) ?? []
   }
 
   /** The session of an entry. One that has ended is released, unless it is being written at the moment. */
   async #look (
-    userKey: string, entry: IndexEntry, current: string | undefined
+    userKey: string, entry: KeyedEntry, current: StoreKey | undefined
   ): Promise<{ claimedAt: number, view: SessionView | undefined }> {
-    const { sessionId, claimedAt, age } = entry
-    const state = await this.#stored(userKey, sessionId)
+    const { sessionId: storeKey, claimedAt, age } = entry
+    const state = await this.#stored(userKey, storeKey)
     if (state !== undefined) return { claimedAt, view: await this.#view(userKey, entry, state, current) }
-    if (age >= GRACE) await promised<void>(answer => this.#repository.release(userKey, [sessionId], answer))
+    if (age >= GRACE) await promised<void>(answer => this.#repository.release(userKey, [storeKey], answer))
     return { claimedAt, view: undefined }
   }
 
   async #view (
-    userKey: string, entry: IndexEntry, state: SessionState, current: string | undefined
+    userKey: string, entry: KeyedEntry, state: SessionState, current: StoreKey | undefined
   ): Promise<SessionView> {
-    const { sessionId, authenticatedAt, life: { lifetime } } = state
+    const { storeKey, authenticatedAt, life: { lifetime } } = state
     // `#stored` found it.
     const stored = state.found.stored as Stored
     const { record } = stored
@@ -185,7 +185,7 @@ export class Users implements UserIndex {
       authenticatedAt: authenticatedAt === undefined ? null : new Date(authenticatedAt),
       ...await this.#description(state.session),
       handle: handleOf(userKey, entry.fingerprint),
-      current: sessionId === current,
+      current: storeKey === current,
       createdAt: new Date(createdAtOf(record)),
       lastSeenAt: new Date(lastUseIn(record)),
       expiresAt: end === undefined ? null : new Date(end)
@@ -203,20 +203,20 @@ export class Users implements UserIndex {
   }
 
   /** A session as the store has it, if it is the user's. */
-  async #stored (userKey: string, sessionId: string): Promise<SessionState | undefined> {
+  async #stored (userKey: string, storeKey: StoreKey): Promise<SessionState | undefined> {
     const { terms } = this.#cookie
-    const stored = await promised<Stored>(answer => this.#repository.inspect(sessionId, terms, answer))
+    const stored = await promised<Stored>(answer => this.#repository.inspect(storeKey, terms, answer))
     if (stored === undefined) return undefined
-    const state = this.#stateOf(sessionId, stored)
+    const state = this.#stateOf(storeKey, stored)
     return this.#ownerOf(state, stored.record) === userKey ? state : undefined
   }
 
-  ownerIn (sessionId: string, stored: Stored): string | undefined {
-    return this.#ownerOf(this.#stateOf(sessionId, stored), stored.record)
+  ownerIn (storeKey: StoreKey, stored: Stored): string | undefined {
+    return this.#ownerOf(this.#stateOf(storeKey, stored), stored.record)
   }
 
-  ownerToday (sessionId: string, stored: Stored): string | undefined {
-    return this.#owners.keyOf(this.#stateOf(sessionId, stored).session)
+  ownerToday (storeKey: StoreKey, stored: Stored): string | undefined {
+    return this.#owners.keyOf(this.#stateOf(storeKey, stored).session)
   }
 
   /** Older software drops whose a session is, so then the application is asked. */
@@ -224,8 +224,8 @@ export class Users implements UserIndex {
     return claimOf(record)?.userKey ?? this.#owners.keyOf(session)
   }
 
-  #stateOf (sessionId: string, stored: Stored): SessionState {
-    return new SessionState(this.#context, new Visit(this.#cookie, false), { sessionId, stored })
+  #stateOf (storeKey: StoreKey, stored: Stored): SessionState {
+    return new SessionState(this.#context, new Visit(this.#cookie, false), { sessionId: storeKey, stored })
   }
 
   /** The cookie's configuration outside of requests. */

@@ -21,8 +21,18 @@ export function hasIndex (store: SessionStore): boolean {
 
 /** Whether `get` hands out the store's own end: a touch of ours moves the one in the record. */
 export function tellsEnd (store: SessionStore): boolean {
-  const ours = inheritedBy(store)
-  return ours !== undefined && store.get === ours.get && store.touch === ours.touch
+  const inner = innermost(store)
+  const ours = inheritedBy(inner)
+  return ours !== undefined && inner.get === ours.get && inner.touch === ours.touch
+}
+
+/** Under it a store that wraps another one names that. For every copy of the library. */
+export const INNER = Symbol.for('@fastify/session inner store')
+
+/** The store that keeps the sessions, of one that may wrap it. */
+export function innermost (store: SessionStore): SessionStore {
+  const { [INNER]: inner } = store as { [INNER]?: SessionStore }
+  return inner === undefined ? store : innermost(inner)
 }
 
 /** What a store inherits from ours, or from that of a second copy of the library. */

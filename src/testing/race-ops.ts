@@ -12,7 +12,7 @@ export const FIELDS = ['createdAt', 'seenAt', 'idle', 'path']
 /** The life that a handler chooses. When all lives pass, one and a half of it have, by which no store keeps it any more. */
 export const LONGER = 1.3 * MAX_AGE
 
-type Request = Pick<FastifyRequest, 'session' | 'server'> & { session: any }
+type Request = Pick<FastifyRequest, 'session' | 'server' | 'sessionStore'> & { session: any }
 
 /** What requests do with their session. Each writes a value of its own, so that it can be told whose is in the store. */
 export const REQUESTS = {
@@ -53,8 +53,9 @@ export const REQUESTS = {
     await session.destroy()
   },
   /** An operator's. With an index by user, as the next. */
-  async revoke ({ server, session }: Request) {
-    await server.sessions.revoke(`${fingerprint('max')}.${fingerprint(session.sessionId)}`)
+  async revoke ({ server, session, sessionStore }: Request) {
+    const key = sessionStore.keyOf?.(session.sessionId) ?? session.sessionId
+    await server.sessions.revoke(`${fingerprint('max')}.${fingerprint(key)}`)
   },
   async 'revoke others' ({ session }: Request) {
     await session.revokeOthers()

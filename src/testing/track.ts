@@ -66,7 +66,7 @@ export class Track {
     let serial = 0
     const idGenerator = (): string => {
       const sessionId = `${prefix}${serial++}`
-      this.#names.set(sessionId, `S${this.#names.size}`)
+      this.#names.set(this.#gate.keyOf(sessionId), `S${this.#names.size}`)
       return sessionId
     }
     const cookie = { secure: false, maxAge: MAX_AGE }
@@ -93,13 +93,13 @@ export class Track {
 
   /** One schedule: from a new session to what is left of it. */
   async run (events: readonly RaceEvent[], choose: Choose): Promise<{ observation: Observation, schedule: string[] }> {
-    const begun = keptCookie(await this.#get('/begin'))
+    const begun = this.#keptCookie(await this.#get('/begin'))
     if (begun === undefined) throw new Error('The plugin gave no session to begin with')
     const first = begun.sessionId
     const run = this.#run = newRun(events)
     run.cookies.set(first, begun.header)
     const fields = this.#fields ??= await this.#fieldsOf(first)
-    const other = events.includes('log out of both') ? keptCookie(await this.#get('/begin')) : undefined
+    const other = events.includes('log out of both') ? this.#keptCookie(await this.#get('/begin')) : undefined
     if (other !== undefined) run.cookies.set(other.sessionId, other.header)
 
     this.#gate.close()
@@ -136,7 +136,7 @@ export class Track {
   /** Sends a request, and notes what it is told. */
   async #send ({ replies, answered, cookies }: Run, index: number, cookie: string | undefined): Promise<void> {
     const response = await this.#get(`/race/${index}`, cookie)
-    const kept = keptCookie(response)
+    const kept = this.#keptCookie(response)
     if (kept !== undefined) cookies.set(kept.sessionId, kept.header)
     const { statusCode } = response
     const isCleared = kept === undefined && response.cookies.some(({ name }) => name === COOKIE_NAME)
@@ -240,6 +240,15 @@ export class Track {
     this.#clock.passed = 0
   }
 
+  /** The session cookie of a response, if a browser would keep it, and by what the store knows its session. */
+  #keptCookie ({ cookies }: LightMyRequestResponse): { sessionId: string, header: string } | undefined {
+    const cookie = cookies.findLast(({ name }) => name === COOKIE_NAME)
+    if (cookie === undefined || cookie.value === '' || (cookie.expires as Date) <= new Date(Date.now())) return undefined
+    const { value } = unsign(cookie.value, SECRET)
+    const sessionId = value === null ? 'not signed' : this.#gate.keyOf(value)
+    return { sessionId, header: `${COOKIE_NAME}=${encodeURIComponent(cookie.value)}` }
+  }
+
   #get (url: string, cookie?: string): Promise<LightMyRequestResponse> {
     return this.#app.inject({ url, headers: cookie === undefined ? {} : { cookie } })
   }
@@ -254,12 +263,4 @@ function newRun (events: readonly RaceEvent[]): Run {
     cookies: new Map(),
     schedule: []
   }
-}
-
-/** The session cookie of a response, if a browser would keep it. */
-function keptCookie ({ cookies }: LightMyRequestResponse): { sessionId: string, header: string } | undefined {
-  const cookie = cookies.findLast(({ name }) => name === COOKIE_NAME)
-  if (cookie === undefined || cookie.value === '' || (cookie.expires as Date) <= new Date(Date.now())) return undefined
-  const { value: sessionId } = unsign(cookie.value, SECRET)
-  return { sessionId: sessionId ?? 'not signed', header: `${COOKIE_NAME}=${encodeURIComponent(cookie.value)}` }
 }

@@ -5,6 +5,11 @@ export type Callback = (error?: any) => void
 export type Answer<T> = (error: Error | null, value?: T) => void
 export type CallbackSession = (error: any, result?: Fastify.Session | null) => void
 
+declare const isKey: unique symbol
+
+/** By what a store knows a session: its id, or what the store's `keyOf` makes of that. */
+export type StoreKey = string & { readonly [isKey]: true }
+
 /** What a store keeps of a session: its data by top-level key, and under `cookie` what the library keeps of it. */
 export type SessionRecord = Record<string, unknown>
 
@@ -195,6 +200,15 @@ export interface SessionStore<Session = Fastify.Session> {
    * for in the store.
    */
   watch?(sessionId: string, onEnd: (code?: EndCode) => void): (() => void) | Promise<() => void>
+
+  /**
+   * Answers by what the store knows the session of an id, if not by the id itself. All other methods are called with
+   * that in place of the id then, and the index by user answers it. Called once for each id that a visitor brings.
+   */
+  keyOf?(sessionId: string): string
+
+  /** By what else the store may know it, from an earlier time; undefined if by nothing. New sessions have `keyOf`'s. */
+  formerKeyOf?(sessionId: string): string | undefined
 
   /** All sessions. */
   all?(callback: (error: any, sessions?: any) => void): void
