@@ -105,7 +105,10 @@ export class Finder {
         // Named: a spread costs a request 1 to 3 us more.
         if (error !== null) answer(error, { sessionId, signedId, loadError: error, provedId: sessionId })
         else if (stored !== undefined) answer(null, { sessionId, signedId, stored, provedId: sessionId })
-        else this.#findFrom(i + 1, values, terms, touch, provedId ?? sessionId, answer)
+        else {
+          this.#settings.signer.forget(sessionId, signedId)
+          this.#findFrom(i + 1, values, terms, touch, provedId ?? sessionId, answer)
+        }
       })
       return
     }

@@ -7,6 +7,7 @@ import type { Signals, SecurityReason } from '../diagnostics'
 import { BusyError, StoreError } from '../errors'
 import { whyOver, type Terms } from '../values/lifetime'
 import { kindOf } from '../values/kind'
+import type { SessionSigner } from '../values/cookie-value'
 import { applyChanges, isAsExpected, isRecord, type Expected } from '../values/record'
 import { StoredSession } from '../values/stored-session'
 import { isUnreadable } from '../values/unreadable'
@@ -33,6 +34,8 @@ export interface RepositorySettings {
   readonly storeTimeout: number
   readonly rolling: boolean
   readonly flaws: Flaws
+  /** What remembers sessions by their cookies. */
+  readonly signer: Pick<SessionSigner, 'forget'>
   /** Whether the store's own clock is believed where it has one. */
   readonly trustsStoreTtl: boolean
 }
@@ -352,9 +355,10 @@ export class Repository {
   }
 
   #destroy (sessionId: string, code: EndCode, answer: Answer<SessionRecord | false>): void {
-    const { store, storeTimeout } = this.#settings
+    const { store, storeTimeout, signer } = this.#settings
     const more = this.#tellsCode ? [code] : undefined
     callStore<SessionRecord | false>(store, 'destroy', [sessionId], storeTimeout, (error, removed) => {
+      signer.forget(sessionId)
       if (error === null) this.recent.hearers.forEach(hear => hear(sessionId, code))
       answer(error, removed === false || isWhole(removed) ? removed : undefined)
     }, undefined, more)
