@@ -1,7 +1,7 @@
 import { isNotFound, isWhole } from './answers'
 import { callStore, type Method } from './call'
 import { InTurn } from './in-turn'
-import { has, tellsEnd } from './methods'
+import { has, keepsToItself, tellsEnd } from './methods'
 import { recentChangesOf, type RecentChanges } from './recent'
 import type { Signals, SecurityReason } from '../diagnostics'
 import { BusyError, StoreError } from '../errors'
@@ -116,8 +116,13 @@ export class Repository {
     })
   }
 
-  /** Writes a session whose id is fresh. */
+  /**
+   * Writes a session whose id is fresh.
+   *
+   * @param session its values are copies that nobody changes
+   */
   create (sessionId: string, session: StoredSession, answer: Answer<void>, reason?: string): void {
+    if (keepsToItself(this.#settings.store)) StoredSession.handOver(session)
     this.#signals.trace('commit', sessionId, answer, answer => this.#call('set', [sessionId, session], answer), reason)
   }
 
