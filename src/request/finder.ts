@@ -43,8 +43,9 @@ export class Finder {
     const { cookieName } = this.#settings
     const first = (parsed ?? (header === undefined ? {} : this.#fastify.parseCookie(header)))[cookieName]
     if (typeof first !== 'string') return []
-    const values = new Set(first === '' ? [] : [unquoted(first)])
-    if (header === undefined || header.indexOf(cookieName) === header.lastIndexOf(cookieName)) return [...values]
+    const value = first === '' ? [] : [unquoted(first)]
+    if (header === undefined || header.indexOf(cookieName) === header.lastIndexOf(cookieName)) return value
+    const values = new Set(value)
     for (const pair of header.split(';')) {
       const value = pair.includes(cookieName) ? this.#fastify.parseCookie(pair)[cookieName] : undefined
       if (value) values.add(unquoted(value))
