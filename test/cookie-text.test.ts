@@ -219,6 +219,26 @@ t.test('a reply.setCookie that somebody has wrapped is called', async t => {
   t.equal(await domainFor({}), 'all.example')
 })
 
+t.test('a setCookie() of somebody else, who writes no date', async t => {
+  stopClock(t)
+  let prototype: AnyReply | undefined
+  const app = await start(t, {
+    options: { cookie: { maxAge: HOUR } },
+    before (app) {
+      app.addHook('onRequest', async (_request, reply: AnyReply) => {
+        if (prototype !== undefined) return
+        prototype = Object.getPrototypeOf(reply) as AnyReply
+        const { setCookie } = prototype
+        prototype.setCookie = prototype.cookie = function (name: string, value: string, { expires, ...options }: any = {}) {
+          return setCookie.call(this, name, value, options)
+        }
+      })
+    }
+  })
+  const [header] = await compare(t, app, 'no date')
+  t.match(header, /; Path=\/; HttpOnly$/)
+})
+
 t.test('a date is that of the second, and each session has its own', async t => {
   const time = stopClock(t)
   const app = await start(t, { options: { cookie: { maxAge: HOUR }, absoluteTimeout: 90 * 60_000, rolling: true } })

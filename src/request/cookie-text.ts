@@ -93,9 +93,9 @@ function learn (reply: FastifyReply, state: SessionState, name: string, date: st
   if (Object.hasOwn(reply, 'setCookie') || reply.cookie !== setCookie) return undefined
   const [rest, ...others] = PROBES.map(probe => behind(probe, reply, state, name))
   if (rest === undefined || others.some(other => other !== rest)) return { setCookie }
-  if (date === '') return { setCookie, text: { behindValue: rest, behindDate: '' } }
-  const [behindValue = '', behindDate, ...more] = rest.split(date)
-  return behindDate === undefined || more.length > 0 ? { setCookie } : { setCookie, text: { behindValue, behindDate } }
+  const at = rest.lastIndexOf(date)
+  if (at === -1) return { setCookie }
+  return { setCookie, text: { behindValue: rest.slice(0, at), behindDate: rest.slice(at + date.length) } }
 }
 
 /** What is written behind a value; undefined if that isn't written as `serializeCookie` does. */
