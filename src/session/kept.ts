@@ -9,7 +9,8 @@ const LIFE_FIELDS = ['idle', 'absoluteTimeout', 'chosen'] as const
 
 /** What stores keep of a session under `cookie`, if it is used now. */
 export function keptOf (
-  lifetime: Lifetime, claim: Claim | undefined, authenticatedAt: number | undefined, attributes: Attributes, now: number
+  lifetime: Lifetime, claim: Claim | undefined, authenticatedAt: number | undefined, deviceKey: string | undefined,
+  attributes: Attributes, now: number
 ): StoredCookie & CookieRecord {
   const { path, httpOnly, secure, sameSite, domain, partitioned } = attributes
   const { terms: { absoluteTimeout }, createdAt, chosen } = lifetime
@@ -30,6 +31,7 @@ export function keptOf (
   if (absoluteTimeout !== undefined) kept.absoluteTimeout = absoluteTimeout
   if (chosen !== undefined) kept.chosen = chosen instanceof Date ? chosen.toISOString() : chosen
   if (authenticatedAt !== undefined) kept.authenticatedAt = authenticatedAt
+  if (deviceKey !== undefined) kept.deviceKey = deviceKey
   if (claim !== undefined) Object.assign(kept, claim)
   return kept
 }
@@ -41,12 +43,13 @@ export function keptOf (
  * @param isOlder whether the record can't say who chose its lifetime
  * @param storedClaim as whose the record has the session
  * @param storedAuthenticatedAt as the record has it
+ * @param boundTo what this request has bound it to. It is never unbound, so nobody else has changed that
  */
 export function keptChanges (
   kept: CookieRecord, isNewLife: boolean, isOlder: boolean, storedClaim: Claim | undefined,
-  storedAuthenticatedAt: number | undefined
+  storedAuthenticatedAt: number | undefined, boundTo: string | undefined
 ): FieldChanges {
-  const { expires, originalMaxAge, createdAt, authenticatedAt, seenAt, userKey, claimedAt } = kept
+  const { expires, originalMaxAge, createdAt, authenticatedAt, seenAt } = kept
   const set: Record<string, unknown> = { seenAt }
   const unset: string[] = []
   if (isNewLife) Object.assign(set, { expires, originalMaxAge })
@@ -61,13 +64,20 @@ export function keptChanges (
     if (authenticatedAt === undefined) unset.push('authenticatedAt')
     else set.authenticatedAt = authenticatedAt
   }
-  if (userKey === storedClaim?.userKey && claimedAt === storedClaim?.claimedAt) return { set, unset }
+  if (boundTo !== undefined) set.deviceKey = boundTo
+  changeClaim(kept, storedClaim, set, unset)
+  return { set, unset }
+}
+
+function changeClaim (
+  { userKey, claimedAt }: CookieRecord, stored: Claim | undefined, set: Record<string, unknown>, unset: string[]
+): void {
+  if (userKey === stored?.userKey && claimedAt === stored?.claimedAt) return
   if (userKey === undefined) {
     unset.push('userKey', 'claimedAt')
-    return { set, unset }
+    return
   }
   set.claimedAt = claimedAt
   // If only the claim was renewed, another request may have changed the owner in the meantime.
-  if (userKey !== storedClaim?.userKey) set.userKey = userKey
-  return { set, unset }
+  if (userKey !== stored?.userKey) set.userKey = userKey
 }
