@@ -9,9 +9,11 @@ import { checkOptions } from './table'
 import { developmentStore, MemoryStore } from '../stores/memory'
 import { hasIndex } from '../stores/methods'
 import { shown } from '../values/kind'
-import { customSigner, defaultSigner, isUsable, namedSigner, secretsSigner } from '../values/cookie-value'
+import {
+  customSigner, defaultSigner, isUsable, namedSigner, secretsSigner, type SessionSigner
+} from '../values/cookie-value'
 import { Flaws, warnCookieRefused, warnMemoryStore, warnNoTouch, warnOption, warnShortSecret } from '../warnings'
-import type { CookieOptions, Signer } from '../types/cookie'
+import type { CookieOptions } from '../types/cookie'
 import type { FastifySessionOptions } from '../types/options'
 import type { FastifySessionObject } from '../types/session'
 import type { SessionStore } from '../types/store'
@@ -19,7 +21,7 @@ import type { SessionStore } from '../types/store'
 /** The options as the rest of the library sees them: whole, checked, and held by no one else. */
 export interface Settings {
   readonly sessionName: string
-  readonly signer: Signer
+  readonly signer: SessionSigner
   readonly cookieName: string
   readonly cookiePrefix: string
   /** Throws FST_ERR_SESSION_COOKIE if the application's function returns what can't be sent. */
@@ -121,7 +123,7 @@ function namesOn ({ server }: FastifyInstance): Set<string> {
   return names
 }
 
-function resolveSigner ({ secret, algorithm: given }: FastifySessionOptions): Signer {
+function resolveSigner ({ secret, algorithm: given }: FastifySessionOptions): SessionSigner {
   const algorithm = given ?? 'sha256'
   if (typeof secret === 'string') {
     if (secret.length < SECRET_LENGTH) throw new SecretError('the secret must have length 32 or greater')
@@ -139,7 +141,7 @@ function resolveSigner ({ secret, algorithm: given }: FastifySessionOptions): Si
   return customSigner(secret)
 }
 
-function checkedSigner (secrets: string[], algorithm: string): Signer {
+function checkedSigner (secrets: string[], algorithm: string): SessionSigner {
   const signer = secretsSigner(secrets, algorithm)
   try {
     signer.sign('')

@@ -46,8 +46,9 @@ export class Finder {
     const { cookieName } = this.#settings
     const first = (parsed ?? (header === undefined ? {} : this.#fastify.parseCookie(header)))[cookieName]
     if (typeof first !== 'string') return []
-    const values = new Set(first === '' ? [] : [unquoted(first)])
-    if (header === undefined || header.indexOf(cookieName) === header.lastIndexOf(cookieName)) return [...values]
+    const value = first === '' ? [] : [unquoted(first)]
+    if (header === undefined || header.indexOf(cookieName) === header.lastIndexOf(cookieName)) return value
+    const values = new Set(value)
     for (const pair of header.split(';')) {
       const value = pair.includes(cookieName) ? this.#fastify.parseCookie(pair)[cookieName] : undefined
       if (value) values.add(unquoted(value))
@@ -125,6 +126,7 @@ export class Finder {
         } else if (stored !== undefined && refuses?.(sessionId, stored.record) !== true) {
           answer(null, { sessionId, signedId, stored, provedId: sessionId })
         } else {
+          if (stored === undefined) this.#settings.signer.forget(sessionId, signedId)
           const isRefused = stored !== undefined || before.isRefused
           const missed = { provedId: before.provedId ?? sessionId, isRefused }
           this.#findFrom(i + 1, values, terms, touch, missed, answer, refuses)

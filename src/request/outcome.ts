@@ -76,7 +76,8 @@ export function decide (
     decision = state.lastWrite === 'partly' ? DECISIONS.failedInPart : DECISIONS.failed
   }
   // As in version 11, what was saved by hand is sent.
-  if (!sends(decision.outcome) || state.wasSavedByHand || !isRefused(state.visit, state.cookie.secure)) return decision
+  if (!sends(decision.outcome) || state.wasSavedByHand) return decision
+  if (!isRefused(state.visit, state.attributes.secure)) return decision
   return state.isInStore && state.sessionId === slot.sentId ? DECISIONS.insecure : DECISIONS.insecureClear
 }
 

@@ -1,4 +1,4 @@
-import type { SessionCookie } from './cookie'
+import type { Attributes } from './cookie'
 import type { Claim } from '../values/claim'
 import { cookieLifeOf, endOf, idleOf, type Lifetime } from '../values/lifetime'
 import type { CookieRecord } from '../values/record'
@@ -10,9 +10,9 @@ const LIFE_FIELDS = ['idle', 'absoluteTimeout', 'chosen'] as const
 /** What stores keep of a session under `cookie`, if it is used now. */
 export function keptOf (
   lifetime: Lifetime, claim: Claim | undefined, authenticatedAt: number | undefined, deviceKey: string | undefined,
-  cookie: SessionCookie, now: number
+  attributes: Attributes, now: number
 ): StoredCookie & CookieRecord {
-  const { path, httpOnly, secure, sameSite, domain, partitioned } = cookie
+  const { path, httpOnly, secure, sameSite, domain, partitioned } = attributes
   const { terms: { absoluteTimeout }, createdAt, chosen } = lifetime
   const life = cookieLifeOf(lifetime)
   const end = endOf(lifetime, now)

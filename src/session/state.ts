@@ -1,4 +1,4 @@
-import { SessionCookie, type Choice } from './cookie'
+import { attributesOf, SessionCookie, type Attributes, type Choice } from './cookie'
 import type { SessionIds } from './ids'
 import { keptChanges, keptOf } from './kept'
 import { Life } from './life'
@@ -199,10 +199,19 @@ export class SessionState {
 
   get cookie (): SessionCookie {
     if (this.#cookie === undefined) {
-      const life = cookieLifeOf(this.lifetime)
-      this.#cookie = new SessionCookie(this, this.#attributes, this.visit.isOverHttps, life, this.#cookieEnd)
+      this.#cookie = new SessionCookie(this, this.attributes, cookieLifeOf(this.lifetime), this.cookieEnd)
     }
     return this.#cookie
+  }
+
+  /** The attributes of the cookie, which isn't made for that. */
+  get attributes (): Attributes {
+    return this.#cookie ?? attributesOf(this.#attributes, this.visit.isOverHttps)
+  }
+
+  /** Whether the cookie goes out as it is configured: no handler has asked for it. */
+  get hasPlainCookie (): boolean {
+    return this.#cookie === undefined && this.#attributes === this.visit.cookie
   }
 
   /** The lifetime with what the handler chose since it was written last. */
@@ -256,8 +265,8 @@ export class SessionState {
 
   /** When the cookie that goes out now ends, and its other attributes. */
   cookieAttributes (): CookieSerializeOptions {
-    const { domain, path, httpOnly, secure, partitioned, sameSite, priority } = this.cookie
-    const end = this.#cookieEnd
+    const { domain, path, httpOnly, secure, partitioned, sameSite, priority } = this.attributes
+    const end = this.cookieEnd
     // These keys are all there: where one is missing, `@fastify/cookie` puts what its `parseOptions` say of all
     // cookies. Only the priority may come from there.
     const attributes: CookieSerializeOptions = {
@@ -286,7 +295,7 @@ export class SessionState {
     flaws.tellAll(warnOption, mistakesInOptions(options))
     const { cookie } = this
     this.#attributes = { ...this.#attributes, ...options }
-    cookie.setAttributes(this.#attributes, this.visit.isOverHttps)
+    cookie.setAttributes(attributesOf(this.#attributes, this.visit.isOverHttps))
     if (options.maxAge != null || !('expires' in options)) {
       if ('maxAge' in options) cookie.maxAge = options.maxAge
     } else {
@@ -349,7 +358,7 @@ export class SessionState {
     if (choice !== undefined) SessionCookie.forget(this.cookie, choice)
     this.lastWrite = 'whole'
     this.standing = 'written'
-    if (this.#cookie !== undefined && !this.wasChosen) this.#cookie._expires = dateOf(this.#cookieEnd)
+    if (this.#cookie !== undefined && !this.wasChosen) this.#cookie._expires = dateOf(this.cookieEnd)
     this.#storedClaim = this.claim
     this.#storedAuthenticatedAt = this.authenticatedAt
     this.draft.rebase(changes)
@@ -420,7 +429,7 @@ export class SessionState {
   }
 
   /** When the visitor's cookie ends, in milliseconds since the epoch; NaN if that isn't known. */
-  get #cookieEnd (): number {
+  get cookieEnd (): number {
     const { lifetime } = this
     const usedAt = this.#usedAt
     return usedAt === undefined ? this.life.knownCookieEnd(lifetime) : cookieEndOf(lifetime, usedAt)
@@ -429,7 +438,7 @@ export class SessionState {
   /** What stores keep under `cookie` if the session is used at that time. */
   #keptAt (at: number): CookieRecord {
     this.life.toldAt = at
-    return keptOf(this.lifetime, this.claim, this.authenticatedAt, this.deviceKey, this.cookie, at)
+    return keptOf(this.lifetime, this.claim, this.authenticatedAt, this.deviceKey, this.attributes, at)
   }
 
   get #choice (): Choice | undefined {

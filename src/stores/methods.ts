@@ -1,4 +1,4 @@
-import { IS_OURS } from './memory'
+import { IS_OURS, MemoryStore } from './memory'
 import type { Method } from './call'
 import type { SessionStore } from '../types/store'
 
@@ -10,6 +10,14 @@ export function has (store: SessionStore, method: Method): boolean {
   if (typeof store[method] !== 'function') return false
   const ours = inheritedBy(store)
   return store[method] !== ours?.[method] || store.set === ours.set
+}
+
+/**
+ * Whether `set` is ours, so that nobody else sees what it is given: what has been copied for the store needs no second
+ * copy. Asked at each call, because an application may put a method of its own in its place.
+ */
+export function keepsToItself (store: SessionStore): boolean {
+  return store.set === MemoryStore.prototype.set
 }
 
 const INDEX = ['claim', 'release', 'revoke', 'endingsOf', 'claimsOf'] as const

@@ -1,12 +1,13 @@
 import { isNotFound, isWhole } from './answers'
 import { callStore, type Method } from './call'
 import { InTurn } from './in-turn'
-import { has, innermost, tellsEnd } from './methods'
+import { has, innermost, keepsToItself, tellsEnd } from './methods'
 import { recentChangesOf, type RecentChanges } from './recent'
 import type { Signals, SecurityReason } from '../diagnostics'
 import { BusyError, StoreError } from '../errors'
 import { whyOver, type Terms } from '../values/lifetime'
 import { kindOf } from '../values/kind'
+import type { SessionSigner } from '../values/cookie-value'
 import { applyChanges, isAsExpected, isRecord, type Expected } from '../values/record'
 import { StoredSession } from '../values/stored-session'
 import { isUnreadable } from '../values/unreadable'
@@ -40,6 +41,8 @@ export interface RepositorySettings {
   readonly storeTimeout: number
   readonly rolling: boolean
   readonly flaws: Flaws
+  /** What remembers sessions by their cookies. */
+  readonly signer: Pick<SessionSigner, 'forget'>
   /** Whether the store's own clock is believed where it has one. */
   readonly trustsStoreTtl: boolean
 }
@@ -148,8 +151,13 @@ export class Repository {
     })
   }
 
-  /** Writes a session whose id is fresh. */
+  /**
+   * Writes a session whose id is fresh.
+   *
+   * @param session its values are copies that nobody changes
+   */
   create (key: StoreKey, session: StoredSession, answer: Answer<void>, reason?: string): void {
+    if (keepsToItself(this.#settings.store)) StoredSession.handOver(session)
     this.#signals.trace('commit', key, answer, answer => this.#call('set', [key, session], answer), reason)
   }
 
@@ -388,9 +396,10 @@ export class Repository {
   }
 
   #destroy (key: StoreKey, code: EndCode, answer: Answer<SessionRecord | false>): void {
-    const { store, storeTimeout } = this.#settings
+    const { store, storeTimeout, signer } = this.#settings
     const more = this.#tellsCode ? [code] : undefined
     callStore<SessionRecord | false>(store, 'destroy', [key], storeTimeout, (error, removed) => {
+      signer.forget(key)
       if (error === null) this.recent.hearers.forEach(hear => hear(key, code))
       answer(error, removed === false || isWhole(removed) ? removed : undefined)
     }, undefined, more)
