@@ -1,5 +1,5 @@
 import type { SessionCookie } from './cookie'
-import type { Claim } from '../values/claim'
+import { fieldsOfClaims, type ClaimMap } from '../values/claim'
 import { cookieLifeOf, endOf, idleOf, type Lifetime } from '../values/lifetime'
 import type { CookieRecord } from '../values/record'
 import { StoredCookie } from '../values/stored-session'
@@ -9,7 +9,7 @@ const LIFE_FIELDS = ['idle', 'absoluteTimeout', 'chosen'] as const
 
 /** What stores keep of a session under `cookie`, if it is used now. */
 export function keptOf (
-  lifetime: Lifetime, claim: Claim | undefined, authenticatedAt: number | undefined, cookie: SessionCookie, now: number
+  lifetime: Lifetime, claims: ClaimMap, authenticatedAt: number | undefined, cookie: SessionCookie, now: number
 ): StoredCookie & CookieRecord {
   const { path, httpOnly, secure, sameSite, domain, partitioned } = cookie
   const { terms: { absoluteTimeout }, createdAt, chosen } = lifetime
@@ -30,7 +30,7 @@ export function keptOf (
   if (absoluteTimeout !== undefined) kept.absoluteTimeout = absoluteTimeout
   if (chosen !== undefined) kept.chosen = chosen instanceof Date ? chosen.toISOString() : chosen
   if (authenticatedAt !== undefined) kept.authenticatedAt = authenticatedAt
-  if (claim !== undefined) Object.assign(kept, claim)
+  if (claims.size > 0) Object.assign(kept, fieldsOfClaims(claims))
   return kept
 }
 
@@ -39,16 +39,16 @@ export function keptOf (
  *
  * @param isNewLife whether the session's lifetime isn't what its record says
  * @param isOlder whether the record can't say who chose its lifetime
- * @param storedClaim as whose the record has the session
+ * @param claims what becomes of its claims
  * @param storedAuthenticatedAt as the record has it
  */
 export function keptChanges (
-  kept: CookieRecord, isNewLife: boolean, isOlder: boolean, storedClaim: Claim | undefined,
+  kept: CookieRecord, isNewLife: boolean, isOlder: boolean, claims: FieldChanges,
   storedAuthenticatedAt: number | undefined
 ): FieldChanges {
-  const { expires, originalMaxAge, createdAt, authenticatedAt, seenAt, userKey, claimedAt } = kept
-  const set: Record<string, unknown> = { seenAt }
-  const unset: string[] = []
+  const { expires, originalMaxAge, createdAt, authenticatedAt, seenAt } = kept
+  const set: Record<string, unknown> = { seenAt, ...claims.set }
+  const unset = [...claims.unset]
   if (isNewLife) Object.assign(set, { expires, originalMaxAge })
   if (isNewLife || isOlder) {
     set.createdAt = createdAt
@@ -61,13 +61,5 @@ export function keptChanges (
     if (authenticatedAt === undefined) unset.push('authenticatedAt')
     else set.authenticatedAt = authenticatedAt
   }
-  if (userKey === storedClaim?.userKey && claimedAt === storedClaim?.claimedAt) return { set, unset }
-  if (userKey === undefined) {
-    unset.push('userKey', 'claimedAt')
-    return { set, unset }
-  }
-  set.claimedAt = claimedAt
-  // If only the claim was renewed, another request may have changed the owner in the meantime.
-  if (userKey !== storedClaim?.userKey) set.userKey = userKey
   return { set, unset }
 }
