@@ -13,12 +13,13 @@ export class Side {
   #isOver = false
   #hear: () => void = () => {}
 
-  constructor (store: SessionStore) {
+  /** @param passing calls that wait for nobody, so that there are fewer orders */
+  constructor (store: SessionStore, passing: readonly string[] = []) {
     const held = Object.fromEntries(METHODS.filter(method => method in store).map(method => [
       method,
       (...args: unknown[]) => {
         const call = (): void => Reflect.apply(store[method] as (...args: unknown[]) => void, store, args)
-        if (!this.#isHeld || PASSING.includes(method)) {
+        if (!this.#isHeld || PASSING.includes(method) || passing.includes(method)) {
           call()
           return
         }

@@ -10,7 +10,7 @@ import type { SessionRecord, SessionStore } from '../src/types/store'
 import { RedisStore } from '../src/stores/redis'
 import { SilentStore, ThreeMethodStore, type Answer } from './odd-stores'
 import type { RaceEvent, RaceOptions } from '../src/testing/race-options'
-import { explore, PAIRS, race, raceAll, RACES, OWNER_RACES, USER_RACES } from '../src/testing/races'
+import { explore, PAIRS, race, raceAll, RACES, OWNER_RACES, TEAM_RACES, USER_RACES } from '../src/testing/races'
 import {
   BASE, judge, LONGER, MAX_AGE, PROMISES, type Call, type Observation, type PromiseName, type Reply, type RequestName
 } from '../src/testing/race-ops'
@@ -84,6 +84,10 @@ t.test('whoever becomes another user on the same id is that user\'s, in every or
   for (const store of [new MemoryStore(), new WholeStore() as unknown as SessionStore]) {
     await t.test(store.constructor.name, t => keepsAll(t, { store, users: {} }, OWNER_RACES, BY_DEFAULT))
   }
+})
+
+t.test('sessions that are ended by either of two names keep every promise in every order', async t => {
+  await keepsAll(t, { store: new MemoryStore(), users: {}, teams: true, passing: ['get', 'inspect', 'endingsOf'] }, TEAM_RACES, BY_DEFAULT)
 })
 
 t.test('of two logins at the limit only one is the last, in every order', async t => {

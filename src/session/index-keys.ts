@@ -41,13 +41,17 @@ export class IndexKeys {
       Promise.resolve(value).catch(() => {})
       throw name === USER ? new UserError() : new IndexValueError(name)
     }
-    const isUser = name === USER
-    if (isUser && this.#sessionName === 'session') return fingerprint(String(value))
-    // Of two sessions on one store, visitor 1 isn't administrator 1, nor is user 1 organisation 1. No text has a byte
-    // of 255, so that no visitor can call himself what an administrator is called here.
-    const parts = isUser ? [this.#sessionName, String(value)] : [this.#sessionName, name, String(value)]
-    return fingerprint(Buffer.concat([Buffer.of(255), Buffer.from(JSON.stringify(parts))]))
+    return indexKey(this.#sessionName, name, String(value))
   }
+}
+
+export function indexKey (sessionName: string, name: string, value: string): string {
+  const isUser = name === USER
+  if (isUser && sessionName === 'session') return fingerprint(value)
+  // Of two sessions on one store, visitor 1 isn't administrator 1, nor is user 1 organisation 1. No text has a byte of
+  // 255, so that no visitor can call himself what an administrator is called here.
+  const parts = isUser ? [sessionName, value] : [sessionName, name, value]
+  return fingerprint(Buffer.concat([Buffer.of(255), Buffer.from(JSON.stringify(parts))]))
 }
 
 /** What a session is called in lists: the key by which it is found, and the fingerprint of its entry. */
