@@ -52,8 +52,8 @@ export const OWNER_RACES: ReadonlyArray<readonly RaceEvent[]> = ([
 
 /** Pairs of a request that ends sessions by one name, and one that changes what it is found by, or renews it: with `teams`. */
 export const TEAM_RACES: ReadonlyArray<readonly RaceEvent[]> = [
-  ...(['read', 'write a', 'change team', 'become eva', 'log out'] as const).map(request => ['revoke teams', request] as const),
-  ['revoke', 'renew'], ['revoke', 'change team'], ['revoke users', 'change team'],
+  ...(['read', 'write a', 'change team', 'become eva', 'renew', 'log out'] as const).map(request => ['revoke teams', request] as const),
+  ['revoke', 'change team'], ['revoke users', 'change team'],
   ['change team', 'change team'], ['change team', 'become eva'], ['change team', 'renew']
 ]
 
