@@ -77,7 +77,7 @@ export class Track {
     const app = Fastify() as unknown as FastifyInstance
     app.register(fastifyCookie)
     const user = (session: any): string | undefined => session.user
-    const index = teams ? { team: teamOf } : undefined
+    const index = teams ? { team: (session: any) => teamOf(session) } : undefined
     app.register(plugin, {
       secret: SECRET, store: this.#gate.store, rolling, saveUninitialized, cookie, idGenerator, ...(users && { user, index, ...users })
     })
