@@ -136,7 +136,10 @@ export class Claims {
     try {
       // If there is nothing to claim, it is written at once: a handler that doesn't wait may change it after that.
       const isAtOnce = moves.every(({ kind }) => kind === 'leave')
-      if (!isAtOnce && !await this.#claimAll(state, moves)) return await this.#giveUp(state, moves)
+      if (!isAtOnce && !await this.#claimAll(state, moves)) {
+        state.claims = before
+        return await this.#giveUp(state, moves)
+      }
       isWritten = await promised(write) === true
     } finally {
       if (!isWritten) {
@@ -277,9 +280,7 @@ function without (moves: readonly Move[], claims: ClaimMap): ClaimMap {
 
 /** All keys under which it may be. */
 function allKeysOf ({ claims }: SessionState, moves: readonly Move[]): string[] {
-  const moved = moves.flatMap(({ key, had }) => [key, had?.key])
-  const keys = [...moved, ...Array.from(claims.values(), ({ key }) => key)]
-  return [...new Set(keys.filter(key => key !== undefined))]
+  return [...new Set([...moves.flatMap(({ key }) => key ?? []), ...Array.from(claims.values(), ({ key }) => key)])]
 }
 
 /** Does something with each at the same time. Where one fails, it waits for the others. */
