@@ -233,6 +233,12 @@ t.test('a function that throws is the request\'s error, and keeps no revocation 
   t.equal(await app.sessions.revokeUser('max'), 1)
   t.equal(await app.sessions.by('org', 'acme').revoke(), 1)
   t.same([await userOf(max), await userOf(eva)], ['nobody', 'nobody'])
+  isBroken = false
+  const { session } = await app.createSession({ user: 'ada' } as any)
+  isBroken = true
+  const claiming = { fingerprint: fingerprint(session.sessionId), lives: HOUR, isWritten: false, max: Infinity, refuses: false }
+  await ask(store, 'claim', keyOf('broken', 'x'), session.sessionId, claiming)
+  await t.rejects(app.sessions.by('broken', 'x').revoke(), { message: 'a bug of the application' }, 'nobody else can say whether it is that')
 })
 
 // --- Options
@@ -369,6 +375,16 @@ for (const [name, value] of ALL) {
   })
 }
 
+t.test('sessions that share several names are taken off each in one call', async t => {
+  const store = new MemoryStore()
+  const app = await open(t, store)
+  for (let i = 0; i < 3; i++) await login(app, EVERYTHING)
+  const calls = watchIndex(store)
+  t.equal(await app.sessions.by('org', 'acme').revoke(), 3)
+  t.same(calls, ['revoke org acme', 'endingsOf org acme', 'release org acme', 'release user max', 'release sid s1', 'endingsOf org acme'])
+  t.same(await entriesIn(store, ALL), [])
+})
+
 t.test('so is one that got another value while it was being ended', async t => {
   const store = new MemoryStore()
   const app = await open(t, store)
@@ -435,6 +451,20 @@ onEach('an index that fails at one name fails a change of it, and no renewal', a
   advance(31 * MINUTE)
   t.equal((await visitor.get('/write')).statusCode, 200)
   t.equal(await app.sessions.by('sid', 's1').revoke(), 1)
+})
+
+onEach('a change after which nobody knows whether it was revoked ends the session, and leaves nothing', async (t, makeStore) => {
+  const store = makeStore()
+  const app = await open(t, store)
+  const visitor = await login(app, 'user=max&sid=s1')
+  const { claim } = store
+  store.claim = (key, sessionId, claiming, callback) => {
+    if (claiming.isWritten) callback(new Error('away'))
+    else Reflect.apply(claim as (...args: unknown[]) => void, store, [key, sessionId, claiming, callback])
+  }
+  t.equal((await visitor.get('/change?org=acme')).statusCode, 500)
+  t.equal(await userOf(visitor), 'nobody')
+  t.same(await entriesIn(store, ALL), [])
 })
 
 onEach('of a session that is lost in one name while it is written nothing is left', async (t, makeStore) => {
