@@ -14,12 +14,14 @@ const root = join(__dirname, '..')
 async function checkPackage () {
   const files = packedFiles()
   checkFiles(files)
+  checkLinks(files)
   checkWhatIsAskedFor()
   checkDependencies(files)
   checkRequire(require(pkg.name))
   checkImport(await import(pkg.name))
   checkThatRedisIsAside()
   checkRedis(require(`${pkg.name}/redis`), await import(`${pkg.name}/redis`))
+  checkDeviceBound(require(`${pkg.name}/device-bound`), await import(`${pkg.name}/device-bound`))
   checkTesting(require(`${pkg.name}/testing`), await import(`${pkg.name}/testing`))
   await checkServer(require(pkg.name))
   console.log(`The package is whole: ${files.length} files, require() and import give the same.`)
@@ -31,12 +33,20 @@ function checkFiles (files) {
   }
   // Where each message says to read on.
   assert.ok(files.includes('docs/troubleshooting.md'))
-  assert.deepEqual(files.filter(file => !/^(LICENSE|README\.md|package\.json|docs\/troubleshooting\.md|dist\/.+\.(js|d\.ts))$/.test(file)), [])
+  assert.deepEqual(files.filter(file => !/^((LICENSE|README\.md|CHANGELOG\.md|SECURITY\.md|package\.json)$|docs\/.+\.md$|examples\/|dist\/.+\.(js|js\.map|d\.ts)$)/.test(file)), [])
 }
 
-// npm refuses an optional peer, too, if another version of it is there. Version 11 asks for nothing. `prepare` is for clones.
+/** What the README leads to is in the package, or is told apart by its folder: that it is only in the repository. */
+function checkLinks (files) {
+  for (const [, path] of readFileSync(join(root, 'README.md'), 'utf8').matchAll(/\]\(\.\/([^)#]+)/g)) {
+    assert.ok(files.includes(path) || /^(test|benchmark|CONTRIBUTING\.md|docs\/.+\.png)/.test(path), `README.md leads to ${path}, which isn't published`)
+  }
+}
+
+// npm refuses an optional peer, too, if another version of it is there: so any jose may be. Version 11 asks for nothing. `prepare` is for clones.
 function checkWhatIsAskedFor () {
-  assert.deepEqual(pkg.peerDependencies, { '@fastify/cookie': '>=10', fastify: '^5.0.0' })
+  assert.deepEqual(pkg.peerDependencies, { '@fastify/cookie': '>=10', fastify: '^5.0.0', jose: '*' })
+  assert.deepEqual(pkg.peerDependenciesMeta, { jose: { optional: true } })
   for (const name of ['engines', 'os', 'cpu', 'devEngines', 'optionalDependencies', 'bundleDependencies']) assert.equal(pkg[name], undefined, name)
   for (const name of ['preinstall', 'install', 'postinstall']) assert.equal(pkg.scripts[name], undefined, name)
 }
@@ -77,6 +87,15 @@ function checkRedis ({ RedisStore }, imported) {
   assert.throws(() => new RedisStore({}), { code: 'FST_ERR_SESSION_OPTION' })
   const loaded = Object.keys(require.cache).filter(file => /node_modules[\\/](@?redis|ioredis|connect-redis|express-session)[\\/]/.test(file))
   assert.deepEqual(loaded, [], 'RedisStore brings no client of its own')
+}
+
+function checkDeviceBound (plugin, imported) {
+  for (const name of ['default', 'deviceBound']) {
+    assert.equal(plugin[name], plugin, name)
+    assert.equal(imported[name], plugin, name)
+  }
+  const loaded = Object.keys(require.cache).filter(file => /node_modules[\\/]jose[\\/]/.test(file))
+  assert.deepEqual(loaded, [], 'jose is loaded by whoever registers it')
 }
 
 function checkTesting (kit, imported) {

@@ -122,6 +122,13 @@ export const NotFreshError = sessionError<[number]>(
   401
 )
 
+/** The route asks for a proof of the device that is newer, by `proof`. */
+export const NoProofError = sessionError<[number]>(
+  'FST_ERR_SESSION_NO_PROOF',
+  "The browser must have proved within the last %d ms that it has the session's key. Send the request once more: the browser proves it before",
+  403
+)
+
 /** The store did not answer within `storeTimeout`. Says what to do about it. */
 export const StoreTimeoutError = sessionError<[string, number, string]>(
   'FST_ERR_SESSION_STORE_TIMEOUT',

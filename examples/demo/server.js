@@ -1,7 +1,7 @@
 'use strict'
 
-// The library at work: log in, see this session, fill a cart from two tabs at once, end your other devices, log out.
-// `npm start` runs it. From the environment:
+// The library at work: two proofs beside version 11 (proof.js), and a session of your own: log in, fill a cart from two
+// tabs at once, end your other devices, log out. `npm start` runs it. From the environment:
 //
 //   HOST, PORT                      where it listens: 127.0.0.1, 3000
 //   SESSION_SECRET                  32 characters or more; without it a random one
@@ -26,11 +26,12 @@ const fastifyCookie = require('@fastify/cookie')
 const fastifyCsrfProtection = require('@fastify/csrf-protection')
 const fastifyFormbody = require('@fastify/formbody')
 const fastifySession = require('@fastify/session')
-const { RedisStore } = require('@fastify/session/redis')
-const { createClient } = require('redis')
 const { contentSecurityPolicy, page, problemPage } = require('./page')
+const { addProof } = require('./proof')
+const { chooseStore } = require('./store')
+const { counted, countWork, keepWork, workOf } = require('./work')
 
-const { HOST, PORT, SESSION_SECRET, REDIS_URL, HTTPS_KEY, HTTPS_CERT, COOKIE_NAME, IDLE_SECONDS, ABSOLUTE_SECONDS } = process.env
+const { HOST, PORT, SESSION_SECRET, HTTPS_KEY, HTTPS_CERT, COOKIE_NAME, IDLE_SECONDS, ABSOLUTE_SECONDS } = process.env
 const cookieName = COOKIE_NAME || 'sessionId'
 const idleTimeout = Number(IDLE_SECONDS || 10 * 60) * 1000
 const absoluteTimeout = Number(ABSOLUTE_SECONDS || 8 * 60 * 60) * 1000
@@ -58,23 +59,29 @@ const ENDS = {
   expired: 'Your session has run out.'
 }
 
-const script = readFileSync(join(__dirname, 'countdown.js'), 'utf8')
+// What the browser loads. It is the same for everybody.
+const FILES = ['demo.css', 'countdown.js', 'proof.js']
+const TYPES = { css: 'text/css; charset=utf-8', js: 'text/javascript; charset=utf-8' }
 
-function build (client, subscriber) {
+function build () {
   const app = fastify({
     logger: { level: 'warn' },
     https: HTTPS_KEY || HTTPS_CERT ? { key: readFileSync(HTTPS_KEY), cert: readFileSync(HTTPS_CERT) } : null
   })
+  const { store, connect, close } = chooseStore(process.env, error => app.log.error(error, 'store'))
+  app.addHook('onReady', connect)
+  // The requests under way need the store, so it goes after them.
+  app.addHook('onClose', close)
 
+  countWork(app)
   app.register(fastifyFormbody)
   app.register(fastifyCookie)
   app.register(fastifySession, {
     // A random secret ends all sessions with the process. In production it comes from the environment.
     secret: SESSION_SECRET || randomBytes(32).toString('hex'),
     cookieName,
-    // Whoever looks at the page has a session, for the token in its forms. The bound keeps robots from filling the memory.
-    store: client === undefined ? new fastifySession.MemoryStore(undefined, { max: 10_000 }) : new RedisStore({ client, subscriber }),
-    // When Redis doesn't answer, visitors are told so soon.
+    store: counted(store),
+    // When it doesn't answer, visitors are told so soon.
     storeTimeout: 2000,
     // What is no page starts no session.
     saveUninitialized: false,
@@ -91,6 +98,8 @@ function build (client, subscriber) {
     // The eleventh login ends the oldest session.
     maxPerUser: 10
   })
+  // Browsers bind nothing over http.
+  if (app.initialConfig.https) require('./device-bound')(app)
   app.register(fastifyCsrfProtection, { sessionPlugin: '@fastify/session', getToken: request => request.body?._csrf })
 
   app.addHook('onRequest', async (request, reply) => {
@@ -108,12 +117,17 @@ function build (client, subscriber) {
     else done()
   })
 
-  app.get('/', (request, reply) => show(request, reply, { outcome: OUTCOMES.get(request.query.done) }))
+  addProof(app)
 
-  // The same for everybody: no session, no store call, no cookie.
-  app.get('/demo.js', { config: { session: false } }, (request, reply) => {
-    reply.type('text/javascript; charset=utf-8').send(script)
+  app.get('/', (request, reply) => {
+    const { done, click } = request.query
+    return show(request, reply, { outcome: OUTCOMES.get(done), work: workOf(click) })
   })
+
+  for (const name of FILES) {
+    const file = readFileSync(join(__dirname, 'browser', name))
+    app.get(`/${name}`, { config: { session: false } }, (request, reply) => reply.type(TYPES[name.split('.')[1]]).send(file))
+  }
 
   // Open as long as the page is, which is no use of the session. One message, when it has ended: wherever that was.
   const streams = new Set()
@@ -203,11 +217,6 @@ function build (client, subscriber) {
 
   app.setNotFoundHandler((request, reply) => showProblem(request, reply.code(404), 'There is nothing here.'))
 
-  // The requests under way need Redis, so it goes after them.
-  app.addHook('onClose', async () => {
-    if (subscriber?.isOpen) subscriber.destroy()
-    await (client?.isReady ? client.close() : client?.destroy())
-  })
   return app
 }
 
@@ -222,15 +231,15 @@ function hasEnded ({ cookies, session }) {
 
 // Browsers are sent back to the page, so that reloading it doesn't send the form again.
 function done (request, reply, outcome) {
-  return wantsJson(request) ? show(request, reply, { outcome: OUTCOMES.get(outcome) }) : reply.redirect(`/?done=${outcome}`, 303)
+  return wantsJson(request) ? show(request, reply, { outcome: OUTCOMES.get(outcome) }) : reply.redirect(`/?done=${outcome}&click=${keepWork(request.work)}`, 303)
 }
 
 /** The page, or JSON. */
 async function show (request, reply, said = {}) {
   if (hasEnded(request)) said = { problem: 'You are logged out: your session ran out, or was ended on another device.' }
-  const view = { ...await viewOf(request.session, reply), ...said }
+  const { work, ...view } = { ...await viewOf(request.session, reply), ...said }
   if (wantsJson(request)) return reply.send(view)
-  return reply.type('text/html; charset=utf-8').send(page(view, { goods: GOODS, nameLength: NAME_LENGTH }))
+  return reply.type('text/html; charset=utf-8').send(page({ ...view, work }, { goods: GOODS, nameLength: NAME_LENGTH }))
 }
 
 /** Where there may be no session to show. */
@@ -296,20 +305,9 @@ function wantsJson (request) {
 }
 
 async function start () {
-  let client, subscriber
+  let app
   try {
-    if (REDIS_URL) {
-      // At the start a Redis that isn't there is a mistake. Later it is a pity, and the client comes back by itself.
-      const reconnectStrategy = retries => app.server.listening && Math.min(retries * 100, 1000)
-      client = createClient({ url: REDIS_URL, socket: { reconnectStrategy } })
-      client.on('error', error => app.log.error(error, 'Redis'))
-      // It hears which sessions other processes end.
-      subscriber = client.duplicate()
-      subscriber.on('error', error => app.log.error(error, 'Redis'))
-    }
-    const app = build(client, subscriber)
-    await client?.connect()
-    await subscriber?.connect()
+    app = build()
     const address = await app.listen({ host: HOST || '127.0.0.1', port: Number(PORT || 3000) })
     // Ctrl-C, or the SIGTERM of a service manager: requests under way are answered, then the process ends by itself.
     for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => app.close())
@@ -318,8 +316,7 @@ async function start () {
   } catch (error) {
     console.error(error.message || error.code)
     process.exitCode = 1
-    client?.destroy()
-    if (subscriber?.isOpen) subscriber.destroy()
+    await app?.close()
   }
 }
 

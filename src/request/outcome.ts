@@ -40,6 +40,7 @@ const DECISIONS = {
   preflight: because('clear', 'browsers keep no cookie of a preflight'),
   justReplaced: because('nothing', 'another request has just replaced the session, and its cookie is on the way'),
   savedLate: because('drop', 'another request has just replaced the session, so nobody gets the cookie of this one', false),
+  refused: because('nothing', 'the guard refused the session of the cookie, which stays for one that it admits'),
   fromElsewhere: because('nothing', 'another site sent the request, and the browser its cookie may not be'),
   created: because('create', 'the session is new'),
   empty: because('clear', 'nothing was stored'),
@@ -150,6 +151,7 @@ function wantedOfNew (
   { route, visit }: Slot, state: SessionState, settings: Settings, request: FastifyRequest
 ): Decision {
   if (state.isModified()) return DECISIONS.created
+  if (state.found.isRefused === true) return DECISIONS.refused
   if (request.method === 'OPTIONS') return DECISIONS.preflight
   if (visit?.sent.length === 0 && isFromElsewhere(request)) return DECISIONS.fromElsewhere
   return route?.saveUninitialized ?? settings.saveUninitialized(request) ? DECISIONS.created : DECISIONS.empty

@@ -22,9 +22,11 @@ const LONGEST_PAUSE = 16
  * returned.
  *
  * @param recording the keys that the handler has written since it asked for it
+ * @param onLoad gets the session before each call of the function, and what it sets on it is written in the same step
  */
 export function update<T> (
-  state: SessionState, recording: Recording, fn: Change<T>, answer: Answer<T>, reason = 'update() was called'
+  state: SessionState, recording: Recording, fn: Change<T>, answer: Answer<T>, reason = 'update() was called',
+  onLoad?: (newer: SessionState) => void
 ): void {
   const refusal = whyNotSaved(state)
   if (refusal !== undefined) answer(refusal)
@@ -33,7 +35,7 @@ export function update<T> (
 
   function tryAll (done: Answer<T>): void {
     let tries = 0
-    const next = (): void => changeStored(state, recording, fn, reason, (error, value) => {
+    const next = (): void => changeStored(state, recording, fn, reason, onLoad, (error, value) => {
       if (!(error instanceof BusyError) || ++tries === MOST_TRIES) done(error, value)
       else if (tries === 1) next()
       else setTimeout(next, Math.random() * Math.min(2 ** tries, LONGEST_PAUSE))
@@ -52,6 +54,22 @@ export function take (state: SessionState, recording: Recording, key: string, an
   }, answer, 'take() was called')
 }
 
+/**
+ * Binds a session to a device, and takes the key by which that was offered: in one step, so that one of all who answer
+ * the offer is bound, and nobody is who answers another one later. Answers whether it is this one.
+ */
+export function bind (
+  state: SessionState, offer: { key: string, value: unknown }, deviceKey: string, answer: Answer<boolean>
+): void {
+  let newer = state
+  update(state, state.draft.record(), data => {
+    if (newer.deviceKey !== undefined || data.get(offer.key) !== offer.value) return false
+    delete data[offer.key]
+    newer.boundTo = deviceKey
+    return true
+  }, answer, 'the session is bound to a device', loaded => { newer = loaded })
+}
+
 /** Of a session that the store doesn't have, so nobody else does. */
 function changeDraft<T> (state: SessionState, recording: Recording, fn: Change<T>, answer: Answer<T>): void {
   const draft = new Draft(state.draft.toObject())
@@ -65,7 +83,8 @@ function changeDraft<T> (state: SessionState, recording: Recording, fn: Change<T
 
 /** One try. */
 function changeStored<T> (
-  state: SessionState, recording: Recording, fn: Change<T>, reason: string, answer: Answer<T>
+  state: SessionState, recording: Recording, fn: Change<T>, reason: string,
+  onLoad: ((newer: SessionState) => void) | undefined, answer: Answer<T>
 ): void {
   const { sessionId, found, visit, context } = state
   context.repository.load(sessionId, visit.cookie.terms, false, (error, stored) => {
@@ -74,6 +93,7 @@ function changeStored<T> (
       return
     }
     const newer = new SessionState(context, visit, { ...found, sessionId, stored })
+    onLoad?.(newer)
     const done = attempt(() => run(fn, newer.draft), answer)
     if (newer.draft.isUnreadable) state.draft.isUnreadable = true
     if (done === undefined) return
@@ -81,6 +101,8 @@ function changeStored<T> (
     const finish: Answer<boolean> = (error, isWritten) => {
       const failure = error ?? (isWritten === true ? null : gone(state))
       if (failure === null) state.adopt(newer, keys, recording)
+      // The function may have been what was watched last.
+      visit.watch(state)
       answer(failure, value)
     }
     const put = (answer: Answer<boolean>): void => write(newer, { record: stored.record, keys }, reason, answer)

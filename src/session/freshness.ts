@@ -24,10 +24,10 @@ export function mistakeIn (fresh: unknown): Error | undefined {
 }
 
 /** Why a route with `fresh` isn't for this visitor. */
-export function refusalBy (fresh: number | undefined, { authenticatedAt }: SessionState): Error | undefined {
+export function refusalBy (fresh: number | undefined, state?: SessionState): Error | undefined {
   if (fresh === undefined) return undefined
   // Of a route that was there before the plugin nobody has heard until now.
-  return mistakeIn(fresh) ?? (isWithin(authenticatedAt, fresh) ? undefined : new NotFreshError(fresh))
+  return mistakeIn(fresh) ?? (isWithin(state?.authenticatedAt, fresh) ? undefined : new NotFreshError(fresh))
 }
 
 /** What regenerate() makes of the last authentication. Without data a session takes nothing of it along. */

@@ -9,7 +9,8 @@ const LIFE_FIELDS = ['idle', 'absoluteTimeout', 'chosen'] as const
 
 /** What stores keep of a session under `cookie`, if it is used now. */
 export function keptOf (
-  lifetime: Lifetime, claims: ClaimMap, authenticatedAt: number | undefined, cookie: SessionCookie, now: number
+  lifetime: Lifetime, claims: ClaimMap, authenticatedAt: number | undefined, deviceKey: string | undefined,
+  cookie: SessionCookie, now: number
 ): StoredCookie & CookieRecord {
   const { path, httpOnly, secure, sameSite, domain, partitioned } = cookie
   const { terms: { absoluteTimeout }, createdAt, chosen } = lifetime
@@ -30,6 +31,7 @@ export function keptOf (
   if (absoluteTimeout !== undefined) kept.absoluteTimeout = absoluteTimeout
   if (chosen !== undefined) kept.chosen = chosen instanceof Date ? chosen.toISOString() : chosen
   if (authenticatedAt !== undefined) kept.authenticatedAt = authenticatedAt
+  if (deviceKey !== undefined) kept.deviceKey = deviceKey
   if (claims.size > 0) Object.assign(kept, fieldsOfClaims(claims))
   return kept
 }
@@ -41,10 +43,11 @@ export function keptOf (
  * @param isOlder whether the record can't say who chose its lifetime
  * @param claims what becomes of its claims
  * @param storedAuthenticatedAt as the record has it
+ * @param boundTo what this request has bound it to. It is never unbound, so nobody else has changed that
  */
 export function keptChanges (
   kept: CookieRecord, isNewLife: boolean, isOlder: boolean, claims: FieldChanges,
-  storedAuthenticatedAt: number | undefined
+  storedAuthenticatedAt: number | undefined, boundTo: string | undefined
 ): FieldChanges {
   const { expires, originalMaxAge, createdAt, authenticatedAt, seenAt } = kept
   const set: Record<string, unknown> = { seenAt, ...claims.set }
@@ -61,5 +64,6 @@ export function keptChanges (
     if (authenticatedAt === undefined) unset.push('authenticatedAt')
     else set.authenticatedAt = authenticatedAt
   }
+  if (boundTo !== undefined) set.deviceKey = boundTo
   return { set, unset }
 }

@@ -227,7 +227,8 @@ export class SessionIndex implements Index {
     const { record } = stored
     const end = knownEndOf(stored, lifetime)
     return {
-      // An application may have described it by this name already.
+      // An application may have described it by these names already.
+      deviceBound: state.deviceKey !== undefined,
       authenticatedAt: authenticatedAt === undefined ? null : new Date(authenticatedAt),
       ...await this.#description(state.session),
       handle: handleOf(key, entry.fingerprint),

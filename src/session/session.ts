@@ -274,9 +274,10 @@ function replace<T> (
   operation: (state: SessionState, recording: Recording, answer: Answer<T>) => void,
   target?: 'inPlace' | 'reloaded'
 ): Promise<T | undefined> | undefined {
-  const recording = session[kState].inPlace.draft.record()
+  const asked = session[kState]
+  const recording = asked.inPlace.draft.record()
   return perform<T>(session, callback, (state, answer) => operation(state, recording, (error, value) => {
-    if (error !== null) state.draft.forget(recording)
+    if (error !== null) asked.inPlace.draft.forget(recording)
     answer(error, value)
   }), target)
 }

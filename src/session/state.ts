@@ -9,7 +9,7 @@ import type { Repository, Stored } from '../stores/repository'
 import { Draft, type Recording } from '../values/draft'
 import { cookieEndOf, cookieLifeOf, endOf, idleOf, type Lifetime } from '../values/lifetime'
 import { claimChanges, claimIsAging, claimsIn, type ClaimMap } from '../values/claim'
-import { authenticatedAtOf, seenAtOf, type CookieRecord } from '../values/record'
+import { authenticatedAtOf, deviceKeyOf, seenAtOf, type CookieRecord } from '../values/record'
 import type { Refusals } from '../values/refusals'
 import { StoredCookie, StoredSession } from '../values/stored-session'
 import { warnAnonymous, warnHijacked, warnLateChange, warnOption, warnReplaced } from '../warnings'
@@ -72,6 +72,8 @@ export interface Found {
   readonly stored?: Stored
   /** Why there is no record: the store failed, and the request continues without. */
   readonly loadError?: Error
+  /** Whether the guard refused the session of the visitor's cookie. */
+  readonly isRefused?: boolean
 }
 
 /** The sessions of one request that took each other's place: only the last, so that those in between aren't held. */
@@ -111,6 +113,8 @@ export class SessionState {
   claims: ClaimMap
   /** When the visitor authenticated last, in milliseconds since the epoch, as it is in the record or will be. */
   authenticatedAt: number | undefined
+  /** What this request has bound it to. regenerate() takes it along to no other session. */
+  boundTo: string | undefined
   /** Of one that isn't written yet: whose the session was from which regenerate() took data along. */
   ownerTaken: string | undefined
   /** The session that it replaces, as the index by user has it. */
@@ -156,6 +160,11 @@ export class SessionState {
 
   get record (): SessionRecord | undefined {
     return this.found.stored?.record
+  }
+
+  /** The device's key that it is bound to, as it is in the record or will be. */
+  get deviceKey (): string | undefined {
+    return this.boundTo ?? (this.record && deviceKeyOf(this.record))
   }
 
   /** Whether it has an id: without one nobody can have stored it. */
@@ -316,7 +325,9 @@ export class SessionState {
     }
     const isNewLife = choice !== undefined || this.life.isNew
     const claims = claimChanges(this.claims, this.#storedClaims)
-    const meta = keptChanges(kept, isNewLife, this.life.isOlder, claims, this.#storedAuthenticatedAt)
+    const meta = keptChanges(
+      kept, isNewLife, this.life.isOlder, claims, this.#storedAuthenticatedAt, this.boundTo
+    )
     return { changes: { ...data, meta }, session: this.forStore(kept), choice, at }
   }
 
@@ -352,6 +363,7 @@ export class SessionState {
     if (writtenAt === undefined) return
     this.life.markWritten(writtenAt, undefined)
     this.standing = 'written'
+    this.wasSavedByHand = true
     this.claims = this.#storedClaims = newer.claims
     this.authenticatedAt = this.#storedAuthenticatedAt = newer.authenticatedAt
   }
@@ -418,7 +430,7 @@ export class SessionState {
   /** What stores keep under `cookie` if the session is used at that time. */
   #keptAt (at: number): CookieRecord {
     this.life.toldAt = at
-    return keptOf(this.lifetime, this.claims, this.authenticatedAt, this.cookie, at)
+    return keptOf(this.lifetime, this.claims, this.authenticatedAt, this.deviceKey, this.cookie, at)
   }
 
   get #choice (): Choice | undefined {

@@ -143,10 +143,11 @@ export class Repository {
 
   /**
    * Runs what reads a session and writes it if nobody else has: not twice at the same time within this process. It
-   * takes turns of its own, because a write within it may need one too.
+   * takes turns of its own, because a write within it may need one too. Those whose turn doesn't come in time were too
+   * many: FST_ERR_SESSION_BUSY.
    */
   alone<T> (sessionId: string, answer: Answer<T>, task: (done: Answer<T>) => void): void {
-    this.#inTurn.run('update', `update\0${sessionId}`, answer, task)
+    this.#inTurn.run('update', `update\0${sessionId}`, answer, task, false, () => new BusyError())
   }
 
   /**

@@ -26,6 +26,15 @@ export interface RouteSessionOptions {
    */
   fresh?: number
   /**
+   * Only with `@fastify/session/device-bound`: the device of a bound session must have proved itself within so many
+   * milliseconds. Otherwise the request gets 403 `FST_ERR_SESSION_NO_PROOF` before the handler runs, and the browser
+   * proves itself before the next one. Sessions that aren't bound are let through. It is loaded at once, as with
+   * `fresh`.
+   *
+   * @default undefined, within the `maxAge` of the bound cookie
+   */
+  proof?: number
+  /**
    * `true`: requests of this route load no session before the handler says `await request.loadSession()`.
    * `config: { session: 'lazy' }` is the same.
    *

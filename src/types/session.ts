@@ -71,6 +71,8 @@ export interface SessionView extends Record<string, any> {
    * record doesn't say, as one of an older version.
    */
   authenticatedAt: Date | null
+  /** Whether it is bound to the device of its browser, by `@fastify/session/device-bound`. */
+  deviceBound: boolean
   /** When it was used last: with `rolling` by its last request, otherwise by its last change. */
   lastSeenAt: Date
   /** When it ends if nobody uses it; null if the store decides. */
