@@ -102,6 +102,18 @@ export const UserError = sessionError(
   'The session option user must give a number or a non-empty string, or undefined where nobody is logged in'
 )
 
+/** A function of the `index` option gave something that can't be a value to find by. Nothing was written. */
+export const IndexValueError = sessionError<[string]>(
+  'FST_ERR_SESSION_INDEX',
+  "In the session option index, '%s' must give a number or a non-empty string, or undefined if the session isn't in it"
+)
+
+/** There is no index of that name. */
+export const IndexNameError = sessionError<[string, string]>(
+  'FST_ERR_SESSION_INDEX',
+  "There are no sessions by '%s': the options user and index make the names %s"
+)
+
 /** The user has `maxPerUser` sessions already. Nothing was written. */
 export const TooManyError = sessionError<[number]>(
   'FST_ERR_SESSION_TOO_MANY',

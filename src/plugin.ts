@@ -23,8 +23,8 @@ import { mistakeIn, refusalBy } from './session/freshness'
 import { SessionIds } from './session/ids'
 import { date, discard, prolong, remove, save } from './session/operations'
 import { createSession } from './session/session'
+import { SessionIndex, sessionsOf } from './session/session-index'
 import { SessionState, type Context } from './session/state'
-import { sessionsOf, Users } from './session/users'
 import { Visit } from './session/visit'
 import { isDisconnected } from './stores/connection'
 import { innermost } from './stores/methods'
@@ -65,13 +65,13 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
     endOthers: endOthers(finder, repository),
     endings: new Endings(settings, repository)
   }
-  const users = settings.userSettings && new Users(settings.userSettings, context)
-  context.users = users
+  const index = settings.indexSettings && new SessionIndex(settings.indexSettings, context)
+  context.index = index
   const kSlot = slotKeyOf(settings.cookieName)
   const keepAlive = new KeepAlive()
   const loader = loaderFor(settings)
   const registration: Registration = { context, finder, keepAlive, kSlot, loader }
-  decorate(fastify, settings, outsideOf(fastify, context, finder), users && sessionsOf(users))
+  decorate(fastify, settings, outsideOf(fastify, context, finder), index && sessionsOf(index))
   const guarded: Guarded = { context, finder }
   fastify.decorate(guardedKeyOf(settings.sessionName), guarded)
 

@@ -74,6 +74,7 @@ declare global {
   const log: FastifyInstance['log']
   const tenants: Map<string | undefined, { domain: string }>
   const changePassword: (userId: string, body: unknown) => Promise<void>
+  const verify: (token: string) => Promise<{ sub: string, sid?: string }>
 }
 `
 

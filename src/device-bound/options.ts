@@ -2,6 +2,7 @@ import { OptionError } from '../errors'
 import { isDuration } from '../options/table'
 import type { Guarded } from '../request/guarded'
 import { isWithin } from '../request/route'
+import { USER } from '../values/claim'
 import { shown } from '../values/kind'
 import type { FastifyRequest } from 'fastify'
 import type { CookieOptions } from '../types/cookie'
@@ -67,8 +68,9 @@ const PATH = '/.well-known/session'
 export function termsOf (
   { path = PATH, maxAge = 10 * MINUTE, enforce = 'require', when }: DeviceBoundOptions, { context }: Guarded, prefix: string
 ): Terms {
-  const { userSettings, cookieName, cookieFor } = context.settings
-  const wanted = when ?? (userSettings && (session => (userSettings.user(session) ?? undefined) !== undefined))
+  const { indexSettings, cookieName, cookieFor } = context.settings
+  const user = indexSettings?.functions.get(USER)
+  const wanted = when ?? (user && (session => (user(session) ?? undefined) !== undefined))
   if (typeof path !== 'string' || !/^(\/[\w.~-]+)+$/.test(path)) refuse(`path must be a path like '${PATH}', and not`, path)
   if (!isDuration(maxAge) || maxAge < 5 * MINUTE) {
     refuse('maxAge must be 300000 (5 minutes) or more, in milliseconds, because browsers sign a few times and then no more, and not', maxAge)

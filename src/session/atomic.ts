@@ -107,8 +107,8 @@ function changeStored<T> (
     }
     const put = (answer: Answer<boolean>): void => write(newer, { record: stored.record, keys }, reason, answer)
     if (!newer.isModified()) finish(null, true)
-    else if (context.users === undefined) put(finish)
-    else context.users.claims.write(newer, put, finish)
+    else if (context.index === undefined) put(finish)
+    else context.index.claims.write(newer, put, finish)
   })
 }
 

@@ -1,5 +1,5 @@
 import type { Attributes } from './cookie'
-import type { Claim } from '../values/claim'
+import { fieldsOfClaims, type ClaimMap } from '../values/claim'
 import { cookieLifeOf, endOf, idleOf, type Lifetime } from '../values/lifetime'
 import type { CookieRecord } from '../values/record'
 import { StoredCookie } from '../values/stored-session'
@@ -9,7 +9,7 @@ const LIFE_FIELDS = ['idle', 'absoluteTimeout', 'chosen'] as const
 
 /** What stores keep of a session under `cookie`, if it is used now. */
 export function keptOf (
-  lifetime: Lifetime, claim: Claim | undefined, authenticatedAt: number | undefined, deviceKey: string | undefined,
+  lifetime: Lifetime, claims: ClaimMap, authenticatedAt: number | undefined, deviceKey: string | undefined,
   attributes: Attributes, now: number
 ): StoredCookie & CookieRecord {
   const { path, httpOnly, secure, sameSite, domain, partitioned } = attributes
@@ -32,7 +32,7 @@ export function keptOf (
   if (chosen !== undefined) kept.chosen = chosen instanceof Date ? chosen.toISOString() : chosen
   if (authenticatedAt !== undefined) kept.authenticatedAt = authenticatedAt
   if (deviceKey !== undefined) kept.deviceKey = deviceKey
-  if (claim !== undefined) Object.assign(kept, claim)
+  if (claims.size > 0) Object.assign(kept, fieldsOfClaims(claims))
   return kept
 }
 
@@ -41,17 +41,17 @@ export function keptOf (
  *
  * @param isNewLife whether the session's lifetime isn't what its record says
  * @param isOlder whether the record can't say who chose its lifetime
- * @param storedClaim as whose the record has the session
+ * @param claims what becomes of its claims
  * @param storedAuthenticatedAt as the record has it
  * @param boundTo what this request has bound it to. It is never unbound, so nobody else has changed that
  */
 export function keptChanges (
-  kept: CookieRecord, isNewLife: boolean, isOlder: boolean, storedClaim: Claim | undefined,
+  kept: CookieRecord, isNewLife: boolean, isOlder: boolean, claims: FieldChanges,
   storedAuthenticatedAt: number | undefined, boundTo: string | undefined
 ): FieldChanges {
   const { expires, originalMaxAge, createdAt, authenticatedAt, seenAt } = kept
-  const set: Record<string, unknown> = { seenAt }
-  const unset: string[] = []
+  const set: Record<string, unknown> = { seenAt, ...claims.set }
+  const unset = [...claims.unset]
   if (isNewLife) Object.assign(set, { expires, originalMaxAge })
   if (isNewLife || isOlder) {
     set.createdAt = createdAt
@@ -65,19 +65,5 @@ export function keptChanges (
     else set.authenticatedAt = authenticatedAt
   }
   if (boundTo !== undefined) set.deviceKey = boundTo
-  changeClaim(kept, storedClaim, set, unset)
   return { set, unset }
-}
-
-function changeClaim (
-  { userKey, claimedAt }: CookieRecord, stored: Claim | undefined, set: Record<string, unknown>, unset: string[]
-): void {
-  if (userKey === stored?.userKey && claimedAt === stored?.claimedAt) return
-  if (userKey === undefined) {
-    unset.push('userKey', 'claimedAt')
-    return
-  }
-  set.claimedAt = claimedAt
-  // If only the claim was renewed, another request may have changed the owner in the meantime.
-  if (userKey !== stored?.userKey) set.userKey = userKey
 }

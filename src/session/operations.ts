@@ -134,7 +134,7 @@ export function whyNotSaved (state: SessionState): Error | undefined {
 }
 
 function write (state: SessionState, answer: Answer<void>, reason: string): void {
-  const { repository, users } = state.context
+  const { repository, index } = state.context
   const { sessionId, storeKey, visit } = state
   const refused = new Refusals()
   const put = (answer: Answer<boolean>): void => {
@@ -160,8 +160,8 @@ function write (state: SessionState, answer: Answer<void>, reason: string): void
     if (failure !== null) state.lastWrite = isWritten ? 'partly' : 'failed'
     answer(failure)
   }
-  if (users === undefined) put(finish)
-  else users.claims.write(state, put, finish)
+  if (index === undefined) put(finish)
+  else index.claims.write(state, put, finish)
 }
 
 /** Writes what the library keeps of a session, and nothing of its data. */
@@ -219,8 +219,8 @@ function giveWay (
     state.replaceBy(next)
     const { recent } = state.context.repository
     if (state.hasId) recent.mark(state.storeKey, 'replaced')
-    // Its place in the index by user.
-    if (state.claim !== undefined) next.replaces = { userKey: state.claim.userKey, storeKey: state.storeKey }
+    // Its places in the index.
+    if (state.claims.size > 0) next.replaces = { claims: state.claims, storeKey: state.storeKey }
     save(next, error => {
       // The visitor gets no new cookie to wait for.
       if (!next.isInStore && state.hasId) recent.unreplace(state.storeKey)
@@ -236,9 +236,13 @@ function end (state: SessionState, isTaken: boolean, answer: Answer<SessionRecor
   else repository.destroy(state.storeKey, answer, 'replaced')
 }
 
-// Off its user's. What fails to be released is dropped when it is listed.
-function release (state: SessionState, done: () => void): void {
-  const { repository, users } = state.context
-  if (users === undefined || state.claim === undefined) done()
-  else repository.release(state.claim.userKey, [state.storeKey], done)
+// Off its keys in the index. What fails to be released is dropped when it is listed.
+function release ({ claims, storeKey, context: { repository } }: SessionState, done: () => void): void {
+  let left = claims.size
+  if (left === 0) done()
+  for (const { key } of claims.values()) {
+    repository.release(key, [storeKey], () => {
+      if (--left === 0) done()
+    })
+  }
 }

@@ -8,7 +8,7 @@ import type { Settings } from '../options/settings'
 import type { Repository, Stored } from '../stores/repository'
 import { Draft, type Recording } from '../values/draft'
 import { cookieEndOf, cookieLifeOf, endOf, idleOf, type Lifetime } from '../values/lifetime'
-import { claimIsAging, claimOf, type Claim } from '../values/claim'
+import { claimChanges, claimIsAging, claimsIn, type ClaimMap } from '../values/claim'
 import { authenticatedAtOf, deviceKeyOf, seenAtOf, type CookieRecord } from '../values/record'
 import type { Refusals } from '../values/refusals'
 import { StoredCookie, StoredSession } from '../values/stored-session'
@@ -26,8 +26,11 @@ import type { FastifyRequest } from 'fastify'
  */
 export type Standing = 'new' | 'stored' | 'written' | 'anonymous' | 'gone' | 'destroyed' | 'replaced'
 
-/** Whose sessions are whose, as far as sessions ask for it. Only with the option `user`. */
-export interface UserIndex {
+/** The index of sessions, as far as sessions ask for it. Only with the option `user` or `index`. */
+export interface Index {
+  readonly names: readonly string[]
+  /** Whether there is the option `user`. */
+  readonly hasUsers: boolean
   readonly claims: {
     write (state: SessionState, write: (answer: Answer<boolean>) => void, answer: Answer<boolean>): void
     ownerBefore (state: SessionState): string | undefined
@@ -57,7 +60,7 @@ export interface Context {
   readonly endOthers: (visit: Visit, storeKey: StoreKey, answer: Answer<void>) => void
   /** Tells sessions of their end. */
   readonly endings: SessionEndings
-  users?: UserIndex
+  index?: Index
 }
 
 /** Where a session came from: a session that the store has, the store's failure, or nothing. */
@@ -106,8 +109,8 @@ export class SessionState {
   wasSavedByHand = false
   /** Whether touch() or options() asks for a reply that prolongs it and sends its cookie. */
   wasTouched = false
-  /** As whose session the store has it. */
-  claim: Claim | undefined
+  /** Under which keys the store has it in its index. */
+  claims: ClaimMap
   /** When the visitor authenticated last, in milliseconds since the epoch, as it is in the record or will be. */
   authenticatedAt: number | undefined
   /** What this request has bound it to. regenerate() takes it along to no other session. */
@@ -115,7 +118,7 @@ export class SessionState {
   /** Of one that isn't written yet: whose the session was from which regenerate() took data along. */
   ownerTaken: string | undefined
   /** The session that it replaces, as the index by user has it. */
-  replaces: { readonly userKey: string, readonly storeKey: StoreKey } | undefined
+  replaces: { readonly claims: ClaimMap, readonly storeKey: StoreKey } | undefined
 
   readonly draft: Draft
   readonly life: Life
@@ -128,7 +131,7 @@ export class SessionState {
   readonly isRenewal: boolean
   #line: Line | undefined
   readonly #renewals: number
-  #storedClaim: Claim | undefined
+  #storedClaims: ClaimMap
   #storedAuthenticatedAt: number | undefined
   #attributes: CookieOptions
   #sessionId: string | undefined
@@ -148,7 +151,7 @@ export class SessionState {
     this.#renewals = visit.renewals
     this.since = stored?.loadedAt ?? context.repository.recent.now
     this.draft = new Draft(stored?.record ?? {})
-    this.claim = this.#storedClaim = stored && claimOf(stored.record)
+    this.claims = this.#storedClaims = claimsIn(this.record, context.index?.names)
     this.authenticatedAt = this.#storedAuthenticatedAt = stored && authenticatedAtOf(stored.record)
     this.#sessionId = found.sessionId
     this.#signedId = found.signedId
@@ -256,11 +259,14 @@ export class SessionState {
 
   /** Whether the store's index by user must hear of the session again. */
   get claimIsAging (): boolean {
-    if (this.context.users === undefined) return false
-    // A record without an owner may be of a user all the same: from before the option, or written by other software,
-    // which drops the owner. Then the application is asked again.
-    const claim = this.claim ?? (this.record && { claimedAt: seenAtOf(this.record) })
-    return claim !== undefined && claimIsAging(claim, idleOf(this.lifetime), Date.now())
+    const names = this.context.index?.names ?? []
+    // A record without a claim may be a user's all the same: from before the option, or written by other software,
+    // which drops the claim. Then the application is asked again.
+    const askedAt = this.life.writtenAt ?? (this.record && seenAtOf(this.record))
+    return names.some(name => {
+      const at = this.claims.get(name)?.claimedAt ?? askedAt
+      return at !== undefined && claimIsAging(at, idleOf(this.lifetime), Date.now())
+    })
   }
 
   /** When the cookie that goes out now ends, and its other attributes. */
@@ -333,8 +339,9 @@ export class SessionState {
       return { changes: { ...data, meta: NOTHING }, session, choice, at }
     }
     const isNewLife = choice !== undefined || this.life.isNew
+    const claims = claimChanges(this.claims, this.#storedClaims)
     const meta = keptChanges(
-      kept, isNewLife, this.life.isOlder, this.#storedClaim, this.#storedAuthenticatedAt, this.boundTo
+      kept, isNewLife, this.life.isOlder, claims, this.#storedAuthenticatedAt, this.boundTo
     )
     return { changes: { ...data, meta }, session: this.forStore(kept), choice, at }
   }
@@ -359,7 +366,7 @@ export class SessionState {
     this.lastWrite = 'whole'
     this.standing = 'written'
     if (this.#cookie !== undefined && !this.wasChosen) this.#cookie._expires = dateOf(this.cookieEnd)
-    this.#storedClaim = this.claim
+    this.#storedClaims = this.claims
     this.#storedAuthenticatedAt = this.authenticatedAt
     this.draft.rebase(changes)
   }
@@ -372,7 +379,7 @@ export class SessionState {
     this.life.markWritten(writtenAt, undefined)
     this.standing = 'written'
     this.wasSavedByHand = true
-    this.claim = this.#storedClaim = newer.claim
+    this.claims = this.#storedClaims = newer.claims
     this.authenticatedAt = this.#storedAuthenticatedAt = newer.authenticatedAt
   }
 
@@ -438,7 +445,7 @@ export class SessionState {
   /** What stores keep under `cookie` if the session is used at that time. */
   #keptAt (at: number): CookieRecord {
     this.life.toldAt = at
-    return keptOf(this.lifetime, this.claim, this.authenticatedAt, this.deviceKey, this.attributes, at)
+    return keptOf(this.lifetime, this.claims, this.authenticatedAt, this.deviceKey, this.attributes, at)
   }
 
   get #choice (): Choice | undefined {

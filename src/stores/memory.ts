@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events'
 import { MemoryIndex } from './memory-index'
 import { ValueCheck } from './value-check'
 import { copy } from '../values/copy'
-import { claimOf } from '../values/claim'
+import { keysIn } from '../values/claim'
 import {
   applyChanges, cookieOf, expiryOf, isAsExpected, isExpired, movedEnd, type Expected
 } from '../values/record'
@@ -247,8 +247,7 @@ function dropOldest (store: Internals): void {
 
 function drop (store: Internals, sessionId: string, record: SessionRecord): void {
   store.store.delete(sessionId)
-  const claim = claimOf(record)
-  if (claim !== undefined) store[kIndex].release(claim.userKey, [sessionId])
+  for (const key of keysIn(record)) store[kIndex].release(key, [sessionId])
 }
 
 // Goes round the map. A Map's iterator lives with its map, so nothing is copied for it.

@@ -43,6 +43,9 @@ export interface RouteSessionOptions {
   lazy?: boolean
 }
 
+/** Says what a session is found by: a string, a number, or undefined or null if it isn't to be found. */
+export type IndexFunction = (session: FastifySessionObject) => string | number | null | undefined
+
 export interface FastifySessionOptions {
   /**
    * What the cookies are signed with: a string of 32 or more characters; an array, of which the first signs and all
@@ -188,7 +191,16 @@ export interface FastifySessionOptions {
    *
    * @default undefined, sessions belong to no user
    */
-  user?: (session: FastifySessionObject) => string | number | null | undefined
+  user?: IndexFunction
+  /**
+   * What else sessions are found by, each by a name of yours: `{ sid: session => session.oidc?.sid }`. All sessions of
+   * a value are listed and ended by `fastify.sessions.by('sid', sid)`. As with `user`, it is asked whenever a session
+   * is saved, what it returns is kept as a hash, undefined is for sessions that aren't to be found by that name, and
+   * the store must have an index by user.
+   *
+   * @default undefined, by nothing else
+   */
+  index?: Readonly<Record<string, IndexFunction>>
   /**
    * What lists tell of a session in addition, from its data: the device, for instance.
    *

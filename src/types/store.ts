@@ -164,8 +164,9 @@ export interface SessionStore<Session = Fastify.Session> {
    * entered. Entries whose time has passed don't count. It reads no list: its cost doesn't grow with the user's
    * sessions.
    *
-   * The index by user is this method and the next four. Only the option `user` asks for it. It finds sessions; whose a
-   * session is, its record says.
+   * The index by user is this method and the next four. Only the options `user` and `index` ask for it. It finds
+   * sessions; whose a session is, its record says. A session may be entered under several keys: its user's, and one for
+   * each name of `index`, which to a store is a user's like any other.
    */
   claim?(
     userKey: string, sessionId: string, claiming: Claiming, callback: (error: any, claimed?: Claimed) => void
