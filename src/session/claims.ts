@@ -127,7 +127,7 @@ export class Claims {
   }
 
   /**
-   * KeyedClaimed first, then written, then claimed again: whoever revokes the sessions under a key in between makes it one
+   * Claimed first, then written, then claimed again: whoever revokes the sessions under a key in between makes it one
    * that is to be ended, and it finds that out.
    */
   async #writeAndMove (state: SessionState, moves: readonly Move[], write: Write): Promise<boolean> {
