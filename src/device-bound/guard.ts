@@ -11,16 +11,16 @@ import type { SessionState } from '../session/state'
 import { deviceKeyOf } from '../values/record'
 import type { SessionRecord } from '../types/store'
 
-/** Under which key a session has the challenge of its registration, until somebody takes it. */
+/** The session's key for the challenge of its registration, until a browser registers. */
 export const NONCE = '@fastify/session/device-bound'
 
-// How long after a binding requests may come that were sent before, and how much later than in the browser a cookie
-// ends here, in milliseconds.
+// Requests that were sent before a binding may arrive this much later, and a bound cookie is accepted this much longer
+// than the browser keeps it, in milliseconds.
 const GRACE = 60_000
-// After that a browser that didn't register is asked once more, in milliseconds.
+// How long until a browser that didn't register is asked again, in milliseconds.
 const AGAIN = 60 * 60_000
 
-/** Lets in the sessions that aren't bound, and those whose device has proved lately that it has the key. */
+/** Accepts sessions that aren't bound, and those whose device has lately proved that it has the key. */
 export class DeviceGuard implements Guard {
   readonly refuses: boolean
   readonly #fastify: FastifyInstance
@@ -44,12 +44,12 @@ export class DeviceGuard implements Guard {
   }
 
   /**
-   * How long ago the device has proved that it has the key, in milliseconds: undefined without a bound cookie, Infinity
-   * with one that is none.
+   * How long ago the device proved that it has the key, in milliseconds: undefined without a bound cookie, Infinity
+   * if the cookie isn't valid.
    */
   ageOfProof (sessionId: string, deviceKey: string, { cookies, headers }: Sender): number | undefined {
     const token = (cookies ?? this.#fastify.parseCookie(headers?.cookie ?? ''))[this.#terms.name]
-    // Hooks of the application may have put anything there.
+    // Hooks of the application may have put any value there.
     if (typeof token !== 'string' || token === '') return undefined
     return this.#tokens.ageOf(token, 'bound cookie', sessionId, deviceKey)
   }
@@ -64,19 +64,19 @@ export class DeviceGuard implements Guard {
     state.draft.set(NONCE, nonce)
     const offer = `(ES256);path="${this.#terms.whole}/register";challenge="${nonce}"`
     const others = reply.getHeader(REGISTRATION)
-    // Of another session.
+    // Another session of this reply may have set the header.
     reply.header(REGISTRATION, others === undefined ? offer : `${others}, ${offer}`)
   }
 }
 
 const REGISTRATION = 'secure-session-registration'
 
-/** A text with the time before it. */
+/** Puts the time before a text. */
 export function timed (text: string): string {
   return `${Date.now().toString(36)}.${text}`
 }
 
-/** When that was made, in milliseconds since the epoch; NaN for anything else. */
+/** When `timed` made the text, in milliseconds since the epoch; NaN for anything else. */
 function timeIn (text: unknown): number {
   return typeof text === 'string' ? parseInt(text, 36) : NaN
 }

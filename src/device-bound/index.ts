@@ -32,8 +32,8 @@ async function deviceBoundPlugin (fastify: FastifyInstance, options: Options): P
   })
   fastify.addHook('onRequest', (request, reply, done) => {
     const { config } = request.routeOptions
-    // Here and not in their handlers: before hooks of the application that send elsewhere whoever isn't logged in, and
-    // before a rate limit. Both would end the binding.
+    // Answered here and not in the handlers, because hooks of the application come in between: a redirect of visitors
+    // who aren't logged in, or a rate limit, would end the binding.
     const own = (config as { [kOwn]?: Answerer })[kOwn]
     if (own !== undefined) own(request, reply)
     else done(refusal(request, reply, proofOf(routeOptionsOf(config, sessionName))))
@@ -46,13 +46,13 @@ async function deviceBoundPlugin (fastify: FastifyInstance, options: Options): P
     fastify.route({ method: 'POST', url: `${terms.path}/${name}`, handler: own, config: config as object })
   }
 
-  /** Why a route with `proof` isn't for this visitor. */
+  /** Returns the error if a route with `proof` refuses this visitor. */
   function refusal (request: FastifyRequest, reply: FastifyReply, proof: number | undefined): Error | undefined {
     if (proof === undefined || !guard.refuses) return undefined
     const { sessionId = '', deviceKey } = stateOf(request[sessionName as 'session']) ?? {}
     const age = deviceKey === undefined ? 0 : guard.ageOfProof(sessionId, deviceKey, request)
     if (age !== undefined && age < proof) return undefined
-    // A browser that has no bound cookie proves itself before it sends anything.
+    // Without a bound cookie, a browser proves that it has the key before it sends the next request.
     reply.clearCookie(terms.name, { path: '/', secure: true })
     return new NoProofError(proof)
   }
@@ -62,7 +62,7 @@ function fail (error: Error, request: FastifyRequest, reply: FastifyReply): void
   // The session has ended in the meantime.
   const isGone = error instanceof GoneError
   if (!isGone) request.log.error(error)
-  // By a 503 a browser keeps the binding, and tries again later.
+  // After a 503 the browser keeps the binding, and tries again later.
   reply.code(isGone ? 404 : 503).send()
 }
 
@@ -73,10 +73,10 @@ type Exports = Plugin & { __esModule: true, default: Plugin, deviceBound: Plugin
 const meta = { fastify: '5.x', name: '@fastify/session/device-bound', dependencies: ['@fastify/session'] }
 const plugin = fp(deviceBoundPlugin, meta)
 
-// fp() adds `default`. __esModule tells compilers that it is what a default import gives.
+// fp() adds `default`. __esModule tells compilers to use it for a default import.
 /**
- * Binds sessions to the device of their browser (Device Bound Session Credentials). Is registered after the session
- * plugin. Experimental, as long as the protocol is a draft.
+ * Binds sessions to the device of their browser (Device Bound Session Credentials). Register it after the session
+ * plugin. Experimental while the protocol is a draft.
  */
 const deviceBound = Object.assign(plugin, { __esModule: true, deviceBound: plugin }) as Exports
 

@@ -2,10 +2,10 @@ import { ECDH } from 'node:crypto'
 import { OptionError } from '../errors'
 
 /**
- * Verifies what browsers sign. Answers the challenge and the public key, or undefined for anything that isn't signed as
- * it must be.
+ * Verifies what browsers sign. Resolves to the challenge and the public key, or to undefined if the signature isn't
+ * valid.
  *
- * @param known the key; without it the one in its own header, as at a registration
+ * @param known the session's key; without it the key in the JWS's own header, as at a registration
  */
 export type Verifier = (jws: string, known?: string) => Promise<{ jti: unknown, key: string } | undefined>
 
@@ -15,7 +15,7 @@ const RULES = { algorithms: ['ES256'], typ: 'dbsc+jwt' }
 /** @throws FST_ERR_SESSION_OPTION if `jose` isn't installed */
 export async function openVerifier (load = () => import('jose')): Promise<Verifier> {
   const jose = await load().catch(() => undefined)
-  // Version 2 had other names.
+  // jose 2 had other names.
   if (jose?.EmbeddedJWK === undefined) throw new OptionError('device-bound needs jose 4 or newer: npm install jose')
   return async (jws, known) => {
     try {
@@ -28,7 +28,7 @@ export async function openVerifier (load = () => import('jose')): Promise<Verifi
   }
 }
 
-// A point of the curve by one of its coordinates: Redis keeps fields of up to 64 bytes in less room.
+// The compressed point, because Redis keeps fields of up to 64 bytes in less memory.
 function shortOf ({ x = '', y = '' }: { x?: string, y?: string }): string {
   const point = Buffer.concat([Buffer.of(4), Buffer.from(x, 'base64url'), Buffer.from(y, 'base64url')])
   return ECDH.convertKey(point, CURVE, undefined, 'base64url', 'compressed') as string

@@ -11,50 +11,50 @@ import type { FastifySessionObject } from '../types/session'
 /** Options of `@fastify/session/device-bound`. */
 export interface DeviceBoundOptions {
   /**
-   * Below which path browsers prove that they have the key: POST `<path>/register` and `<path>/refresh`. Within the
-   * path of the session's cookie. A prefix of the scope stands before it.
+   * The path below which browsers prove that they have the key: POST `<path>/register` and `<path>/refresh`. Must be
+   * within the path of the session's cookie. The prefix of the scope is added.
    *
    * @default '/.well-known/session'
    */
   path?: string
   /**
-   * How long a proof counts, in milliseconds: the life of the bound cookie. A stolen pair of cookies is good for so
-   * long, and a minute. Browsers sign a few times in some minutes and no more, so under 5 minutes is refused.
+   * How long a proof is valid, in milliseconds: the lifetime of the bound cookie. A thief can use a stolen pair of
+   * cookies for this long, and a minute more. Less than 5 minutes is refused, because browsers limit how often they
+   * sign.
    *
    * @default 600_000, 10 minutes
    */
   maxAge?: number
   /**
-   * What becomes of a bound session whose cookie comes without a good proof. `'require'`: the request gets an empty
-   * session, and the one that is stored stays as it is. `'observe'`: it is told on `@fastify/session:security`, and
-   * nothing else.
+   * What happens if the cookie of a bound session comes without a valid proof. `'require'`: the request gets an empty
+   * session, and the stored one stays as it is. `'observe'`: it is only published on `@fastify/session:security`.
    *
    * @default 'require'
    */
   enforce?: 'require' | 'observe'
   /**
-   * Which sessions are offered to browsers to be bound. Asked at each reply with a session that isn't bound.
+   * Returns whether to offer the browser to bind a session. Called for each reply with a session that isn't bound.
    *
-   * @default with the option `user` those of a user; without it this must be said
+   * @default sessions with a user, if there is the option `user`; without it, `when` is required
    */
   when?: (session: FastifySessionObject) => boolean
   /**
-   * Which session, if there are several: the `sessionName` of its registration.
+   * The `sessionName` of the session's registration, if there are several.
    *
    * @default 'session'
    */
   sessionName?: string
 }
 
-/** The options as they are used. */
+/** The checked options. */
 export interface Terms {
   readonly path: string
-  /** The same with the prefix of the scope. */
+  /** The path with the prefix of the scope. */
   readonly whole: string
   readonly maxAge: number
   readonly isRequired: boolean
   readonly when: (session: FastifySessionObject) => boolean
-  /** Of the bound cookie. */
+  /** The name of the bound cookie. */
   readonly name: string
 }
 
@@ -85,7 +85,7 @@ export function termsOf (
   return { path, whole, maxAge, isRequired: enforce === 'require', when: wanted, name: `__Host-${bare}-bound` }
 }
 
-/** Whether the session's cookie comes wherever the bound one does. */
+/** Refuses a session cookie that isn't sent wherever the bound one is. */
 function checkCookie ({ domain, partitioned, path: cookiePath }: CookieOptions, whole: string): void {
   const path = cookiePath || '/'
   if (domain) refuse('needs a session cookie for one host, without a domain, and not', domain)

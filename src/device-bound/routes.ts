@@ -20,13 +20,13 @@ export interface Binding {
 
 type Route = (binding: Binding, request: FastifyRequest, reply: FastifyReply) => Promise<unknown>
 
-// Older than that a challenge isn't good any more, in milliseconds.
+// How long a challenge is valid, in milliseconds.
 const CHALLENGE_LIFE = 60_000
 
-// All of them: where one is missing, `@fastify/cookie` puts what its `parseOptions` say of all cookies.
+// Complete, because `@fastify/cookie` fills what is missing from its `parseOptions`.
 const HOST_ONLY = { path: '/', httpOnly: true, secure: true, domain: undefined, partitioned: false, signed: false }
 
-/** A browser has made a key, and answers the challenge of an offer with it. */
+/** The browser has made a key, and signs the challenge of an offer with it. */
 export const register: Route = async (binding, request, reply) => {
   const state = await load(binding, request)
   const nonce = state?.draft.get(NONCE)
@@ -38,13 +38,13 @@ export const register: Route = async (binding, request, reply) => {
   return isBound === true ? grant(binding, state, deviceKey, reply) : reply.code(400).send()
 }
 
-/** The bound cookie has ended, and the browser proves once more that it has the key. */
+/** The bound cookie has ended, and the browser proves again that it has the key. */
 export const refresh: Route = async (binding, request, reply) => {
   const { tokens, verify } = binding
   const state = await load(binding, request)
   const { deviceKey, sessionId = '' } = state ?? {}
-  // After a second login a browser renews the binding of the first, too: with the cookie of the second. So nothing is
-  // touched before the name is the same.
+  // After a second login, a browser also renews the binding of the first, and sends the cookie of the second. So
+  // nothing is changed unless the name fits.
   const name = textIn(request.headers['sec-secure-session-id'])
   if (state === undefined || deviceKey === undefined || name !== fingerprint(sessionId)) {
     return reply.code(404).send()
@@ -61,7 +61,7 @@ export const refresh: Route = async (binding, request, reply) => {
   return age < CHALLENGE_LIFE ? grant(binding, state, deviceKey, reply) : challenge()
 }
 
-/** The session of the cookie that came, if it is in the store. No guard is asked: the proof is on its way. */
+/** The session of the request's cookie, if it is stored. Doesn't ask the guard: the request brings the proof. */
 async function load (
   { guarded: { context, finder } }: Binding, request: FastifyRequest
 ): Promise<SessionState | undefined> {
@@ -71,7 +71,7 @@ async function load (
   return found?.stored === undefined ? undefined : new SessionState(context, visit, found)
 }
 
-/** Sends a bound cookie, and says what for. */
+/** Sends a bound cookie, and the rules for it. */
 function grant (
   { terms, tokens }: Binding, state: SessionState, deviceKey: string, reply: FastifyReply
 ): unknown {
@@ -88,7 +88,7 @@ function grant (
   })
 }
 
-/** A string of RFC 9651, or what came without its quotes. */
+/** The text of an RFC 9651 string. Without quotes, the header as it is. */
 function textIn (header: string | string[] | undefined): string {
   const [, text] = /^"((?:[^"\\]|\\.)*)"/.exec(String(header ?? '')) ?? []
   return text === undefined ? String(header ?? '') : text.replace(/\\(.)/g, '$1')

@@ -2,12 +2,12 @@ import { hash } from 'node:crypto'
 import type { Settings } from '../options/settings'
 import { prove } from '../values/cookie-value'
 
-/** What a token is good for: none is good for anything else. */
+/** What a token is for. It isn't valid for anything else. */
 export type Purpose = 'bound cookie' | 'refresh'
 
 /**
- * What nobody else can have made: HMACs over purpose, session, key and time, under the session's own secrets. All of
- * these verify, so they can be rotated, and nothing is stored.
+ * Makes and verifies tokens: HMACs over purpose, session, key and time, with the session's own secrets. All secrets
+ * verify, so they can be rotated. Nothing is stored.
  */
 export class Tokens {
   readonly #signer: Settings['signer']
@@ -22,11 +22,11 @@ export class Tokens {
     return `${time}.${this.#signer.sign(digest(purpose, sessionId, deviceKey, time))}`
   }
 
-  /** How old a token is, in milliseconds; Infinity for one that wasn't made for that. */
+  /** How old a token is, in milliseconds; Infinity if it wasn't made for these. */
   ageOf (token: string, purpose: Purpose, sessionId: string, deviceKey: string): number {
     const dot = token.indexOf('.')
     const time = token.slice(0, dot)
-    // A signer of the application's own may show what it signs or not, so it signs what is as good as all of it.
+    // An application's signer may reveal what it signs, so it signs a digest.
     const proved = prove(this.#signer, token.slice(dot + 1))?.sessionId
     return proved === digest(purpose, sessionId, deviceKey, time) ? Date.now() - parseInt(time, 36) : Infinity
   }

@@ -24,9 +24,9 @@ interface Option {
   readonly byDefault?: unknown
   /** What it is if it is missing, if that isn't a value of this table. */
   readonly otherwise?: string
-  /** In what a number is counted. */
+  /** The unit of a number. */
   readonly unit?: 'milliseconds'
-  /** Other options without one of which this one means nothing. */
+  /** This option needs one of these. */
   readonly needs?: ReadonlyArray<'user' | 'index'>
   /** The first sentence of its documentation. */
   readonly says: string
@@ -41,10 +41,10 @@ const SWITCH_OR_FUNCTION = {
   accepts: (value: unknown) => isSwitch(value) || isFunction(value)
 } as const
 
-/** All options, in the order of the documentation. `npm run types:hovers` compares it with docstrings and README. */
+/** All options, in the order of the documentation. `npm run types:hovers` compares them with docstrings and README. */
 export const OPTIONS: Readonly<Record<keyof Options, Option>> = {
   secret: {
-    // Checked by itself, with version 11's own messages.
+    // Settings checks it, with version 11's own messages.
     mustBe: 'a string, an array of strings or a signer',
     accepts: () => true,
     says: 'What the cookies are signed with'
@@ -110,7 +110,7 @@ export const OPTIONS: Readonly<Record<keyof Options, Option>> = {
     ...DURATION,
     accepts: value => isDuration(value) && value <= LONGEST_TIMER,
     byDefault: 60_000,
-    says: 'How often the store is asked whether the sessions still live whose `session.signal` is used'
+    says: 'How often the store is asked whether a session whose `session.signal` is used still lives'
   },
   saveUninitialized: {
     ...SWITCH_OR_FUNCTION,
@@ -127,7 +127,7 @@ export const OPTIONS: Readonly<Record<keyof Options, Option>> = {
     accepts: (value, { cookie }) => value === 0 || (isDuration(value) && !isLonger(value, cookie)),
     byDefault: 0,
     unit: 'milliseconds',
-    says: 'How long an unchanged rolling session goes without being touched and its cookie being sent again'
+    says: 'How long a rolling session that doesn\'t change is not prolonged'
   },
   idGenerator: {
     mustBe: 'a function that returns a string',
@@ -138,28 +138,28 @@ export const OPTIONS: Readonly<Record<keyof Options, Option>> = {
   cacheControl: {
     ...SWITCH,
     byDefault: false,
-    says: 'Says in the response\'s headers that it depends on the session'
+    says: 'Sets the response\'s headers for caches'
   },
   lazy: {
     ...SWITCH,
     byDefault: false,
-    says: 'Loads a session when a handler asks for it by `await request.loadSession()`, and not before.'
+    says: 'Loads the session only when a handler calls `await request.loadSession()`.'
   },
   onStoreError: {
     mustBe: "'fail' or 'anonymous'",
     accepts: value => value === 'fail' || value === 'anonymous',
     byDefault: 'fail',
-    says: 'What becomes of a request whose session can\'t be loaded because the store fails.'
+    says: 'What happens to a request if the store fails to load its session.'
   },
   user: {
     mustBe: 'a function of the session',
     accepts: isFunction,
-    says: 'Whose session it is, asked whenever a session is saved'
+    says: 'Returns the user of a session'
   },
   index: {
     mustBe: 'an object of functions of the session, none of which is called user',
     accepts: isIndex,
-    says: 'What else sessions are found by'
+    says: 'Finds sessions by other values'
   },
   describe: {
     mustBe: 'a function of the session',
@@ -167,7 +167,7 @@ export const OPTIONS: Readonly<Record<keyof Options, Option>> = {
     byDefault: () => ({}),
     otherwise: 'undefined',
     needs: ['user', 'index'],
-    says: 'What lists tell of a session in addition, from its data'
+    says: 'Returns what a list shows of a session in addition, from its data'
   },
   maxPerUser: {
     mustBe: 'a positive whole number',
@@ -181,12 +181,12 @@ export const OPTIONS: Readonly<Record<keyof Options, Option>> = {
     accepts: value => value === 'revoke-oldest' || value === 'refuse',
     byDefault: 'revoke-oldest',
     needs: ['user'],
-    says: 'What becomes of a login too many.'
+    says: 'What happens to a login beyond `maxPerUser`.'
   }
 }
 
 /**
- * The options with their defaults; the given object is neither kept nor changed. null is the same as leaving one out.
+ * The options with their defaults. The given object is neither kept nor changed. null means that an option is missing.
  *
  * @throws FST_ERR_SESSION_OPTION
  */
@@ -210,13 +210,13 @@ export function checkOptions (given: Options): CheckedOptions {
   return checked as unknown as CheckedOptions
 }
 
-/** What stands in the option's place. */
+/** The wrong value, as the message shows it. */
 function instead (name: string, value: unknown): string {
-  // An address of a server may have a password in it.
+  // A server's address may contain a password.
   return name === 'store' ? wrongStore(value) : shown(value)
 }
 
-/** What was taken for a store, and what to write. */
+/** What was passed as a store, and what to write. */
 function wrongStore (value: any): string {
   const kind = kindOf(value)
   if (value instanceof Map) return `${kind}: write new MemoryStore(map)`
@@ -230,12 +230,12 @@ function wrongStore (value: any): string {
   return typeof value === 'object' ? `${kind} without ${missing.join(' and ')}` : kind
 }
 
-// node-redis's has get, set and destroy, which ends its connection.
+// node-redis's client has get, set and destroy too, and its destroy ends the connection.
 function isRedisClient (value: any): boolean {
   return typeof value?.evalSha === 'function' || typeof value?.evalsha === 'function'
 }
 
-/** Whether it may stand for true or false: no text, because 'false' of an environment variable would be true. */
+/** Whether it may stand for true or false. Text may not: 'false' from an environment variable would be true. */
 export function isSwitch (value: unknown): boolean {
   return typeof value !== 'string' && typeof value !== 'function'
 }
@@ -259,7 +259,7 @@ export function isDuration (milliseconds: unknown): milliseconds is number {
 
 function isLonger (milliseconds: number, cookie: Options['cookie']): boolean {
   const maxAge = typeof cookie === 'object' ? cookie?.maxAge : undefined
-  // What is wrong with the cookie itself is said of the cookie.
+  // A wrong maxAge is reported with the cookie's own options.
   return isDuration(maxAge) && milliseconds >= maxAge
 }
 

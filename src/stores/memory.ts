@@ -15,7 +15,7 @@ import type * as Fastify from 'fastify'
 
 export interface MemoryStoreOptions {
   /**
-   * How many sessions are kept. When one more comes, the one that was used longest ago goes.
+   * How many sessions are kept. One more removes the least recently used one.
    *
    * @default Infinity
    */
@@ -54,11 +54,11 @@ interface Internals {
   [kSweep]: Iterator<[string, SessionRecord]> | undefined
   [kOldest]: Iterator<[string, SessionRecord]> | undefined
   [kIndex]: MemoryIndex
-  /** Only of the default store, outside production. */
+  /** Only in the default store, outside production. */
   [kCheck]: ValueCheck | undefined
 }
 
-/** Marks what stores inherit from ours, for every copy of the library. */
+/** Marks what stores inherit from MemoryStore, for every copy of the library. */
 export const IS_OURS = Symbol.for('@fastify/session MemoryStore')
 
 const kMax = Symbol('max')
@@ -67,16 +67,16 @@ const kOldest = Symbol('oldest')
 const kIndex = Symbol('index')
 const kCheck = Symbol('check')
 
-// Enough to see every session before as many have come again, and too few to be felt.
+// Enough to check all sessions before their number has doubled, and few enough not to slow down a write.
 const SWEPT_PER_WRITE = 8
 const SLICE = 2_000
 
 /**
- * Keeps sessions in this process. Expired ones are dropped when they are asked for and, a few with each write, in
- * passing: no timer, no pause. Callbacks are called synchronously.
+ * Keeps sessions in this process. Expired ones are dropped when they are read, and a few are looked for with each
+ * write: no timer, no pause. Callbacks are called synchronously.
  *
- * A function and no class: stores written for express-session inherit by `Store.call(this)`. Hence the cast:
- * TypeScript has no constructors that are functions.
+ * A function, because stores written for express-session inherit by `Store.call(this)`. TypeScript can't type a
+ * function as a constructor, so it is cast.
  */
 export const MemoryStore = function (this: EventEmitter & Internals, map = new Map(), { max = Infinity } = {}) {
   if (!(this instanceof MemoryStore)) return new MemoryStore(map, { max })
@@ -86,10 +86,9 @@ export const MemoryStore = function (this: EventEmitter & Internals, map = new M
   this[kSweep] = this[kOldest] = undefined
   this[kIndex] = new MemoryIndex()
   this[kCheck] = undefined
-// Typed as a class, which the compiler takes no function for.
 } as unknown as MemoryStoreConstructor
 
-// What diagnostics call it by.
+// The name in diagnostics.
 Object.defineProperty(MemoryStore, 'name', { value: 'MemoryStore' })
 
 MemoryStore.prototype = Object.create(EventEmitter.prototype, {
@@ -98,12 +97,11 @@ MemoryStore.prototype = Object.create(EventEmitter.prototype, {
 })
 
 /**
- * The store of those who have configured none yet: the same, but it warns about what the one that takes its place will
- * lose.
+ * The store if none is configured: a MemoryStore that warns about values that a store of JSON would lose.
  */
 export function developmentStore (): MemoryStore {
   const store = new MemoryStore()
-  // Its type doesn't show what is behind symbols.
+  // The public type doesn't have the symbols.
   ;(store as unknown as Internals)[kCheck] = new ValueCheck(true)
   return store
 }
@@ -116,7 +114,7 @@ Object.assign(MemoryStore.prototype, {
   set (this: Internals, sessionId: string, session: Fastify.Session, callback: Callback) {
     const record: SessionRecord = {}
     const keep = StoredSession.isHandedOver(session) ? same : copy
-    // Key by key: objects that come of spreads take more heap.
+    // Key by key, because an object made by a spread takes more heap.
     for (const key of Object.keys(session)) {
       if (key === '__proto__') continue
       const value: unknown = session[key as keyof Fastify.Session]
@@ -129,14 +127,14 @@ Object.assign(MemoryStore.prototype, {
 
   destroy (this: Internals, sessionId: string, callback: Answer) {
     const record = find(this, sessionId)
-    // Not off its user's: a session that takes its place may be on its way.
+    // The index keeps it: regenerate() may be replacing it.
     this.store.delete(sessionId)
     callback(null, record ?? false)
   },
 
   touch (this: Internals, sessionId: string, session: Fastify.Session, callback: Answer) {
     const record = find(this, sessionId)
-    // The one part of a record that is changed in place. A request that holds the record sees a later expiry.
+    // Changed in place, as nothing else of a record. A request that holds the record sees a later expiry.
     if (record !== undefined) moveExpiry(record, session.cookie.expires)
     callback(null, record !== undefined)
   },
@@ -194,7 +192,7 @@ Object.assign(MemoryStore.prototype, {
 
   clear (this: Internals, callback?: Callback) {
     this.store.clear()
-    // They would hold what was cleared.
+    // The iterators would hold what was cleared.
     this[kSweep] = this[kOldest] = undefined
     this[kIndex].clear()
     callback?.()
@@ -210,7 +208,7 @@ function find (store: Internals, sessionId: string): SessionRecord | undefined {
     drop(store, sessionId, record)
     return undefined
   }
-  // To the end of the line: the first key of the map is the one that was used longest ago.
+  // Moved to the end: the first key of the map is the least recently used one.
   if (store[kMax] !== Infinity) {
     store.store.delete(sessionId)
     store.store.set(sessionId, record)
@@ -238,7 +236,7 @@ function change (
   return 'written'
 }
 
-// One iterator for all: a new one would begin at the front, and step over every place that was emptied there.
+// One iterator for all calls: a new one would step over all deleted entries at the front.
 function dropOldest (store: Internals): void {
   const { done, value } = (store[kOldest] ??= store.store.entries()).next()
   if (done) store[kOldest] = undefined
@@ -250,13 +248,13 @@ function drop (store: Internals, sessionId: string, record: SessionRecord): void
   for (const key of keysIn(record)) store[kIndex].release(key, [sessionId])
 }
 
-// Goes round the map. A Map's iterator lives with its map, so nothing is copied for it.
+// A Map's iterator sees later changes, so nothing is copied.
 function sweep (store: Internals): void {
   const entries = store[kSweep] ??= store.store.entries()
   if (dropExpired(store, entries, SWEPT_PER_WRITE)) store[kSweep] = undefined
 }
 
-/** Looks at the next entries and drops those that have expired. Says whether that was the end of them. */
+/** Looks at the next entries and drops the expired ones. Returns true at the end of the map. */
 function dropExpired (store: Internals, entries: Iterator<[string, SessionRecord]>, count: number): boolean {
   for (let i = 0; i < count; i++) {
     const { done, value } = entries.next()
@@ -266,20 +264,19 @@ function dropExpired (store: Internals, entries: Iterator<[string, SessionRecord
   return false
 }
 
-// A new cookie for an old record is 0.6 us and work for the garbage collector, with each request; a date in place is
-// 0.1.
+// Setting the date in place takes 0.1 us per request. A new cookie object takes 0.6, and garbage collection.
 function moveExpiry (record: SessionRecord, expires: unknown): void {
   const cookie = cookieOf(record)
   const moved = movedEnd(cookie, expires)
   if (Number.isNaN(moved)) return
-  // Not one that only inherits from Date.
+  // Something that only inherits from Date has an invalid time.
   if (cookie.expires instanceof Date && !Number.isNaN(expiryOf(record))) cookie.expires.setTime(moved)
   else record.cookie = { ...cookie, expires: new Date(moved) }
 }
 
 const same = (value: unknown): unknown => value
 
-/** What an application that calls `set` by itself gives may be the cookie of a session. */
+/** If the application itself calls `set`, the cookie may be a session's cookie object. */
 function cookieRecord (cookie: { toJSON?: () => unknown }): unknown {
   return copy(typeof cookie?.toJSON === 'function' ? cookie.toJSON() : cookie)
 }

@@ -22,15 +22,15 @@ export type { RedisClient, RedisSubscriber, UpdateResult }
 
 export interface RedisStoreOptions {
   /**
-   * A connected client: node-redis's (`createClient`, `createCluster`, `createSentinel`) or ioredis's (`Redis`,
+   * A connected client, of node-redis (`createClient`, `createCluster`, `createSentinel`) or ioredis (`Redis`,
    * `Cluster`).
    */
   client: RedisClient
   /**
-   * A second client of the same kind, connected too, for nothing else: it listens for sessions that other processes
-   * end, so that their `session.signal` fires at once. ioredis's `Cluster` needs its option `shardedSubscribers`.
+   * A second connected client of the same kind, used for nothing else. It listens for sessions that other processes
+   * end, so that `session.signal` fires at once. ioredis's `Cluster` needs its option `shardedSubscribers`.
    *
-   * @default undefined, `session.signal` fires within the option `watchInterval`
+   * @default undefined, `session.signal` fires within `watchInterval`
    */
   subscriber?: RedisSubscriber
   /**
@@ -50,35 +50,34 @@ export interface RedisStoreOptions {
 
 const ONE_DAY = 86_400_000
 
-// How often a session is read again because another writer keeps putting it into an older form.
+// How often an update is tried because another writer keeps writing the session in an older form.
 const MOST_TRIES = 10
 
 const NO_META = { set: {}, unset: [] }
 
-// What PTTL answers if the key isn't there.
+// PTTL's answer if the key doesn't exist.
 const GONE = -2
 
-// What the end of a session depends on, in the library's own fields.
+// The library's own fields that decide when a session ends.
 const LIMITS = ['idle', 'createdAt', 'absoluteTimeout']
 
-// As the script numbers them.
+// By the numbers that the script returns.
 const RESULTS: readonly UpdateResult[] = ['gone', 'written', 'changed']
 
 /**
- * Keeps sessions in Redis or Valkey: one hash per session, with a field for each top-level key (JSON), one for each
- * of the library's own and one for the cookie, and Redis's own expiry. Each operation touches one key, so it works on
- * a cluster, and is one round trip; a read is two native commands, and one more once in a hundredth of the session's
- * life, which moves the end. What changed is written in one atomic step, and only if the session is still there.
+ * Keeps sessions in Redis or Valkey. A session is one hash that expires by Redis's own expiry, with a field for each
+ * top-level key (JSON), one for each of the library's own, and one for the cookie. Each operation uses one key, so it
+ * works on a cluster, and needs one round trip. A read is two native commands. Once in a hundredth of the session's
+ * life, one more moves the expiry. Changes are written in one atomic step, only if the session still exists.
  *
- * A record's fields are parsed when they are read. One that can't be throws FST_ERR_SESSION_RECORD then.
+ * A record's fields are parsed when they are read. A field that can't be parsed throws FST_ERR_SESSION_RECORD then.
  *
- * What JSON changes (a `Map`, a `Date`, an instance of a class) is warned about at a key's first write. What it can't
- * hold (a `BigInt`, a circle) is FST_ERR_SESSION_VALUE, and nothing of that call is written.
+ * Values that JSON changes (a `Map`, a `Date`, an instance of a class) are warned about at a key's first write. A value
+ * that JSON can't hold (a `BigInt`, a circle) rejects with FST_ERR_SESSION_VALUE, and nothing of that call is written.
  *
- * Sessions that version 12.0.0 or connect-redis wrote under the same prefix are read, and take this form at their
- * next update.
+ * Sessions that version 12.0.0 or connect-redis wrote under the same prefix are read. Their next update converts them.
  *
- * Whose sessions are whose is kept in keys of its own, `users:` before the prefix, which expire after the last of them.
+ * The index by user has keys of its own, with `users:` before the prefix. They expire after the user's last session.
  *
  * Methods answer through their callback, or by a promise if they are called without one.
  */
@@ -132,7 +131,7 @@ export class RedisStore implements SessionStore {
     return answered(this.#set(sessionId, session), callback)
   }
 
-  /** @param code why the session ends, for `session.signal`; 'revoked' if nobody says */
+  /** @param code why the session ends, for `session.signal`; 'revoked' by default */
   destroy (sessionId: string, callback?: FoundCallback, code?: EndCode): Promise<SessionRecord | false> {
     return answered(this.#destroy(sessionId, code ?? 'revoked'), callback)
   }
@@ -148,7 +147,7 @@ export class RedisStore implements SessionStore {
   }
 
   /**
-   * As `update`, but only where these keys are as they were in a record that this store handed out: their texts are
+   * As `update`, but only if these keys are as they were in a record that this store returned: their texts are
    * compared, and a key that was missing must be missing.
    */
   updateIf (
@@ -183,12 +182,12 @@ export class RedisStore implements SessionStore {
     return answered(this.#index.claimsOf(userKey, before, count), callback)
   }
 
-  /** Tells when a session ends, if there is a `subscriber`. */
+  /** Calls `onEnd` when a session ends, if there is a `subscriber`. */
   async watch (sessionId: string, onEnd: (code?: EndCode) => void): Promise<() => void> {
     return await this.#watch?.watch(this.#prefix + sessionId, onEnd) ?? (() => {})
   }
 
-  /** All sessions, by their ids. Walks through all keys (SCAN): not for every request. */
+  /** All sessions, by their ids. Scans all keys (SCAN), so don't call it with every request. */
   all (
     callback?: (error: any, sessions?: Record<string, SessionRecord>) => void
   ): Promise<Record<string, SessionRecord>> {
@@ -196,14 +195,14 @@ export class RedisStore implements SessionStore {
   }
 
   /**
-   * The number of sessions. Walks through all keys (SCAN): not for every request. A session may be counted twice
-   * where Redis makes its table smaller in the meantime.
+   * The number of sessions. Scans all keys (SCAN), so don't call it with every request. If Redis shrinks its table in
+   * the meantime, a session may be counted twice.
    */
   length (callback?: (error: any, length?: number) => void): Promise<number> {
     return answered(this.#length(), callback)
   }
 
-  /** Removes the sessions of this prefix. Walks through all keys (SCAN). */
+  /** Removes all sessions with this prefix. Scans all keys (SCAN). */
   clear (callback?: Callback): Promise<void> {
     return answered(this.#clear(), callback)
   }
@@ -243,14 +242,14 @@ export class RedisStore implements SessionStore {
     try {
       return foundIn(reply, Number(left), this.#ttl)?.record ?? {}
     } catch {
-      // It was broken, and is gone all the same.
+      // It can't be read, but it was removed.
       return {}
     }
   }
 
   async #touch (sessionId: string, { cookie }: Fastify.Session): Promise<boolean> {
     const end = timeArgument(ownEndOf(objectOf(cookie)))
-    // The store may not know it yet, of a session that version 12.0.0 wrote.
+    // The hash of a session that version 12.0.0 wrote doesn't have it yet.
     const limit = timeArgument(absoluteEndOf(objectOf(cookie)))
     return isOne(await this.#run(TOUCH, sessionId, [Date.now(), end, this.#ttl, limit, '']))
   }
@@ -269,7 +268,7 @@ export class RedisStore implements SessionStore {
     const isExact = Object.hasOwn(meta.set, 'expires')
     const end = timeArgument(ownEndOf(objectOf(cookie)))
     const isCut = LIMITS.some(name => Object.hasOwn(meta.set, name))
-    // What only says when the session was created, and tells no end, isn't a use of it.
+    // Writing only the creation date isn't a use of the session.
     const isUse = end !== '' || Object.hasOwn(meta.set, 'seenAt')
     if (isExact) {
       const { expires } = objectOf(cookie)
@@ -311,7 +310,7 @@ export class RedisStore implements SessionStore {
     }
   }
 
-  /** The keys of the sessions. With an empty prefix those of the users begin as they do. */
+  /** The keys of the sessions. With an empty prefix, SCAN finds the users' keys too. */
   async * #scan (): AsyncGenerator<string[]> {
     for await (const keys of scan(this.#client, this.#prefix)) {
       yield keys.filter(key => !key.startsWith(this.#userPrefix))
@@ -334,7 +333,7 @@ function tellMistakes (options: RedisStoreOptions): void {
   if (short !== undefined) warnOption(short)
 }
 
-// ioredis can be told to answer numbers as strings.
+// ioredis has an option to answer numbers as strings.
 function isOne (reply: unknown): boolean {
   return Number(reply) === 1
 }

@@ -12,41 +12,42 @@ import type { Answer, SessionRecord, SessionStore } from '../types/store'
 export interface SealedOptions {
   /**
    * Secrets of at least 32 bytes, or 32 characters. The first one seals, all of them open. A session whose key is
-   * missing is lost. Take others than the `secret` of the cookies.
+   * missing is lost. Don't use the `secret` of the cookies.
    */
   keys: ReadonlyArray<string | Uint8Array>
   /**
-   * Whether sessions count that were stored before the store was sealed. They are sealed where they are, and have
-   * their ids there.
+   * Whether sessions that were stored before the store was sealed can still be used. They are sealed in place, and
+   * keep their id as their key.
    *
    * @default true
    */
   legacy?: boolean
 }
 
-/** A store that seals what another one keeps. Its methods take `keyOf(sessionId)` in place of a session's id. */
+/** A store that seals what another store keeps. Its methods take `keyOf(sessionId)` in place of a session's id. */
 export interface SealedStore extends SessionStore<any> {
   keyOf (sessionId: string): string
   formerKeyOf (sessionId: string): string | undefined
   /**
-   * How often this process has loaded a session that was stored before the store was sealed. When it stays 0, `legacy:
-   * false` ends nobody's session.
+   * How often this process has loaded a session that was stored before the store was sealed. If it stays 0, you can
+   * set `legacy: false`, and no session ends.
    */
   readonly legacyLoads: number
 }
 
 type AnyMethod = (...args: any[]) => any
 
-// These have nothing of a session but its key.
+// They handle only the key of a session.
 const PASSED_ON = ['watch', 'length', 'clear'] as const
 
 /**
- * Wraps a store, ours or one for express-session, so that what it keeps is neither a login nor data: it knows sessions
- * by a hash of their ids, their values are sealed, each for its session and name, and what it must read under `cookie`
- * is proved. The index by user, `session.signal` and all optional methods that the store has work on.
+ * Wraps a store, of this library or for express-session, so that a copy of what it keeps reveals no session id and no
+ * data. The store knows sessions by a hash of their ids. Each value is sealed for its session and its name. The fields
+ * under `cookie` that the store must read are signed. The index by user, `session.signal` and all optional methods
+ * still work.
  *
- * What doesn't open is FST_ERR_SESSION_RECORD. If that is what the library keeps of a session, there is no session;
- * values are opened when they are read.
+ * Values are opened when they are read. One that doesn't open throws FST_ERR_SESSION_RECORD. If the library's own
+ * fields don't open, the whole session has ended.
  *
  * Methods answer through their callback, or by a promise if they are called without one.
  *
@@ -59,14 +60,14 @@ export function sealed (store: SessionStore<any>, options: SealedOptions): Seale
   const sealing = new Sealing(store, keys, legacy)
   const wrapper: Record<PropertyKey, unknown> = {
     keyOf,
-    // A key that somebody brings for an id names nothing.
+    // A cookie that has a store key in place of an id must find no session.
     formerKeyOf: (sessionId: string) => legacy && !isKey(sessionId) ? sessionId : undefined,
     get legacyLoads () { return sealing.legacyLoads },
     [INNER]: store
   }
   for (const [method, run] of Object.entries(sealing.methods)) if (has(store, method as Method)) wrapper[method] = run
   for (const method of PASSED_ON) if (has(store, method)) wrapper[method] = store[method]?.bind(store)
-  // Which of its methods there are, no type can say.
+  // The compiler can't know which of the methods the store has.
   return wrapper as unknown as SealedStore
 }
 
@@ -99,13 +100,13 @@ class Sealing {
         answered(callback, answer => this.#ask('set', [key, records.seal(key, session)], answer)),
       destroy: (key, callback, code) => answered<any>(callback, answer => this.#destroy(key, answer, code)),
       touch: (key, session, callback) => answered(callback, answer => {
-        // A store without update may write all of it.
+        // A store without update may write the whole session.
         const given = has(this.#store, 'update') ? endOf(key, session) : records.seal(key, session)
         this.#ask('touch', [key, given], answer)
       }),
       update: (key, changes, session, callback) => answered(callback, answer =>
         this.#ask('update', [key, records.sealChanges(key, changes), endOf(key, session)], answer)),
-      // Two seals of one value differ: what the store has is compared with what it had.
+      // Two seals of one value differ, so the sealed texts are compared.
       updateIf: (key, record, keys, changes, session, callback) => answered(callback, answer => this.#ask('updateIf', [
         key, rawOf(record), keys, records.sealChanges(key, changes), endOf(key, session)
       ], answer)),
@@ -127,7 +128,7 @@ class Sealing {
     })
   }
 
-  /** Unless somebody else changes it. A move to another key would bring back whoever logs out in the meantime. */
+  /** Only if no other request changes it. Moving it to another key could bring back a session that has just ended. */
   #sealInPlace (key: string, raw: SessionRecord, done: () => void): void {
     this.legacyLoads++
     const changes = has(this.#store, 'updateIf') ? this.#records.sealPlain(key, raw) : undefined
@@ -143,7 +144,7 @@ class Sealing {
     }, more)
   }
 
-  /** By key, those that open. */
+  /** The sessions that open, by key. */
   #all (answer: Answer<Record<string, SessionRecord>>): void {
     this.#ask<object>('all', [], (error, all) => {
       const found: Array<[string, unknown]> = Array.isArray(all)

@@ -1,6 +1,6 @@
 import type { CookieSerializeOptions } from '@fastify/cookie'
 
-/** What a custom signer answers for a cookie value. */
+/** What a custom signer returns for a cookie value. */
 export interface UnsignResult {
   valid: boolean
   /** True if the value should be signed again, because an older secret matched. */
@@ -15,13 +15,13 @@ export interface Signer {
   unsign: (input: string) => UnsignResult
 }
 
-// All that `@fastify/cookie` has are declared here, with what they mean for a session.
+// Declared again here, to document what each of them means for a session.
 type Redeclared = 'domain' | 'encode' | 'expires' | 'httpOnly' | 'maxAge' | 'partitioned' | 'path' | 'priority' | 'sameSite' | 'secure'
 
 export interface CookieOptions extends Omit<CookieSerializeOptions, 'signed' | Redeclared> {
   /**
-   * How long the cookie lives after the session's last use, in milliseconds; the session lives no longer. Sent as
-   * `Expires`. Wins over `expires`.
+   * How long the cookie lives after the session's last use, in milliseconds. The session lives no longer. The cookie
+   * carries it as `Expires`. Wins over `expires`.
    *
    * @default undefined, a cookie that ends with the browser's session
    */
@@ -33,8 +33,8 @@ export interface CookieOptions extends Omit<CookieSerializeOptions, 'signed' | R
    */
   expires?: Date
   /**
-   * The paths the cookie is sent for. Outside of them there is no session: `request.session` is empty, and its methods
-   * fail with FST_ERR_SESSION_NONE.
+   * The path that the cookie is sent for, with all paths below it. Requests for other paths have no session:
+   * `request.session` is empty, and its methods fail with FST_ERR_SESSION_NONE.
    *
    * @default '/'
    */
@@ -53,32 +53,32 @@ export interface CookieOptions extends Omit<CookieSerializeOptions, 'signed' | R
   httpOnly?: boolean
   /**
    * Sends the cookie over https only. With `true`, a request over plain http saves nothing and gets no cookie.
-   * With `'auto'`, the cookie is secure over https, and over http it is not and has `SameSite=Lax`.
+   * With `'auto'`, the cookie is secure over https; over http it isn't, and has `SameSite=Lax`.
    *
    * @default true
    */
   secure?: boolean | 'auto'
   /**
-   * Whether requests that other sites start carry the cookie. `'strict'` or `true`: none. `'lax'`: links only.
-   * `'none'`: all of them, which needs `secure`. `false`: left to the browser.
+   * Whether requests that come from other sites carry the cookie. `'strict'` or `true`: none. `'lax'`: links only.
+   * `'none'`: all, which needs `secure`. `false`: left to the browser.
    *
    * @default undefined, left to the browser
    */
   sameSite?: boolean | 'lax' | 'strict' | 'none'
   /**
-   * One cookie for each site that embeds this one (CHIPS). Needs `secure`.
+   * Keeps a cookie of its own for each site that embeds this one (CHIPS). Needs `secure`.
    *
    * @default false
    */
   partitioned?: boolean
   /**
-   * Which cookies the browser drops last when it has too many.
+   * How late the browser drops the cookie when it has too many.
    *
    * @default undefined, as 'medium'
    */
   priority?: 'low' | 'medium' | 'high'
   /**
-   * Not used, as in version 11: the signed id needs no other encoding.
+   * Not used, as in version 11. The signed id needs no encoding.
    *
    * @default undefined
    */

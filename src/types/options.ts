@@ -3,39 +3,39 @@ import type { CookieOptions, Signer } from './cookie'
 import type { FastifySessionObject } from './session'
 import type { SessionStore } from './store'
 
-/** What a route may say of its sessions: `config: { session: { rolling: false } }`. */
+/** The session options of a route: `config: { session: { rolling: false } }`. */
 export interface RouteSessionOptions {
   /**
-   * `false`: requests of this route don't keep a session alive, unless they change it. For polling, for instance.
+   * `false`: requests of this route don't prolong a session, unless they change it. For polling, for instance.
    *
    * @default the plugin's option `rolling`
    */
   rolling?: boolean
   /**
-   * `false`: requests of this route start no session without data.
+   * `false`: requests of this route don't save a new session without data.
    *
    * @default the plugin's option `saveUninitialized`
    */
   saveUninitialized?: boolean
   /**
-   * Requests of this route are for visitors who have authenticated within so many milliseconds. Everybody else gets 401
-   * `FST_ERR_SESSION_NOT_FRESH` before the handler runs, and keeps the session. It is loaded at once, also where `lazy`
-   * says otherwise. (OWASP ASVS 7.5.1, 7.5.3)
+   * Only visitors who have authenticated within this many milliseconds may use this route. All others get 401
+   * `FST_ERR_SESSION_NOT_FRESH` before the handler runs, and keep their session. It is loaded before the handler, even
+   * with `lazy`. (OWASP ASVS 7.5.1, 7.5.3)
    *
-   * @default undefined, whenever that was
+   * @default undefined, no limit
    */
   fresh?: number
   /**
-   * Only with `@fastify/session/device-bound`: the device of a bound session must have proved itself within so many
-   * milliseconds. Otherwise the request gets 403 `FST_ERR_SESSION_NO_PROOF` before the handler runs, and the browser
-   * proves itself before the next one. Sessions that aren't bound are let through. It is loaded at once, as with
-   * `fresh`.
+   * Only with `@fastify/session/device-bound`: the device of a bound session must have proved within this many
+   * milliseconds that it has the session's key. Otherwise the request gets 403 `FST_ERR_SESSION_NO_PROOF` before the
+   * handler runs, and the browser proves it before the next request. Sessions that aren't bound may use the route. The
+   * session is loaded before the handler, as with `fresh`.
    *
    * @default undefined, within the `maxAge` of the bound cookie
    */
   proof?: number
   /**
-   * `true`: requests of this route load no session before the handler says `await request.loadSession()`.
+   * `true`: requests of this route don't load the session before the handler calls `await request.loadSession()`.
    * `config: { session: 'lazy' }` is the same.
    *
    * @default the plugin's option `lazy`
@@ -43,13 +43,13 @@ export interface RouteSessionOptions {
   lazy?: boolean
 }
 
-/** Says what a session is found by: a string, a number, or undefined or null if it isn't to be found. */
+/** Returns the value that a session is found by. With undefined or null, it can't be found. */
 export type IndexFunction = (session: FastifySessionObject) => string | number | null | undefined
 
 export interface FastifySessionOptions {
   /**
-   * What the cookies are signed with: a string of 32 or more characters; an array, of which the first signs and all
-   * verify, and which the application may change while it runs; or a signer object.
+   * What the cookies are signed with: a string of 32 or more characters, an array of them, or a signer object. Of an
+   * array, the first signs and all verify. The application may change the array at run time.
    */
   secret: string | string[] | Signer
   /**
@@ -65,14 +65,14 @@ export interface FastifySessionOptions {
    */
   cookieName?: string
   /**
-   * What stands before the signed id in the cookie's value. `'s:'` is express-session's.
+   * What stands before the signed id in the cookie's value. express-session uses `'s:'`.
    *
    * @default ''
    */
   cookiePrefix?: string
   /**
    * What the session is called: the property of the request, and the key of a route's `config`. A second registration
-   * with another name (and `cookieName`) makes a second session, `request.adminSession` for instance, and with it
+   * with another name and `cookieName` makes a second session: `request.adminSession` for instance, with
    * `request.adminSessionStore`, `fastify.decryptAdminSession`, `loadAdminSession` and `createAdminSession`.
    *
    * @default 'session'
@@ -80,35 +80,35 @@ export interface FastifySessionOptions {
   sessionName?: string
   /**
    * The attributes of the session cookie, or a function that returns them for a request: a domain per tenant, for
-   * instance. It gets undefined when a session is loaded or created outside of a request. If it returns `secure:
-   * true`, that counts, whatever protocol Fastify takes the request for.
+   * instance. The function receives undefined when a session is loaded or created outside of a request. If it returns
+   * `secure: true`, the cookie is sent even if the request came over plain http.
    *
    * @default {}, each attribute's own default
    */
   cookie?: CookieOptions | ((request: Fastify.FastifyRequest | undefined) => CookieOptions)
   /**
-   * How long a session lives after its last use, kept by the server, in milliseconds. It ends then whatever the
-   * cookie says, also if the cookie ends with the browser. Each use starts that time again, up to `absoluteTimeout`.
-   * A shorter `cookie.maxAge` ends the session earlier. (OWASP ASVS 7.3.1)
+   * How long a session lives after its last use, kept by the server, in milliseconds. The session ends then even if
+   * its cookie lives longer. Each use starts that time again, up to `absoluteTimeout`. A shorter `cookie.maxAge` ends
+   * the session earlier. (OWASP ASVS 7.3.1)
    *
    * @default undefined, the cookie's maxAge, or without one the store's own ttl
    */
   idleTimeout?: number
   /**
-   * How long a session may live from its creation, in milliseconds, however much it is used. Only `regenerate()` starts
+   * How long a session may live from its creation, in milliseconds, even if it is in use. Only `regenerate()` starts
    * that time again. Neither the cookie nor the store keeps the session for longer. (OWASP ASVS 7.3.2)
    *
    * @default undefined, no limit
    */
   absoluteTimeout?: number
   /**
-   * Where the sessions are kept. Stores written for express-session work, whatever they take for a session's type.
+   * Where the sessions are kept. Stores written for express-session work, with the types that they declare.
    *
    * @default new MemoryStore()
    */
   store?: SessionStore<any>
   /**
-   * How long one call to the store may take, in milliseconds. After that the request fails with
+   * How long one call to the store may take, in milliseconds. If it takes longer, the request fails with
    * `FST_ERR_SESSION_STORE_TIMEOUT` (503).
    *
    * @default 10000
@@ -116,93 +116,92 @@ export interface FastifySessionOptions {
   storeTimeout?: number
   /**
    * Whether the store alone says when an idle session is over: `'trusted'`. By default a session is over as well if
-   * its record is older than one and a half idle times, because some stores hand out what has expired until they next
-   * clean up. Set it if Express or an older version of this library uses the same store: they move the store's clock
-   * and leave the record as it is.
+   * its record is older than one and a half idle times, because some stores return expired sessions until their next
+   * cleanup. Set it if Express or an older version of this library uses the same store: they move the expiry in the
+   * store, but not in the record.
    *
    * @default undefined, the record counts as well
    */
   storeTtl?: 'trusted'
   /**
-   * How often the store is asked whether the sessions still live whose `session.signal` is used, in milliseconds. So
-   * long it takes at most until a signal fires whose session has expired, or has been ended by another process that
-   * couldn't tell.
+   * How often the store is asked whether a session whose `session.signal` is used still lives, in milliseconds. If the
+   * session expires, or another process ends it and the store can't tell, its signal fires at most this much later.
    *
    * @default 60000, one minute
    */
   watchInterval?: number
   /**
-   * Saves a new session that nothing was stored in, and sends its cookie. With `false`, visitors get no cookie before
-   * there is something to remember. A function decides for each request, when its reply goes out.
+   * Saves a new session that nothing was stored in, and sends its cookie. With `false`, visitors get no cookie until
+   * something is stored. A function decides for each request, when its reply goes out.
    *
    * @default true
    */
   saveUninitialized?: boolean | ((request: Fastify.FastifyRequest) => boolean)
   /**
    * Starts the session's lifetime again, and sends its cookie, with each response. With `false`, only a change does. A
-   * function decides for each request, when it comes in: polls that say so by a header keep no session alive.
+   * function decides for each request, when it comes in: it can return false for polls, which have a header.
    *
    * @default true
    */
   rolling?: boolean | ((request: Fastify.FastifyRequest) => boolean)
   /**
-   * How long an unchanged rolling session goes without being touched and its cookie being sent again, in milliseconds.
-   * Must be shorter than `cookie.maxAge`: a session may end that much too early.
+   * How long a rolling session that doesn't change is not prolonged, in milliseconds: no touch, no cookie. Must be
+   * shorter than `cookie.maxAge`. A session may end that much too early.
    *
    * @default 0, with each response
    */
   refreshAfter?: number
   /**
-   * Makes the id of a new session. Must be unguessable. It gets the request, returns the id or a promise, and runs
-   * before the handler of each request that has no session, and for `regenerate()`.
+   * Makes the id of a new session, which must be unguessable. Receives the request, and returns the id or a promise.
+   * Runs before the handler of each request that has no session, and in `regenerate()`.
    *
    * @default 24 random bytes, by `uid-safe`: 32 url-safe characters
    */
   idGenerator?(request?: Fastify.FastifyRequest): string | Promise<string>
   /**
-   * Says in the response's headers that it depends on the session: `Vary: Cookie` if the session was used, and
-   * `Cache-Control: no-store` if its cookie is sent or cleared and the application sets no other. Without that, a cache
-   * in between can hand one visitor's session to another.
+   * Sets the response's headers for caches: `Vary: Cookie` if the session was used, and `Cache-Control: no-store` if
+   * its cookie is sent or cleared and the application has set no `Cache-Control`. Without them, a cache between server
+   * and browser can send one visitor's session to another.
    *
    * @default false
    */
   cacheControl?: boolean
   /**
-   * Loads a session when a handler asks for it by `await request.loadSession()`, and not before. A request that never
-   * asks calls no store, gets no cookie, and is answered while the store is away. `request.session` throws until then.
-   * For all routes that don't say otherwise by `config: { session: { lazy: false } }`.
+   * Loads the session only when a handler calls `await request.loadSession()`. A request that doesn't calls no store,
+   * gets no cookie, and is answered even if the store is down. `request.session` throws until then. A route turns it
+   * off by `config: { session: { lazy: false } }`.
    *
    * @default false
    */
   lazy?: boolean
   /**
-   * What becomes of a request whose session can't be loaded because the store fails. `'fail'`: it fails with the
-   * store's error. `'anonymous'`: it continues with an empty session of which nothing is saved (`session.isAnonymous`),
-   * and the visitor's cookie stays.
+   * What happens to a request if the store fails to load its session. `'fail'`: it fails with the store's error.
+   * `'anonymous'`: it continues with an empty session, which isn't saved (`session.isAnonymous`), and the visitor keeps
+   * the cookie.
    *
    * @default 'fail'
    */
   onStoreError?: 'fail' | 'anonymous'
   /**
-   * Whose session it is, asked whenever a session is saved: `session => session.userId`. What it returns is kept as a
-   * hash. The number 1 and the string '1' are the same user. With this option there are `request.session.list()`,
-   * `revoke()` and `revokeOthers()`, and `fastify.sessions`. The store must have an index by user, as MemoryStore and
-   * RedisStore have.
+   * Returns the user of a session: `session => session.userId`. Called whenever a session is saved. The user is kept as
+   * a hash. The number 1 and the string '1' are the same user. This option adds `request.session.list()`, `revoke()`
+   * and `revokeOthers()`, and `fastify.sessions`. The store must have an index by user, as MemoryStore and RedisStore
+   * have.
    *
    * @default undefined, sessions belong to no user
    */
   user?: IndexFunction
   /**
-   * What else sessions are found by, each by a name of yours: `{ sid: session => session.oidc?.sid }`. All sessions of
-   * a value are listed and ended by `fastify.sessions.by('sid', sid)`. As with `user`, it is asked whenever a session
-   * is saved, what it returns is kept as a hash, undefined is for sessions that aren't to be found by that name, and
-   * the store must have an index by user.
+   * Finds sessions by other values, each under a name of yours: `{ sid: session => session.oidc?.sid }`.
+   * `fastify.sessions.by('sid', sid)` lists and ends all sessions with that value. If a function returns undefined, the
+   * session isn't found by that name. As with `user`, the functions are called whenever a session is saved, the values
+   * are kept as hashes, and the store must have an index by user.
    *
    * @default undefined, by nothing else
    */
   index?: Readonly<Record<string, IndexFunction>>
   /**
-   * What lists tell of a session in addition, from its data: the device, for instance.
+   * Returns what a list shows of a session in addition, from its data: the device, for instance.
    *
    * @default undefined, nothing
    */
@@ -214,8 +213,8 @@ export interface FastifySessionOptions {
    */
   maxPerUser?: number
   /**
-   * What becomes of a login too many. `'revoke-oldest'`: the session that was logged in longest ago ends. `'refuse'`:
-   * it is not saved, and `save()` or the reply fails with `FST_ERR_SESSION_TOO_MANY` (403).
+   * What happens to a login beyond `maxPerUser`. `'revoke-oldest'`: the user's oldest login ends. `'refuse'`: the new
+   * session isn't saved, and `save()` or the reply fails with `FST_ERR_SESSION_TOO_MANY` (403).
    *
    * @default 'revoke-oldest'
    */

@@ -7,21 +7,21 @@ declare module 'fastify' {
   interface Session extends ExpressSessionData {}
 }
 
-// The name is version 11's: @fastify/passport declares one in 'fastify', which counts instead of this one, and with it
-// any name is data.
+// The name is version 11's. @fastify/passport declares an interface of that name in 'fastify', which replaces this one
+// and allows any name for data.
 export interface ExpressSessionData {
-  /** The session's cookie. Changes of its attributes go out with the reply. */
+  /** The session's cookie. The reply sends changed attributes. */
   cookie: {
     /** The lifetime that `touch()` starts again, in milliseconds; null for a browser-session or a fixed `expires`. */
     originalMaxAge: number | null
     /**
      * Milliseconds until the cookie ends. At run time it is null if the cookie ends with the browser or if its end
-     * isn't known, which version 11's type doesn't say either. Setting it chooses a lifetime for this session, which
-     * is kept; undefined: the cookie ends with the browser.
+     * isn't known; version 11's type doesn't include null. Setting it chooses a lifetime for this session, which is
+     * kept. With undefined, the cookie ends with the browser.
      */
     maxAge?: number | undefined
     signed?: boolean
-    /** When the cookie ends; null if it ends with the browser or if its end isn't known. Setting it chooses, too. */
+    /** When the cookie ends; null if it ends with the browser or if its end isn't known. Setting it is kept, too. */
     expires?: Date | null
     httpOnly?: boolean
     path?: string
@@ -33,16 +33,16 @@ export interface ExpressSessionData {
   }
 }
 
-/** Which part of a list is wanted. */
+/** Which page of a list to return. */
 export interface SessionPage {
   /**
-   * Where the page before ended: the `next` of its list.
+   * The `next` of the page before.
    *
-   * @default undefined, from the newest login on
+   * @default undefined, the first page
    */
   cursor?: string | undefined
   /**
-   * How many there may be. Fewer come only at the end of the list.
+   * The most sessions of a page. Only the last page has fewer.
    *
    * @default 100
    */
@@ -55,12 +55,12 @@ export interface SessionList extends Array<SessionView> {
   next?: string
 }
 
-/** One session in a list, with what the option `describe` says of it. */
+/** One session in a list, with what the option `describe` returns for it. */
 export interface SessionView extends Record<string, any> {
   /**
-   * The session's name for lists, logs and `revoke()`. Always the same, also after `regenerate(keys)`, and nobody can
-   * get from it to the id or the cookie: a truncated SHA-256 of the user, a dot, and one of the id that the session
-   * began with, which is the `fingerprint` that diagnostics tell.
+   * The session's name for lists, logs and `revoke()`. It stays the same after `regenerate(keys)`, and doesn't reveal
+   * the id or the cookie: a truncated SHA-256 of the user, a dot, and one of the session's first id. Diagnostics
+   * publish the second part as `fingerprint`.
    */
   handle: string
   /** Whether it is the session of this request. */
@@ -68,164 +68,165 @@ export interface SessionView extends Record<string, any> {
   createdAt: Date
   /**
    * When the visitor authenticated last: by a login, or by `regenerate(keys, { authenticated: true })`. null if the
-   * record doesn't say, as one of an older version.
+   * record doesn't say, because an older version wrote it.
    */
   authenticatedAt: Date | null
   /** Whether it is bound to the device of its browser, by `@fastify/session/device-bound`. */
   deviceBound: boolean
-  /** When it was used last: with `rolling` by its last request, otherwise by its last change. */
+  /** When it was used last: the last request with `rolling`, otherwise the last change. */
   lastSeenAt: Date
   /** When it ends if nobody uses it; null if the store decides. */
   expiresAt: Date | null
 }
 
-/** The sessions of a user, an organisation or the like. All of it rejects with the store's error, if there is one. */
+/** The sessions of a user, an organisation or the like. Its methods reject with the store's error, if any. */
 export interface SessionsBy {
-  /** Those that were logged in last come first. */
+  /** Lists the sessions, the newest login first. */
   list(page?: SessionPage): Promise<SessionList>
-  /** Ends all of them. Says how many there were. */
+  /** Ends all of them. Resolves to their number. */
   revoke(): Promise<number>
 }
 
-/** `fastify.sessions`. All of it rejects with the store's error, if there is one. */
+/** `fastify.sessions`. Its methods reject with the store's error, if any. */
 export interface Sessions {
   /**
-   * The sessions for which a function of the option `index` has returned the value. By the name `user`, those of the
+   * The sessions for which a function of the option `index` has returned this value. The name `user` stands for the
    * option `user`.
    *
-   * @throws FST_ERR_SESSION_INDEX for a name that there isn't, and for what is no value, an empty string for instance;
-   *   FST_ERR_SESSION_USER for what is nobody's name
+   * @throws FST_ERR_SESSION_INDEX if `index` doesn't have the name, or if the value isn't a number or a non-empty
+   *   string; FST_ERR_SESSION_USER if the user isn't one
    */
   by(name: string, value: string | number): SessionsBy
   /**
-   * The sessions of a user, the newest login first.
+   * Lists the sessions of a user, the newest login first.
    *
-   * @throws FST_ERR_SESSION_USER for what is nobody's name, an empty string for instance
+   * @throws FST_ERR_SESSION_USER if the user isn't a number or a non-empty string
    */
   forUser(user: string | number, page?: SessionPage): Promise<SessionList>
-  /** Ends one session. Says whether there was one. */
+  /** Ends one session. Resolves to whether there was one. */
   revoke(handle: string): Promise<boolean>
   /**
-   * Ends all sessions of a user, after a change of the password for instance. Says how many there were.
+   * Ends all sessions of a user, after a password change for instance. Resolves to their number.
    *
-   * @throws FST_ERR_SESSION_USER for what is nobody's name, an empty string for instance
+   * @throws FST_ERR_SESSION_USER if the user isn't a number or a non-empty string
    */
   revokeUser(user: string | number): Promise<number>
-  /** How many sessions the store has. In Redis it walks through all keys. */
+  /** Resolves to the number of sessions in the store. In Redis it scans all keys. */
   count(): Promise<number>
 }
 
-// If any name may be data, `data` is `any` in version 11's types. Plugins do with it what they like.
+// As in version 11's types: `data` is `any` if any name may be data.
 type AllData = string extends keyof Fastify.Session ? any : Record<string, any>
 
-/** The data of a session, as the function of `update()` gets them. */
+/** The data of a session, as the function of `update()` receives them. */
 export type SessionData = {
   [K in keyof Fastify.Session as K extends 'cookie' ? never : K]: Fastify.Session[K]
 } & Accessors
 
-/** Data by name. */
+/** Reads and stores data by name. */
 interface Accessors {
   /**
    * Stores a value.
    *
-   * @throws FST_ERR_SESSION_RESERVED_KEY for a name of the session's own
+   * @throws FST_ERR_SESSION_RESERVED_KEY for the name of a method or property of the session
    */
   set<K extends keyof Fastify.Session>(key: K, value: Fastify.Session[K]): void
 
-  /** The value that was stored under a name, or undefined. Sees the session's own data only. */
+  /** Returns the value that is stored under a name, or undefined. Reads only the session's data, not its methods. */
   get<K extends keyof Fastify.Session>(key: K): Fastify.Session[K] | undefined
 }
 
-/** What a session can do under names that data may have, too. */
+/** The session's methods whose names data may have, too. */
 interface SessionTools {
   /**
-   * Changes data onto what the store has now, and writes them at once, in one step: if another request has changed a
-   * key that the function used, it is called again. It gets the data as they are in the store, without what this
-   * request has changed and not saved; that stays to be saved, unless the function changes the same key. Afterwards
-   * the session has the new values. A session that isn't stored yet is changed itself.
+   * Changes the data that the store has now, and writes them at once, in one atomic step. If another request has
+   * changed a key that the function used, the function is called again. It receives the data from the store, without
+   * the unsaved changes of this request. Those are saved later, unless the function changes the same key. Afterwards
+   * the session has the new values. If the session isn't stored yet, the function changes its data in this process.
    *
    * Resolves to what the function returned. Rejects with what it threw, the store's error, FST_ERR_SESSION_GONE,
    * FST_ERR_SESSION_VALUE, FST_ERR_SESSION_UPDATE if the function returns a promise, or FST_ERR_SESSION_BUSY (409) if
-   * other requests were faster each time: then nothing is written.
+   * other requests changed the same data before each attempt. Then nothing is written.
    *
    * @param fn may be called several times; its argument can't be used later
    */
   update<T>(fn: (session: SessionData) => T extends PromiseLike<unknown> ? never : T): Promise<T>
 
   /**
-   * Removes a key from the store, and resolves to its value. Of all requests that take it at the same time one gets it,
-   * the others undefined. Of a session that isn't stored yet it takes what was set. Rejects as `update()` does.
+   * Removes a key from the store, and resolves to its value. If several requests take it at the same time, one gets
+   * it and the others undefined. If the session isn't stored yet, it takes what was set. Rejects as `update()` does.
    */
   take<K extends keyof Fastify.Session>(key: K): Promise<Fastify.Session[K] | undefined>
 
-  /** Uses the session: its idle time starts again, and its cookie is sent, also if nothing rolls. */
+  /** Counts as a use of the session: its idle time starts again, and its cookie is sent, even without `rolling`. */
   touch(): void
 
   /**
-   * Changes the attributes of this session's cookie. `maxAge` (milliseconds) and `expires` are a choice that is kept
-   * with the session and wins over the configuration; the other attributes hold for this request.
+   * Changes the attributes of this session's cookie. `maxAge` (milliseconds) and `expires` are kept with the session
+   * and win over the option `cookie`. The other attributes apply to this request only.
    *
-   * @throws FST_ERR_SESSION_COOKIE when a cookie can't carry them
+   * @throws FST_ERR_SESSION_COOKIE if a cookie can't carry them
    */
   options(options: Partial<CookieOptions>): void
 
-  /** All data as a plain object, without the cookie. */
+  /** Returns all data as a plain object, without the cookie. */
   data(): AllData
 
-  /** Whether the data differ from what the store has. */
+  /** Returns whether the data differ from what the store has. */
   isModified(): boolean
 
-  /** Whether the store has the session as it is now. */
+  /** Returns whether the store has the session as it is now. */
   isSaved(): boolean
 
   /**
-   * Whether the visitor has authenticated within so many milliseconds: by a login, which is a change of what the option
-   * `user` returns, or by `regenerate(keys, { authenticated: true })`. A login of this request counts at once.
+   * Returns whether the visitor has authenticated within this many milliseconds. What counts is a login, which is a
+   * change of what the option `user` returns, or `regenerate(keys, { authenticated: true })`. A login of this request
+   * counts at once.
    *
-   * @throws FST_ERR_SESSION_USER, and whatever the option `user` throws
+   * @throws FST_ERR_SESSION_USER, or what the option `user` throws
    */
   isFresh(milliseconds: number): boolean
 
   /**
-   * Fires when the session ends, wherever that happens: for a socket, a stream or a timer that must end with it.
+   * Aborts when the session ends, in this process or another: for a socket, a stream or a timer that must end with it.
    * `signal.reason` is an `Error` whose `code` says why: `'logout'`, `'revoked'`, `'limit'`, `'replaced'` or
-   * `'expired'`. It is followed until the response of its request is over, or the socket that the request became;
-   * outside of requests until the session ends. It costs nothing before it is read.
+   * `'expired'`. The session is watched until the request's response or WebSocket is closed; outside of requests, until
+   * the session ends. It costs nothing before the property is read.
    */
   readonly signal: AbortSignal
 
   /**
-   * Whether this is only a stand-in, because the store failed to load the session and `onStoreError` is `'anonymous'`.
-   * It is empty, nothing of it is saved, and `save()` fails with the store's error. `reload()` tries once more.
+   * Whether this is an empty session, because the store failed to load it and `onStoreError` is `'anonymous'`. Nothing
+   * of it is saved, and `save()` fails with the store's error. `reload()` tries to load the session again.
    */
   readonly isAnonymous: boolean
 }
 
-/** What a session can do with the sessions of its user. */
+/** The session's methods for all sessions of its user. */
 interface UserSessions {
   /**
-   * The sessions of this session's user, the newest login first; none if nobody is logged in. Only with the option
-   * `user`.
+   * Lists the sessions of this session's user, the newest login first. The list is empty if nobody is logged in. Only
+   * with the option `user`.
    */
   list(page?: SessionPage): Promise<SessionList>
 
   /**
-   * Ends a session of the same user. `request.session` is null afterwards, if that was this one. Says whether there was
-   * such a session. Only with the option `user`.
+   * Ends a session of the same user. If it is this one, `request.session` is null afterwards. Resolves to whether there
+   * was such a session. Only with the option `user`.
    */
   revoke(handle: string): Promise<boolean>
 
-  /** Ends all other sessions of the same user. Says how many there were. Only with the option `user`. */
+  /** Ends all other sessions of the same user. Resolves to their number. Only with the option `user`. */
   revokeOthers(): Promise<number>
 }
 
-/** How a session is replaced by a new one. */
+/** Options of `regenerate()`. */
 export interface RegenerateOptions {
   /**
-   * Whether the visitor has just authenticated: by a second factor, or by the password once more. Then that is what
-   * `isFresh()`, `config: { session: { fresh } }` and lists reckon from.
+   * Whether the visitor has just authenticated: by a second factor, or by the password again. `isFresh()`,
+   * `config: { session: { fresh } }` and lists count from then.
    *
-   * @default false, the time of the last authentication is taken along with the data
+   * @default false, the new session keeps the time of the last authentication
    */
   authenticated?: boolean
 }
@@ -233,19 +234,19 @@ export interface RegenerateOptions {
 /** The names of the data that the application declares. */
 type DataKey = `${Exclude<keyof Fastify.Session, 'cookie' | symbol>}`
 
-// As `string`, but editors complete those that are declared.
+// The same as `string`, but editors complete the declared names.
 type AnyName = DataKey | (string & {})
 
-/** Of names that are written out, those which are declared; of names that nobody knows before run time, all. */
+/** Literal names must be declared. Strings that are known only at run time are all allowed. */
 type KnownKey<K extends AnyName> = string extends K ? K : [DataKey] extends [never] ? K : DataKey
 
-/** The names that the application declares one by one: an index signature takes no method away. */
+/** The names that the application declares one by one. An index signature doesn't hide the session's methods. */
 type DeclaredName = keyof { [K in keyof Fastify.Session as string extends K ? never : number extends K ? never : K]: 1 }
 
-// If the application's own data are called so, they have the name.
+// If the application declares data of such a name, they replace the session's method.
 export interface FastifySessionObject
   extends Fastify.Session, Accessors, Omit<SessionTools & UserSessions, DeclaredName> {
-  /** The session's id. Whoever has it and the secret has the session: don't log it. */
+  /** The session's id. Don't log it: with the secret, it opens the session. */
   sessionId: string
 
   /** The signed id, as the cookie carries it, without `cookiePrefix`. */
@@ -255,13 +256,13 @@ export interface FastifySessionObject
    * Replaces the session by a new one with a new id, which is written at once, and destroys the old one. Call it when a
    * visitor logs in or gains rights (session fixation, OWASP ASVS 7.2.4). `request.session` is a new object afterwards.
    *
-   * Names that are written out must be keys of the `Session` that the application declares;
-   * `regenerate<any>(['other'])` is the way out. A variable that holds any strings is taken as it is, and so is every
-   * name where nothing is declared: as version 11 takes them.
+   * Literal names must be keys of the `Session` that the application declares; `regenerate<any>(['other'])` allows
+   * others. A `string[]` may hold any names. If the application declares no keys, all names are allowed, as in version
+   * 11.
    *
-   * @param keys the names of the data to take along; none by default
+   * @param keys the names of the data to keep; none by default
    * @param options whether the visitor has just authenticated
-   * @param callback gets the store's error; without one a promise is returned
+   * @param callback receives the store's error; without one a promise is returned
    */
   regenerate(callback: Callback): void
   regenerate<K extends AnyName>(keys: ReadonlyArray<KnownKey<K>>, callback: Callback): void
@@ -274,31 +275,31 @@ export interface FastifySessionObject
   /**
    * Ends the session: removes it from the store and its cookie from the browser. `request.session` is null afterwards.
    *
-   * @param callback gets the store's error; without one a promise is returned
+   * @param callback receives the store's error; without one a promise is returned
    */
   destroy(callback: Callback): void
   destroy(): Promise<void>
 
   /**
    * Loads the session from the store again; unsaved changes are dropped. `request.session` is a new object afterwards.
-   * When that fails, the session stays as it was.
+   * If that fails, the session stays as it was.
    *
-   * @param callback gets the store's error, or FST_ERR_SESSION_GONE; without one a promise is returned
+   * @param callback receives the store's error, or FST_ERR_SESSION_GONE; without one a promise is returned
    */
   reload(callback: Callback): void
   reload(): Promise<void>
 
   /**
-   * Writes what changed to the store now, instead of when the reply goes out.
+   * Writes the changes to the store now, instead of when the reply goes out.
    *
-   * @param callback gets the store's error, FST_ERR_SESSION_GONE, or FST_ERR_SESSION_VALUE if a value can't be stored
-   *   and the rest is written; without one a promise is returned
+   * @param callback receives the store's error, FST_ERR_SESSION_GONE, or FST_ERR_SESSION_VALUE if a value can't be
+   *   stored (the others are written); without one a promise is returned
    */
   save(callback: Callback): void
   save(): Promise<void>
 }
 
-/** A session that was made outside of a request. */
+/** A session that was created outside of a request. */
 export interface CreatedSession {
   readonly session: FastifySessionObject
   /** The value of a `Cookie` header that carries the session. */
