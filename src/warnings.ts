@@ -1,7 +1,7 @@
 import { createWarning, type WarningItem } from 'process-warning'
 import { readOn } from './errors'
 
-/** What one registration has been warned about: each flaw once. */
+/** Warns once of each flaw of a registration. */
 export class Flaws {
   readonly #told = new Set<string>()
 
@@ -17,12 +17,12 @@ export class Flaws {
   }
 }
 
-/** Told once for a registration, by `Flaws`. */
+/** A warning that `Flaws` emits once per registration. */
 function warning (code: string, message: string, unlimited = true): WarningItem {
   return createWarning({ name: 'FastifySessionWarning', code, message: `${message} ${readOn(code)}.`, unlimited })
 }
 
-/** Told once for a process: what tests, which have a registration each, would hear hundreds of times. */
+/** A warning emitted once per process, because tests with many registrations would emit it hundreds of times. */
 function rareWarning (code: string, message: string): WarningItem {
   return warning(code, message, false)
 }
@@ -41,37 +41,37 @@ export const warnInsecure = rareWarning(
 export const warnShortSecret = rareWarning(
   'FST_SESSION_SHORT_SECRET',
   'A session secret is shorter than 32 characters and can be guessed. Replace it by a random one of 32 or more: ' +
-  'put the new one first, and remove the short one once its sessions have ended.'
+  'put the new one first, and remove the short one after its sessions have ended.'
 )
 
 export const warnMemoryStore = warning(
   'FST_SESSION_MEMORY_STORE',
   'The default MemoryStore is used %s: sessions end with the process and are not shared between processes. ' +
-  'Set the store option; a MemoryStore of your own with a max says that one process is what you want.'
+  'Set the store option. If one process is what you want, set it to a new MemoryStore with a max.'
 )
 
 export const warnLateChange = rareWarning(
   'FST_SESSION_LATE_CHANGE',
   'The session was changed after it was saved for its reply, so the change is lost unless session.save() is called. ' +
-  'Change it before reply.send(), and in no onSend hook.'
+  "Change it before reply.send(), and don't change it in an onSend hook."
 )
 
 export const warnHijacked = warning(
   'FST_SESSION_HIJACKED',
   'The session was changed on a hijacked reply or in a WebSocket, so the change is lost. ' +
-  'Await session.save() before the end; a new session can not be sent to the visitor at all.'
+  "Await session.save() before the connection ends. The visitor can't receive the cookie of a new session then."
 )
 
 export const warnReplaced = rareWarning(
   'FST_SESSION_REPLACED',
-  'A session object was changed that regenerate(), reload() or destroy() has replaced, so the change is lost. ' +
+  'A session object was changed after regenerate(), reload() or destroy() had replaced it, so the change is lost. ' +
   'Read request.session again after these calls.'
 )
 
 export const warnAnonymous = rareWarning(
   'FST_SESSION_ANONYMOUS',
   'The session was changed though it could not be loaded, so the change is lost. ' +
-  "With onStoreError: 'anonymous', look at session.isAnonymous before you store something."
+  "With onStoreError: 'anonymous', check session.isAnonymous before you store something."
 )
 
 export const warnNoTouch = rareWarning(
@@ -82,8 +82,8 @@ export const warnNoTouch = rareWarning(
 
 export const warnNotRecord = warning(
   'FST_SESSION_NOT_RECORD',
-  "The session store's %s answered %s instead of an object, so the session can not be read, and the visitor got a new one. " +
-  'A store that keeps JSON must answer what JSON.parse makes of it.'
+  "The session store's %s answered with %s instead of an object, so the session can't be read, and the visitor got a new one. " +
+  'A store that keeps JSON must answer with the result of JSON.parse.'
 )
 
 export const warnEarly = warning(
@@ -94,7 +94,7 @@ export const warnEarly = warning(
 
 export const warnNotProlonged = warning(
   'FST_SESSION_NOT_PROLONGED',
-  'A session could not be prolonged, so its cookie was not sent again, and it ends earlier. ' +
+  'A session could not be prolonged, so its cookie was not sent again, and the session ends earlier. ' +
   'The store says: %s.'
 )
 
@@ -105,24 +105,24 @@ export const warnCookieRefused = warning(
 
 export const warnProxy = warning(
   'FST_SESSION_PROXY',
-  "The session cookie was sent without Secure, because cookie.secure is 'auto' and Fastify takes the request for http. " +
+  "The session cookie was sent without Secure, because cookie.secure is 'auto' and the request came over http as Fastify sees it. " +
   "Its header %s says https: set Fastify's trustProxy option."
 )
 
 export const warnNotASession = warning(
   'FST_SESSION_NOT_A_SESSION',
-  'request.%s was set to something that is not a session: nothing of it is saved, and nobody is logged out by it. ' +
-  'Set properties of the session; destroy() ends it.'
+  "request.%s was set to something that isn't a session: it is not saved, and the visitor is not logged out. " +
+  'Set properties of the session, or call destroy() to end it.'
 )
 
 export const warnSameId = warning(
   'FST_SESSION_SAME_ID',
-  'idGenerator returned the same id twice: two visitors would share a session. Return a random id with each call.'
+  'idGenerator returned the same id twice, so two visitors would share a session. Return a new random id from each call.'
 )
 
 export const warnNotConnected = warning(
   'FST_SESSION_NOT_CONNECTED',
-  "The session store's client is not connected: requests with a session fail until it is. Await client.connect() before app.ready()."
+  "The session store's client is not connected. Requests with a session fail until it is. Await client.connect() before app.ready()."
 )
 
 export const warnNotWatching = warning(
@@ -133,11 +133,11 @@ export const warnNotWatching = warning(
 
 export const warnRedisEvicts = warning(
   'FST_SESSION_REDIS_EVICTS',
-  'Redis may evict keys when its memory is full (its maxmemory-policy is %s), so the index of sessions by user may lose some: ' +
-  'until they are used again, within an hour, lists and revokeUser() miss them. Set maxmemory-policy to noeviction.'
+  'Redis may evict keys when its memory is full (its maxmemory-policy is %s), so the index of sessions by user may lose some. ' +
+  'Lists and revokeUser() miss them for up to an hour, until they are used again. Set maxmemory-policy to noeviction.'
 )
 
 export const warnValue = warning(
   'FST_SESSION_VALUE',
-  'The session key %s. In a store of JSON, as RedisStore and most others are, it %s. Store in its place %s.'
+  'The session key %s. In a store of JSON, as RedisStore and most others are, it %s. Store %s instead.'
 )

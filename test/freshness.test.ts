@@ -508,7 +508,7 @@ t.test('what is likely a mistake in the config of a route is warned about, with 
     [{ Fresh: HOUR }, /Fresh isn't known: write fresh \(in the config of the route \/r\)/],
     [{ isFresh: HOUR }, /isFresh isn't known: write fresh/],
     [{ rollling: false }, /rollling isn't known: write rolling/],
-    [{ fresh: 600 }, /fresh counts milliseconds, and 600 looks like 10 minutes in seconds: write 600 \* 1000/],
+    [{ fresh: 600 }, /fresh is in milliseconds, and 600 looks like 10 minutes in seconds: write 600 \* 1000/],
     [{ lazy: 'no' }, /lazy must be true or false, and not the string 'no'/],
     ['fresh', /'fresh' isn't known: write \{ fresh: milliseconds \}/],
     ['Lazy', /'Lazy' isn't known: write 'lazy'/],

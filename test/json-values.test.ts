@@ -309,7 +309,7 @@ t.test('with a Redis', async t => {
       const expect = (reply: { statusCode: number, json: () => any }): void => {
         t.equal(reply.statusCode, 500)
         t.match(reply.json(), { code: 'FST_ERR_SESSION_VALUE', message })
-        t.match(reply.json().message, /What else was changed is written/)
+        t.match(reply.json().message, /The other changes were written/)
         t.notMatch(reply.json().message, /mine/)
       }
 

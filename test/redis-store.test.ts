@@ -580,7 +580,7 @@ const HIDDEN = 'hidden data'
 
 async function testBrokenValues (t: Test, { kinds }: Kinds): Promise<void> {
   const NO_JSON = {
-    statusCode: 500, code: 'FST_ERR_SESSION_RECORD', message: /^The stored session can't be read: .* isn't JSON\. It has ended/
+    statusCode: 500, code: 'FST_ERR_SESSION_RECORD', message: /^The stored session can't be read: .* isn't JSON\. The session has ended/
   }
   const WRONG_TYPE = { statusCode: 500, message: /^WRONGTYPE / }
   const whole = JSON.stringify(record({}).cookie)

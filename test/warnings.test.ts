@@ -411,7 +411,7 @@ t.test('options that are likely a mistake', async t => {
     ['two letters', { saveUnitialized: false }, [/write saveUninitialized/]],
     ['an option among the attributes', { cookie: { rolling: false } }, [/write rolling beside cookie/]],
     ['a pattern for a path', { cookie: { path: '/admin/*' } }, [/cookie\.path isn't a pattern/]],
-    ['seconds for storeTimeout', { storeTimeout: 10 }, [/storeTimeout counts milliseconds/]],
+    ['seconds for storeTimeout', { storeTimeout: 10 }, [/storeTimeout is in milliseconds/]],
     ["the cookie's attributes in the wrong place", { maxAge: HOUR, secure: false }, [/write cookie: \{ maxAge \}/, /write cookie: \{ secure \}/]],
     ['names of attributes', { cookie: { httponly: true, SameSite: 'lax', max_age: HOUR } }, [
       /write cookie\.httpOnly/, /write cookie\.sameSite/, /write cookie\.maxAge/
@@ -709,11 +709,11 @@ t.test('a store that answers is not told how, whatever else it does', async t =>
 
 t.test('a store whose get answers something that is not an object', async t => {
   const wrong: Array<[says: RegExp, written: (record: object) => Function]> = [
-    [/store's get answered a string instead of an object.*JSON\.parse/, record => (_id: string, callback: any) => callback(null, JSON.stringify(record))],
-    [/answered a string/, record => async () => JSON.stringify(record)],
-    [/answered a Buffer/, record => async () => Buffer.from(JSON.stringify(record))],
-    [/answered an array/, record => async () => [record]],
-    [/answered a number/, () => async () => 1]
+    [/store's get answered with a string instead of an object.*JSON\.parse/, record => (_id: string, callback: any) => callback(null, JSON.stringify(record))],
+    [/answered with a string/, record => async () => JSON.stringify(record)],
+    [/answered with a Buffer/, record => async () => Buffer.from(JSON.stringify(record))],
+    [/answered with an array/, record => async () => [record]],
+    [/answered with a number/, () => async () => 1]
   ]
   for (const [message, written] of wrong) {
     const heard = await warned(async () => {
@@ -902,7 +902,7 @@ t.test('an option of the wrong form is refused by ready()', async t => {
     },
     'the class of a store': { values: [MemoryStore, RedisStore], options: store => ({ store }), message: /new (MemoryStore|RedisStore)\(/ },
     'a store that lacks something': { values: [{ get: method, set: method, destory: method }], options: store => ({ store }), message: /not an object without destroy/ },
-    'a factory of stores': { values: [() => new MemoryStore(), async () => new MemoryStore()], options: store => ({ store }), message: /give it what that returns/ },
+    'a factory of stores': { values: [() => new MemoryStore(), async () => new MemoryStore()], options: store => ({ store }), message: /write what it returns/ },
     'an algorithm that is a secret': { values: ['x'.repeat(64)], options: algorithm => ({ algorithm }), message: /and not a string of 64 characters/ },
     'a promise of a store': { values: [Promise.resolve(new MemoryStore()), Promise.reject(new Error('away'))], options: store => ({ store }), message: /await it/ },
     rolling: { values: ['true', 'false', ''], options: rolling => ({ rolling }), message: /rolling must be true, false or a function.* the string/ },

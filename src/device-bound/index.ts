@@ -19,7 +19,7 @@ async function deviceBoundPlugin (fastify: FastifyInstance, options: Options): P
   const { sessionName = 'session' } = options
   const guarded = guardedOf(fastify, sessionName)
   if (guarded === undefined || guarded.finder.guard !== undefined) {
-    refuse('sessionName must be that of a session which is registered before in this scope, and bound by no other, and not', sessionName)
+    refuse('sessionName must be that of a session that was registered before in this scope and is not yet device-bound, and not', sessionName)
   }
   const terms = termsOf(options, guarded, fastify.prefix)
   const tokens = new Tokens(guarded.context.settings)

@@ -73,11 +73,11 @@ export function termsOf (
   const wanted = when ?? (user && (session => (user(session) ?? undefined) !== undefined))
   if (typeof path !== 'string' || !/^(\/[\w.~-]+)+$/.test(path)) refuse(`path must be a path like '${PATH}', and not`, path)
   if (!isDuration(maxAge) || maxAge < 5 * MINUTE) {
-    refuse('maxAge must be 300000 (5 minutes) or more, in milliseconds, because browsers sign a few times and then no more, and not', maxAge)
+    refuse('maxAge must be 300000 (5 minutes) or more, in milliseconds, because browsers limit how often they sign, and not', maxAge)
   }
   if (enforce !== 'require' && enforce !== 'observe') refuse("enforce must be 'require' or 'observe', and not", enforce)
   if (typeof wanted !== 'function') {
-    refuse('when must be a function that says which sessions are bound (only with the option user it can be left out), and not', when)
+    refuse('when must be a function that says which sessions are bound (it can be left out only with the option user), and not', when)
   }
   const whole = prefix.replace(/\/$/, '') + path
   checkCookie(cookieFor(undefined), whole)

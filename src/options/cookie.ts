@@ -10,8 +10,8 @@ import type { FastifySessionOptions } from '../types/options'
 export interface RequestCookie extends Readonly<CookieOptions> {
   readonly terms: Terms
   /**
-   * Whether the application's function said itself that this request's cookie is secure, whatever Fastify takes it
-   * for.
+   * Whether the application's function returned `secure: true`: then the cookie is sent even if the request came over
+   * plain http.
    */
   readonly isVouched: boolean
 }
@@ -42,7 +42,7 @@ export function resolveCookie (
     return requestCookie({ ...base, ...more }, base.isVouched)
   }
 
-  // Whatever the application's function returned.
+  // The application's function may return anything.
   function checkedCookie (given: CookieOptions | null | undefined): RequestCookie {
     if (typeof saidAtOnce(given, 'cookie') !== 'object' || given == null) {
       throw new CookieError('its function must return an object')
@@ -59,7 +59,7 @@ export function resolveCookie (
     return { ...cookie, secure, isVouched, terms: { cookie: lifeOf(cookie), ...timeouts } }
   }
 
-  // The serializer knows best what a cookie can carry.
+  // The serializer decides what a cookie can carry.
   function checkCookie (cookie: CookieOptions): void {
     checkLifetime(cookie)
     const { domain, path, sameSite, priority } = cookie
@@ -77,9 +77,9 @@ function lifeOf ({ maxAge, expires }: CookieOptions): CookieLife {
   return expires ? new Date(expires) : null
 }
 
-/** What a function of the application says: a promise would count as true, or as a cookie without attributes. */
+/** Refuses a promise of the application's function: it would count as true, or as a cookie without attributes. */
 export function saidAtOnce<T> (value: T, option: string): T {
   if (!isPromise(value)) return value
   value.catch(() => {})
-  throw new OptionError(`${option} must answer at once and not by a promise`)
+  throw new OptionError(`${option} must answer at once, and not by a promise`)
 }

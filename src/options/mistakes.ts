@@ -7,20 +7,20 @@ import type { FastifySessionOptions } from '../types/options'
 
 const DURATIONS = ['idleTimeout', 'absoluteTimeout', 'refreshAfter'] as const
 
-/** Options of express-session that have another name here, or none. */
+/** Options of express-session that have another name here, or aren't needed. */
 const OF_EXPRESS: Readonly<Record<string, string>> = {
   name: "is express-session's: write cookieName",
   key: "is express-session's: write cookieName",
   genid: "is express-session's: write idGenerator",
   proxy: "is express-session's: set Fastify's trustProxy",
-  resave: "is express-session's and not needed: what didn't change is never written",
-  unset: "is express-session's: await request.session.destroy() ends a session"
+  resave: "is express-session's and not needed: a session that didn't change is never written",
+  unset: "is express-session's: write await request.session.destroy() to end a session"
 }
 
-/** Told when it has passed already, and when it does while the application runs. */
+/** Warned of at registration, or when it passes while the application runs. */
 export const PASSED = 'cookie.expires has passed, so each session is over at once'
 
-/** What the options say that is likely a mistake, each as in 'The session option ...'. */
+/** Likely mistakes in the options, each as in 'The session option ...'. */
 export function mistakesIn (options: FastifySessionOptions): string[] {
   const cookie: CookieOptions = typeof options.cookie === 'object' ? options.cookie ?? {} : {}
   const found = [
@@ -29,13 +29,13 @@ export function mistakesIn (options: FastifySessionOptions): string[] {
     ...DURATIONS.map(name => tooShort(name, options[name])),
     tooShort('cookie.maxAge', cookie.maxAge),
     hasPassed(cookie) ? PASSED : undefined,
-    isPattern(cookie.path) ? "cookie.path isn't a pattern: browsers compare it letter by letter" : undefined,
+    isPattern(cookie.path) ? "cookie.path isn't a pattern: browsers compare it character by character" : undefined,
     nearlyNone(options.storeTimeout)
   ]
   return found.filter(mistake => mistake !== undefined)
 }
 
-/** The same of what a handler gives to `session.options()`, where a negative maxAge means 'at once'. */
+/** The same for the argument of `session.options()`, in which a negative maxAge means 'at once'. */
 export function mistakesInOptions ({ maxAge, ...attributes }: CookieOptions): string[] {
   const wrong = wrongAttribute(attributes)
   const found = [
@@ -43,10 +43,10 @@ export function mistakesInOptions ({ maxAge, ...attributes }: CookieOptions): st
     tooShort('cookie.maxAge', maxAge),
     wrong && `cookie.${wrong}`
   ]
-  return found.filter(mistake => mistake !== undefined).map(mistake => `${mistake} (it was given to session.options())`)
+  return found.filter(mistake => mistake !== undefined).map(mistake => `${mistake} (in a call of session.options())`)
 }
 
-// What resembles nothing may be meant for somebody else: Fastify itself has some.
+// A name that resembles none of ours may be for something else: Fastify itself has register options.
 function mistakenName (name: string): string | undefined {
   if (Object.hasOwn(OPTIONS, name)) return undefined
   if (Object.hasOwn(OF_EXPRESS, name)) return `${name} ${OF_EXPRESS[name]}`
@@ -67,7 +67,7 @@ function isPattern (path: unknown): boolean {
 
 function nearlyNone (storeTimeout: number | undefined): string | undefined {
   if (storeTimeout == null || storeTimeout > 60) return undefined
-  return `storeTimeout counts milliseconds, and ${storeTimeout} is nearly none`
+  return `storeTimeout is in milliseconds, and ${storeTimeout} is almost no time`
 }
 
 /** Whether sessions would end before they begin. */

@@ -3,16 +3,15 @@ import type { CookieOptions } from '../types/cookie'
 const NONE: readonly string[] = []
 
 /**
- * Why browsers refuse a cookie. It is warned about and sent all the same: clients that aren't browsers live with such
- * cookies.
+ * Why browsers refuse a cookie. It only causes a warning and is sent anyway, because other clients accept such cookies.
  */
 export function refusedByBrowsers (cookieName: string, cookie: CookieOptions): readonly string[] {
   const { domain, path, secure, sameSite, partitioned } = cookie
   const isHost = cookieName.startsWith('__Host-')
-  // Asked with each response, and nearly always so.
+  // Called with each response, and true for nearly all.
   if (secure && !isHost) return NONE
   const flaws: string[] = []
-  if (isHost && domain) flaws.push('a __Host- cookie can have no domain; remove cookie.domain')
+  if (isHost && domain) flaws.push("a __Host- cookie can't have a domain; remove cookie.domain")
   if (isHost && path && path !== '/') flaws.push('a __Host- cookie must have the path /; remove cookie.path')
   if (secure) return flaws
   if (isHost) flaws.push('a __Host- cookie must be secure; set cookie.secure to true')

@@ -9,8 +9,8 @@ const NAMES = [...FLAGS, ...DURATIONS]
 const MEANT: Readonly<Record<string, string>> = { lazy: "'lazy'", false: 'false', fresh: '{ fresh: milliseconds }' }
 
 /**
- * What a route's `config: { session: … }` says that is likely a mistake, each as in 'The session option ...'. What
- * resembles nothing is the application's own.
+ * Likely mistakes in a route's `config: { session: … }`, each as in 'The session option ...'. A name that resembles
+ * none of ours is the application's own.
  */
 export function mistakesInRoute (said: unknown, url: string): string[] {
   const found = typeof said === 'string' ? [mistakenText(said)] : Object.entries(said ?? {}).map(mistakenEntry)

@@ -19,32 +19,31 @@ import type { FastifySessionOptions, IndexFunction } from '../types/options'
 import type { FastifySessionObject } from '../types/session'
 import type { SessionStore } from '../types/store'
 
-/** The options as the rest of the library sees them: whole, checked, and held by no one else. */
+/** The options as the rest of the library sees them: complete, checked, and not shared with the application. */
 export interface Settings {
   readonly sessionName: string
   readonly signer: SessionSigner
   readonly cookieName: string
   readonly cookiePrefix: string
-  /** Throws FST_ERR_SESSION_COOKIE if the application's function returns what can't be sent. */
+  /** Throws FST_ERR_SESSION_COOKIE if the application's function returns attributes that can't be sent. */
   readonly cookieFor: (request: FastifyRequest | undefined, more?: CookieOptions) => RequestCookie
   readonly store: SessionStore
   readonly storeTimeout: number
   readonly trustsStoreTtl: boolean
   readonly watchInterval: number
   readonly saveUninitialized: (request: FastifyRequest) => boolean
-  /** Whether requests may prolong their sessions. */
+  /** Whether requests can prolong their sessions. */
   readonly rolling: boolean
-  /** Whether this one does. */
+  /** Whether this request does. */
   readonly rolls: (request: FastifyRequest) => boolean
   readonly refreshAfter: number
-  /** The application's own. */
   readonly idGenerator: FastifySessionOptions['idGenerator']
   readonly cacheControl: boolean
-  /** Whether routes that don't say otherwise load no session by themselves. */
+  /** Whether routes load their session only when asked, unless their config says otherwise. */
   readonly lazy: boolean
   readonly failsWithStore: boolean
   readonly indexSettings: IndexSettings | undefined
-  /** What this registration has been warned about. */
+  /** Emits each warning of this registration once. */
   readonly flaws: Flaws
   /** Throws FST_ERR_SESSION_COOKIE if a cookie can't carry the attributes. */
   readonly checkCookie: (options: CookieOptions) => void
@@ -54,11 +53,11 @@ export type { RequestCookie }
 
 /** The options `user` and `index`, and those that need them. */
 export interface IndexSettings {
-  /** What a session is found by, by name: the user, and what the option `index` names. */
+  /** The functions that sessions are found by: the user's, and those of the option `index`. */
   readonly functions: ReadonlyMap<string, IndexFunction>
   readonly describe: (session: FastifySessionObject) => object
   readonly maxPerUser: number
-  /** Whether a login at the limit is refused, and does not end the oldest session. */
+  /** Whether a login at the limit is refused. Otherwise it ends the oldest session. */
   readonly refuses: boolean
 }
 
@@ -82,7 +81,7 @@ export function resolveOptions (fastify: FastifyInstance, given: FastifySessionO
   flaws.tellAll(warnOption, mistakesIn(given))
   const indexSettings = indexSettingsOf(options)
   if (indexSettings !== undefined && !hasIndex(store)) {
-    throw new OptionError(`${options.user === undefined ? 'index' : 'user'} needs a store with an index by user (claim, release, revoke, endingsOf and claimsOf), as MemoryStore and RedisStore have one`)
+    throw new OptionError(`${options.user === undefined ? 'index' : 'user'} needs a store with an index by user (claim, release, revoke, endingsOf and claimsOf), such as MemoryStore or RedisStore`)
   }
   if (rolling && store.touch === undefined) warnNoTouch()
 
@@ -117,15 +116,15 @@ export function resolveOptions (fastify: FastifyInstance, given: FastifySessionO
 function indexSettingsOf (options: CheckedOptions): IndexSettings | undefined {
   const { user, index, describe, maxPerUser, onMaxPerUser } = options
   const functions = new Map<string, IndexFunction>(Object.entries(index ?? {}))
-  // The user first, who may be refused.
+  // The user first: that claim may be refused.
   const all = user === undefined ? functions : new Map([[USER, user], ...functions])
   return all.size === 0 ? undefined : { functions: all, describe, maxPerUser, refuses: onMaxPerUser === 'refuse' }
 }
 
-// By server, because registrations of different scopes may share secret and store.
+// By server, because registrations in different scopes may share secret and store.
 const namesOf = new WeakMap<object, Set<string>>()
 
-/** The names of the sessions of a server, but for the default one. */
+/** The names of a server's sessions, without the default one. */
 function namesOn ({ server }: FastifyInstance): Set<string> {
   let names = namesOf.get(server)
   if (names === undefined) namesOf.set(server, names = new Set())

@@ -224,7 +224,7 @@ function wrongStore (value: any): string {
     value.catch(() => {})
     return `${kind}: await it first`
   }
-  if (typeof value === 'function') return isFunction(value.prototype?.get) ? `a class: write new ${value.name}(…)` : `${kind}: give it what that returns`
+  if (typeof value === 'function') return isFunction(value.prototype?.get) ? `a class: write new ${value.name}(…)` : `${kind}: write what it returns`
   if (isRedisClient(value)) return "a client: write new RedisStore({ client }), of '@fastify/session/redis'"
   const missing = ['get', 'set', 'destroy'].filter(method => !isFunction(value[method]))
   return typeof value === 'object' ? `${kind} without ${missing.join(' and ')}` : kind

@@ -152,8 +152,8 @@ export interface FastifySessionOptions {
    */
   refreshAfter?: number
   /**
-   * Makes the id of a new session, which must be unguessable. Receives the request, and returns the id or a promise.
-   * Runs before the handler of each request that has no session, and in `regenerate()`.
+   * Makes the id of a new session. It must be unguessable. The function receives the request and returns the id or a
+   * promise. It runs before the handler of each request that has no session, and in `regenerate()`.
    *
    * @default 24 random bytes, by `uid-safe`: 32 url-safe characters
    */

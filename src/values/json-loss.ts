@@ -1,13 +1,13 @@
-/** What JSON makes of values: what it changes, and what it can't hold at all. */
+/** What JSON changes in values, and what it can't hold at all. */
 import { isAnyArrayBuffer, isDate, isMap, isNativeError, isRegExp, isSet } from 'node:util/types'
 import { isPlainElsewhere } from './copy'
 import { shownPath } from './shown-key'
 
-/** A kind of value that isn't what it was when a store of JSON returns it. */
+/** A kind of value that a store of JSON returns changed. */
 interface Kind {
   /** With its article. */
   readonly name: string
-  /** What a store of JSON makes of it. */
+  /** What happens to it in a store of JSON. */
   readonly fate: string
   /** What to store. */
   readonly instead: string
@@ -24,14 +24,14 @@ export interface Refusal {
   readonly name: string
   readonly path: string
   readonly instead: string
-  /** What was thrown; undefined if that isn't an error. */
+  /** The error that was thrown; undefined if something else was thrown. */
   readonly cause: unknown
 }
 
 export interface Losses {
-  /** One of each kind. */
+  /** The first loss of each kind. */
   readonly losses: readonly Loss[]
-  /** Whether all of the value could be looked at. If not, or if there are losses, JSON may refuse it. */
+  /** Whether the whole value could be read. If not, or if there are losses, JSON may refuse it. */
   readonly isWhole: boolean
 }
 
@@ -53,20 +53,20 @@ const BYTES = kind('a typed array or ArrayBuffer', 'becomes a plain object', "it
 const NO_PROTOTYPE = kind('an object without the usual prototype', 'becomes a plain object', 'a plain object: { ...value }')
 const OWN_JSON = kind('an object with toJSON', 'becomes what its toJSON returns', 'that')
 
-// Far deeper than data, and far from where JSON.stringify overflows the stack.
+// Deeper than any data, and well before JSON.stringify overflows the stack.
 const MOST_LEVELS = 1000
 const MOST_OF_A_NAME = 40
 
 interface Walk {
   readonly losses: Map<string, Loss>
   readonly path: Array<string | number>
-  /** The objects that were seen, and whether we are within them. */
+  /** The objects that were seen, and whether the walk is inside them. */
   readonly seen: Map<object, boolean>
 }
 
 /**
- * What a store of JSON changes in a value. An object's keys whose value is undefined don't count: they are left out,
- * and read as undefined.
+ * What a store of JSON changes in a value. Keys of an object whose value is undefined don't count: JSON leaves them
+ * out, and they read as undefined again.
  */
 export function lossesIn (value: unknown): Losses {
   const walk: Walk = { losses: new Map(), path: [], seen: new Map() }
@@ -97,9 +97,9 @@ export function refusalBy (value: unknown, thrown: unknown): Refusal {
   return { name, path: found?.path ?? '', instead, cause: isNativeError(thrown) ? thrown : undefined }
 }
 
-// JSON.stringify says it in words only.
+// JSON.stringify has no error codes, so the messages are compared.
 function refusedKind (thrown: unknown): { name: string, instead: string } {
-  // Not by instanceof alone: a toJSON may throw what throws when it is looked at.
+  // `instanceof` first would be unsafe: a toJSON may throw an object that throws when it is read.
   const isError = isNativeError(thrown)
   const message = messageOf(thrown)
   if (isError && thrown instanceof RangeError) return { name: 'too many levels', instead: 'flat data' }
@@ -108,12 +108,12 @@ function refusedKind (thrown: unknown): { name: string, instead: string } {
   return { name: 'a getter or toJSON that throws', instead: 'plain data' }
 }
 
-/** What it is and where, for a message. */
+/** Name and place, for a message. */
 export function placed (name: string, path: string): string {
   return path === '' ? name : `${name} at ${path}`
 }
 
-/** The first line of what was thrown, whatever that is. */
+/** The first line of a message. Anything can be thrown. */
 export function messageOf (thrown: unknown): string {
   try {
     return String((thrown as Error | undefined)?.message ?? thrown).split('\n')[0] as string

@@ -2,7 +2,7 @@ import { messageOf, placed, refusalBy, refusalOf, type Refusal } from './json-lo
 import { shownKey } from './shown-key'
 import { ValueError } from '../errors'
 
-// More than that isn't read by anybody.
+// A message with more names isn't readable.
 const MOST_NAMED = 5
 
 export const NOTHING_WRITTEN = 'Nothing was written'
@@ -21,7 +21,7 @@ export class Refusals {
   }
 
   /**
-   * Adds those of the values that JSON can't hold, if that is what the store's error says. Answers whether there are
+   * Adds the values that JSON can't hold, if the store's error says that there are some. Returns whether it has added
    * any.
    */
   addFrom (error: Error, values: Readonly<Record<string, unknown>>): boolean {
@@ -37,11 +37,11 @@ export class Refusals {
   }
 
   /**
-   * null if nothing was left out.
+   * Returns null if nothing was left out.
    *
-   * @param fate what became of the other keys
+   * @param fate what happened to the other keys
    */
-  toError (sessionId: string | undefined, fate = 'What else was changed is written'): Error | null {
+  toError (sessionId: string | undefined, fate = 'The other changes were written'): Error | null {
     const [first] = this.#byKey.values()
     if (first === undefined) return null
     const named = [...this.#byKey].slice(0, MOST_NAMED).map(([key, refusal]) => reasonOf(key, refusal, sessionId))
@@ -51,7 +51,7 @@ export class Refusals {
   }
 }
 
-/** The error of a store. Nothing was written. */
+/** An error for a store to throw. Nothing was written. */
 export function valueError (key: string, value: unknown, thrown: unknown): Error {
   const refusal = refusalBy(value, thrown)
   return new ValueError(reasonOf(key, refusal), NOTHING_WRITTEN, { cause: refusal.cause })

@@ -1,7 +1,7 @@
-/** The code of `RecordError`, by which an error of a store says the same. */
+/** The code of `RecordError`. A store's error with this code means the same. */
 export const RECORD_ERROR = 'FST_ERR_SESSION_RECORD'
 
-/** Whether an error says that a record, or a part of it, can't be read: that of JSON.parse, or RedisStore's own. */
+/** Whether an error means that a record, or a part of it, can't be read: one of JSON.parse, or of RedisStore. */
 export function isUnreadable (error: unknown): boolean {
   return codeOf(error) === RECORD_ERROR || causeOf(error) instanceof SyntaxError
 }
