@@ -3,30 +3,30 @@ import { channel, tracingChannel } from 'node:diagnostics_channel'
 import { StoreTimeoutError } from './errors'
 import type { Answer } from './types/store'
 
-/** Why somebody did not get the session of the cookie that came, or its changes were dropped. */
+/** Why a visitor did not get the session of the cookie, or why its changes were dropped. */
 export type SecurityReason =
   'bad-signature' | 'unknown-id' | 'expired' | 'absolute-timeout' | 'gone' | 'duplicate-cookie' | 'store-timeout' |
   'unreadable' | 'no-device-proof' | 'bad-device-proof'
 
-/** What subscribers of `@fastify/session:security` get. */
+/** A message on `@fastify/session:security`. */
 export interface SecurityMessage {
   readonly reason: SecurityReason
   readonly session: string
   readonly store: string
-  /** Of the session id, or of the cookie's value where that proves none. */
+  /** The fingerprint of the session id, or of the cookie's value if that isn't signed. */
   readonly fingerprint: string
-  /** From the beginning of the operation that found it out, in milliseconds. */
+  /** Since the beginning of the operation, in milliseconds. */
   readonly duration: number
 }
 
-/** What subscribers of `tracing:@fastify/session:load`, `:commit` and `:destroy` get. The same object at each step. */
+/** A message on `tracing:@fastify/session:load`, `:commit` or `:destroy`. The same object at each step. */
 export interface TraceMessage {
   readonly session: string
   readonly store: string
   readonly fingerprint: string
-  /** In milliseconds, when the store has answered. */
+  /** How long the store took, in milliseconds. Missing until it has answered. */
   duration?: number
-  /** Of a commit: why it is done, for people. Of a destroy: why the session ends, the `code` of `session.signal`. */
+  /** For a commit: the reason, as text. For a destroy: why the session ends, the `code` of `session.signal`. */
   reason?: string
   /** Only if the store failed. */
   error?: Error
@@ -42,14 +42,14 @@ const tracing = {
 const security = channel('@fastify/session:security')
 
 /**
- * A stable name of a session for logs: it tells whether two lines are about the same, and can't be turned into its
- * id.
+ * A stable name of a session for logs. Two lines with the same name are about the same session. The id can't be
+ * derived from it.
  */
 export function fingerprint (sessionId: string | Buffer): string {
   return createHash('sha256').update(sessionId).digest('base64url').slice(0, 16)
 }
 
-/** What one registration tells whoever listens (`node:diagnostics_channel`). Costs nothing when nobody does. */
+/** Publishes what one registration does (`node:diagnostics_channel`). Costs nothing without subscribers. */
 export class Signals {
   readonly #session: string
   readonly #store: string
@@ -59,7 +59,7 @@ export class Signals {
     this.#store = store.constructor?.name || 'Object'
   }
 
-  /** Runs an operation on the store and says when it begins, and when and how it ends. */
+  /** Runs an operation on the store, and publishes its beginning and end. */
   trace<T> (
     operation: Operation, sessionId: string, answer: Answer<T>, run: (answer: Answer<T>) => void, reason?: string
   ): void {
@@ -96,12 +96,12 @@ export class Signals {
     })
   }
 
-  /** The beginning of an operation, for `warn`: a time is asked for only where somebody listens. */
+  /** The beginning of an operation, for `warn`. The clock is read only if there are subscribers. */
   now (): number {
     return security.hasSubscribers ? performance.now() : 0
   }
 
-  /** @param secret the session id, or what came in its place. Only its fingerprint is told */
+  /** @param secret the session id, or what came in its place. Only its fingerprint is published */
   warn (reason: SecurityReason, secret: string, begun: number): void {
     if (!security.hasSubscribers) return
     const message: SecurityMessage = {

@@ -12,9 +12,9 @@ import './types/fastify'
 
 type Plugin = FastifyPluginCallback<options.FastifySessionOptions>
 
-/** What `import fastifySession from '@fastify/session'` is typed as. */
+/** The type of `import fastifySession from '@fastify/session'`. */
 interface FastifySession extends Plugin {
-  // Existing type tests assert this type, though both are constructors. The named imports are typed as such.
+  // Version 11's type tests assert this type, though both are constructors. The named imports have the right types.
   Store: stores.SessionStore
   MemoryStore: stores.SessionStore
 }
@@ -29,7 +29,7 @@ interface Exports extends Plugin {
 
 const plugin = fp(sessionPlugin, { fastify: '5.x', name: '@fastify/session', dependencies: ['@fastify/cookie'] })
 
-// fp() adds `default` and `fastifySession`. __esModule tells compilers that `default` is what a default import gives.
+// fp() adds `default` and `fastifySession`. __esModule tells compilers to use `default` for a default import.
 const fastifySession = Object.assign(plugin, { __esModule: true, Store: Memory, MemoryStore: Memory }) as Exports
 
 // Types only: what has a value is a property of the plugin.

@@ -33,7 +33,7 @@ import { warnEarly, warnInsecure, warnNotConnected, warnNotProlonged, warnOption
 import type { FastifySessionOptions } from './types/options'
 import type { Answer } from './types/store'
 
-/** What the hooks of one registration work with. */
+/** What the hooks of one registration share. */
 interface Registration {
   readonly context: Context
   readonly finder: Finder
@@ -87,7 +87,7 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
   })
   fastify.addHook('onReady', done => {
     if (isDisconnected(innermost(settings.store))) settings.flaws.tell(warnNotConnected)
-    // Last of all: an application of version 11 may have its own.
+    // Decorated last, because an application of version 11 may have a loadSession of its own.
     const isFree = !fastify.hasRequestDecorator(loader.name)
     if (isFree) fastify.decorateRequest(loader.name, loader.load)
     done(isFree || !settings.lazy ? undefined : new NameTakenError(`request.${loader.name}`))
@@ -100,7 +100,7 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
   done()
 }
 
-/** As the request comes in: finds its session, unless its route is lazy. */
+/** The onRequest hook: loads the session, unless the route is lazy. */
 function openSession (registration: Registration, request: Slotted, reply: FastifyReply, done: Done): void {
   const { kSlot, loader, context: { settings } } = registration
   const { sessionName, lazy, flaws } = settings
@@ -132,7 +132,7 @@ function loadSession (
     return
   }
   const { cookie, rolling, sent } = visit
-  // Not if nothing may be sent, which isn't a use of the session.
+  // If no cookie may be sent, the request isn't a use of the session.
   const touch = rolling && settings.refreshAfter === 0 && !isRefused(visit, cookie.secure)
   finder.find(sent, cookie.terms, touch, (error, found) => {
     if (error !== null && settings.failsWithStore) {
@@ -168,7 +168,7 @@ function loadSession (
   }
 }
 
-/** As the reply goes out: decides what becomes of the session, and does it. */
+/** The onSend hook: decides what happens to the session, and does it. */
 function commitSession (
   registration: Registration, request: Slotted, reply: FastifyReply, payload: unknown, done: Done
 ): void {
@@ -176,12 +176,12 @@ function commitSession (
   const { guard } = registration.finder
   const slot = request[registration.kSlot]
   const { visit, state } = slot ?? {}
-  // An async handler that called reply.send() and did not return it makes Fastify send once more, with nothing. The
-  // first is the reply, so the second goes no further.
+  // If an async handler calls reply.send() and doesn't return the reply, Fastify sends again, with no payload. The
+  // second call is stopped here.
   if (visit?.phase === 'committing') return
-  // Committed: an error in a later hook brings the same reply here again.
+  // If it is committed, a later hook has failed, and the same reply comes here again.
   if (visit?.phase !== 'open' || state === undefined) {
-    // A guard that runs too early turns everybody away.
+    // An authentication hook that runs before the plugin sees no session, and refuses everybody.
     const isTurnedAway = reply.statusCode >= 300 && reply.statusCode <= 403
     if (isTurnedAway && slot?.why === undefined && wasUsedEarly(slot?.other?.value)) flaws.tell(warnEarly, sessionName)
     done()
@@ -198,7 +198,7 @@ function commitSession (
   const tooLate = (): Error => new StoreTimeoutError('methods, all in all,', storeTimeout, STORE_AWAY)
   visit.pending.settle(storeTimeout, tooLate, error => {
     if (error === null) commit(slot as Slot, guard, request, reply, finish)
-    // What could be stored of the session was: the visitor needs its cookie.
+    // The rest of the session was stored, so the visitor needs its cookie.
     else if (error instanceof ValueError) commit(slot as Slot, guard, request, reply, finishWith(error))
     else finish(error, false)
   })
@@ -218,7 +218,7 @@ function commit (
   slot: Slot, guard: Guard | undefined, request: FastifyRequest, reply: FastifyReply,
   finish: (error: Error | null, isCookieChanged: boolean) => void
 ): void {
-  // The one in its place, if the handler renewed it.
+  // The latest session, if the handler called regenerate().
   const state = slot.state as SessionState
   const { settings } = state.context
   let decision: Decision
@@ -233,7 +233,7 @@ function commit (
   carryOut(decision, state, error => {
     const result = resultOf(decision, state, error)
     if (error !== null && isUnprolonged(decision, state, result)) settings.flaws.tell(warnNotProlonged, inShort(error))
-    // Nobody could write it before its end, so it ends with the reply that tells of that.
+    // A session that can't be read can't be written either, until it ends. So it ends with this reply.
     if (result === 'failed' && state.draft.isUnreadable) {
       discard(state, unended => answer(unended === null ? 'cleared' : result, error))
       return
@@ -242,7 +242,7 @@ function commit (
   })
 
   function answer (result: Result, error: Error | null): void {
-    // A cookie that isn't ours may be that of another application on this host.
+    // A cookie with another signature may belong to another application on this host, and isn't cleared.
     const clears = result === 'cleared' && slot.sentId !== undefined
     const sends = result === 'sent' || result === 'partly'
     try {

@@ -13,7 +13,7 @@ const SWITCH = { mustBe: 'true or false', accepts: isSwitch } as const
 const IS_SITE = /^(lax|strict|none)$/i
 
 /**
- * What the configured attributes of the cookie must be; null is the same as leaving one out. `encode` and `signed`
+ * What the configured attributes of the cookie must be. null means that an attribute is missing. `encode` and `signed`
  * have no effect, as in version 11.
  */
 export const ATTRIBUTES: Readonly<Record<keyof CookieOptions | 'signed', Attribute>> = {
@@ -24,7 +24,7 @@ export const ATTRIBUTES: Readonly<Record<keyof CookieOptions | 'signed', Attribu
   expires: { mustBe: 'a date', accepts: value => value === false || !Number.isNaN(new Date(value).getTime()) },
   path: { mustBe: "a string that begins with '/'", accepts: value => value === '' || isPath(value) },
   domain: { mustBe: 'a string', accepts: value => !value || typeof value === 'string' },
-  // The string is accepted because version 11 takes it for true.
+  // The string 'true' is accepted because version 11 accepts it.
   secure: {
     mustBe: "true, false or 'auto'",
     accepts: value => value === 'auto' || value === 'true' || isSwitch(value)
@@ -40,7 +40,7 @@ export const ATTRIBUTES: Readonly<Record<keyof CookieOptions | 'signed', Attribu
   signed: { mustBe: 'true or false', accepts: () => true }
 }
 
-/** What is wrong with a configured cookie; undefined if nothing is. */
+/** Describes the first wrong attribute of a configured cookie; undefined if all are right. */
 export function wrongAttribute (cookie: CookieOptions): string | undefined {
   for (const [name, { mustBe, accepts }] of Object.entries(ATTRIBUTES)) {
     const value = cookie[name as keyof CookieOptions]

@@ -5,7 +5,7 @@ import { tooShort } from '../values/seconds'
 const FLAGS = ['rolling', 'saveUninitialized', 'lazy']
 const DURATIONS = ['fresh', 'proof']
 const NAMES = [...FLAGS, ...DURATIONS]
-/** What to write in place of a text. */
+/** What to write instead of a misspelt string. */
 const MEANT: Readonly<Record<string, string>> = { lazy: "'lazy'", false: 'false', fresh: '{ fresh: milliseconds }' }
 
 /**

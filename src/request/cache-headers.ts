@@ -1,7 +1,7 @@
 import type { FastifyReply } from 'fastify'
 
 /**
- * Keeps caches in between from handing one visitor's response, or session cookie, to another (CWE-525, RFC 9111).
+ * Keeps shared caches from sending one visitor's response or session cookie to another (CWE-525, RFC 9111).
  *
  * @param isUsed whether the response may depend on the session
  * @param isSet whether it sets the session's cookie
@@ -14,7 +14,7 @@ export function tellCaches (reply: FastifyReply, isUsed: boolean, isSet: boolean
   else if (!/(^|,)\s*(\*|cookie)\s*(,|$)/i.test(varies)) reply.header('vary', `${varies}, Cookie`)
 }
 
-/** Whether the response says that one of a cache may go to everybody. */
+/** Whether the response says that a shared cache may send it to everybody. */
 export function isForEverybody (reply: FastifyReply): boolean {
   const control = cacheControlOf(reply)
   return FOR_EVERYBODY.test(control) && !FOR_ONE.test(control)
@@ -23,7 +23,7 @@ export function isForEverybody (reply: FastifyReply): boolean {
 function keepFromCaches (reply: FastifyReply): void {
   const control = cacheControlOf(reply)
   if (control === '' || isForEverybody(reply)) reply.header('cache-control', 'no-store')
-  // What says neither may be kept by a shared cache, with the cookie. The browser's own may still keep it.
+  // Otherwise a shared cache might keep it with the cookie. The browser's own cache may still keep it.
   else if (!FOR_ONE.test(control)) reply.header('cache-control', `${control}, private`)
 }
 

@@ -2,27 +2,27 @@ import type { FastifyReply } from 'fastify'
 import type { RequestCookie, Settings } from '../options/settings'
 import type { SessionState } from '../session/state'
 
-/** What `@fastify/cookie` writes around a value and around the date behind it. */
+/** What `@fastify/cookie` writes after a cookie's value and after its date. */
 interface Learnt {
-  /** Who wrote it. */
+  /** The function that wrote it. */
   readonly setCookie: FastifyReply['setCookie']
-  /** Missing if that can't be told from one example. */
+  /** Missing if the text can't be derived from an example. */
   readonly text?: { readonly behindValue: string, readonly behindDate: string }
 }
 
-// What cookies can carry as it is, and what they can't: each of ASCII, and text of two, three and four bytes. Whoever
-// writes both as `serializeCookie` does, and not by an encoder of his own, writes every value so.
+// Characters that a cookie carries as they are, and characters that it can't: all of printable ASCII, and characters of
+// two, three and four bytes. If both texts are written as by `serializeCookie`, no other encoder is in use.
 const SEEN = Array.from({ length: 95 }, (_, i) => String.fromCharCode(32 + i))
 const PROBES = [SEEN.filter(char => !/[ ",;\\%]/.test(char)).join(''), [...SEEN, 'é', '€', '😀'].join('')]
 
 /**
- * The text of a registration's Set-Cookie headers, in which only the value and the date differ. It is learnt from what
- * `reply.setCookie` makes of an example, so all that `@fastify/cookie` and its `parseOptions` add is in it.
+ * The text of a registration's Set-Cookie headers, in which only the value and the date differ. It is learnt from a
+ * call of `reply.setCookie`, so it has all that `@fastify/cookie` and its `parseOptions` add.
  */
 class CookieText {
   readonly #name: string
   #cookie: RequestCookie | undefined
-  /** By whether the cookie has an end, and whether the request came over https. */
+  /** Four texts: with or without an end, over http or https. */
   #learnt: Array<Learnt | undefined> = []
   #second = NaN
   #date = ''
@@ -31,11 +31,11 @@ class CookieText {
     this.#name = name
   }
 
-  /** The whole header; undefined if only `reply.setCookie` knows it. */
+  /** Returns the whole header, or undefined if `reply.setCookie` must write it. */
   for (reply: FastifyReply, state: SessionState, value: string): string | undefined {
     const { visit: { cookie, isOverHttps }, cookieEnd } = state
     if (cookie !== this.#cookie) {
-      // Of an application's function it is another one each time, of which there is nothing to be learnt.
+      // The application's cookie function returns a new object each time, from which nothing can be learnt.
       this.#cookie = cookie
       this.#learnt = []
       return undefined
@@ -45,7 +45,7 @@ class CookieText {
     const kind = (hasEnd ? 1 : 0) + (isOverHttps ? 2 : 0)
     const date = hasEnd ? this.#dateOf(cookieEnd) : ''
     const learnt = this.#learnt[kind]
-    // The first of its kind, or somebody else writes, or wraps who did.
+    // The first of its kind, or another plugin has replaced or wrapped setCookie.
     if (learnt?.setCookie !== reply.setCookie) {
       this.#learnt[kind] = learn(reply, state, this.#name, date) ?? learnt
       return undefined
@@ -55,7 +55,7 @@ class CookieText {
     return reply.server.serializeCookie(this.#name, value) + behindValue + date + behindDate
   }
 
-  /** Made once a second. */
+  /** Formats a date once per second. */
   #dateOf (end: number): string {
     const second = Math.floor(end / 1000)
     if (second !== this.#second) {
@@ -69,8 +69,8 @@ class CookieText {
 const texts = new WeakMap<Settings, CookieText>()
 
 /**
- * The Set-Cookie header of a session whose cookie goes out as it is configured; undefined if `reply.setCookie` must be
- * asked.
+ * Returns the Set-Cookie header of a session whose cookie is sent as configured, or undefined if `reply.setCookie` must
+ * write it.
  */
 export function cookieText (reply: FastifyReply, state: SessionState, value: string): string | undefined {
   const { settings } = state.context
@@ -80,8 +80,8 @@ export function cookieText (reply: FastifyReply, state: SessionState, value: str
 }
 
 /**
- * Whether `@fastify/cookie` would write the header now, and no other: it has seen the request, and its own hook has
- * run before ours. What other cookies there are it orders itself.
+ * Whether `@fastify/cookie` would write this header at once: its hooks have run, and the reply has no other cookies,
+ * which it would put in order.
  */
 function isWrittenAtOnce (reply: FastifyReply): boolean {
   return reply.request.cookies != null && reply.getHeader('set-cookie') === undefined
@@ -89,7 +89,7 @@ function isWrittenAtOnce (reply: FastifyReply): boolean {
 
 function learn (reply: FastifyReply, state: SessionState, name: string, date: string): Learnt | undefined {
   const { setCookie } = reply
-  // Wrapped, for this reply alone or for all of them: then it may do something else each time.
+  // A wrapper, for this reply or for all, may do something else each time.
   if (Object.hasOwn(reply, 'setCookie') || reply.cookie !== setCookie) return undefined
   const [rest, ...others] = PROBES.map(probe => behind(probe, reply, state, name))
   if (rest === undefined || others.some(other => other !== rest)) return { setCookie }
@@ -98,7 +98,7 @@ function learn (reply: FastifyReply, state: SessionState, name: string, date: st
   return { setCookie, text: { behindValue: rest.slice(0, at), behindDate: rest.slice(at + date.length) } }
 }
 
-/** What is written behind a value; undefined if that isn't written as `serializeCookie` does. */
+/** What is written after a value; undefined if the value isn't written as by `serializeCookie`. */
 function behind (probe: string, reply: FastifyReply, state: SessionState, name: string): string | undefined {
   const front = reply.server.serializeCookie(name, probe)
   try {
@@ -107,7 +107,7 @@ function behind (probe: string, reply: FastifyReply, state: SessionState, name: 
     return undefined
   }
   const text = reply.getHeader('set-cookie')
-  // The session's own is written in its place.
+  // Only an example: the session's own cookie is set next.
   reply.removeHeader('set-cookie')
   return typeof text === 'string' && text.startsWith(front) ? text.slice(front.length) : undefined
 }

@@ -28,16 +28,16 @@ export function decorate (
   fastify.decorateRequest(sessionName, {
     getter (this: FastifyRequest) {
       const slot = (this as Slotted)[kSlot]
-      // Typed as what it is nearly always.
+      // Typed as a session, which it nearly always is.
       if (slot?.other !== undefined) return slot.other.value as FastifySessionObject
       if (slot?.state !== undefined) return slot.state.session
       if (slot?.load !== undefined) throw (slot.why as Why)()
-      // Each request its own: one visitor's write to it would show up in the next one's.
+      // One object per request: otherwise visitors would see each other's writes.
       const other = { value: slot?.why !== undefined ? new StandIn(slot.why) : watched(new StandIn(early)) }
       if (slot) slot.other = other
-      // Not on what inherits from the request, which must find the session there later.
+      // Not on an object that inherits from the request: it must see the request's session later.
       else if (Object.hasOwn(this, kSlot)) (this as Slotted)[kSlot] = { other }
-      // Typed as the same: it has the methods of a session, and none of its data.
+      // Typed as a session, whose methods it has.
       return other.value as unknown as FastifySessionObject
     },
     setter (this: FastifyRequest, value: unknown) {
@@ -50,7 +50,7 @@ export function decorate (
   })
 }
 
-/** Puts what regenerate(), reload() and destroy() make of a session on its request, or on a plain object. */
+/** Puts the result of regenerate(), reload() or destroy() on the request, or on a plain object. */
 export function showing ({ sessionName, cookieName }: Settings): Context['show'] {
   const kSlot = slotKeyOf(cookieName)
   return function show (request: Record<PropertyKey, any>, session) {

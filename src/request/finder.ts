@@ -8,25 +8,25 @@ import { prove, type Proof } from '../values/cookie-value'
 import type { Terms } from '../values/lifetime'
 import type { Answer, SessionRecord } from '../types/store'
 
-// Browsers send a few cookies of one name. Whoever sends more wants to keep the server busy, with signatures or
+// Browsers send a few cookies of one name. A client that sends more wants to keep the server busy with signatures or
 // look-ups.
 const MOST_TRIED = 10
 
-/** What came of the cookies. */
+/** The result of a look-up by cookies. */
 export interface Finding extends Found {
-  /** The first session id that they proved, whether or not the store has it. */
+  /** The first session id with a valid signature, whether or not the store has it. */
   readonly provedId?: string
 }
 
-/** From a Cookie header to a record. */
+/** Finds the record of a Cookie header. */
 export class Finder {
   readonly #fastify: FastifyInstance
   readonly #settings: Settings
   readonly #repository: Repository
   readonly #signals: Signals
-  /** Asked about each session that a cookie of a sender leads to. */
+  /** May refuse a session that was found by a cookie. */
   guard: Guard | undefined
-  /** What came of the values of one header, if there are several: none is verified twice. */
+  /** Proofs of a header with several values, so that none is verified twice. */
   readonly #proofs = new WeakMap<readonly string[], Map<string, Proof | null>>()
 
   constructor (fastify: FastifyInstance, settings: Settings, repository: Repository, signals: Signals) {
@@ -37,10 +37,10 @@ export class Finder {
   }
 
   /**
-   * The values under the cookie's name, not more than ten: browsers send several when domain or path were changed.
+   * The values under the cookie's name, ten at most. Browsers send several after domain or path were changed.
    *
-   * @param parsed the cookies, if `@fastify/cookie` has parsed the header already, and what hooks have put there: that
-   *   comes first
+   * @param parsed the cookies, if `@fastify/cookie` has parsed the header already. Hooks may have changed them, so they
+   *   come first
    */
   valuesIn (header: string | undefined, parsed?: Record<string, string | undefined> | null): string[] {
     const { cookieName } = this.#settings
@@ -58,9 +58,9 @@ export class Finder {
   }
 
   /**
-   * The first of the cookies that proves a session which the store has, and which the guard doesn't refuse.
+   * Finds the first cookie with a valid signature whose session is stored, and which the guard doesn't refuse.
    *
-   * @param sender what the cookies came with; without it no guard is asked
+   * @param sender the request, for the guard; without it the guard isn't asked
    */
   find (values: readonly string[], terms: Terms, touch: boolean, answer: Answer<Finding>, sender?: Sender): void {
     if (values.length > 1) this.#signals.warn('duplicate-cookie', values[0] as string, this.#signals.now())
@@ -69,7 +69,7 @@ export class Finder {
       return
     }
     const { guard } = this
-    // Nobody may keep a session alive that is refused.
+    // A refused request must not prolong the session.
     this.#findFrom(0, values, terms, false, NOTHING, answer, (sessionId, record) => {
       const objection = guard.objection(sessionId, record, sender)
       if (objection !== undefined) this.#signals.warn(objection, sessionId, this.#signals.now())
@@ -78,13 +78,13 @@ export class Finder {
   }
 
   /**
-   * A session by what people bring: a Cookie header, a cookie's value, or an id. An id counts only in
-   * an object: as a string it might be what somebody sent for a Cookie header.
+   * Finds a session by a Cookie header, a cookie's value, or an id. An id must be in an object: a string may have been
+   * sent by a visitor, as a Cookie header.
    */
   findBy (source: unknown, terms: Terms, answer: Answer<Finding>): void {
     if (typeof source === 'string') {
       const values = this.valuesOf(source)
-      // A header, and no forged value. (Ids and signatures may have a '=', too.)
+      // A header, unless it is itself a valid value: ids and signatures may have a '=', too.
       const isHeader = source.includes('=') && !values.some(value => this.prove(value) !== null)
       this.find(isHeader ? this.valuesIn(source) : values, terms, false, answer, { headers: { cookie: source } })
       return
@@ -97,7 +97,7 @@ export class Finder {
     this.#repository.find(sessionId, terms, false, (error, stored) => answer(error, stored && { sessionId, stored }))
   }
 
-  /** A cookie's value, if there is one. People pass it as it is, or without the prefix, as version 11 asked for. */
+  /** A cookie's value in a list. Applications pass it as it is, or without the prefix, as version 11 wants it. */
   valuesOf (value: unknown): string[] {
     const { cookiePrefix } = this.#settings
     if (typeof value !== 'string' || value === '') return []
@@ -118,9 +118,9 @@ export class Finder {
       }
       const { sessionId, signedId } = proof
       this.#repository.find(sessionId, terms, touch, (error, stored) => {
-        // An id that the store does not know is either a race with its clean-up or somebody guessing. Both get a new
-        // session, never the id they brought (session fixation, CWE-384). Those whom the guard refuses get the same.
-        // Named: a spread costs a request 1 to 3 us more.
+        // The store doesn't have an id if it has just removed the session, or if the id was guessed. Both get a new
+        // session, and never this id (session fixation, CWE-384). So does a session that the guard refuses.
+        // Written out, because a spread costs 1 to 3 us per request.
         if (error !== null) {
           answer(error, { sessionId, signedId, loadError: error, provedId: sessionId })
         } else if (stored !== undefined && refuses?.(sessionId, stored.record) !== true) {
@@ -137,7 +137,7 @@ export class Finder {
     answer(null, before)
   }
 
-  /** The session id that one of a header's values proves. */
+  /** Proves one of a header's values, which is verified only once. */
   proveOf (values: readonly string[], value: string): Proof | null {
     if (values.length === 1) return this.prove(value)
     let proofs = this.#proofs.get(values)
@@ -147,14 +147,14 @@ export class Finder {
     return proof
   }
 
-  /** The session id that a cookie's value proves. */
+  /** Proves a cookie's value: returns its session id, or null. */
   prove (value: string): Proof | null {
     const { cookiePrefix, signer } = this.#settings
     return value.startsWith(cookiePrefix) ? prove(signer, value.slice(cookiePrefix.length)) : null
   }
 }
 
-// RFC 6265, 4.1.1, allows quotes, and Java's clients and proxies put them.
+// RFC 6265, 4.1.1, allows quotes, and Java clients and proxies add them.
 function unquoted (value: string): string {
   return value.length > 1 && value.startsWith('"') && value.endsWith('"') ? value.slice(1, -1) : value
 }

@@ -3,18 +3,18 @@ import type { SecurityReason } from '../diagnostics'
 import type { SessionState } from '../session/state'
 import type { SessionRecord } from '../types/store'
 
-/** What came with a session's cookie: a request, or as much of one as there is. */
+/** The request of a session's cookie, or the parts of one that are known. */
 export interface Sender {
   readonly headers?: { readonly cookie?: string | undefined } | undefined
   readonly cookies?: Readonly<Record<string, string | undefined>> | null | undefined
 }
 
-/** May refuse a session that was loaded by its cookie: for that request it belongs to nobody then. */
+/** May refuse a session that was found by its cookie. That request then has an empty session. */
 export interface Guard {
-  /** Whether what it objects to is refused, and not only told. */
+  /** Whether an objection refuses the session. Otherwise it is only published. */
   readonly refuses: boolean
-  /** What is wrong with a session of the store, by what came with its cookie. */
+  /** Returns why this sender must not have the session; undefined if it may. */
   objection (sessionId: string, record: SessionRecord, sender: Sender): SecurityReason | undefined
-  /** A reply goes out, and what the session will be is written next. */
+  /** Runs when a reply goes out, before the session is written. */
   beforeCommit (state: SessionState, reply: FastifyReply): void
 }

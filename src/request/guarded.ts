@@ -2,13 +2,13 @@ import type { FastifyInstance } from 'fastify'
 import type { Finder } from './finder'
 import type { Context } from '../session/state'
 
-/** What a guard gets to work with: one registration of the session plugin. */
+/** One registration of the session plugin, for a guard. */
 export interface Guarded {
   readonly context: Context
   readonly finder: Finder
 }
 
-/** Where a registration is found on its server. By the session's name, which is nobody else's there. */
+/** The server's property for a registration. A session's name is unique on its server. */
 export function guardedKeyOf (sessionName: string): symbol {
   return Symbol.for(`@fastify/session guarded ${sessionName}`)
 }

@@ -2,15 +2,15 @@ import type { Open, Slot } from './slot'
 import { prolong, renew } from '../session/operations'
 import { idleOf } from '../values/lifetime'
 
-// Also how long a reply that was hijacked is remembered. In milliseconds.
+// In milliseconds. A hijacked reply stays in the list for at most this long.
 const LONGEST = 60_000
 
 /**
- * Keeps the sessions alive whose requests take longer than they may be idle: whoever waits for an answer isn't idle.
- * One timer for a registration, which keeps no process from ending.
+ * Prolongs the sessions of requests that take longer than the idle timeout: a visitor who waits for an answer isn't
+ * idle. There is one timer per registration, and it doesn't keep the process from ending.
  */
 export class KeepAlive {
-  /** The request that came last. */
+  /** The newest request. */
   #last: Open | undefined
   #timer: NodeJS.Timeout | undefined
   /** When the timer looks again, in milliseconds since the epoch. */
@@ -26,7 +26,7 @@ export class KeepAlive {
     if (due < this.#next) this.#wait(now, due)
   }
 
-  /** The reply goes out, so its own commit prolongs the session. */
+  /** The reply goes out, and its commit prolongs the session. */
   end (slot: Slot): void {
     const { open } = slot
     if (open === undefined) return
@@ -80,7 +80,7 @@ function isOver ({ visit }: Slot): boolean {
   return visit?.phase !== 'open' || reply === undefined || reply.sent || reply.raw.headersSent || reply.raw.destroyed
 }
 
-// What goes wrong is told on the diagnostics channel, and the commit finds it out.
+// An error is published on the diagnostics channel. The commit will meet it, too.
 function keep ({ state, visit }: Slot): void {
   if (state === undefined || !state.isInStore || visit?.isBusy === true) return
   const reason = 'the request takes longer than the session may be idle'

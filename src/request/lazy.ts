@@ -7,7 +7,7 @@ import type { Settings } from '../options/settings'
 import { promised } from '../stores/call'
 import type { FastifySessionObject } from '../types/session'
 
-/** `request.loadSession`, by the session's name. */
+/** `request.loadSession`, or its name for another session. */
 export interface Loader {
   readonly name: string
   readonly load: (this: FastifyRequest) => Promise<FastifySessionObject>
@@ -25,7 +25,7 @@ export function loaderFor ({ sessionName, cookieName }: Settings): Loader {
     name: `load${capital(sessionName)}`,
     load () {
       const loading = sessionOf(this as Slotted)
-      // If nobody awaits it, its failure doesn't end the process.
+      // A failure that nobody awaits must not end the process.
       loading.catch(() => {})
       return loading
     }
@@ -33,8 +33,8 @@ export function loaderFor ({ sessionName, cookieName }: Settings): Loader {
 }
 
 /**
- * Leaves the session of a request to its handler, which may ask for it more than once. Returns why that can't be: the
- * application has a `request.loadSession` of its own.
+ * Leaves loading the session to the handler, which may call it more than once. Returns an error if the application has
+ * a `request.loadSession` of its own.
  */
 export function putOff (
   { name, load }: Loader, { sessionName, cookieName }: Settings, request: Slotted, reply: FastifyReply,
@@ -46,7 +46,7 @@ export function putOff (
   const loadLate = async (): Promise<void> => {
     await promised(answer => loadNow(error => answer(error ?? null)))
     const visit = request[kSlot]?.visit
-    // What is changed from now on is lost, and warned about.
+    // Later changes are lost, and a warning says so.
     if (visit !== undefined && reply.raw.headersSent) visit.phase = 'committed'
   }
   request[kSlot] = { why: isLazy(sessionName, name), load: () => (loading ??= loadLate()) }

@@ -1,13 +1,13 @@
 import { NoSessionError } from '../errors'
 
-/** Why a request has no session: an error for whoever asks it of one. */
+/** Why a request has no session: the error of its methods. */
 export type Why = () => Error
 
 export function hasNotRun (sessionName: string): Why {
   return () => new NoSessionError(
     sessionName,
-    "the session plugin's onRequest hook has not run. Register what uses the session after the plugin " +
-    '(of a request that an earlier hook has answered or failed, it is never loaded)'
+    "the session plugin's onRequest hook has not run. Register what uses the session after the plugin. " +
+    'If an earlier hook answers the request or fails, the session is never loaded'
   )
 }
 
@@ -20,7 +20,7 @@ export function wantsNone (sessionName: string): Why {
 }
 
 export function isLazy (sessionName: string, loader: string): Why {
-  return () => new NoSessionError(sessionName, `it is lazy here, and not loaded yet. Call await request.${loader}() first`)
+  return () => new NoSessionError(sessionName, `it is lazy here and not loaded yet. Call await request.${loader}() first`)
 }
 
 export function hasFailed (sessionName: string, cause: Error): Why {
@@ -28,8 +28,8 @@ export function hasFailed (sessionName: string, cause: Error): Why {
 }
 
 /**
- * What `request.session` is if there is no session. As in version 11 an object that holds nothing, and on which
- * anything can be set. The methods of a session say why there is none.
+ * What `request.session` is if there is no session: as in version 11, an empty object on which anything can be set. Its
+ * methods fail, and say why there is no session.
  */
 export class NoSession {
   readonly #why: Why
@@ -61,7 +61,7 @@ export class NoSession {
   }
 }
 
-/** With the option `user`. Without it applications may ask for data of these names. */
+/** For the option `user`. Without it, applications may have data with these names. */
 export class NoUserSession extends NoSession {
   readonly #why: Why
 
@@ -75,12 +75,12 @@ export class NoUserSession extends NoSession {
   revokeOthers (): Promise<never> | undefined { return refuse(this.#why()) }
 }
 
-/** As assigning does where nothing of the name is inherited. */
+/** Assigns a property, even if the prototype has a setter for it. */
 function keep (object: object, key: string, value: unknown): void {
   Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true })
 }
 
-/** Answers in both call forms. A promise that nobody awaits doesn't end the process. */
+/** Fails by callback or by promise. A promise that nobody awaits doesn't end the process. */
 function refuse (error: Error, callback?: unknown): Promise<never> | undefined {
   if (typeof callback === 'function') {
     callback(error)
@@ -93,7 +93,7 @@ function refuse (error: Error, callback?: unknown): Promise<never> | undefined {
 
 const asked = new WeakSet<object>()
 
-/** One for hooks before the plugin's: it remembers whether it was asked for data, which it can't have. */
+/** For hooks that run before the plugin's: it notes whether they read data, which it can't have yet. */
 export function watched (none: NoSession): NoSession {
   const proxy: NoSession = new Proxy(none, {
     get (target, key) {
@@ -105,10 +105,10 @@ export function watched (none: NoSession): NoSession {
   return proxy
 }
 
-// What `await` and `JSON.stringify` ask of any object.
+// `await` and `JSON.stringify` read these of any object.
 const OF_LANGUAGE = ['then', 'toJSON']
 
-/** Whether a hook has asked it for data, or stored some in it. */
+/** Whether a hook has read or stored data. */
 export function wasUsedEarly (value: unknown): boolean {
   return value instanceof NoSession && (asked.has(value) || Object.keys(value).length > 0)
 }

@@ -3,8 +3,8 @@ import type { Context } from '../session/state'
 import type { Repository } from '../stores/repository'
 
 /**
- * Browsers send several cookies of one name. A logout ends the sessions of all of them, so that none is left to log
- * in with.
+ * Browsers may send several cookies of one name. A logout ends the sessions of all of them. Otherwise the next request
+ * would find another one, and the visitor would still be logged in.
  */
 export function endOthers (finder: Finder, repository: Repository): Context['endOthers'] {
   return function end (visit, key, answer) {

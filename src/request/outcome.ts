@@ -5,30 +5,30 @@ import type { SessionState } from '../session/state'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
 /**
- * What a reply does to store and cookie. `clear` and `end` remove the cookie, those after `date` send it. `end` and
- * `drop` remove the record.
+ * What a reply does to store and cookie. `clear` and `end` remove the cookie. `send`, `touch`, `update` and `create`
+ * send it. `end` and `drop` remove the record.
  */
 export type Outcome = 'nothing' | 'clear' | 'end' | 'drop' | 'date' | 'send' | 'touch' | 'update' | 'create'
 
-/** An outcome, and why it was decided on. */
+/** An outcome and its reason. */
 export interface Decision {
   readonly outcome: Outcome
   readonly reason: string
-  /** Whether the store's failure is the reply's: the request changed something, or doesn't know whether it did. */
+  /** Whether the reply fails if the store fails, because the request changed something, or may have. */
   readonly isNeeded: boolean
-  /** Whether the cookie stays as it is all the same, because a shared cache may keep the response with it. */
+  /** Whether the cookie is neither sent nor cleared, because a shared cache may keep the response. */
   readonly isSilent?: boolean
 }
 
 /**
- * What became of a decision: the cookie is sent, cleared or left alone, or the reply fails. `partly`: the reply fails,
- * and the cookie is sent, because the session is stored but for what can't be.
+ * The result of a decision: the cookie is sent, cleared or left alone, or the reply fails. `partly`: the reply fails,
+ * but the cookie is sent, because the session was stored without the values that can't be.
  */
 export type Result = 'sent' | 'cleared' | 'left' | 'failed' | 'partly'
 
 const because = (outcome: Outcome, reason: string, isNeeded = true): Decision => ({ outcome, reason, isNeeded })
 
-// Made once: a decision costs a request nothing.
+// Made once, so that a decision creates no object.
 const DECISIONS = {
   destroyed: because('clear', 'the session was destroyed'),
   gone: because('clear', 'the session is gone'),
@@ -63,7 +63,7 @@ const DECISIONS = {
   insecureClear: because('clear', 'the cookie may go over https only')
 } as const
 
-/** What to do when a reply goes out. Only decides. */
+/** Decides what to do when a reply goes out, and doesn't do it. */
 export function decide (
   slot: Slot, state: SessionState, settings: Settings, request: FastifyRequest, reply: FastifyReply
 ): Decision {
@@ -71,11 +71,11 @@ export function decide (
   if (settings.cacheControl && isForEverybody(reply) && !isAskedFor(slot, state)) {
     return decision.outcome === 'create' ? DECISIONS.shared : { ...decision, isSilent: true }
   }
-  // A handler that made do with that has it tried once more.
+  // If the handler caught the error of save() and replies normally, the write is tried again.
   if (state.lastWrite !== 'whole' && reply.statusCode >= 500 && !clears(decision.outcome)) {
     decision = state.lastWrite === 'partly' ? DECISIONS.failedInPart : DECISIONS.failed
   }
-  // As in version 11, what was saved by hand is sent.
+  // As in version 11, the cookie of a session that the handler saved is sent.
   if (!sends(decision.outcome) || state.wasSavedByHand) return decision
   if (!isRefused(state.visit, state.attributes.secure)) return decision
   return state.isInStore && state.sessionId === slot.sentId ? DECISIONS.insecure : DECISIONS.insecureClear
@@ -85,12 +85,12 @@ export function isInsecure (decision: Decision): boolean {
   return decision === DECISIONS.insecure || decision === DECISIONS.insecureClear
 }
 
-/** Whether the store failed to prolong a session that is otherwise unchanged. The reply goes out all the same. */
+/** Whether the store failed to prolong a session that is otherwise unchanged. The reply goes out anyway. */
 export function isUnprolonged ({ outcome, isNeeded }: Decision, state: SessionState, result: Result): boolean {
   return result === 'left' && !isNeeded && state.isInStore && sends(outcome)
 }
 
-/** What the store's answer makes of a decision. */
+/** The result of a decision, by the store's answer. */
 export function resultOf (decision: Decision, state: SessionState, error: Error | null): Result {
   const result = resultByStore(decision, state, error)
   if (decision.isSilent !== true) return result
@@ -100,8 +100,8 @@ export function resultOf (decision: Decision, state: SessionState, error: Error 
 function resultByStore ({ outcome, isNeeded }: Decision, state: SessionState, error: Error | null): Result {
   const { recent } = state.context.repository
   const isOver = state.standing === 'gone' || (sends(outcome) && state.hasEnded)
-  // Another request ended the session in the meantime: what this one changed is dropped, and its stale cookie
-  // cleared. But if that was a login, clearing would hit the new session's cookie.
+  // Another request has ended the session: this one's changes are dropped, and the stale cookie is cleared. If the
+  // other request was a login, clearing would remove the new session's cookie.
   if (isOver) return recent.wasReplaced(state.storeKey) ? 'left' : 'cleared'
   if (error !== null && isNeeded) return state.lastWrite === 'partly' ? 'partly' : 'failed'
   if (error !== null) return 'left'
@@ -109,7 +109,7 @@ function resultByStore ({ outcome, isNeeded }: Decision, state: SessionState, er
   return sends(outcome) ? 'sent' : 'left'
 }
 
-/** Whether the visitor must have the cookie by this reply: a login or a logout, and not only a later end. */
+/** Whether the visitor needs this reply's cookie: for a login or a logout, not only for a later end. */
 function isAskedFor ({ sentId }: Slot, state: SessionState): boolean {
   if (state.wasTouched || state.wasChosen) return true
   switch (state.standing) {
@@ -140,8 +140,9 @@ function wanted (slot: Slot, state: SessionState, settings: Settings, request: F
 }
 
 /**
- * Whether the visitor has another session's cookie by now, or is about to get it, which this reply's would replace: the
- * request came with an id that was replaced a moment ago. A renewal of its own, a second login, does send its cookie.
+ * Whether this reply's cookie could replace the one of a newer session: the request came with an id that was replaced a
+ * moment ago, so the browser has the new cookie, or is about to get it. If this request itself called regenerate(), its
+ * cookie is sent.
  */
 function isLate ({ sentId }: Slot, { found, isRenewal, context }: SessionState): boolean {
   if (sentId === undefined || isRenewal || found.stored !== undefined || found.loadError !== undefined) return false
@@ -168,18 +169,18 @@ function wantedOfStored (state: SessionState, settings: Settings): Decision {
   const isUsed = state.visit.rolling && !state.life.isFresh(settings.refreshAfter)
   if (state.wasTouched || isUsed) return wantedOfUsed(state, settings)
   if (state.life.isUndated) return DECISIONS.undated
-  // If it is this route only that doesn't roll, the record may not know how far a touch has moved the end. A cookie
-  // that ends too early would log out; the next route that rolls signs it again.
+  // If only this route doesn't roll, the record may not know how far a touch has moved the end, and a cookie that ends
+  // too early would log the visitor out. The next route that rolls signs it again.
   return state.mustSignAgain && (state.visit.rolling || !settings.rolling) ? DECISIONS.signed : DECISIONS.unused
 }
 
-/** Of a session that this request has written by hand. */
+/** For a session that the handler has saved. */
 function wantedOfWritten (state: SessionState): Decision {
   if (!state.visit.rolling || !state.life.isBehind) return DECISIONS.written
   return state.life.isOutdated ? DECISIONS.outdated : DECISIONS.late
 }
 
-/** Of a session that lives longer by this request, and is otherwise unchanged. */
+/** For a session that this request prolongs and doesn't change. */
 function wantedOfUsed (state: SessionState, { refreshAfter, rolling }: Settings): Decision {
   if (state.life.isOutdated) return DECISIONS.outdated
   if (state.claimIsAging) return DECISIONS.claimed
@@ -190,8 +191,8 @@ function wantedOfUsed (state: SessionState, { refreshAfter, rolling }: Settings)
   return state.context.repository.hasTouch ? DECISIONS.touched : DECISIONS.rewritten
 }
 
-// A browser sends no SameSite=Lax cookie with a POST that another site starts, but takes one that comes back: an empty
-// session would take the place of the visitor's.
+// A browser doesn't send a SameSite=Lax cookie with a POST that another site starts, but it stores one from the reply.
+// The cookie of an empty session would replace the visitor's.
 function isFromElsewhere ({ method, headers }: FastifyRequest): boolean {
   return headers['sec-fetch-site'] === 'cross-site' && method !== 'GET' && method !== 'HEAD'
 }

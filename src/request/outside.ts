@@ -72,7 +72,7 @@ export function outsideOf (fastify: FastifyInstance, context: Context, finder: F
     return { session: state.session, cookie: fastify.serializeCookie(cookieName, cookiePrefix + state.signedId) }
   }
 
-  // What is done outside of requests isn't a visit of the visitor's: it prolongs only what it saves.
+  // Outside of requests no visitor uses the session, so only a save() prolongs it.
   function newVisit (): Visit {
     return new Visit(settings.cookieFor(undefined), false)
   }

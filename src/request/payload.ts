@@ -1,10 +1,10 @@
 import type { Readable } from 'node:stream'
 
 /**
- * Hears the errors of a payload that is a stream, for as long as the reply waits for a store: nobody else does yet,
- * and an error that nobody hears ends the process.
+ * Listens for errors of a payload that is a stream, while the reply waits for the store. Nothing else listens yet, and
+ * an unhandled error would end the process.
  *
- * @returns ends that, and returns the error if there was one; undefined for any other payload
+ * @returns a function that stops listening and returns the error, if any; undefined if the payload isn't a stream
  */
 export function hearPayload (payload: unknown): (() => Error | null) | undefined {
   if (typeof (payload as Readable | null)?.pipe !== 'function') return undefined

@@ -5,31 +5,31 @@ export type RouteOptions = RouteSessionOptions | false | undefined
 
 const LAZY: RouteSessionOptions = { lazy: true }
 
-/** What a route says of its session. */
+/** The session options of a route. */
 export function routeOptionsOf (config: object | undefined, sessionName: string): RouteOptions {
-  // Under a name that the application chooses, so no declaration can have it.
+  // The application chooses the name, so no type can declare it.
   const said = (config as Record<string, RouteOptions | 'lazy'> | undefined)?.[sessionName]
   return said === 'lazy' ? LAZY : said
 }
 
-/** Within how many milliseconds its visitors must have authenticated. */
+/** How recently its visitors must have authenticated, in milliseconds. */
 export function freshOf (route: RouteOptions): number | undefined {
   return (route || undefined)?.fresh ?? undefined
 }
 
-/** Within how many milliseconds their devices must have proved themselves. */
+/** How recently the device must have proved that it has the key, in milliseconds. */
 export function proofOf (route: RouteOptions): number | undefined {
   return (route || undefined)?.proof ?? undefined
 }
 
-/** Whether a session is loaded when the handler asks for it. One that must be fresh or proved is loaded at once. */
+/** Whether the session is loaded only when the handler asks for it. `fresh` and `proof` need it at once. */
 export function isLoadedLate (route: RouteOptions, byDefault: boolean): boolean {
   return route !== false && (route?.lazy ?? byDefault) && freshOf(route) === undefined && proofOf(route) === undefined
 }
 
 /**
- * Whether a request is within the path of the cookie, which no browser sends outside of it. What the browser asked for
- * counts, and not what `rewriteUrl` or a router of Express has made of it.
+ * Whether a request is within the cookie's path. Browsers don't send the cookie outside of it. The browser's own URL
+ * counts, and not what `rewriteUrl` or an Express router has changed it to.
  */
 export function isWithin ({ originalUrl }: FastifyRequest, cookiePath: string): boolean {
   if (cookiePath === '/') return true
@@ -38,5 +38,5 @@ export function isWithin ({ originalUrl }: FastifyRequest, cookiePath: string): 
   return path.length === cookiePath.length || cookiePath.endsWith('/') || path[cookiePath.length] === '/'
 }
 
-// As proxies are asked, which servers must understand too (RFC 9112, 3.2.2).
+// The absolute form, as sent to proxies. Servers must accept it too (RFC 9112, 3.2.2).
 const ORIGIN = /^https?:\/\/[^/?#]*/i

@@ -9,7 +9,7 @@ import type { Visit } from '../session/visit'
 import { warnCookieRefused, warnOption, warnProxy } from '../warnings'
 import type { CookieOptions } from '../types/cookie'
 
-/** Sends the session's cookie. Throws what the serializer or the signer says of it. */
+/** Sends the session's cookie. Throws if the serializer or the signer does. */
 export function setCookie (reply: FastifyReply, state: SessionState): void {
   const { visit, context: { settings } } = state
   const value = settings.cookiePrefix + state.signedId
@@ -28,21 +28,21 @@ function writeCookie (reply: FastifyReply, state: SessionState, value: string): 
   } catch (error) {
     throw new CookieError((error as Error).message)
   }
-  // What could be known at registration has been told then, and is not told twice.
+  // Flaws that were already warned about at registration aren't told again.
   flaws.tellAll(warnCookieRefused, refusedByBrowsers(cookieName, attributes as CookieOptions))
 }
 
-/** A proxy that ends TLS says so, and Fastify was not told to believe it. */
+/** Warns if a proxy that ends TLS says https in a header, and Fastify isn't configured to trust it. */
 function tellOfProxy ({ visit, context }: SessionState): void {
   const headers = visit.request?.headers
   if (/^https\b/i.test(String(headers?.['x-forwarded-proto']))) context.settings.flaws.tell(warnProxy, 'X-Forwarded-Proto')
   else if (/\bproto="?https\b/i.test(String(headers?.forwarded))) context.settings.flaws.tell(warnProxy, 'Forwarded')
 }
 
-/** Removes the cookie. A browser refuses that, as it would refuse the cookie, if an attribute is missing. */
+/** Clears the cookie. A browser refuses that if an attribute is missing, as it would refuse the cookie itself. */
 export function clearCookie (reply: FastifyReply, cookieName: string, visit: Visit): void {
   const { domain, path, partitioned, sameSite } = visit.cookie
-  // In a page that another site embeds, browsers take only what is meant for that. Over http it can't be.
+  // In a page that another site embeds, browsers only accept cookies with SameSite=None, which needs https.
   const isLax = visit.cookie.secure === 'auto' && !visit.isOverHttps
   const isForOthers = !isLax && String(sameSite).toLowerCase() === 'none'
   const secure = isSecure(visit) || partitioned === true || isForOthers || /^__(Host|Secure)-/.test(cookieName)

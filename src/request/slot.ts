@@ -8,21 +8,21 @@ import type { RouteSessionOptions } from '../types/options'
 export interface Slot {
   readonly visit?: Visit
   readonly route?: RouteSessionOptions | undefined
-  /** The session id that the visitor's cookie proved, whether or not the store has it. */
+  /** The session id of the visitor's signed cookie, whether or not the store has it. */
   readonly sentId?: string | undefined
   /** Missing if the request has no session. */
   state?: SessionState | undefined
-  /** Why it has none. */
+  /** Why the request has no session. */
   readonly why?: Why
-  /** Loads it. Of a lazy route, until it is loaded. */
+  /** Loads the session of a lazy route. Missing once it is loaded. */
   readonly load?: () => Promise<unknown>
-  /** What `request.session` is if that isn't a session of ours: null after destroy(), a NoSession if there is none. */
+  /** What `request.session` is if it isn't a session: null after destroy(), a NoSession if there is none. */
   other?: { readonly value: unknown } | undefined
-  /** Its place among the requests that are under way. */
+  /** Its place among the open requests. */
   open?: Open | undefined
 }
 
-/** A request that is under way, in a list: those before and behind it, so that it leaves without being looked for. */
+/** An open request in a linked list, so that it is removed without a search. */
 export interface Open {
   readonly slot: Slot
   /** When its session must be prolonged, in milliseconds since the epoch. */
@@ -34,12 +34,12 @@ export interface Open {
 /** A request with the slot of a registration. */
 export type Slotted = FastifyRequest & Record<symbol, Slot | null | undefined>
 
-/** Where the slot is. By the cookie's name, so that a second registration in the same scope finds it taken. */
+/** The request's property for the slot. Two registrations with one cookie name in a scope conflict, and are refused. */
 export function slotKeyOf (cookieName: string): symbol {
   return Symbol.for(`@fastify/session ${cookieName}`)
 }
 
-/** Whether the cookie may go over https only, and this isn't https. */
+/** Whether the cookie may be sent over https only, and this request isn't https. */
 export function isRefused (visit: Visit, secure: unknown): boolean {
   return secure === true && !isSecure(visit)
 }

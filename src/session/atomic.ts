@@ -9,20 +9,20 @@ import type { Expected } from '../values/record'
 import { NOTHING_WRITTEN, Refusals } from '../values/refusals'
 import type { Answer } from '../types/store'
 
-/** What `session.update()` is called with. */
+/** The argument of `session.update()`. */
 export type Change<T> = (session: Data) => T
 
-// Processes compete here, and not their requests. A try takes as long as a read and a write.
+// Only processes compete here: requests of one process take turns. A try is a read and a write.
 const MOST_TRIES = 20
-// Between two tries, but for the first two, in milliseconds.
+// The longest pause between two tries, in milliseconds. The second try follows at once.
 const LONGEST_PAUSE = 16
 
 /**
- * Changes data onto what the store has now, in one step: again if another request was faster. Answers what the function
- * returned.
+ * Changes the data that the store has now, in one atomic step. Tries again if another request was faster. Answers with
+ * what the function returned.
  *
- * @param recording the keys that the handler has written since it asked for it
- * @param onLoad gets the session before each call of the function, and what it sets on it is written in the same step
+ * @param recording the keys that the handler has written since its call
+ * @param onLoad receives the session before each call of the function. What it sets on it is written in the same step
  */
 export function update<T> (
   state: SessionState, recording: Recording, fn: Change<T>, answer: Answer<T>, reason = 'update() was called',
@@ -44,10 +44,10 @@ export function update<T> (
   }
 }
 
-/** Removes a key. Of all who take it at the same time, one is answered its value. */
+/** Removes a key and answers with its value. If several requests take it at the same time, only one gets the value. */
 export function take (state: SessionState, recording: Recording, key: string, answer: Answer<unknown>): void {
   update(state, recording, data => {
-    // Data only: nothing is inherited.
+    // get() reads data only, and nothing that is inherited.
     const value = data.get(key)
     delete data[key]
     return value
@@ -55,8 +55,8 @@ export function take (state: SessionState, recording: Recording, key: string, an
 }
 
 /**
- * Binds a session to a device, and takes the key by which that was offered: in one step, so that one of all who answer
- * the offer is bound, and nobody is who answers another one later. Answers whether it is this one.
+ * Binds a session to a device and removes the offer, in one atomic step: only one browser can accept an offer, and only
+ * the latest one. Answers with whether this one is bound.
  */
 export function bind (
   state: SessionState, offer: { key: string, value: unknown }, deviceKey: string, answer: Answer<boolean>
@@ -70,7 +70,7 @@ export function bind (
   }, answer, 'the session is bound to a device', loaded => { newer = loaded })
 }
 
-/** Of a session that the store doesn't have, so nobody else does. */
+/** For a session that the store doesn't have, so that no other request can change it. */
 function changeDraft<T> (state: SessionState, recording: Recording, fn: Change<T>, answer: Answer<T>): void {
   const draft = new Draft(state.draft.toObject())
   const done = attempt(() => run(fn, draft), answer)
@@ -81,7 +81,6 @@ function changeDraft<T> (state: SessionState, recording: Recording, fn: Change<T
   answer(null, done.value)
 }
 
-/** One try. */
 function changeStored<T> (
   state: SessionState, recording: Recording, fn: Change<T>, reason: string,
   onLoad: ((newer: SessionState) => void) | undefined, answer: Answer<T>
@@ -101,7 +100,7 @@ function changeStored<T> (
     const finish: Answer<boolean> = (error, isWritten) => {
       const failure = error ?? (isWritten === true ? null : gone(state))
       if (failure === null) state.adopt(newer, keys, recording)
-      // The function may have been what was watched last.
+      // `newer` may have been watched since: watch this state again.
       visit.watch(state)
       answer(failure, value)
     }
@@ -112,7 +111,7 @@ function changeStored<T> (
   })
 }
 
-/** All that was changed, or nothing. */
+/** Writes all changes or none. */
 function write (state: SessionState, expected: Expected, reason: string, answer: Answer<boolean>): void {
   const { sessionId, storeKey, visit, context: { repository } } = state
   const refused = new Refusals()
@@ -137,16 +136,16 @@ function gone (state: SessionState): Error {
 }
 
 /**
- * Calls the function with the data of a draft. Answers what it returned, and which keys it used.
+ * Calls the function with the data of a draft. Returns its result, and the keys that it used.
  *
- * @throws FST_ERR_SESSION_UPDATE, and what the function throws
+ * @throws FST_ERR_SESSION_UPDATE, or what the function throws
  */
 function run<T> (fn: Change<T>, draft: Draft): { value?: T, keys: string[] } {
   if (typeof fn !== 'function') throw new UpdateError(`got ${kindOf(fn)}`)
   const { data, keys, revoke } = openData(draft)
   try {
     const value = fn(data)
-    // Nobody could read it any more.
+    // The data are revoked below, so the caller couldn't read them.
     if (value === data) return { keys: [...keys] }
     if (isPromise(value)) {
       value.then(undefined, () => {})
@@ -154,7 +153,7 @@ function run<T> (fn: Change<T>, draft: Draft): { value?: T, keys: string[] } {
     }
     return { value, keys: [...keys] }
   } finally {
-    // What is changed later would be lost.
+    // A later change would be lost.
     revoke()
   }
 }

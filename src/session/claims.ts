@@ -12,33 +12,33 @@ import type { Answer, EndCode, StoreKey } from '../types/store'
 
 type Write = (answer: Answer<boolean>) => void
 
-/** What is done with entries of the index beside those of the session that is written. */
+/** What a write needs from the index beyond the session's own entries. */
 interface Entries {
   /** The session as the store has it. */
   asStored (storeKey: StoreKey, stored: Stored): FastifySessionObject
-  /** Ends sessions that are revoked already. */
+  /** Ends sessions that were revoked. */
   endAll (key: string, storeKeys: readonly StoreKey[], code: EndCode): Promise<unknown>
-  /** Drops entries of sessions that have ended by themselves. */
+  /** Drops the entries of expired sessions. */
   tidy (key: string, count: number): Promise<unknown>
-  /** Drops the entries of a session, but for those that it has in the store. */
+  /** Drops entries of a session, unless its record has them. */
   dropVain (keys: readonly string[], storeKey: StoreKey): Promise<unknown>
 }
 
-/** What a write does to one claim of the session: it gets a key, is renewed under it, or loses it. */
+/** How a write changes one claim of the session: it enters under a key, renews its entry, or leaves the key. */
 interface Move {
   readonly name: string
   readonly kind: 'enter' | 'renew' | 'leave'
   readonly key: string | undefined
-  /** What the store has. */
+  /** The claim that the store has. */
   readonly had: Claim | undefined
 }
 
-/** How many sessions may be under one key. */
+/** How many sessions a key may have. */
 type Limit = Pick<IndexSettings, 'maxPerUser' | 'refuses'>
 
 const NO_LIMIT: Limit = { maxPerUser: Infinity, refuses: false }
 
-/** Keeps the store's index right as sessions are written. */
+/** Keeps the store's index up to date when sessions are written. */
 export class Claims {
   readonly #settings: IndexSettings
   readonly #keys: IndexKeys
@@ -52,7 +52,7 @@ export class Claims {
     this.#entries = entries
   }
 
-  /** Writes a session, and enters it under its keys. Answers whether it is still there. */
+  /** Writes a session, and enters it under its keys. Answers with whether it still exists. */
   write (state: SessionState, write: Write, answer: Answer<boolean>): void {
     const { authenticatedAt } = state
     let moves: Move[]
@@ -72,14 +72,14 @@ export class Claims {
     })
   }
 
-  /** When the visitor authenticated last, as it is written now: a session that becomes a user's is a login. */
+  /** When the visitor authenticated last, including a login that isn't written yet. */
   authenticatedAt (state: SessionState): number | undefined {
     return this.#authenticatedAt(state, this.#keys.keyOf(USER, state.session), this.#keysBefore(state)(USER))
   }
 
   /**
-   * Whose the session was before this request changed it. The application is asked: it may call its users otherwise
-   * since the record was written, and nobody has logged in by that.
+   * The session's owner before this request changed it, by the application's `user` function: if the application has
+   * changed how it names its users since the record was written, that isn't a login.
    */
   ownerBefore (state: SessionState): string | undefined {
     const { claims, life, found: { stored }, storeKey, isInStore, ownerTaken } = state
@@ -95,14 +95,14 @@ export class Claims {
     return key === undefined ? undefined : Date.now()
   }
 
-  /** What becomes of its claims; nothing of those whose key is the same. Says when the visitor authenticated, too. */
+  /** The claims that change. Also notes a login in `authenticatedAt`. */
   #movesOf (state: SessionState): Move[] {
     const { session, replaces } = state
     const before = this.#keysBefore(state)
     const claims = this.#keys.names.map(name => ({ name, key: this.#keys.keyOf(name, session), before: before(name) }))
     const user = claims.find(({ name }) => name === USER)
     if (user !== undefined) state.authenticatedAt = this.#authenticatedAt(state, user.key, user.before)
-    // A session whose life became longer, by a handler or by the configuration, must not outlive its entries.
+    // If a handler or the configuration has made the lifetime longer, the entries must live longer, too.
     const isOlder = state.claimIsAging || state.wasChosen || state.life.isOutdated
     const moves: Move[] = []
     for (const { name, key, before } of claims) {
@@ -114,7 +114,7 @@ export class Claims {
     return moves
   }
 
-  /** A record without a claim is asked: its session, from before the option, mustn't be refused as a login. */
+  /** If the record has no claim, the application is asked, so that an older session isn't refused as a new login. */
   #keysBefore (state: SessionState): (name: string) => string | undefined {
     const { claims, life, found: { stored }, storeKey } = state
     let session: FastifySessionObject | undefined
@@ -127,15 +127,15 @@ export class Claims {
   }
 
   /**
-   * Claimed first, then written, then claimed again: whoever revokes the sessions under a key in between makes it one
-   * that is to be ended, and it finds that out.
+   * Claims, writes, and claims again. If the sessions under a key are revoked in between, the second claim finds that
+   * out.
    */
   async #writeAndMove (state: SessionState, moves: readonly Move[], write: Write): Promise<boolean> {
     const { claims: before } = state
     let isWritten = false
     state.claims = without(moves, before)
     try {
-      // If there is nothing to claim, it is written at once: a handler that doesn't wait may change it after that.
+      // Without a claim it is written at once, because a handler that doesn't wait may change it afterwards.
       const isAtOnce = moves.every(({ kind }) => kind === 'leave')
       if (!isAtOnce && !await this.#claimAll(state, moves)) {
         state.claims = before
@@ -155,7 +155,7 @@ export class Claims {
     return await this.#claimAgain(state, moves)
   }
 
-  /** Answers whether the session may be written; it mayn't if it was revoked. */
+  /** Resolves to whether the session may be written. It may not if it was revoked. */
   async #claimAll (state: SessionState, moves: readonly Move[]): Promise<boolean> {
     const claims = new Map(state.claims)
     const may = await allOf(moves, async ({ name, kind, key }) => {
@@ -169,7 +169,7 @@ export class Claims {
     return true
   }
 
-  /** After it was written. Answers whether it is still there. */
+  /** Runs after the write. Resolves to whether the session still exists. */
   async #claimAgain (state: SessionState, moves: readonly Move[]): Promise<boolean> {
     const { storeKey, replaces } = state
     state.replaces = undefined
@@ -181,7 +181,7 @@ export class Claims {
       const { maxPerUser: max } = this.#limitOf(name)
       return { name, key, claimed: await this.#claim(name, key, state, { max, isWritten: true }) }
     }).catch(async (error: Error) => {
-      // Nobody knows whether it was revoked.
+      // It may have been revoked.
       await this.#end(state, moves).catch(() => {})
       throw error
     })
@@ -195,7 +195,7 @@ export class Claims {
     return isThere
   }
 
-  /** Never refused, and never the visitor's failure: the index finds sessions, and the session itself is there. */
+  /** Never refused, and its failure doesn't fail the request, because the session itself is stored. */
   async #renew (name: string, key: string, state: SessionState): Promise<KeyedClaimed['outcome'] | undefined> {
     return (await this.#claim(name, key, state, { max: Infinity }).catch(() => undefined))?.outcome
   }
@@ -223,7 +223,7 @@ export class Claims {
     const left = endOf(lifetime, now) - now
     const claiming = {
       fingerprint: fingerprint(storeKey),
-      // Touches may move the end by so much before the index hears of it again.
+      // Touches may move the end by this much before the next renewal.
       lives: left === Infinity ? null : Math.max(left, 0) + renewalOf(idleOf(lifetime)),
       refuses: this.#limitOf(name).refuses,
       isWritten: false,
@@ -237,12 +237,12 @@ export class Claims {
     return name === USER ? this.#settings : NO_LIMIT
   }
 
-  /** Off a key that it had, unless it has it still. What fails is dropped when it is seen. */
+  /** Leaves a former key, unless it is still the same. If that fails, the next list drops the entry. */
   async #leave (key: string | undefined, before: Claim | undefined, storeKey: StoreKey | undefined): Promise<void> {
     if (before !== undefined && before.key !== key) await this.#release(before.key, storeKey as StoreKey)
   }
 
-  /** The session was revoked: it is ended here, whoever else does it, too. */
+  /** The session was revoked, so it is ended here. The request that revoked it may do the same. */
   async #giveUp (state: SessionState, moves: readonly Move[]): Promise<boolean> {
     await promised(answer => this.#repository.end(state.storeKey, answer, 'revoked'))
     await this.#releaseAll(state, allKeysOf(state, moves))
@@ -254,7 +254,7 @@ export class Claims {
     await this.#releaseAll(state, allKeysOf(state, moves))
   }
 
-  /** One that failed to write keeps nobody's place. A failure may come after the write, as when its time is over. */
+  /** Drops new entries after a failed write, unless the session was written all the same, as after a timeout. */
   async #dropVain ({ storeKey }: SessionState, moves: readonly Move[]): Promise<void> {
     const keys = keysOf(moves, 'enter')
     if (keys.length > 0) await this.#entries.dropVain(keys, storeKey).catch(() => {})
@@ -273,19 +273,19 @@ function keysOf (moves: readonly Move[], kind: Move['kind']): string[] {
   return moves.flatMap(move => move.kind === kind && move.key !== undefined ? [move.key] : [])
 }
 
-/** What is left of the claims when the session has left some keys. */
+/** The claims without those that the session leaves. */
 function without (moves: readonly Move[], claims: ClaimMap): ClaimMap {
   const left = new Map(claims)
   for (const { name, kind } of moves) if (kind === 'leave') left.delete(name)
   return left
 }
 
-/** All keys under which it may be. */
+/** All keys that may have an entry. */
 function allKeysOf ({ claims }: SessionState, moves: readonly Move[]): string[] {
   return [...new Set([...moves.flatMap(({ key }) => key ?? []), ...Array.from(claims.values(), ({ key }) => key)])]
 }
 
-/** Does something with each at the same time. Where one fails, it waits for the others. */
+/** Runs something for each item at the same time. If one fails, it waits for the others before it throws. */
 async function allOf<T, Result> (items: readonly T[], run: (item: T) => Promise<Result>): Promise<Result[]> {
   const done = await Promise.allSettled(items.map(run))
   return done.map(result => {

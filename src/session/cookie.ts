@@ -1,7 +1,7 @@
 import { checkedDate, dateAfter, type CookieLife } from '../values/lifetime'
 import type { CookieOptions } from '../types/cookie'
 
-/** What a cookie has beside its value and its lifetime. */
+/** The attributes of a cookie, without its value and lifetime. */
 export interface Attributes {
   path: string
   httpOnly: boolean
@@ -27,7 +27,7 @@ export function attributesOf (options: CookieOptions, isOverHttps: boolean): Att
   }
 }
 
-/** What is told of a cookie in JSON, in express-session's words. */
+/** The JSON of a cookie, with express-session's names. */
 export interface CookieView {
   expires: Date | null
   originalMaxAge: number | null
@@ -39,14 +39,14 @@ export interface CookieView {
   partitioned: boolean | undefined
 }
 
-/** A lifetime that a handler chose: an object, so that one choice can be told from the next. */
+/** A lifetime that a handler chose. It is an object so that two choices of the same lifetime differ. */
 export interface Choice {
   readonly life: CookieLife
 }
 
 /**
- * The cookie in the handler's hand: attributes, and the lifetime as `expires`, `maxAge` and `originalMaxAge`. All
- * that it shows are plain properties, so that it can be copied and logged.
+ * The cookie object for handlers: attributes, and the lifetime as `expires`, `maxAge` and `originalMaxAge`. What it
+ * shows are plain properties, so that it can be copied and logged.
  */
 export class SessionCookie implements Attributes {
   path!: string
@@ -63,9 +63,9 @@ export class SessionCookie implements Attributes {
   #choice: Choice | undefined
 
   /**
-   * @param session what is told when a lifetime is chosen
-   * @param end when the cookie ends, in milliseconds since the epoch; Infinity or NaN if it has no end, or none that
-   *   is known
+   * @param session is told when a lifetime is chosen
+   * @param end when the cookie ends, in milliseconds since the epoch; Infinity if it has no end, NaN if the end isn't
+   *   known
    */
   constructor (session: { noteChange (): void }, attributes: Attributes, life: CookieLife, end: number) {
     this.#session = session
@@ -84,7 +84,7 @@ export class SessionCookie implements Attributes {
     this.priority = priority
   }
 
-  /** When the cookie ends; null if it ends with the browser, or if that can't be known. */
+  /** When the cookie ends; null if it ends with the browser, or if the end isn't known. */
   get expires (): Date | null {
     return this._expires
   }
@@ -101,17 +101,17 @@ export class SessionCookie implements Attributes {
 
   set maxAge (milliseconds: number | null | undefined) {
     const end = milliseconds == null ? null : dateAfter(milliseconds)
-    // One that is over at once isn't a lifetime that could start again.
+    // A negative or zero maxAge is a fixed end: it can't start again.
     SessionCookie.#choose(this, milliseconds && milliseconds > 0 ? milliseconds : end, end)
     this.originalMaxAge = milliseconds ?? null
   }
 
-  /** What a handler chose since the session was written last. */
+  /** The lifetime that a handler chose since the session was last written. */
   static choiceOf (cookie: SessionCookie): Choice | undefined {
     return cookie.#choice
   }
 
-  /** That choice is kept with the session now, unless there is a newer one. */
+  /** The choice was written, so it is dropped, unless there is a newer one. */
   static forget (cookie: SessionCookie, choice: Choice | undefined): void {
     if (cookie.#choice === choice) cookie.#choice = undefined
   }
@@ -121,11 +121,11 @@ export class SessionCookie implements Attributes {
     return { expires, originalMaxAge, path, httpOnly, secure, sameSite, domain, partitioned }
   }
 
-  // No method, which a copy wouldn't have.
+  // Static, because a copy of the cookie doesn't have its private methods.
   static #choose (cookie: SessionCookie, life: CookieLife, end: Date | null): void {
     cookie.originalMaxAge = null
     cookie._expires = end
-    // A copy of the cookie has nothing to choose.
+    // A copy of the cookie has no session.
     if (!(#choice in cookie)) return
     cookie.#choice = { life }
     cookie.#session.noteChange()

@@ -11,28 +11,29 @@ import type { Terms } from '../values/lifetime'
 import { warnNotWatching } from '../warnings'
 import type { EndCode, StoreKey } from '../types/store'
 
-/** A signal that is to fire. */
+/** A signal that will abort when its session ends. */
 interface Follower {
   readonly signal: AbortSignal
   fire (error: Error): void
-  /** Until a request has written it, the store needn't have it. */
+  /** If it is new, the store may not have it yet. */
   state: SessionState
-  /** Waits no more for the end of the request. */
+  /** Stops waiting for the end of the request. */
   stop (): void
 }
 
-/** A session whose end somebody wants to know. */
+/** A session with at least one signal. */
 interface Followed {
   readonly terms: Terms
-  /** By what closes when their request is over. All that have no request are one: nobody says when it isn't needed. */
+  /** By the connection of their request. All signals outside of requests share one: nothing says when to drop it. */
   readonly followers: Map<Connection | undefined, Follower>
-  /** Ends what the store does for it. */
+  /** Stops the store's watch. */
   unwatch?: (() => unknown) | undefined
 }
 
 /**
- * The sessions of a registration whose `signal` was read. They are told of what this process ends, and the store is
- * asked for them now and then, by one timer that keeps no process from ending. Asking prolongs nothing.
+ * The sessions of a registration whose `signal` was read. A signal fires when this process ends the session, or when
+ * the store no longer has it. The store is asked regularly, by one timer that doesn't keep the process from ending.
+ * Asking doesn't prolong a session.
  */
 export class Endings implements SessionEndings {
   readonly #settings: Settings
@@ -41,7 +42,7 @@ export class Endings implements SessionEndings {
   readonly #signals = new WeakMap<SessionState, AbortSignal>()
   readonly #hear = (storeKey: StoreKey, code: EndCode): void => this.#end(storeKey, code)
   #timer: NodeJS.Timeout | undefined
-  /** The last round of looking. A slow store isn't asked twice at the same time. */
+  /** The current round of questions. A slow store isn't asked twice at the same time. */
   #round: Promise<unknown> = Promise.resolve()
 
   constructor (settings: Settings, repository: Repository) {
@@ -63,15 +64,15 @@ export class Endings implements SessionEndings {
     const code = whyEnded(state)
     if (code !== undefined) return AbortSignal.abort(new SessionEndedError(code))
     const { visit: { cookie, connection } } = state
-    // Of a request that is over, or of a session that could not be loaded, nothing is to be told.
+    // The request is over, or the session could not be loaded: this signal never fires.
     if (state.standing === 'anonymous' || connection?.destroyed === true) return new AbortController().signal
     const { storeKey } = state
     const known = this.#followed.get(storeKey)
     const followed = known ?? this.#follow(storeKey, cookie.terms)
-    // A request may reload its session as often as it likes.
+    // After a reload() it is still the same request, so it keeps its signal.
     const follower = followed.followers.get(connection) ?? this.#join(state, followed, connection)
     follower.state = state
-    // A store may tell at once.
+    // A store with `watch` may tell at once.
     if (known === undefined && has(this.#settings.store, 'watch')) this.#watch(storeKey, followed)
     return follower.signal
   }
@@ -85,12 +86,12 @@ export class Endings implements SessionEndings {
       if (followers.size === 0) this.#forget(storeKey, followed)
     }
     connection?.once('close', leave)
-    // Any number may wait for it.
+    // Any number of listeners is normal.
     setMaxListeners(0, controller.signal)
     const follower: Follower = {
       state,
       signal: controller.signal,
-      // Not in the context of whoever ends the session.
+      // The listeners run in the context of this request, and not of the one that ends the session.
       fire: AsyncResource.bind((error: Error) => controller.abort(error)),
       stop: () => connection?.off('close', leave)
     }
@@ -106,7 +107,7 @@ export class Endings implements SessionEndings {
     return followed
   }
 
-  /** Has the store tell. What it fails to tell is found by looking. */
+  /** Lets the store tell when the session ends. If that fails, asking it regularly still works. */
   async #watch (storeKey: StoreKey, followed: Followed): Promise<void> {
     const { store, flaws } = this.#settings
     try {
@@ -119,7 +120,7 @@ export class Endings implements SessionEndings {
       flaws.tell(warnNotWatching)
     }
     if (this.#followed.get(storeKey) !== followed) unwatch(followed)
-    // It may have ended before the store began to tell.
+    // The session may have ended before the watch began.
     else await this.#look(storeKey, followed)
   }
 
@@ -141,13 +142,13 @@ export class Endings implements SessionEndings {
     for (const { fire } of followed.followers.values()) fire(error)
   }
 
-  /** At once, but all that ask for it are one. */
+  /** Asks the store at once. Several calls cause one round. */
   #lookSoon (): void {
     clearTimeout(this.#timer)
     this.#wait(0)
   }
 
-  // A little earlier than the option says, so that not all processes ask at the same time.
+  // A little earlier than the option says, at random, so that processes don't all ask at the same time.
   #wait (milliseconds = this.#settings.watchInterval * (1 - Math.random() / 10)): void {
     this.#timer = setTimeout(() => {
       this.#timer = undefined
@@ -160,7 +161,7 @@ export class Endings implements SessionEndings {
     if (this.#followed.size > 0 && this.#timer === undefined) this.#wait()
   }
 
-  /** A failure of the store isn't the end of the session. */
+  /** Fires if the store doesn't have the session. If the store fails, the session counts as alive. */
   async #look (storeKey: StoreKey, followed: Followed): Promise<void> {
     for (const [connection, { state }] of followed.followers) {
       if (connection !== undefined && state.standing === 'new') return
@@ -172,7 +173,7 @@ export class Endings implements SessionEndings {
   }
 }
 
-/** Whether the store can is its own affair: nobody waits for it. */
+/** Nobody waits for this, so a failure is ignored. */
 async function unwatch (followed: Followed): Promise<void> {
   try {
     await followed.unwatch?.()

@@ -3,34 +3,34 @@ import { NotFreshError, OptionError } from '../errors'
 import { isDuration } from '../options/table'
 import { shown } from '../values/kind'
 
-/** Whether the visitor has authenticated within so many milliseconds, as the session would be written now. */
+/** Whether the visitor has authenticated within this many milliseconds, including a login that isn't written yet. */
 export function isFresh (state: SessionState, milliseconds: number): boolean {
-  // Of one that can't be written nothing is known.
+  // A session that can't be written any more is never fresh.
   if (!state.isInStore && state.standing !== 'new') return false
   const { index } = state.context
   return isWithin(index === undefined ? state.authenticatedAt : index.claims.authenticatedAt(state), milliseconds)
 }
 
-/** Whether a time is no longer ago than that. One that is still to come, of a clock that is ahead, is. */
+/** Whether a time is within the last milliseconds. A time in the future counts, because clocks differ. */
 function isWithin (time: number | undefined, milliseconds: number): boolean {
-  // Don't invert: a time that isn't known is no longer fresh.
+  // Don't invert: an unknown time must not count as fresh.
   return time !== undefined && Date.now() - time < milliseconds
 }
 
-/** What is wrong with the `fresh` of a route. */
+/** Returns an error if the `fresh` of a route is wrong. */
 export function mistakeIn (fresh: unknown): Error | undefined {
   if (fresh === undefined || isDuration(fresh)) return undefined
   return new OptionError(`fresh must be a positive number of milliseconds, and not ${shown(fresh)}`)
 }
 
-/** Why a route with `fresh` isn't for this visitor. */
+/** Returns an error if a route with `fresh` refuses this visitor. */
 export function refusalBy (fresh: number | undefined, state?: SessionState): Error | undefined {
   if (fresh === undefined) return undefined
-  // Of a route that was there before the plugin nobody has heard until now.
+  // The options of a route that was added before the plugin haven't been checked yet.
   return mistakeIn(fresh) ?? (isWithin(state?.authenticatedAt, fresh) ? undefined : new NotFreshError(fresh))
 }
 
-/** What regenerate() makes of the last authentication. Without data a session takes nothing of it along. */
+/** Passes the time of the last authentication on in regenerate(). A new session without data doesn't get it. */
 export function takeAuthentication (
   from: SessionState, next: SessionState, takesData: boolean, isAuthenticated: boolean
 ): void {

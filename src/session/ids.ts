@@ -8,13 +8,13 @@ import type { FastifySessionOptions } from '../types/options'
 
 type IdGenerator = NonNullable<FastifySessionOptions['idGenerator']>
 
-/** Makes session ids by the application's function, or by ours. */
+/** Makes session ids, by the application's function or the default one. */
 export class SessionIds {
   readonly #generator: IdGenerator
   readonly #timeout: number
   readonly #flaws: Flaws
   #last: string | undefined
-  /** Whether an id is made before the handler runs, because the application's function may answer by a promise. */
+  /** Whether an id is made before the handler runs, because the application's function may return a promise. */
   readonly isEarly: boolean
 
   constructor ({ idGenerator, storeTimeout, flaws }: Settings, byDefault: IdGenerator) {
@@ -24,7 +24,7 @@ export class SessionIds {
     this.isEarly = idGenerator !== undefined
   }
 
-  /** By our own function, of which nobody must wait for an answer. */
+  /** Makes an id synchronously. Only for the default function. */
   makeNow (request: FastifyRequest | undefined): string {
     return this.#checked(this.#generator(request))
   }

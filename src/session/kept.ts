@@ -7,7 +7,7 @@ import type { FieldChanges } from '../types/store'
 
 const LIFE_FIELDS = ['idle', 'absoluteTimeout', 'chosen'] as const
 
-/** What stores keep of a session under `cookie`, if it is used now. */
+/** The fields that stores keep under `cookie`, if the session is used now. */
 export function keptOf (
   lifetime: Lifetime, claims: ClaimMap, authenticatedAt: number | undefined, deviceKey: string | undefined,
   attributes: Attributes, now: number
@@ -37,13 +37,13 @@ export function keptOf (
 }
 
 /**
- * The fields of it that a request changes, and no others: another request may have changed those since.
+ * Only the fields that this request changes, because another request may have changed the others since.
  *
- * @param isNewLife whether the session's lifetime isn't what its record says
+ * @param isNewLife whether the session's lifetime differs from the record's
  * @param isOlder whether the record can't say who chose its lifetime
- * @param claims what becomes of its claims
- * @param storedAuthenticatedAt as the record has it
- * @param boundTo what this request has bound it to. It is never unbound, so nobody else has changed that
+ * @param claims the changes of its claims
+ * @param storedAuthenticatedAt the time in the record
+ * @param boundTo the device key, if this request has bound the session. A session is bound only once
  */
 export function keptChanges (
   kept: CookieRecord, isNewLife: boolean, isOlder: boolean, claims: FieldChanges,

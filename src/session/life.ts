@@ -6,22 +6,22 @@ import {
 } from '../values/lifetime'
 import { createdAtOf, expiryOf, seenAtOf } from '../values/record'
 
-// What a cookie's date tells, in milliseconds.
+// The precision of a cookie's date, in milliseconds.
 const COOKIE_GRAIN = 1000
 
-/** The lifetime of a session in one request: what its record says, and what the request has made of it. */
+/** The lifetime of a session in one request: what its record says, and how the request has changed it. */
 export class Life {
-  /** Without what the handler has chosen since it was written last. */
+  /** Without the handler's choice since the last write. */
   lifetime: Lifetime
   readonly #stored: Stored | undefined
-  /** When this request wrote the record, so that it says what is today's. In milliseconds since the epoch. */
+  /** When this request wrote the record, in milliseconds since the epoch. */
   writtenAt: number | undefined
-  /** From when the end counts that the store was told last, in milliseconds since the epoch. */
+  /** The time of the use that the store was told last, in milliseconds since the epoch. */
   toldAt: number | undefined
-  /** When this request moved the end that the store keeps, in milliseconds since the epoch. */
+  /** When this request last moved the store's end, in milliseconds since the epoch. */
   #movedAt: number
 
-  /** @param chosen for a new session */
+  /** @param chosen the lifetime that a handler chose; only for a new session */
   constructor (stored: Stored | undefined, terms: Terms, chosen: CookieLife | undefined) {
     const now = Date.now()
     this.#stored = stored
@@ -34,33 +34,33 @@ export class Life {
     this.writtenAt = this.#movedAt = at
   }
 
-  /** Whether what the record says of the lifetime isn't what counts, so that the whole lifetime is written. */
+  /** Whether the record's lifetime is out of date, so that the whole lifetime is written. */
   get isNew (): boolean {
     return this.writtenAt === undefined && this.#stored !== undefined && isOutdated(this.#stored.record, this.lifetime)
   }
 
-  /** Whether the record, of older software, can't say who chose its lifetime. */
+  /** Whether older software wrote the record, which doesn't say who chose the lifetime. */
   get isOlder (): boolean {
     return this.writtenAt === undefined && this.#stored !== undefined && !isOurs(this.#stored.record)
   }
 
-  /** Whether the record must be written because it doesn't say by which absolute timeout, and from when, it ends. */
+  /** Whether the record must be written because an absolute timeout applies and it lacks the creation date. */
   get isUndated (): boolean {
     const { absoluteTimeout } = this.lifetime.terms
     return this.writtenAt === undefined && this.#stored !== undefined &&
       absoluteTimeout !== undefined && Number.isNaN(createdAtOf(this.#stored.record))
   }
 
-  /** Whether the record must be written, though nothing changed, when the session is used. */
+  /** Whether a use of the session must write the record, even if nothing changed. */
   get isOutdated (): boolean {
-    // Whoever knows the store's own end needn't judge by the record's.
+    // If the store's own end is known, the record's doesn't matter.
     const isExact = this.#stored?.isExact === true
     const now = Date.now()
     if (this.writtenAt !== undefined) return !isExact && now - this.writtenAt >= (idleOf(this.lifetime) ?? Infinity) / 2
     return this.isNew || (!isExact && this.#stored !== undefined && isAging(this.#stored.record, this.lifetime, now))
   }
 
-  /** Whether the store's end was moved so long ago that it is moved again, for the cookie's that goes out. */
+  /** Whether the store's end must be moved again, to be no earlier than the cookie's. */
   get isBehind (): boolean {
     return Date.now() - this.#movedAt >= COOKIE_GRAIN
   }
@@ -68,12 +68,12 @@ export class Life {
   /** Whether the record was written less than `refreshAfter` ago. */
   isFresh (refreshAfter: number): boolean {
     if (refreshAfter === 0 || this.#stored === undefined) return false
-    // A session whose own life is shorter would end before it is renewed.
+    // A session with a shorter lifetime would end before it is prolonged.
     if ((idleOf(this.lifetime) ?? Infinity) <= refreshAfter) return false
     return Date.now() - seenAtOf(this.#stored.record) < refreshAfter
   }
 
-  /** When the cookie ends that the visitor has, in milliseconds since the epoch; NaN if that isn't known. */
+  /** When the visitor's cookie ends, in milliseconds since the epoch; NaN if that isn't known. */
   knownCookieEnd (lifetime: Lifetime): number {
     const stored = this.#stored
     if (stored === undefined || typeof cookieLifeOf(lifetime) !== 'number') return cookieEndOf(lifetime, Date.now())
@@ -82,12 +82,12 @@ export class Life {
 }
 
 /**
- * When a stored session ends if it isn't used any more, in milliseconds since the epoch; undefined if it doesn't, or if
- * nobody knows.
+ * When a stored session ends if it isn't used any more, in milliseconds since the epoch; undefined if it doesn't end,
+ * or if the end isn't known.
  */
 export function knownEndOf ({ record, isExact }: Stored, lifetime: Lifetime): number | undefined {
   const end = endIn(record, lifetime, 0)
-  // What touches don't move is known on every store.
+  // If touches can't move the end, the record's is right on every store.
   if (!Number.isFinite(end) || (!isExact && endIn(record, lifetime, Infinity) !== end)) return undefined
   return Math.min(end, expiryOf(record) || Infinity)
 }

@@ -5,7 +5,7 @@ import type { Recording } from '../values/draft'
 import { Refusals } from '../values/refusals'
 import type { Answer, EndCode, SessionRecord } from '../types/store'
 
-/** Writes what changed, or all of a new session. */
+/** Writes the changes, or all of a new session. */
 export function save (state: SessionState, answer: Answer<void>, reason = 'save() was called'): void {
   const refusal = whyNotSaved(state)
   if (refusal !== undefined) {
@@ -15,7 +15,7 @@ export function save (state: SessionState, answer: Answer<void>, reason = 'save(
   state.makeId(error => error === null ? write(state, answer, reason) : answer(error))
 }
 
-/** The same, because a handler called for it. */
+/** The same for a call of a handler. */
 export function saveByHand (state: SessionState, answer: Answer<void>): void {
   save(state, error => {
     if (error === null || state.lastWrite === 'partly') state.wasSavedByHand = true
@@ -23,12 +23,12 @@ export function saveByHand (state: SessionState, answer: Answer<void>): void {
   })
 }
 
-/** Writes when the session was created, into a record that doesn't say. The session lives no longer by that. */
+/** Writes the creation date into a record that lacks it. That doesn't prolong the session. */
 export function date (state: SessionState, answer: Answer<void>, reason?: string): void {
   writePart(state, 'creation', error => answer(error), reason)
 }
 
-/** Moves the end of a session that is otherwise unchanged. */
+/** Prolongs a session and changes nothing else. */
 export function prolong (state: SessionState, answer: Answer<void>, reason?: string): void {
   const { storeKey, visit, since, context: { repository } } = state
   const session = attempt(() => state.forTouch(), answer)
@@ -40,21 +40,21 @@ export function prolong (state: SessionState, answer: Answer<void>, reason?: str
 }
 
 /**
- * Moves the end of a session that is used, and writes it into the record; what the handler changed isn't written yet.
+ * Prolongs a session and writes the new end into the record. The handler's changes aren't written yet.
  */
 export function renew (state: SessionState, answer: Answer<boolean>, reason?: string): void {
   writePart(state, 'life', answer, reason)
 }
 
-/** What regenerate() is told. */
+/** The arguments of regenerate(). */
 export interface Renewal {
-  /** The data that it takes along. */
+  /** The data to keep. */
   readonly keys: readonly string[]
   /** Whether the visitor has just authenticated. */
   readonly isAuthenticated: boolean
 }
 
-/** A new session for the same visitor, with a new id, which takes the named data along. Writes it; ends this one. */
+/** Makes and writes a new session with a new id, which keeps the named data, and ends this one. */
 export function regenerate (state: SessionState, renewal: Renewal, recording: Recording, answer: Answer<void>): void {
   state.context.ids.make(state.visit.request, (error, sessionId) => {
     if (error === null) giveWay(state, sessionId, renewal, recording, answer)
@@ -62,13 +62,13 @@ export function regenerate (state: SessionState, renewal: Renewal, recording: Re
   })
 }
 
-/** The session as the store has it now. Nothing changes when that can't be had. */
+/** Loads the session again. If that fails, nothing changes. */
 export function reload (state: SessionState, recording: Recording, answer: Answer<void>): void {
   if (state.standing === 'gone' || state.standing === 'destroyed') answer(new GoneError())
   else loadAgain(state, recording, answer)
 }
 
-/** Ends the session, and those of all other cookies of the name that came with the request. */
+/** Ends the session, and those of the request's other cookies with the same name. */
 export function destroy (state: SessionState, answer: Answer<void>, code: EndCode = 'logout'): void {
   const { visit, context: { endOthers } } = state
   const finish: Answer<void> = error => {
@@ -82,7 +82,7 @@ export function destroy (state: SessionState, answer: Answer<void>, code: EndCod
   remove(state, removed, code)
 }
 
-/** Ends a session of whose record a part can't be read, so that the visitor can have a new one. */
+/** Ends a session if a part of its record can't be read, so that the visitor can get a new one. */
 export function discard (state: SessionState, answer: Answer<void>): void {
   state.context.repository.warn('unreadable', state.storeKey)
   remove(state, answer, 'expired')
@@ -92,12 +92,12 @@ function loadAgain (state: SessionState, recording: Recording, answer: Answer<vo
   const { repository } = state.context
   const { sessionId, storeKey, visit, standing, found } = state
   repository.load(storeKey, visit.cookie.terms, false, (error, stored) => {
-    // Never the id that was brought for a new session.
+    // A new session never gets an id that a visitor sent.
     if (error !== null || (stored === undefined && standing !== 'new')) {
       answer(error ?? new GoneError())
       return
     }
-    // The first load touched it, if any did.
+    // Only the first load may have touched it.
     const isTouched = found.stored?.isTouched === true
     const again = { sessionId, signedId: found.signedId, stored: stored && { ...stored, isTouched } }
     const next = state.successor(again, false)
@@ -122,7 +122,7 @@ export function remove (state: SessionState, answer: Answer<void>, code: EndCode
   }, code)
 }
 
-/** Why nothing can be written of it; undefined if it can. */
+/** Why the session can't be written; undefined if it can. */
 export function whyNotSaved (state: SessionState): Error | undefined {
   switch (state.standing) {
     case 'anonymous': return state.found.loadError
@@ -142,7 +142,7 @@ function write (state: SessionState, answer: Answer<void>, reason: string): void
     if (writing === undefined) return
     const { changes, session } = writing
     const written: Answer<boolean> = (error, found) => {
-      // The rest isn't lost by what can't be stored.
+      // The other changes are written without the values that can't be stored.
       if (error !== null && refused.addFrom(error, changes.set)) {
         put(answer)
         return
@@ -164,7 +164,7 @@ function write (state: SessionState, answer: Answer<void>, reason: string): void
   else index.claims.write(state, put, finish)
 }
 
-/** Writes what the library keeps of a session, and nothing of its data. */
+/** Writes the library's own fields of a session, without its data. */
 function writePart (state: SessionState, what: 'life' | 'creation', answer: Answer<boolean>, reason?: string): void {
   const { storeKey, visit, context: { repository } } = state
   const writing = attempt(() => state.writing(what), answer)
@@ -172,12 +172,12 @@ function writePart (state: SessionState, what: 'life' | 'creation', answer: Answ
   repository.update(storeKey, visit.cookie.terms, writing.changes, writing.session, answer, reason)
 }
 
-/** What a store is to be given, or, if it can't be made, why: that is the answer then. */
+/** Runs a function. If it throws, answers with the error and returns undefined. */
 export function attempt<T> (make: () => T, answer: Answer<any>): T | undefined {
   try {
     return make()
   } catch (error) {
-    // null would say that all is well.
+    // null would mean success.
     answer((error ?? new Error('nothing was thrown')) as Error)
     return undefined
   }
@@ -193,7 +193,7 @@ function giveWay (
   const takesData = keys.some(key => state.draft.isStored(key))
   end(state, keys.length > 0, (error, removed) => {
     const wasThere = removed !== false && (removed !== undefined || !state.hasEnded)
-    // Anyone who was logged out in the meantime would be logged in again by what is taken along.
+    // The data would log in a visitor who was logged out in the meantime.
     if (error === null && takesData && !wasThere) {
       state.context.repository.warn('gone', state.storeKey)
       state.standing = 'gone'
@@ -203,7 +203,7 @@ function giveWay (
       answer(error)
       return
     }
-    // Not before, because the handler may have chosen a lifetime in the meantime.
+    // Made only now, because the handler may have chosen a lifetime in the meantime.
     const next = state.successor({ sessionId }, true)
     try {
       for (const key of keys) {
@@ -219,10 +219,10 @@ function giveWay (
     state.replaceBy(next)
     const { recent } = state.context.repository
     if (state.hasId) recent.mark(state.storeKey, 'replaced')
-    // Its places in the index.
+    // The new session takes over its entries in the index.
     if (state.claims.size > 0) next.replaces = { claims: state.claims, storeKey: state.storeKey }
     save(next, error => {
-      // The visitor gets no new cookie to wait for.
+      // The visitor won't get a new cookie, so the old one may be cleared.
       if (!next.isInStore && state.hasId) recent.unreplace(state.storeKey)
       answer(error)
     }, 'regenerate() was called')
@@ -236,7 +236,7 @@ function end (state: SessionState, isTaken: boolean, answer: Answer<SessionRecor
   else repository.destroy(state.storeKey, answer, 'replaced')
 }
 
-// Off its keys in the index. What fails to be released is dropped when it is listed.
+// Removes the session's entries from the index. If that fails, the next list drops them.
 function release ({ claims, storeKey, context: { repository } }: SessionState, done: () => void): void {
   let left = claims.size
   if (left === 0) done()

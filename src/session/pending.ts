@@ -5,34 +5,34 @@ import type { Answer } from '../types/store'
 type Operation<T> = (answer: Answer<T>) => void
 
 /**
- * The operations that a handler asked for: one at a time, in the order of its calls, whether it awaits them or not. An
- * operation is over when its answer is in, before its callback runs.
+ * Runs a handler's operations one at a time, in the order of its calls, even if it doesn't await them. An operation is
+ * over when its answer is in, before its callback runs.
  */
 export class Pending {
   readonly #waiting: Array<() => void> = []
   #isRunning = false
-  /** Whether those that wait are being started. */
+  /** Whether `#startNext` is running. */
   #isStarting = false
-  /** Gets the first error of those that the reply waits for. */
+  /** Receives errors while the reply waits. */
   #failed: ((error: Error) => void) | undefined
 
   get isBusy (): boolean {
     return this.#isRunning || this.#waiting.length > 0
   }
 
-  /** Runs an operation, at once if none is under way. */
+  /** Runs an operation: at once, or after those before it. */
   run<T = void> (operation: Operation<T>, answer: Answer<T>): void {
-    // What a callback asks for comes after those that wait already.
+    // An operation from a callback runs after those that are waiting already.
     if (this.isBusy) this.#waiting.push(AsyncResource.bind(() => this.#start(operation, answer)))
     else this.#start(operation, answer)
   }
 
   /**
-   * Answers when all that was asked for until now is over, or with the error of one that failed in the meantime. A
-   * session that turned out to be gone isn't an error: its reply knows.
+   * Answers when all operations so far are over, with the first error of one that failed in the meantime. That a
+   * session is gone isn't an error here: the reply deals with it.
    *
-   * @param patience in milliseconds
-   * @param tooLate the error after that
+   * @param patience how long to wait, in milliseconds
+   * @param tooLate makes the error after that time
    */
   settle (patience: number, tooLate: () => Error, answer: Answer<void>): void {
     let failure: Error | null = null
@@ -64,13 +64,13 @@ export class Pending {
     try {
       operation(finish)
     } catch (thrown) {
-      // By the callback itself: that is the caller's.
+      // The callback itself has thrown: that error is the caller's.
       if (isOver) throw thrown
       finish(thrown as Error)
     }
   }
 
-  // A loop and no recursion: a long line of operations that are over at once would overflow the stack.
+  // A loop, because recursion would overflow the stack after many synchronous operations.
   #startNext (): void {
     if (this.#isStarting) return
     this.#isStarting = true
@@ -80,7 +80,7 @@ export class Pending {
       try {
         next()
       } catch (thrown) {
-        // By a callback, whose caller has gone on. The others don't suffer for it.
+        // A callback has thrown, and its caller has returned long ago. The other operations must still run.
         queueMicrotask(() => { throw thrown })
       }
     }

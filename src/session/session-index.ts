@@ -17,21 +17,21 @@ import type {
 } from '../types/session'
 import type { EndCode, Revoking, SessionRecord, StoreKey } from '../types/store'
 
-// How long an entry is kept whose session isn't there: it is claimed first, and then written. In milliseconds.
+// A new session is claimed before it is written, so an entry without a session is kept this long, in milliseconds.
 const GRACE = 60_000
 const PAGE = 100
 
-/** What came of a revocation. */
+/** The result of a revocation. */
 interface Revoked {
   /** Sessions that were ended. */
   readonly ended: readonly StoreKey[]
-  /** Whether those that were asked for are among them. */
+  /** Whether the requested sessions are among them. */
   readonly wasThere: boolean
 }
 
 /**
- * The sessions by user, and by the names of the option `index`: entered in the store's index as they are written,
- * listed and ended.
+ * Finds, lists and ends sessions by user and by the names of the option `index`. They are entered in the store's index
+ * when they are written.
  */
 export class SessionIndex implements Index {
   readonly #settings: IndexSettings
@@ -56,13 +56,13 @@ export class SessionIndex implements Index {
     return this.#keys.has(USER)
   }
 
-  /** The sessions of the session's user. */
+  /** Lists the sessions of this session's user. */
   async list (state: SessionState, page?: SessionPage): Promise<SessionList> {
     const key = this.#keys.keyOf(USER, state.session)
     return key === undefined ? [] : await this.#views(key, page, state.isInStore ? state.storeKey : undefined)
   }
 
-  /** Ends a session of the session's user. */
+  /** Ends a session of this session's user. */
   async revokeFor (state: SessionState, handle: string): Promise<boolean> {
     const key = this.#keys.keyOf(USER, state.session)
     const parts = partsOf(handle)
@@ -72,14 +72,14 @@ export class SessionIndex implements Index {
     if (!isOwn) {
       const revoked = await this.#revoke(key, { fingerprint: parts.fingerprint })
       wasThere = revoked.wasThere
-      // By the handle of a session that it has replaced.
+      // The handle may name a session that this one has replaced.
       isOwn = state.hasId && revoked.ended.includes(state.storeKey)
     }
     if (isOwn) await promised<void>(answer => state.visit.pending.run(answer => destroy(state, answer, 'revoked'), answer))
     return wasThere
   }
 
-  /** Ends all sessions of the session's user but this one. */
+  /** Ends all sessions of this session's user but this one. */
   async revokeOthers (state: SessionState): Promise<number> {
     const key = this.#keys.keyOf(USER, state.session)
     return key === undefined ? 0 : (await this.#revoke(key, { except: state.storeKey })).ended.length
@@ -113,8 +113,8 @@ export class SessionIndex implements Index {
   }
 
   /**
-   * In one step they become sessions that are to be ended, which no renewal outruns; then they are ended, those with
-   * them that an earlier call left.
+   * Marks the sessions to be ended in one atomic step, so that no regenerate() escapes. Then ends them, and those that
+   * an earlier call has left.
    */
   async #revoke (key: string, which: Revoking): Promise<Revoked> {
     const found = await promised<number>(answer => this.#repository.revoke(key, which, answer)) as number
@@ -122,18 +122,18 @@ export class SessionIndex implements Index {
     const ended: StoreKey[] = []
     for (;;) {
       const endings = await promised<StoreKey[]>(answer => this.#repository.endingsOf(key, answer)) ?? []
-      // A store that forgets to release them would name them for ever.
+      // If a store doesn't release them, it would return them for ever.
       const ids = endings.filter(storeKey => !tried.has(storeKey))
       if (ids.length === 0) break
       for (const storeKey of await this.endAll(key, ids, 'revoked')) ended.push(storeKey)
       for (const storeKey of ids) tried.add(storeKey)
     }
-    // Those of an earlier call aren't asked for.
+    // Sessions that an earlier call has left don't count.
     const isWanted = (storeKey: StoreKey): boolean => found > 0 || fingerprint(storeKey) === which.fingerprint
     return { ended, wasThere: ended.some(isWanted) }
   }
 
-  /** Ends sessions that are revoked. Answers those that were there. */
+  /** Ends revoked sessions. Resolves to those that existed. */
   async endAll (key: string, storeKeys: readonly StoreKey[], code: EndCode): Promise<StoreKey[]> {
     const keys = await eachOf(storeKeys, storeKey => this.#end(key, storeKey, code))
     await promised<void>(answer => this.#repository.release(key, storeKeys, answer))
@@ -141,16 +141,16 @@ export class SessionIndex implements Index {
     return storeKeys.filter((_storeKey, i) => keys[i] !== undefined)
   }
 
-  /** Answers under which keys it was, by all names; undefined if it wasn't there. */
+  /** Resolves to all keys of the session in the index; undefined if it didn't exist. */
   async #end (key: string, storeKey: StoreKey, code: EndCode): Promise<string[] | undefined> {
     const state = await this.#stored(key, storeKey)
     if (state === undefined) return undefined
     const removed = await promised<SessionRecord | false>(answer => this.#repository.end(storeKey, answer, code))
-    // It may have been entered under another key since it was looked at.
+    // It may have been entered under another key in the meantime.
     return removed === false ? undefined : keysIn(removed ?? (state.record as SessionRecord))
   }
 
-  /** Off their other keys, where they would count for others. What fails is dropped when it is seen. */
+  /** Removes the sessions from their other keys, too. If that fails, the next list drops the entries. */
   async #releaseOthers (
     key: string, storeKeys: readonly StoreKey[], keys: ReadonlyArray<readonly string[] | undefined>
   ): Promise<void> {
@@ -181,7 +181,7 @@ export class SessionIndex implements Index {
     })
   }
 
-  /** As many living sessions as fit on the page, while there are any. */
+  /** Fills a page with living sessions. */
   async #views (key: string, page: SessionPage | undefined, current?: StoreKey): Promise<SessionList> {
     const limit = limitIn(page)
     const views: SessionList = []
@@ -207,7 +207,7 @@ export class SessionIndex implements Index {
     return await promised<KeyedEntry[]>(answer => this.#repository.claimsOf(key, before, count, answer)) ?? []
   }
 
-  /** The session of an entry. One that has ended is released, unless it is being written at the moment. */
+  /** The session of an entry. If it has ended, the entry is dropped, unless the session is just being written. */
   async #look (
     key: string, entry: KeyedEntry, current: StoreKey | undefined
   ): Promise<{ claimedAt: number, view: SessionView | undefined }> {
@@ -227,7 +227,7 @@ export class SessionIndex implements Index {
     const { record } = stored
     const end = knownEndOf(stored, lifetime)
     return {
-      // An application may have described it by these names already.
+      // Applications written before 12.1 may describe their sessions by these names.
       deviceBound: state.deviceKey !== undefined,
       authenticatedAt: authenticatedAt === undefined ? null : new Date(authenticatedAt),
       ...await this.#description(state.session),
@@ -239,7 +239,7 @@ export class SessionIndex implements Index {
     }
   }
 
-  /** One of which a part can't be read says nothing of itself. It stays in the list, so that it can be ended. */
+  /** A session that can't be read has no description. It stays in the list, so that it can be ended. */
   async #description (session: FastifySessionObject): Promise<object> {
     try {
       return await this.#settings.describe(session)
@@ -261,13 +261,13 @@ export class SessionIndex implements Index {
     return stored && this.#stateOf(storeKey, stored)
   }
 
-  /** Older software drops under which keys a session is, and knows no later names. Then the application is asked. */
+  /** If the record lacks a claim, because other software wrote it or the name is new, the application is asked. */
   #isUnder (key: string, { claims, session }: SessionState): boolean {
     for (const claim of claims.values()) if (claim.key === key) return true
     try {
       return this.names.some(name => !claims.has(name) && this.#keys.keyOf(name, session) === key)
     } catch (error) {
-      // Nobody can say whose it is but the index, by which it was found, and nobody can use it.
+      // Its data can't be read, so only the index knows its owner.
       if (isUnreadable(error)) return true
       throw error
     }
@@ -287,7 +287,7 @@ export class SessionIndex implements Index {
   }
 }
 
-/** What an operator sees of it, as `fastify.sessions`. */
+/** The public methods, as `fastify.sessions`. */
 export function sessionsOf (index: SessionIndex): Sessions {
   return {
     by: (name, value) => index.by(name, value),
@@ -298,7 +298,7 @@ export function sessionsOf (index: SessionIndex): Sessions {
   }
 }
 
-// Pages are asked for with what a query string says.
+// Applications pass values of a query string.
 function limitIn (page: SessionPage | undefined): number {
   const limit = Math.trunc(Number(page?.limit ?? PAGE))
   return Number.isNaN(limit) ? PAGE : limit

@@ -14,8 +14,8 @@ import type { Answer, Callback } from '../types/store'
 const kState = Symbol('session state')
 
 /**
- * The API of a session. What a handler gets is a proxy of it (see `createSession`) that shows the session's data as
- * properties of its own, so the methods find their state by a symbol and not in private fields.
+ * The API of a session. A handler receives a proxy of it (see `createSession`), which shows the session's data as its
+ * own properties. Private fields don't work through a proxy, so the state is under a symbol.
  */
 class Session {
   readonly [kState]: SessionState
@@ -75,7 +75,7 @@ class Session {
 
   get (key: string): unknown {
     const value = key === 'cookie' ? this[kState].cookie : read(this[kState], key)
-    // What isn't data is not inherited either: get('constructor') is the visitor's, or nothing.
+    // Nothing is inherited: get('constructor') returns data of that name, or undefined.
     return value === undefined && Object.hasOwn(this, key) ? Reflect.get(this, key) : value
   }
 
@@ -108,14 +108,14 @@ class Session {
     return this[kState].isInStore && !this[kState].isModified()
   }
 
-  /** Shows data and cookie to console.log, and not the id. */
+  /** console.log shows data and cookie, but not the id. */
   [inspect.custom] (): object {
     const { draft, cookie } = this[kState]
     return { cookie: cookie.toJSON(), ...draft.toObject() }
   }
 }
 
-/** With the option `user`. Without it there are no such methods: applications may ask for data of these names. */
+/** For the option `user`. Without it these methods don't exist, because applications may have data with their names. */
 class UserSession extends Session {
   list (page?: SessionPage): Promise<SessionList> {
     return unawaited(indexOf(this).list(this[kState], page))
@@ -130,14 +130,14 @@ class UserSession extends Session {
   }
 }
 
-// One visitor's write to them, or to one of their methods, would show up in every session.
+// A write to a prototype, or to one of its methods, would show up in every visitor's session.
 for (const { prototype } of [Session, UserSession]) {
   Object.freeze(prototype)
   for (const { value } of Object.values(Object.getOwnPropertyDescriptors(prototype))) Object.freeze(value)
 }
 
-// Own properties are the cookie and the data, which the target itself doesn't have. What else an application defined is
-// the target's own, and not stored: symbols, getters and what isn't enumerable. Everything else is the API.
+// The proxy's own properties are the cookie and the data, which the target doesn't have. Symbols, getters and
+// properties that aren't enumerable are defined on the target, and aren't stored. Everything else is the API.
 const traps: ProxyHandler<Session> = {
   get (target, key, receiver) {
     if (typeof key === 'symbol') return Reflect.get(target, key, receiver)
@@ -148,7 +148,7 @@ const traps: ProxyHandler<Session> = {
 
   set (target, key, value, receiver) {
     if (Object.hasOwn(target, key)) return Reflect.set(target, key, value, receiver)
-    // What inherits from the session keeps what is set on it.
+    // An object that inherits from the session gets the property itself.
     if (receiver !== target[kState].session) return Reflect.set(Object.create(null), key, value, receiver)
     if (typeof key === 'symbol') return Reflect.set(target, key, value)
     write(target[kState], key, value)
@@ -190,12 +190,12 @@ const traps: ProxyHandler<Session> = {
     return Reflect.defineProperty(target, key, whole)
   },
 
-  // Data must stay changeable to be storable.
+  // A frozen session couldn't be changed.
   preventExtensions: () => false
 }
 
 /**
- * The object that a handler holds. The traps give the class the type's data properties, which the compiler can't see.
+ * Makes the object that a handler receives. The compiler can't know that the traps add the type's data properties.
  */
 export function createSession (state: SessionState): FastifySessionObject {
   const session = state.context.index?.hasUsers === true ? new UserSession(state) : new Session(state)
@@ -212,7 +212,8 @@ function indexOf (session: Session): Index {
 }
 
 /**
- * What is changed of the session's lifetime or cookie. Of an object that was replaced or destroyed it would be lost.
+ * Changes the session's lifetime or cookie. If the session was replaced or destroyed, the change is lost, and
+ * `noteChange` warns.
  */
 function changeable (session: Session, change: (state: SessionState) => void): void {
   const state = session[kState]
@@ -222,7 +223,7 @@ function changeable (session: Session, change: (state: SessionState) => void): v
 
 function read (state: SessionState, key: string): unknown {
   const value = state.draft.get(key)
-  // An object can be changed inside, where no trap sees it.
+  // No trap sees a change inside an object.
   if (typeof value === 'object' && value !== null) state.visit.watch(state)
   return value
 }
@@ -237,10 +238,10 @@ function isOwn (target: Session, key: string | symbol): boolean {
 }
 
 /**
- * Runs an operation in both call forms, after those that the handler asked for before. What was replaced passes it on
- * to the session in its place.
+ * Runs an operation with a callback or a promise, after the handler's earlier operations. If the session was replaced,
+ * the operation runs on its successor.
  *
- * @param target which of those in its place
+ * @param target which successor: the latest, or the latest with the same id
  */
 function perform<T> (
   session: Session,
@@ -258,15 +259,15 @@ function perform<T> (
   return unawaited(promised<T>(answer => pending.run(run, answer)))
 }
 
-/** A promise whose failure doesn't end the process if the handler doesn't wait for it. */
+/** A rejection that the handler doesn't await must not end the process. */
 function unawaited<T> (promise: Promise<T>): Promise<T> {
   promise.catch(() => {})
   return promise
 }
 
 /**
- * Runs an operation that puts another session, or newer data, in the place of this one. What the handler writes after
- * its call comes after it, also if it doesn't wait.
+ * Runs an operation that replaces the session or its data. What the handler writes after the call applies to the
+ * result, even if the handler doesn't wait.
  */
 function replace<T> (
   session: Session,
@@ -283,8 +284,8 @@ function replace<T> (
 }
 
 /**
- * Runs what reads and writes in one step. On what an object that was replaced has, nothing can be written; but a
- * regenerate() that the handler asked for before, and didn't await, comes first.
+ * Runs an atomic operation. It fails on an object that regenerate() has replaced. But a regenerate() that the handler
+ * called before, and didn't await, runs first, and the operation runs on the new session.
  */
 function atOnce<T> (
   session: Session, operation: (state: SessionState, recording: Recording, answer: Answer<T>) => void

@@ -20,13 +20,13 @@ import type { CookieSerializeOptions } from '@fastify/cookie'
 import type { FastifyRequest } from 'fastify'
 
 /**
- * What a session is to its request. `stored`: the store has it. `written`: this request wrote it already.
- * `anonymous`: a stand-in for one that could not be loaded. `gone`: a write found out that it has ended. `replaced`:
- * another object took its place, by regenerate() or reload().
+ * The status of a session in its request. `stored`: the store has it. `written`: this request has written it.
+ * `anonymous`: an empty session in place of one that could not be loaded. `gone`: a write found out that it has ended.
+ * `replaced`: regenerate() or reload() has replaced it by another object.
  */
 export type Standing = 'new' | 'stored' | 'written' | 'anonymous' | 'gone' | 'destroyed' | 'replaced'
 
-/** The index of sessions, as far as sessions ask for it. Only with the option `user` or `index`. */
+/** The part of the index that sessions use. Only with the option `user` or `index`. */
 export interface Index {
   readonly names: readonly string[]
   /** Whether there is the option `user`. */
@@ -41,47 +41,46 @@ export interface Index {
   revokeOthers (state: SessionState): Promise<number>
 }
 
-/** Whoever wants to know of the end of sessions. */
+/** Makes the signals that fire when sessions end. */
 export interface SessionEndings {
   signalOf (state: SessionState): AbortSignal
   stop (): void
 }
 
-/** What all sessions of one registration share. */
+/** What all sessions of a registration share. */
 export interface Context {
   readonly settings: Settings
   readonly repository: Repository
   readonly ids: SessionIds
-  /** Makes the object that a handler holds. */
+  /** Makes the object that a handler receives. */
   readonly createSession: (state: SessionState) => FastifySessionObject
   /** Puts a session, or null, on its request. */
   readonly show: (request: FastifyRequest, session: FastifySessionObject | null) => void
   /** Ends the other sessions whose cookies came with the request. */
   readonly endOthers: (visit: Visit, storeKey: StoreKey, answer: Answer<void>) => void
-  /** Tells sessions of their end. */
   readonly endings: SessionEndings
   index?: Index
 }
 
-/** Where a session came from: a session that the store has, the store's failure, or nothing. */
+/** The result of loading a session: a stored session, the store's error, or nothing. */
 export interface Found {
-  /** Of a session that has an id already. */
+  /** Missing if the session has no id yet. */
   readonly sessionId?: string
-  /** The signed id as it came in, if it may go out again as it is. */
+  /** The signed id of the request's cookie, if it can be sent again. */
   readonly signedId?: string
   readonly stored?: Stored
-  /** Why there is no record: the store failed, and the request continues without. */
+  /** The store's error, if the request continues without a session. */
   readonly loadError?: Error
   /** Whether the guard refused the session of the visitor's cookie. */
   readonly isRefused?: boolean
 }
 
-/** The sessions of one request that took each other's place: only the last, so that those in between aren't held. */
+/** The sessions of a request that replaced each other. Holds only the last, so that the others can be freed. */
 interface Line {
   last: SessionState
 }
 
-/** What a session has of the one in whose place it is. */
+/** What a session takes over from the one that it replaces. */
 interface Inherited {
   readonly line: Line
   readonly attributes: CookieOptions
@@ -89,35 +88,35 @@ interface Inherited {
   readonly isRenewal: boolean
 }
 
-/** What a store is asked to write, to be taken as written when it has answered. */
+/** A write. `markWritten` takes it when the store has answered. */
 export interface Writing {
   readonly changes: SessionChanges
   readonly session: StoredSession
   readonly choice: Choice | undefined
-  /** When it was made, in milliseconds since the epoch. */
+  /** In milliseconds since the epoch. */
   readonly at: number
 }
 
 const NOTHING: FieldChanges = { set: {}, unset: [] }
 
-/** One session as one request knows it: what the store has, what changed, and what became of it. */
+/** One session in one request: what the store has, what changed, and its status. */
 export class SessionState {
   standing: Standing
-  /** What became of the last write: `partly` if it left out what can't be stored. */
+  /** The result of the last write: `partly` if it left out values that can't be stored. */
   lastWrite: 'whole' | 'partly' | 'failed' = 'whole'
   /** Whether a handler called save(), and it was written. */
   wasSavedByHand = false
-  /** Whether touch() or options() asks for a reply that prolongs it and sends its cookie. */
+  /** Whether touch() or options() was called, so that the reply prolongs the session and sends its cookie. */
   wasTouched = false
-  /** Under which keys the store has it in its index. */
+  /** The session's claims in the store's index. */
   claims: ClaimMap
-  /** When the visitor authenticated last, in milliseconds since the epoch, as it is in the record or will be. */
+  /** When the visitor authenticated last, in milliseconds since the epoch. May not be written yet. */
   authenticatedAt: number | undefined
-  /** What this request has bound it to. regenerate() takes it along to no other session. */
+  /** The device key, if this request has bound the session. regenerate() doesn't keep it. */
   boundTo: string | undefined
-  /** Of one that isn't written yet: whose the session was from which regenerate() took data along. */
+  /** For a new session: the owner of the session from which regenerate() kept data. */
   ownerTaken: string | undefined
-  /** The session that it replaces, as the index by user has it. */
+  /** The session that it replaces in the index by user. */
   replaces: { readonly claims: ClaimMap, readonly storeKey: StoreKey } | undefined
 
   readonly draft: Draft
@@ -125,7 +124,7 @@ export class SessionState {
   readonly context: Context
   readonly visit: Visit
   readonly found: Found
-  /** When it was loaded, by the time of `RecentChanges`. */
+  /** When it was loaded, by the clock of `RecentChanges`. */
   readonly since: number
   /** Whether regenerate() made it. */
   readonly isRenewal: boolean
@@ -163,27 +162,27 @@ export class SessionState {
     return this.found.stored?.record
   }
 
-  /** The device's key that it is bound to, as it is in the record or will be. */
+  /** The key of the device that the session is bound to. May not be written yet. */
   get deviceKey (): string | undefined {
     return this.boundTo ?? (this.record && deviceKeyOf(this.record))
   }
 
-  /** Whether it has an id: without one nobody can have stored it. */
+  /** Whether it has an id. Without one it can't be stored. */
   get hasId (): boolean {
     return this.#sessionId !== undefined
   }
 
-  /** Made on first use: a visitor who gets no session costs no id. */
+  /** Made on first use, so that a visitor without a session costs no id. */
   get sessionId (): string {
     return (this.#sessionId ??= this.context.ids.makeNow(this.visit.request))
   }
 
-  /** By what the store knows it. Of one that was loaded that may be a key from an earlier time. */
+  /** The session's key in the store. A session that was loaded may have an older one. */
   get storeKey (): StoreKey {
     return (this.#storeKey ??= this.found.stored?.key ?? this.context.repository.keyOf(this.sessionId))
   }
 
-  /** Makes the id now, which may take its time. */
+  /** Makes the id, which may be asynchronous. */
   makeId (answer: Answer<void>): void {
     if (this.#sessionId !== undefined) {
       answer(null)
@@ -207,28 +206,28 @@ export class SessionState {
     return this.#cookie
   }
 
-  /** The attributes of the cookie, which isn't made for that. */
+  /** The attributes of the cookie. Doesn't create the cookie object. */
   get attributes (): Attributes {
     return this.#cookie ?? attributesOf(this.#attributes, this.visit.isOverHttps)
   }
 
-  /** Whether the cookie goes out as it is configured: no handler has asked for it. */
+  /** Whether the cookie is sent as configured, because no handler has used it. */
   get hasPlainCookie (): boolean {
     return this.#cookie === undefined && this.#attributes === this.visit.cookie
   }
 
-  /** The lifetime with what the handler chose since it was written last. */
+  /** The lifetime, with the handler's choice since the last write. */
   get lifetime (): Lifetime {
     const choice = this.#choice
     return choice === undefined ? this.life.lifetime : { ...this.life.lifetime, chosen: choice.life }
   }
 
-  /** The object in the handler's hand. */
+  /** The object that a handler receives. */
   get session (): FastifySessionObject {
     return (this.#session ??= this.context.createSession(this))
   }
 
-  /** Whether the response may depend on the session, because somebody looked at it. */
+  /** Whether the application has used the session, so that the response may depend on it. */
   get wasUsed (): boolean {
     return this.#session !== undefined
   }
@@ -247,7 +246,7 @@ export class SessionState {
     return this.draft.isChanged()
   }
 
-  /** Whether a handler chose a lifetime since the session was written last. */
+  /** Whether a handler has chosen a lifetime since the last write. */
   get wasChosen (): boolean {
     return this.#choice !== undefined
   }
@@ -260,8 +259,8 @@ export class SessionState {
   /** Whether the store's index by user must hear of the session again. */
   get claimIsAging (): boolean {
     const names = this.context.index?.names ?? []
-    // A record without a claim may be a user's all the same: from before the option, or written by other software,
-    // which drops the claim. Then the application is asked again.
+    // A record without a claim may still belong to a user: it is older than the option, or other software, which drops
+    // the claim, has written it. Then the application is asked again.
     const askedAt = this.life.writtenAt ?? (this.record && seenAtOf(this.record))
     return names.some(name => {
       const at = this.claims.get(name)?.claimedAt ?? askedAt
@@ -269,12 +268,12 @@ export class SessionState {
     })
   }
 
-  /** When the cookie that goes out now ends, and its other attributes. */
+  /** The attributes of the cookie that is sent now. */
   cookieAttributes (): CookieSerializeOptions {
     const { domain, path, httpOnly, secure, partitioned, sameSite, priority } = this.attributes
     const end = this.cookieEnd
-    // These keys are all there: where one is missing, `@fastify/cookie` puts what its `parseOptions` say of all
-    // cookies. Only the priority may come from there.
+    // All keys are set, because `@fastify/cookie` fills what is missing from its `parseOptions`. Only the priority may
+    // come from there.
     const attributes: CookieSerializeOptions = {
       domain: domain ?? undefined,
       path,
@@ -318,10 +317,10 @@ export class SessionState {
   }
 
   /**
-   * What is to be written now.
+   * Makes a write.
    *
-   * @param what all that changed; only that the session is used (`life`); or only when it was created
-   * @param refused what is left out. Gets the keys that can't be written
+   * @param what all changes; only that the session is used (`life`); or only the creation date
+   * @param refused the keys to leave out. Keys that can't be written are added
    */
   writing (what: 'all' | 'life' | 'creation', refused?: Refusals): Writing {
     const at = Date.now()
@@ -346,7 +345,7 @@ export class SessionState {
     return { changes: { ...data, meta }, session: this.forStore(kept), choice, at }
   }
 
-  /** The session for a store that only moves its end: one with update needs no more than that. */
+  /** The session for `touch`. A store with `update` needs only the end. */
   forTouch (): StoredSession {
     if (this.context.repository.wantsData) return this.forStore()
     const end = endOf(this.lifetime, this.life.toldAt = Date.now())
@@ -355,7 +354,7 @@ export class SessionState {
 
   /** The session for a store, with the data that it has. */
   forStore (cookie: object = this.#keptAt(Date.now())): StoredSession {
-    // Stores with update need no data, and reading them all would cost what they have.
+    // Stores with `update` need no data, and reading all of it would take time.
     const data = this.context.repository.wantsData ? this.draft.stored() : {}
     return new StoredSession(this.storeKey, data, cookie)
   }
@@ -371,7 +370,7 @@ export class SessionState {
     this.draft.rebase(changes)
   }
 
-  /** A newer state of the same session was written, or only read: what it has of these keys counts here, too. */
+  /** Takes over these keys from a newer state of the same session, which was read and may have been written. */
   adopt (newer: SessionState, keys: Iterable<string>, recording: Recording): void {
     this.draft.adopt(newer.draft, keys, recording)
     const { writtenAt } = newer.life
@@ -383,7 +382,7 @@ export class SessionState {
     this.authenticatedAt = this.#storedAuthenticatedAt = newer.authenticatedAt
   }
 
-  /** A session in the place of this one. */
+  /** Makes a session that replaces this one. */
   successor (found: Found, isRenewal: boolean): SessionState {
     const lifetime = isRenewal ? this.lifetime : { ...this.life.lifetime, chosen: undefined }
     if (isRenewal) this.visit.renewals++
@@ -398,12 +397,12 @@ export class SessionState {
     this.show(state.session)
   }
 
-  /** The session in the place of this one, which may be itself. */
+  /** The latest session of this request that has replaced this one, or itself. */
   get inPlace (): SessionState {
     return this.#line?.last ?? this
   }
 
-  /** The same, if all that happened to it was reload(); otherwise itself. */
+  /** The same if only reload() has replaced it; otherwise itself. */
   get reloaded (): SessionState {
     const last = this.inPlace
     return last.#renewals === this.#renewals ? last : this
@@ -414,7 +413,7 @@ export class SessionState {
     if (request !== undefined) this.context.show(request, session)
   }
 
-  /** A handler changed the session. If that comes too late, it is warned about. */
+  /** A handler has changed the session. Warns if that is too late. */
   noteChange (): void {
     const { flaws } = this.context.settings
     if (this.standing === 'replaced' || this.standing === 'destroyed') flaws.tell(warnReplaced)
@@ -428,10 +427,10 @@ export class SessionState {
     if (isAlive && this.isModified()) this.context.settings.flaws.tell(warnHijacked)
   }
 
-  /** When the session is used, as far as this reply goes, in milliseconds since the epoch; undefined if it isn't. */
+  /** When this request uses the session, in milliseconds since the epoch; undefined if it doesn't. */
   get #usedAt (): number | undefined {
     if (!this.visit.rolling && !this.wasTouched && this.isInStore) return this.life.writtenAt
-    // Not later than the session, which may have ended while the store wrote it.
+    // The time that the store was told, so that the cookie doesn't end later than the session.
     return this.life.toldAt ?? Date.now()
   }
 
@@ -442,7 +441,7 @@ export class SessionState {
     return usedAt === undefined ? this.life.knownCookieEnd(lifetime) : cookieEndOf(lifetime, usedAt)
   }
 
-  /** What stores keep under `cookie` if the session is used at that time. */
+  /** The fields that stores keep under `cookie`, if the session is used at that time. */
   #keptAt (at: number): CookieRecord {
     this.life.toldAt = at
     return keptOf(this.lifetime, this.claims, this.authenticatedAt, this.deviceKey, this.attributes, at)

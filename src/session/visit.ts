@@ -4,12 +4,12 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Pending } from './pending'
 import type { RequestCookie } from '../options/settings'
 
-/** How far a reply has come: nothing of the session is written after it was committed. */
+/** The phase of a reply. After `committed`, the session isn't written any more. */
 export type Phase = 'open' | 'committing' | 'committed'
 
-/** A session as far as a visit must know it. */
+/** The part of a session that a visit uses. */
 interface Watched {
-  /** Its last chance to be saved has passed. */
+  /** Called when the session can't be saved any more. */
   tellLostChanges (): void
 }
 
@@ -20,15 +20,15 @@ export interface Connection {
   off (event: 'close', listener: () => void): unknown
 }
 
-/** What sessions are used for: a request and its reply, or, outside of requests, whoever asked for one. */
+/** A use of sessions: a request with its reply, or, outside of requests, a call of the application. */
 export class Visit {
   phase: Phase = 'open'
   #pending: Pending | undefined
-  /** How many times regenerate() has put a session in the place of another. */
+  /** How often regenerate() has replaced the session. */
   renewals = 0
-  /** Unknown in a job or a test. */
+  /** Missing in a job or a test. */
   readonly request: FastifyRequest | undefined
-  /** Unknown outside the normal course of a request. */
+  /** Missing outside the normal course of a request. */
   readonly reply: FastifyReply | undefined
   readonly cookie: RequestCookie
   /** Whether it prolongs its session. */
@@ -48,12 +48,12 @@ export class Visit {
     this.sent = sent
   }
 
-  /** The operations that the handler asks for. Most ask for none. */
+  /** The handler's operations. Made on first use, because most handlers have none. */
   get pending (): Pending {
     return (this.#pending ??= new Pending())
   }
 
-  /** Whether operations are under way. */
+  /** Whether operations are running or waiting. */
   get isBusy (): boolean {
     return this.#pending?.isBusy === true
   }
@@ -62,16 +62,16 @@ export class Visit {
     return this.request?.protocol === 'https'
   }
 
-  /** What the session is used for, and closes when that is over; undefined if nobody can tell. */
+  /** Closes when the use of the session is over; undefined if there is no such connection. */
   get connection (): Connection | undefined {
     const raw: Connection & { stream?: Connection } | undefined = this.reply?.raw
-    // In HTTP/2 only the stream tells whether it is over.
+    // In HTTP/2, only the stream tells when the response is over.
     return raw?.stream ?? raw ?? socketOf(this.request)
   }
 
   /**
-   * Hooks don't run on a hijacked reply, so the end of the response, or of the socket that it became, is all there is
-   * to notice a lost change by.
+   * Notices lost changes at the end of the response, or of the socket that it became, because hooks don't run on a
+   * hijacked reply.
    */
   watch (session: Watched): void {
     const isNew = this.#watched === undefined
@@ -85,7 +85,7 @@ export class Visit {
   }
 }
 
-/** The WebSocket, or the like, that a request became. The request may be any object: decryptSession takes all. */
+/** The socket of an upgraded request, such as a WebSocket. decryptSession accepts any object as a request. */
 function socketOf (request: Partial<FastifyRequest> | undefined): Socket | undefined {
   const { headers, socket } = (request?.raw ?? request ?? {}) as Partial<IncomingMessage>
   return typeof headers?.upgrade === 'string' ? socket : undefined

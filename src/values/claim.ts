@@ -6,10 +6,10 @@ const ONE_HOUR = 3_600_000
 /** The name under which sessions are in the index by the option `user`. */
 export const USER = 'user'
 
-/** That a session is in the store's index under a key: as a user's, or by another name. */
+/** An entry of a session in the store's index, for its user or another name. */
 export interface Claim {
   readonly key: string
-  /** When the index heard of it last, in milliseconds since the epoch. */
+  /** When the entry was last renewed, in milliseconds since the epoch. */
   readonly claimedAt: number
 }
 
@@ -18,16 +18,16 @@ export type ClaimMap = ReadonlyMap<string, Claim>
 
 const NO_CLAIMS: ClaimMap = new Map()
 
-// In records of version 12.0 the user's claim stands under these names. Those of other names have theirs in them.
+// Version 12.0 has these names for the user's claim. The fields of other claims contain their name.
 const USER_FIELDS = ['userKey', 'claimedAt'] as const
 const KEY = 'key:'
 
-/** Under which names a record has a claim under `cookie`: its key, and its time. */
+/** The names of a claim's two fields under `cookie`: its key and its time. */
 function fieldsOf (name: string): readonly [string, string] {
   return name === USER ? USER_FIELDS : [`${KEY}${name}`, `claimedAt:${name}`]
 }
 
-/** Under which of these names the record is in the index. */
+/** The record's claims with these names. */
 export function claimsIn (record: SessionRecord | undefined, names: readonly string[] | undefined): ClaimMap {
   if (record === undefined || names === undefined) return NO_CLAIMS
   const cookie = cookieOf(record) as Record<string, unknown>
@@ -40,7 +40,7 @@ export function claimsIn (record: SessionRecord | undefined, names: readonly str
   return claims
 }
 
-/** The keys under which the record is in the index, by whatever names. */
+/** The keys of all claims of the record. */
 export function keysIn (record: SessionRecord): string[] {
   const keys: string[] = []
   for (const [field, key] of Object.entries(cookieOf(record))) {
@@ -49,7 +49,7 @@ export function keysIn (record: SessionRecord): string[] {
   return keys
 }
 
-/** What a record has of the claims under `cookie`. */
+/** The fields of the claims under `cookie`. */
 export function fieldsOfClaims (claims: ClaimMap): Record<string, unknown> {
   const fields: Record<string, unknown> = {}
   for (const [name, { key, claimedAt }] of claims) {
@@ -60,7 +60,7 @@ export function fieldsOfClaims (claims: ClaimMap): Record<string, unknown> {
   return fields
 }
 
-/** Which fields of the record are written for that. */
+/** The changes of these fields. */
 export function claimChanges (claims: ClaimMap, stored: ClaimMap): FieldChanges {
   const set: Record<string, unknown> = {}
   const unset: string[] = []
@@ -77,7 +77,7 @@ export function claimChanges (claims: ClaimMap, stored: ClaimMap): FieldChanges 
 }
 
 /**
- * How often the index hears of a session that is used, in milliseconds: once an hour at least.
+ * How often the entry of a used session is renewed, in milliseconds: once an hour at least.
  *
  * @param idle how long after its last use the session ends, in milliseconds
  */
@@ -86,9 +86,9 @@ export function renewalOf (idle: number | undefined): number {
 }
 
 /**
- * Whether the index must hear of the session again.
+ * Whether the entry must be renewed.
  *
- * @param claimedAt when it heard of it last, in milliseconds since the epoch
+ * @param claimedAt when it was last renewed, in milliseconds since the epoch
  * @param idle how long after its last use the session ends, in milliseconds
  * @param now in milliseconds since the epoch
  */

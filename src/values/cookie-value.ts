@@ -4,26 +4,26 @@ import { SecretError, SignerError } from '../errors'
 import { Verified } from './verified'
 import type { Signer, UnsignResult } from '../types/cookie'
 
-/** A session id that a cookie value has proved. */
+/** The session id of a cookie value with a valid signature. */
 export interface Proof {
   readonly sessionId: string
-  /** The value as it came; missing if it must be signed again, because an older secret matched. */
+  /** The signed id; missing if it must be signed again, because an older secret matched. */
   readonly signedId: string | undefined
 }
 
 /** A signer that may remember what it has verified. */
 export interface SessionSigner extends Signer {
   /**
-   * The session has ended.
+   * Called when the session has ended.
    *
-   * @param signedId its signed id, if that is known: otherwise it is signed again, to find it
+   * @param signedId its signed id; if it isn't known, the id is signed again to find it
    */
   readonly forget: (sessionId: string, signedId?: string) => void
 }
 
 const REFUSED = { valid: false, renew: false, value: null }
 
-/** Signs with the first secret of an array and verifies with all. The array stays the application's: it may change. */
+/** Signs with the first secret of an array and verifies with all. The application may change the array. */
 export function secretsSigner (secrets: readonly string[], algorithm: string): SessionSigner {
   const verified = new Verified(secrets)
   return {
@@ -39,7 +39,7 @@ export function secretsSigner (secrets: readonly string[], algorithm: string): S
       if (known !== undefined) return known
       let renew = false
       for (const secret of secrets) {
-        // With an empty secret everybody can sign.
+        // Anybody can sign with an empty secret.
         if (!isUsable(secret)) continue
         const { valid, value } = unsign(signedId, secret, algorithm)
         if (valid) {
@@ -72,25 +72,25 @@ export function customSigner (signer: Signer): SessionSigner {
       ignoreRejection(result)
       return REFUSED
     },
-    // What it takes for valid is its own business, at each request.
+    // The application's signer decides at each request, so nothing was remembered.
     forget () {}
   }
 }
 
-// Of an async function, with nobody there to hear it.
+// A promise of an async function: its rejection must not end the process.
 function ignoreRejection (value: unknown): void {
   Promise.resolve(value).catch(() => {})
 }
 
-// What a named session signs begins so, and what the default one signs doesn't: where they share secret and store, the
-// cookie of one would be good for the other.
+// The signed text of a named session begins with this, and that of the default one doesn't. Otherwise the cookie of one
+// would be valid for the other if they share secret and store.
 const NAMED = '::'
 
 /**
- * Signs for the session that has the default name: the id alone, as version 11 does.
+ * Signs for the session with the default name: the id alone, as version 11 does.
  *
- * @param names of the other sessions. An id that could be taken for what 12.0.0 signed for one of them is signed by the
- *   default name
+ * @param names the names of the other sessions. An id that looks like one that 12.0.0 signed for one of them is signed
+ *   with a prefix
  */
 export function defaultSigner (signer: SessionSigner, names: ReadonlySet<string>): SessionSigner {
   const prefix = prefixOf('')
@@ -110,7 +110,7 @@ export function defaultSigner (signer: SessionSigner, names: ReadonlySet<string>
   }
 }
 
-/** Signs for one session of several, by its name. What 12.0.0 signed counts, and is signed again. */
+/** Signs for a named session. What 12.0.0 signed is valid, and is signed again. */
 export function namedSigner (signer: SessionSigner, sessionName: string): SessionSigner {
   const [prefix, prefix12] = [prefixOf(sessionName), prefixOf12(sessionName)]
   return {
@@ -136,7 +136,7 @@ function prefixOf12 (sessionName: string): string {
   return `${sessionName}.`
 }
 
-/** The session id that a signed id proves, or null. Whatever comes in, it doesn't throw. */
+/** The proof of a signed id, or null if its signature isn't valid. Never throws. */
 export function prove (signer: Signer, signedId: string): Proof | null {
   try {
     const { valid, renew, value: sessionId } = signer.unsign(signedId)

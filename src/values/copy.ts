@@ -1,26 +1,26 @@
 import { isAnyArrayBuffer, isDate } from 'node:util/types'
 
-/** One copy under way. */
+/** The state of one copy. */
 interface Copying {
-  /** Copies by their originals, so that circles and shared objects stay what they are. Made when it is needed. */
+  /** Copies by their originals, so that circles and shared objects are kept. Made on first use. */
   seen: Map<object, object> | undefined
-  /** Whether nothing had to be passed on by reference. */
+  /** Whether nothing was passed on by reference. */
   isWhole: boolean
 }
 
 /**
  * A deep copy of data: plain objects, arrays, `Date`, `Map`, `Set`, `RegExp`, buffers and typed arrays. Anything else
- * (an instance of a class, a `URL`, a document of a database) is passed on as it is, as version 11 does: its state
- * may be where a copy doesn't reach. Circular references survive.
+ * (an instance of a class, a `URL`, a database document) is passed on by reference, as in version 11, because a copy
+ * may not reach its state. Circular references survive.
  *
- * Not rfdc's, which Fastify brings: a nested `__proto__`, as JSON can have one, becomes the prototype of its copy, and
- * after an error within a copy (an object too deep, a getter that throws) its next copies can get parts of that one.
+ * rfdc, which Fastify uses, isn't safe here. In its copies a nested `__proto__`, which JSON can have, becomes the
+ * prototype. After an error (an object too deep, a getter that throws), its next copies can contain parts of that one.
  */
 export function copy<T> (value: T): T {
   return copyWhole(value).result
 }
 
-/** A copy, and whether it is one all through: nothing in it was passed on as it is. */
+/** A copy, and whether it is complete: nothing in it was passed on by reference. */
 export function copyWhole<T> (value: T): { result: T, isWhole: boolean } {
   const copying: Copying = { seen: undefined, isWhole: true }
   const result = copied(value, copying) as T
@@ -54,7 +54,7 @@ function copiedOther (value: object, prototype: unknown, copying: Copying): obje
   return value
 }
 
-// Of other realms, and what tests with a clock of their own (Jest, Vitest, Sinon) make in the place of Date.
+// Dates of other realms count, and those that test runners with a fake clock make (Jest, Vitest, Sinon).
 function isKnownDate (value: object): value is Date {
   if (!isDate(value)) return false
   const { constructor } = value
@@ -68,7 +68,7 @@ function isBytes (value: object, prototype: unknown): boolean {
     constructor === (globalThis as Record<string, unknown>)[constructor.name]
 }
 
-// Plain objects and arrays of other realms: Jest runs tests in one.
+// Plain objects and arrays of other realms: Jest runs tests in a realm of their own.
 export function isPlainElsewhere (value: object, prototype: unknown): boolean {
   const { constructor } = value
   if (constructor?.prototype !== prototype) return false

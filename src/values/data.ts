@@ -9,16 +9,16 @@ export interface Data {
 /** The data of a draft as properties of an object, until it is revoked. */
 export interface OpenData {
   readonly data: Data
-  /** Those that were read, looked for or written. */
+  /** The keys that were read, looked for or written. */
   readonly keys: ReadonlySet<string>
-  /** From now on every use of the object throws. */
+  /** Afterwards every use of the object throws. */
   readonly revoke: () => void
 }
 
-/** As a session shows them: `get()` and `set()` are there, and names of the session's own are refused as data. */
+/** As in a session, there are `get()` and `set()`, and the names of the session itself are refused as data. */
 export function openData (draft: Draft): OpenData {
   const keys = new Set<string>()
-  // Whoever calls get() or set() by hand may give a number.
+  // get() and set() may be called with a number.
   const note = (key: string | symbol): string => {
     if (typeof key === 'symbol') return key as unknown as string
     const name = String(key)

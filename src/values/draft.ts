@@ -5,7 +5,7 @@ import { codeOf, isUnreadable, RECORD_ERROR } from './unreadable'
 import { RecordError, ReservedKeyError } from '../errors'
 import type { FieldChanges, SessionRecord } from '../types/store'
 
-// By these a session is read, written or ended. Under all other names of its methods data win, as in version 11.
+// These read, write or end a session. Data may have the names of all other methods, and win, as in version 11.
 const RESERVED = new Set([
   '__proto__', 'cookie', 'sessionId', 'encryptedSessionId', 'save', 'destroy', 'regenerate', 'reload', 'get', 'set'
 ])
@@ -14,25 +14,24 @@ export function isReserved (key: string): boolean {
   return RESERVED.has(key)
 }
 
-/** The keys that were written since something was asked for that hasn't happened yet. */
+/** The keys that were written since a call whose operation isn't over yet. */
 export type Recording = Set<string>
 
 /**
- * The data of a record as one request sees and changes them. The record itself is never changed, because the store may
- * hand the same one to other requests: the first read of an object copies that key, and only keys that were read or
- * written are compared in the end.
+ * The data of a record in one request. The record itself is never changed, because the store may return the same one to
+ * other requests: the first read of an object copies it. Only keys that were read or written are compared in the end.
  */
 export class Draft {
-  /** Whether a field was read that can't be read any more. */
+  /** Whether a field was used that can't be read. */
   isUnreadable = false
   readonly #record: SessionRecord
-  /** What save() has changed in the store since the record was loaded; undefined for a key it removed. */
+  /** What save() has written since the record was loaded; undefined for a key that it removed. */
   #saved: Record<string, unknown> | undefined
   /** What was read or written; undefined for a key that was removed. */
   readonly #own: Record<string, unknown> = {}
   /** The JSON of stored values that can't be copied whole, because a change inside shows nowhere else. */
   #texts: Map<string, string | undefined> | undefined
-  /** The same, of what `changes()` told last. */
+  /** The same for the result of the last `changes()`. */
   #changedTexts: Map<string, string | undefined> | undefined
   #recordings: Recording[] | undefined
 
@@ -91,9 +90,10 @@ export class Draft {
   }
 
   /**
-   * The values are copies, so what the handler does to its own objects later reaches neither store nor comparison.
+   * The changes since the last write. The values are copies, so that later changes of the handler's objects don't
+   * affect them.
    *
-   * @param refused what is left out. Gets the keys whose values can't be copied
+   * @param refused the keys to leave out. Keys whose values can't be copied are added
    */
   changes (refused = new Refusals()): FieldChanges {
     const set: Record<string, unknown> = {}
@@ -117,7 +117,7 @@ export class Draft {
   }
 
   /**
-   * The data as the store has them, for stores that want to see all of them.
+   * All data that the store has, for stores that need them.
    *
    * @throws FST_ERR_SESSION_RECORD
    */
@@ -129,17 +129,17 @@ export class Draft {
     return stored
   }
 
-  /** A value as it is once the changes are applied to a newer record. */
+  /** The value of a key after this draft's changes are applied to a newer record. */
   getOnto (newer: SessionRecord, key: string): unknown {
     const ours = this.get(key)
     const isOurs = Object.hasOwn(this.#own, key) && this.#differs(key)
     if (isOurs || isReserved(key)) return ours
     const theirs = Object.hasOwn(newer, key) ? this.#readFrom(newer, key) : undefined
-    // The handler may hold our object.
+    // If the value is the same, the handler keeps the object that it may already hold.
     return differ(theirs, ours) ? copy(theirs) : ours
   }
 
-  /** The changes are in the store now; what comes after is compared with that. */
+  /** The changes were written, so later ones are compared with them. */
   rebase ({ set, unset }: FieldChanges): void {
     this.#saved = { ...this.#saved, ...set }
     for (const key in set) {
@@ -153,10 +153,10 @@ export class Draft {
   }
 
   /**
-   * A newer draft of the same session was written. What it has of these keys counts here, too. What was changed here
-   * and isn't saved stays, unless that draft changed the same key before.
+   * Takes over these keys from a newer draft of the same session. Unsaved changes of this draft stay, unless the newer
+   * draft has changed the same key.
    *
-   * @param recording the keys that were written since
+   * @param recording the keys that were written since the call
    */
   adopt (newer: Draft, keys: Iterable<string>, recording: Recording): void {
     const saved = { ...this.#saved }
@@ -166,7 +166,7 @@ export class Draft {
       try {
         saved[key] = newer.isStored(key) ? newer.#stored(key) : undefined
       } catch {
-        // It can't be read, which nobody has tried.
+        // It can't be read, and the handler hasn't tried to.
       }
       if (recording.has(key)) continue
       delete this.#own[key]
@@ -177,7 +177,7 @@ export class Draft {
     this.forget(recording)
   }
 
-  /** What is written from now on is meant for the draft that takes this one's place. */
+  /** Records the keys that are written from now on, for the draft that will replace this one. */
   record (): Recording {
     const recording: Recording = new Set()
     ;(this.#recordings ??= []).push(recording)
@@ -188,14 +188,14 @@ export class Draft {
     this.#recordings = this.#recordings?.filter(other => other !== recording)
   }
 
-  /** Writes what was recorded to the draft in the place of this one, where the other recordings continue. */
+  /** Writes the recorded keys to the draft that replaces this one. The other recordings continue there. */
   handOver (next: Draft, recording: Recording): void {
     this.#recordings?.forEach(keys => keys.forEach(key => next.set(key, this.#own[key])))
     next.#recordings = this.#recordings?.filter(other => other !== recording)
     this.#recordings = undefined
   }
 
-  // Not by a spread: that would read every value, which a lazy record has yet to parse.
+  // A spread would read every value, and so parse all of a lazy record.
   #allKeys (more: object = {}): string[] {
     return [...new Set([this.#record, this.#saved ?? {}, more].flatMap(fields => Object.keys(fields)))]
   }
@@ -208,7 +208,7 @@ export class Draft {
     return this.#saved !== undefined && Object.hasOwn(this.#saved, key) ? this.#saved : this.#record
   }
 
-  // A record may read its fields when it is asked for them.
+  // A lazy record parses a field when it is read.
   #readFrom (record: SessionRecord, key: string): unknown {
     try {
       return record[key]
@@ -230,7 +230,7 @@ export class Draft {
     try {
       if (differ(this.isStored(key) ? this.#stored(key) : undefined, value)) return true
     } catch {
-      // It can't be read, and is mended.
+      // It can't be read, and the new value repairs it.
       return true
     }
     return this.#texts?.has(key) === true && this.#texts.get(key) !== textOf(value)

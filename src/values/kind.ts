@@ -1,6 +1,6 @@
 import { isDate } from 'node:util/types'
 
-/** What a wrong value is, in words: 'a function', 'a Map', 'null'. Not the value itself, which may be a secret. */
+/** Describes a wrong value: 'a function', 'a Map', 'null'. Doesn't show the value, which may be a secret. */
 export function kindOf (value: unknown): string {
   if (value === null || value === undefined) return String(value)
   if (typeof value === 'bigint') return 'a BigInt'
@@ -11,7 +11,7 @@ export function kindOf (value: unknown): string {
   return /^([AEIO]|Un)/i.test(name) ? `an ${name}` : `a ${name}`
 }
 
-/** The same of a value that is no secret, so that numbers and short texts can be shown. */
+/** The same for a value that isn't a secret: shows numbers and short texts. */
 export function shown (value: unknown): string {
   if (typeof value === 'number' || typeof value === 'boolean') return String(value)
   if (typeof value !== 'string') return kindOf(value)

@@ -1,13 +1,13 @@
 import type { SessionRecord } from '../types/store'
 
-// Applications have a handful of keys. Those that make names up don't fill the memory.
+// Applications have a few keys. If one makes names up, they must not fill the memory.
 const MOST_PROPERTIES = 1000
 
 /**
- * Returns what defines a field of a record that is made when it is read first. One property for all records: where
- * each has its own, V8 keeps the records, with what they are made of, until its next full collection.
+ * Returns a function that defines a field whose value is made on the first read. All records share one property. If
+ * each had its own, V8 would keep the records, and the text behind them, until its next full collection.
  *
- * @param read makes the value; what it throws the reader gets, each time
+ * @param read makes the value. If it throws, each read throws
  */
 export function lazyFields (
   read: (record: SessionRecord, key: string) => unknown
@@ -33,7 +33,7 @@ export function lazyFields (
   }
 }
 
-/** Not by an assignment: a key may be called __proto__. */
+/** Defines a field. An assignment would change the prototype if the key is __proto__. */
 export function define (record: SessionRecord, key: string, value: unknown): void {
   Object.defineProperty(record, key, { value, writable: true, enumerable: true, configurable: true })
 }

@@ -4,31 +4,31 @@ import { cookieOf, createdAtOf, expiryOf, numberIn, seenAtOf, timeIn } from './r
 import type { SessionRecord } from '../types/store'
 
 /**
- * How long a cookie lives: so many milliseconds after the session was used last, until a date, or (null) until the
- * browser ends.
+ * How long a cookie lives: a number of milliseconds after the session's last use, until a date, or, with null, as long
+ * as the browser runs.
  */
 export type CookieLife = number | Date | null
 
-/** What the configuration says of the lives of all sessions, in milliseconds. */
+/** The configured lifetimes, in milliseconds. */
 export interface Terms {
   readonly cookie: CookieLife
   readonly idleTimeout: number | undefined
   readonly absoluteTimeout: number | undefined
 }
 
-/** What the life of one session depends on. */
+/** What decides the lifetime of one session. */
 export interface Lifetime {
   readonly terms: Terms
   /** In milliseconds since the epoch. */
   readonly createdAt: number
-  /** What a handler chose for this session's cookie. */
+  /** A handler's choice for this session's cookie. */
   readonly chosen: CookieLife | undefined
 }
 
 // The end of the year 9999, in milliseconds since the epoch: a cookie's date has four digits (RFC 6265, 5.1.1).
 const LAST_DATE = 253_402_300_799_999
 
-/** Whether so many milliseconds from now there is a date that a cookie can carry. */
+/** Whether a cookie can carry the date that is this many milliseconds from now. */
 export function isLifetime (milliseconds: unknown, now: number): milliseconds is number {
   return typeof milliseconds === 'number' && Math.abs(now + milliseconds) <= LAST_DATE
 }
@@ -38,20 +38,20 @@ export function cookieLifeOf ({ chosen, terms }: Lifetime): CookieLife {
 }
 
 /**
- * How long after its last use the session ends, in milliseconds; undefined if only the store's own `ttl` says. A
- * cookie that lives no longer is over first.
+ * How long after its last use the session ends, in milliseconds; undefined if only the store's own `ttl` decides. If
+ * the cookie lives less long, the session ends with it.
  */
 export function idleOf ({ chosen, terms }: Lifetime): number | undefined {
   const { cookie, idleTimeout } = terms
-  // A cookie that ends with the browser leaves the idle time as it is configured.
+  // If a handler chose a cookie that ends with the browser, the configured idle time still counts.
   const life = chosen === undefined || (chosen === null && idleTimeout === undefined) ? cookie : chosen
   if (typeof life !== 'number') return idleTimeout
   return Math.min(life, idleTimeout ?? Infinity)
 }
 
 /**
- * When the cookie ends if the session was last used at a time, in milliseconds since the epoch; Infinity: with the
- * browser.
+ * When the cookie ends if the session was last used at a time, in milliseconds since the epoch; Infinity if it ends
+ * with the browser.
  */
 export function cookieEndOf (lifetime: Lifetime, usedAt: number): number {
   const life = cookieLifeOf(lifetime)
@@ -60,13 +60,13 @@ export function cookieEndOf (lifetime: Lifetime, usedAt: number): number {
   return Math.min(end, absoluteEndOf(lifetime), LAST_DATE)
 }
 
-/** When the session ends if it was last used at a time, in milliseconds since the epoch; Infinity: never, by itself. */
+/** When the session ends if it was last used at a time, in milliseconds since the epoch; Infinity if it doesn't. */
 export function endOf (lifetime: Lifetime, usedAt: number): number {
   const end = Math.min(usedAt + (idleOf(lifetime) ?? Infinity), lastEndOf(lifetime))
   return end === Infinity ? end : Math.min(end, LAST_DATE)
 }
 
-/** When the session ends however much it is used. */
+/** When the session ends even if it is in use. */
 function lastEndOf (lifetime: Lifetime): number {
   const life = cookieLifeOf(lifetime)
   return Math.min(life instanceof Date ? life.getTime() : Infinity, absoluteEndOf(lifetime))
@@ -76,14 +76,14 @@ function absoluteEndOf ({ createdAt, terms }: Lifetime): number {
   return createdAt + (terms.absoluteTimeout ?? Infinity)
 }
 
-/** The life of a stored session. A record that doesn't say when it was created counts from now. */
+/** The lifetime of a stored session. A record without a creation date counts from now. */
 export function lifetimeIn (record: SessionRecord, terms: Terms, now: number): Lifetime {
   return { terms, createdAt: createdAtOf(record) || now, chosen: chosenIn(record, terms, now) }
 }
 
 /**
- * When the session was used last, as far as the record says, in milliseconds since the epoch; NaN when it doesn't. A
- * touch that moved only the store's clock isn't known.
+ * When the session was last used, by its record, in milliseconds since the epoch; NaN if the record doesn't say. The
+ * record doesn't know of a touch that moved only the store's expiry.
  */
 export function lastUseIn (record: SessionRecord): number {
   const seenAt = seenAtOf(record)
@@ -92,10 +92,10 @@ export function lastUseIn (record: SessionRecord): number {
 }
 
 /**
- * Whether a stored session is over by now, and by what.
+ * Whether a stored session is over, and why.
  *
- * @param untold by how many idle times the store's own end may be later than the record tells: 0 if the record has it,
- *   half of one if touches move only the store's, because the record is written again after that
+ * @param untold how much later the store's own end may be than the record's, in idle times: 0 if the record has it;
+ *   a half if touches move only the store's, because the record is written again after half an idle time
  */
 export function whyOver (
   record: SessionRecord, terms: Terms, now: number, untold: number
@@ -110,16 +110,16 @@ export function endIn (record: SessionRecord, lifetime: Lifetime, untold: number
   const end = expiryOf(record)
   if (Number.isNaN(end)) return absoluteEndOf(lifetime)
   const idle = idleIn(record)
-  // One that was over when it was written is over whatever the idle time.
+  // It was over when it was written, so the idle time doesn't matter.
   if (idle === undefined || end <= seenAtOf(record)) return Math.min(end, absoluteEndOf(lifetime))
   const touched = idle * untold
-  // Not by its last use, which isn't known if the end of a life cut the record's short.
+  // The last use isn't known if a fixed or absolute end made the record's end earlier.
   if (idleOf(lifetime) === idle) return Math.min(end + touched, lastEndOf(lifetime))
   return endOf(lifetime, lastUseIn(record) + touched)
 }
 
 /**
- * Whether the record was written under other terms than today's, so that its end, or what it says of it, isn't right.
+ * Whether the record was written with other options than today's, so that its end or its lifetime is wrong.
  */
 export function isOutdated (record: SessionRecord, lifetime: Lifetime): boolean {
   const { terms } = lifetime
@@ -132,20 +132,20 @@ export function isOutdated (record: SessionRecord, lifetime: Lifetime): boolean 
 }
 
 /**
- * Whether half of the idle time has passed since the record was written. Whoever judges by the record's own end (this
- * library, for stores that move only their clock; version 11 beside it, always) must not find it too old.
+ * Whether half of the idle time has passed since the record was written. The record must not become too old, because
+ * its own end counts for this library if a store moves only its own expiry, and always for version 11 beside it.
  */
 export function isAging (record: SessionRecord, lifetime: Lifetime, now: number): boolean {
   const idle = idleOf(lifetime)
   if (idle === undefined) return false
   const end = expiryOf(record)
-  // Nothing moves the end any more, so the record tells no more than when the session was used.
+  // Nothing moves this end any more, so the record is written only for the last use.
   const isLast = end >= endOf(lifetime, now)
-  // Don't invert: a record that says no end must be written too.
+  // Don't invert: a record without an end must be written, too.
   return !(isLast ? now - seenAtOf(record) < idle / 2 : end - now >= idle / 2)
 }
 
-/** Whether the record says by itself who chose its lifetime. Those of older versions and of express-session don't. */
+/** Whether the record says who chose its lifetime. Records of older versions and of express-session don't. */
 export function isOurs (record: SessionRecord): boolean {
   return !Number.isNaN(seenAtOf(record))
 }
@@ -161,7 +161,7 @@ function chosenIn (record: SessionRecord, terms: Terms, now: number): CookieLife
   if (!isOurs(record)) {
     if (originalMaxAge && isLifetime(originalMaxAge, now)) return originalMaxAge
     const end = expiryOf(record)
-    // What 12.0.0 told stores of a cookie that ends with the browser: the absolute end.
+    // If the cookie ends with the browser, 12.0.0 wrote the absolute end.
     const isAbsolute = end === Math.trunc(numberIn(createdAt) + numberIn(absoluteTimeout))
     return typeof terms.cookie === 'number' || Number.isNaN(end) || isAbsolute ? undefined : new Date(end)
   }
@@ -171,7 +171,7 @@ function chosenIn (record: SessionRecord, terms: Terms, now: number): CookieLife
   return Number.isNaN(end) ? undefined : new Date(end)
 }
 
-/** @throws FST_ERR_SESSION_COOKIE when the lifetime in the options can't be one */
+/** @throws FST_ERR_SESSION_COOKIE if the options don't have a valid lifetime */
 export function checkLifetime ({ maxAge, expires }: CookieOptions): void {
   if (maxAge != null && (maxAge as unknown) !== false) dateAfter(maxAge)
   if (expires != null && (expires as unknown) !== false) checkedDate(expires)

@@ -1,4 +1,4 @@
-/** The one of the names that somebody may have meant who wrote another one; undefined if none is near. */
+/** Returns the name that a misspelt one may stand for; undefined if none is similar. */
 export function nearest (written: string, names: readonly string[]): string | undefined {
   const wanted = plain(written)
   const most = wanted.length > 10 ? 2 : wanted.length > 3 ? 1 : 0
@@ -9,12 +9,12 @@ export function nearest (written: string, names: readonly string[]): string | un
   return undefined
 }
 
-// Capitals, dashes and British spelling don't count.
+// Capitals, dashes and British spelling don't matter.
 function plain (name: string): string {
   return name.toLowerCase().replace(/[^a-z0-9]/g, '').replaceAll('ise', 'ize')
 }
 
-/** Whether so many letters, or fewer, are missing, too much, others or swapped. */
+/** Whether at most this many letters are missing, added, replaced or swapped. */
 function isNear (a: string, b: string, steps: number): boolean {
   let same = 0
   while (same < a.length && a[same] === b[same]) same++

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { FieldChanges, SessionChanges, SessionRecord } from '../types/store'
 
-/** What a record has under `cookie`: what older software reads there, and the library's own fields. */
+/** A record's fields under `cookie`: those that older software reads, and the library's own. */
 export interface CookieRecord {
   /** When the session ends. */
   expires: Date | null
@@ -14,25 +14,25 @@ export interface CookieRecord {
   partitioned: boolean | undefined
   /** When the session was created, in milliseconds since the epoch. */
   createdAt?: number
-  /** When the visitor authenticated last, in milliseconds since the epoch. Missing if nobody has said. */
+  /** When the visitor authenticated last, in milliseconds since the epoch. Missing if that isn't known. */
   authenticatedAt?: number
-  /** The public key of the device that the session is bound to, and since when: see device-bound/proofs.ts. */
+  /** The public key of the device that the session is bound to, with the time before it: see device-bound/guard.ts. */
   deviceKey?: string
   /** When the record was written, in milliseconds since the epoch. Records of older versions don't say. */
   seenAt?: number
   /** How long after its last use the session ends, in milliseconds, when the record was written. */
   idle?: number
-  /** In milliseconds, when the record was written. */
+  /** The option when the record was written, in milliseconds. */
   absoluteTimeout?: number
   /** A handler's own choice of the cookie's life: milliseconds, an ISO date, or null for 'ends with the browser'. */
   chosen?: number | string | null
-  /** Whose session it is. */
+  /** The key of the session's user in the index. */
   userKey?: string
-  /** When the store's index by user heard of it last, in milliseconds since the epoch. */
+  /** When the claim for the user was last renewed, in milliseconds since the epoch. */
   claimedAt?: number
 }
 
-/** What must still be so when something is written: these keys, as they are in a record that the store handed out. */
+/** The condition of a write: these keys must still be as in a record that the store returned. */
 export interface Expected {
   readonly record: SessionRecord
   readonly keys: readonly string[]
@@ -40,7 +40,7 @@ export interface Expected {
 
 const NO_FIELDS: FieldChanges = { set: {}, unset: [] }
 
-/** What is under `cookie`, whatever other software wrote there. */
+/** The fields under `cookie`. Other software may have written anything there. */
 export function cookieOf (record: SessionRecord): Partial<CookieRecord> {
   const { cookie } = record
   return typeof cookie === 'object' && cookie !== null ? cookie : {}
@@ -50,7 +50,7 @@ export function isRecord (value: unknown): value is SessionRecord {
   return typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value)
 }
 
-/** Whether the record's own expiry has passed. One that can't be read counts as none. */
+/** Whether the record's own expiry has passed. An expiry that can't be read never passes. */
 export function isExpired (record: SessionRecord): boolean {
   return expiryOf(record) <= Date.now()
 }
@@ -61,40 +61,40 @@ export function isAsExpected (newer: SessionRecord, { record, keys }: Expected):
     Object.hasOwn(newer, key) === Object.hasOwn(record, key) && isDeepStrictEqual(newer[key], record[key]))
 }
 
-/** When the record expires by its own word, in milliseconds since the epoch; NaN when it doesn't say. */
+/** The record's own expiry, in milliseconds since the epoch; NaN if it has none. */
 export function expiryOf (record: SessionRecord): number {
   return timeIn(cookieOf(record).expires)
 }
 
-/** When the session was created, in milliseconds since the epoch; NaN when the record doesn't say. */
+/** When the session was created, in milliseconds since the epoch; NaN if the record doesn't say. */
 export function createdAtOf (record: SessionRecord): number {
   return numberIn(cookieOf(record).createdAt)
 }
 
-/** When the visitor authenticated last, in milliseconds since the epoch; undefined when the record doesn't say. */
+/** When the visitor authenticated last, in milliseconds since the epoch; undefined if the record doesn't say. */
 export function authenticatedAtOf (record: SessionRecord): number | undefined {
   return numberIn(cookieOf(record).authenticatedAt) || undefined
 }
 
-/** What the session is bound to; undefined if it isn't. */
+/** The device key of a bound session; undefined if it isn't bound. */
 export function deviceKeyOf (record: SessionRecord): string | undefined {
   const { deviceKey } = cookieOf(record)
   return typeof deviceKey === 'string' ? deviceKey : undefined
 }
 
-/** When the record was written, in milliseconds since the epoch; NaN when it doesn't say. */
+/** When the record was written, in milliseconds since the epoch; NaN if it doesn't say. */
 export function seenAtOf (record: SessionRecord): number {
   return numberIn(cookieOf(record).seenAt)
 }
 
 /**
- * The record that the changes make of a record; neither is changed.
+ * Returns a new record with the changes applied.
  *
- * @param end what `session.cookie.expires` says; see `movedEnd`
+ * @param end `session.cookie.expires`; see `movedEnd`
  */
 export function applyChanges (record: SessionRecord, changes: SessionChanges, end: unknown): SessionRecord {
   const changed = applied(record, changes)
-  // Missing if somebody calls a store by hand, as for 12.0.0.
+  // Missing if the application itself calls the store, as written for 12.0.0.
   const { meta = NO_FIELDS } = changes
   const cookie = applied(cookieOf(record), meta)
   if (!Object.hasOwn(meta.set, 'expires')) {
@@ -106,15 +106,14 @@ export function applyChanges (record: SessionRecord, changes: SessionChanges, en
 }
 
 /**
- * Where a use of the session moves its end, in milliseconds since the epoch; NaN if it doesn't. Whoever uses it may
- * not know of a lifetime that somebody has chosen since, so it is moved no further than what the record says of the
- * idle time.
+ * Where a use of the session moves its end, in milliseconds since the epoch; NaN if it doesn't move. Another request
+ * may have chosen a shorter lifetime since, so the end moves no further than the idle time in the record.
  */
 export function movedEnd (cookie: Partial<CookieRecord>, end: unknown): number {
   const { seenAt, idle } = cookie
   const latest = typeof seenAt === 'number' ? Date.now() + numberIn(idle) : Infinity
   const moved = Math.min(timeIn(end), latest)
-  // Without an end there is nothing that could be later.
+  // If the record has no end, this is NaN too: the session already lives without limit.
   return moved > timeIn(cookie.expires) ? moved : NaN
 }
 
@@ -133,7 +132,7 @@ export function timeIn (value: unknown): number {
   if (!value) return NaN
   if (typeof value === 'string' || typeof value === 'number') return new Date(value).getTime()
   try {
-    // Knows dates of other realms, 0.2 us faster than isDate. Throws for anything else.
+    // Works for dates of other realms, and is 0.2 us faster than isDate. Throws for anything else.
     return Date.prototype.getTime.call(value)
   } catch {
     return NaN

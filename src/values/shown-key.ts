@@ -1,13 +1,13 @@
 const MOST_CHARACTERS = 64
 
-// What ids, tokens and hashes look like.
+// Text that looks like an id, a token or a hash.
 const RANDOM = /(?=[\w-]*\d)[\w-]{16,}/g
 
 /**
- * The name of a key for a message. An application may make it of anything, so it is bounded, on one line, and without
- * session ids and what looks like one.
+ * The name of a key for a message. It may come from user input, so it is shortened, on one line, and without session
+ * ids or anything that looks like one.
  *
- * @param sessionId the session's own
+ * @param sessionId the id to hide
  */
 export function shownKey (key: string, sessionId?: string): string {
   const start = key.slice(0, 4 * MOST_CHARACTERS)
@@ -19,11 +19,11 @@ export function shownKey (key: string, sessionId?: string): string {
   return `'${shown}'`
 }
 
-// Shorter than ids and tokens.
+// Names are shorter than ids and tokens.
 const NAME = /^[A-Za-z_$][\w$]{0,23}$/
 const MOST_STEPS = 6
 
-/** Where in a value something is. What may be data, and no name that stands in the application's code, isn't shown. */
+/** A path in a value. A step that may be data, and not a name in the application's code, isn't shown. */
 export function shownPath (path: ReadonlyArray<string | number>): string {
   const steps = path.slice(0, MOST_STEPS).map(step => {
     if (typeof step === 'number') return `[${step}]`

@@ -1,24 +1,24 @@
 import { timeIn, type CookieRecord } from './record'
 
 /**
- * What a store is given as `cookie`: plain fields, and what stores written for express-session ask of a cookie in
- * addition. It has nothing of a request.
+ * The `cookie` of a session that a store receives: plain fields, and what stores written for express-session use in
+ * addition. It doesn't refer to the request.
  */
 export class StoredCookie {
   constructor (public readonly expires: Date | null) {}
 
-  /** Of what a record has under `cookie`, whatever form its end has there. */
+  /** Makes one of a record's fields. Their `expires` may be a date in any form. */
   static of (fields: Partial<CookieRecord>): StoredCookie {
     const end = timeIn(fields.expires)
     return Object.assign(new StoredCookie(null), fields, { expires: Number.isNaN(end) ? null : new Date(end) })
   }
 
-  /** What is left, in milliseconds; null without an end. */
+  /** Milliseconds until the end; null without an end. */
   get maxAge (): number | null {
     return this.expires === null ? null : this.expires.getTime() - Date.now()
   }
 
-  // Version 9 puts what was left then into its records.
+  // Records of version 9 have a maxAge, which Object.assign must be able to set.
   set maxAge (_left: unknown) {}
 
   toJSON (): object {
@@ -27,8 +27,7 @@ export class StoredCookie {
 }
 
 /**
- * What a store is given as a session: its data as plain properties, and `get` and `sessionId` for stores that ask for
- * them.
+ * The session that a store receives: its data as plain properties, and `get` and `sessionId` for stores that use them.
  */
 export class StoredSession {
   [key: string]: unknown
@@ -38,7 +37,7 @@ export class StoredSession {
 
   constructor (sessionId: string, data: Readonly<Record<string, unknown>>, cookie: object) {
     for (const key of Object.keys(data)) {
-      // Of a record of version 9, which has its id, or of any other software.
+      // A record of version 9 has a sessionId, and one of other software may have any name.
       if (key in this) {
         Object.defineProperty(this, key, { value: data[key], enumerable: true, writable: true, configurable: true })
       } else (this as Record<string, unknown>)[key] = data[key]
@@ -47,12 +46,12 @@ export class StoredSession {
     this.#sessionId = sessionId
   }
 
-  /** Whoever gets it may keep its values, because nobody else will change them. */
+  /** Allows the store to keep the values as they are, because nothing else will change them. */
   static handOver (session: StoredSession): void {
     session.#isHandedOver = true
   }
 
-  /** Whether that was said of it. By the same copy of the library, which knows what it means. */
+  /** Whether this copy of the library has handed the session over. */
   static isHandedOver (session: object): boolean {
     return #isHandedOver in session && session.#isHandedOver
   }

@@ -1,34 +1,34 @@
 import type { UnsignResult } from '../types/cookie'
 
-/** What a signed value proves. */
+/** A signed value and its result. */
 interface Verification {
   /** The whole value, as a flat copy. */
   readonly signedId: string
   readonly result: UnsignResult
 }
 
-// In each of two generations. A signed id has about 76 bytes.
+// The most entries and bytes of each of two generations. A signed id has about 76 bytes.
 const MOST = 2_500
 const MOST_BYTES = 2 ** 19
 const LONGEST = 2 ** 11
 
 /**
- * The signed values that were verified, or made, under the secrets as they are now. A few thousand: when the younger
- * generation is full, the older one goes, but for what was asked for in the meantime.
+ * A cache of values that were verified or signed with the current secrets. It holds a few thousand: when the younger
+ * generation is full, the older one is dropped, except for the values that were used in the meantime.
  *
- * It is asked by the whole value. Nobody who doesn't have all of it learns anything by how long that takes: a Map
- * compares only what has the same hash, which nobody outside of the process can compute.
+ * A look-up needs the whole value. Its duration reveals nothing about a value that one doesn't have: a Map compares
+ * only values with the same hash, which can't be computed outside of the process.
  */
 export class Verified {
   readonly #secrets: readonly unknown[]
-  /** The secrets as they were. */
+  /** The secrets at the last look-up. */
   #known: readonly unknown[] = []
   #young = new Map<string, Verification>()
   #old = new Map<string, Verification>()
-  /** Of the younger generation. */
+  /** The size of the younger generation. */
   #bytes = 0
 
-  /** @param secrets the application's own array, which may change at any time */
+  /** @param secrets the application's own array, which it may change at any time */
   constructor (secrets: readonly unknown[]) {
     this.#secrets = secrets
     this.#isCurrent()
@@ -44,12 +44,12 @@ export class Verified {
     return old.result
   }
 
-  /** Not if the secrets have changed since they were looked at: nobody knows which of them it is that counts. */
+  /** Does nothing if the secrets have just changed, because it isn't known which of them signed the value. */
   add (signedId: string, isRenewed: boolean): void {
     if (signedId.length > LONGEST || !this.#isCurrent()) return
-    // A value that was cut from a header keeps all of the header in memory.
+    // A substring of a header would keep the whole header in memory.
     const flat = Buffer.from(signedId).toString()
-    // Text that isn't well-formed.
+    // Malformed text changes in a Buffer.
     if (flat !== signedId) return
     this.#put({ signedId: flat, result: { valid: true, renew: isRenewed, value: flat.slice(0, flat.lastIndexOf('.')) } })
   }
@@ -72,7 +72,7 @@ export class Verified {
     this.#bytes = 0
   }
 
-  /** Whether the secrets are those that were looked at last. If not, nothing that was verified counts any more. */
+  /** Whether the secrets are those of the last look-up. If not, it forgets all values. */
   #isCurrent (): boolean {
     const [secrets, known] = [this.#secrets, this.#known]
     let isSame = secrets.length === known.length
@@ -86,7 +86,7 @@ export class Verified {
   }
 }
 
-// What isn't a string can be changed inside.
+// A Buffer can be changed in place.
 function isUnchanged (secret: unknown, known: unknown): boolean {
   return secret === known && typeof secret === 'string'
 }
