@@ -653,7 +653,7 @@ async function withMethod (t: Test, method: 'get' | 'set', written: (record: any
 t.test('a store whose method does not answer is told what the method did instead', async t => {
   const silent = /neither called its callback nor returned a promise/
   const uncalled = /promise was fulfilled, but it never called the callback that it declares/
-  const returned = /returned a value, which counts for nothing/
+  const returned = /returned a value, which is ignored/
   const away = /ms: check that the store can be reached/
   const wrong: Array<[what: string, method: 'get' | 'set', written: (record: object) => Function, says: RegExp]> = [
     ['a callback that is never called', 'get', () => (_id: string, _callback: unknown) => {}, silent],

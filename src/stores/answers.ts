@@ -2,12 +2,12 @@ import { isRecord } from '../values/record'
 import { codeOf } from '../values/unreadable'
 import type { SessionRecord } from '../types/store'
 
-/** A file store's word for 'there is no such session'. */
+/** Whether an error means that there is no such session, as in a store of files. */
 export function isNotFound (error: Error | null): boolean {
   return codeOf(error) === 'ENOENT'
 }
 
-/** Whether this is a session as stores keep them: a record, or the JSON of one. */
+/** Whether a value is a record, or the JSON of one. */
 export function isSession (value: unknown): boolean {
   if (typeof value !== 'string') return isWhole(value)
   try {
@@ -17,7 +17,7 @@ export function isSession (value: unknown): boolean {
   }
 }
 
-/** Whether what a destroy answers is the record. Some stores answer their database's result, which has no cookie. */
+/** Whether `destroy` has answered with the record. Some stores answer with a database result, which has no cookie. */
 export function isWhole (removed: unknown): removed is SessionRecord {
   try {
     return isRecord(removed) && Object.hasOwn(removed, 'cookie')

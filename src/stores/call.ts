@@ -9,27 +9,26 @@ export type Method =
   'get' | 'getAndTouch' | 'inspect' | 'set' | 'destroy' | 'touch' | 'update' | 'updateIf' | 'claim' | 'release' | 'revoke' |
   'endingsOf' | 'claimsOf' | 'length' | 'watch' | 'all' | 'clear'
 
-// As many calls as don't keep other visitors waiting.
+// Few enough not to keep other visitors waiting.
 const AT_ONCE = 32
 
 const NOTHING: readonly unknown[] = []
 
-const SWAPPED = 'it handed the session to its callback as the error. The error comes first: callback(null, session)'
+const SWAPPED = 'it passed the session to its callback as the error. The error comes first: callback(null, session)'
 
-// What a method did in place of an answer, for whoever writes the store.
+// What a method did instead of answering, for the store's author.
 const SILENT = 'it neither called its callback nor returned a promise. Check that it always does one of them, and that ' +
   'the store can be reached, or raise storeTimeout'
 const UNCALLED = 'its promise was fulfilled, but it never called the callback that it declares. Call it, or declare none'
-const RETURNED = 'it returned a value, which counts for nothing. Declare the method async, or hand the value to its ' +
-  'callback'
+const RETURNED = 'it returned a value, which is ignored. Declare the method async, or pass the value to its callback'
 
 /**
- * One call to any store, answered exactly once: by its callback, by its promise or by the time limit, whichever comes
- * first. A store that answers before it returns is answered for synchronously.
+ * Calls a method of any store, and answers exactly once: by its callback, its promise or the time limit, whichever
+ * comes first. If the store calls back before it returns, this answers synchronously.
  *
- * @param timeout in milliseconds; Infinity if whoever asks sees to the time
- * @param comeLate is called when the store answers after its time
- * @param more what the method gets after its callback
+ * @param timeout in milliseconds; Infinity if the caller has a limit of its own
+ * @param comeLate is called if the store answers after the time limit
+ * @param more arguments after the callback
  */
 export function callStore<T> (
   store: SessionStore, method: Method, args: unknown[], timeout: number, answer: Answer<T>,
@@ -50,16 +49,16 @@ export function callStore<T> (
     answered = true
     const error = failure ? toError(failure, method) : null
     if (!returned) {
-      // What follows may throw, and must not do so inside the store.
+      // The answer may throw, which must not happen inside the store.
       early = [error, value]
       return
     }
     clearTimeout(timer)
     try {
-      // A store that answers several requests at once answers all of them in the context of one.
+      // A store that batches requests answers all of them in the context of one.
       context.runInAsyncScope(answer, undefined, error, value)
     } catch (thrown) {
-      // The same for a late answer: let it surface where no store can catch it and call back again.
+      // Thrown where no store can catch it and call back again.
       queueMicrotask(() => { throw thrown })
     }
   }
@@ -69,13 +68,14 @@ export function callStore<T> (
     const declaresCallback = fn.length > args.length
     const result = fn.call(store, ...args, (failure: unknown, value?: T) => whenThere(failure, value, settle), ...more)
     if (isPromise(result)) {
-      // A callback may come later than the promise, which doesn't count then. A rejection always does.
+      // If it declares a callback, a fulfilled promise isn't an answer: the callback may come later. A rejection always
+      // is one.
       const fulfilled = declaresCallback ? () => { advice = UNCALLED } : (value: unknown) => settle(null, value as T)
       result.then(fulfilled, error => settle(error || 'unknown error'))
     } else if (!answered) {
       const isSession = isAnswer(method, result)
       advice = isSession || (!declaresCallback && result !== undefined) ? RETURNED : SILENT
-      // A store that has the session in hand may still call back, but not later than this.
+      // A method that returns the session may still call back, but no later than this.
       if (isSession && !declaresCallback) setImmediate(settle, misuse(method))
     }
   } catch (thrown) {
@@ -92,18 +92,18 @@ export function callStore<T> (
     }, timeout)
 }
 
-/** People hand a promise to the callback. */
+/** Some stores pass a promise to the callback. */
 function whenThere<T> (failure: unknown, value: T | undefined, settle: (failure: unknown, value?: T) => void): void {
   if (failure || !isNativePromise(value)) settle(failure, value)
   else value.then(value => settle(null, value as T), error => settle(error || 'unknown error'))
 }
 
-/** Runs what answers by a callback. */
+/** A promise of a function that answers by a callback. */
 export function promised<T> (run: (answer: Answer<T>) => void): Promise<T | undefined> {
   return new Promise((resolve, reject) => run((error, value) => error === null ? resolve(value) : reject(error)))
 }
 
-/** Does something with each, with a few at the same time. */
+/** Runs something for each item, a few at a time. */
 export async function eachOf<T, Result> (items: readonly T[], run: (item: T) => Promise<Result>): Promise<Result[]> {
   const results: Result[] = []
   for (let i = 0; i < items.length; i += AT_ONCE) {
@@ -112,7 +112,7 @@ export async function eachOf<T, Result> (items: readonly T[], run: (item: T) => 
   return results
 }
 
-/** Whether a method returned what it should have answered. Of what methods other than these return, nobody can say. */
+/** Whether a method returned its answer instead of calling back. Only a session can be recognised. */
 function isAnswer (method: Method, result: unknown): boolean {
   return (method === 'get' || method === 'getAndTouch' || method === 'inspect') && isSession(result)
 }
@@ -127,12 +127,12 @@ export function isPromise (value: unknown): value is PromiseLike<unknown> {
 
 function toError (failure: unknown, method: Method): Error {
   try {
-    // Not of another realm: Fastify would not know it for an error.
+    // An error of another realm isn't an Error to Fastify, so it is wrapped.
     if (failure instanceof Error) return failure
     if (isSession(failure)) return new StoreError(method, SWAPPED, { cause: undefined })
     const text = typeof failure === 'object' ? (failure as Error).message ?? kindOf(failure) : failure
     return new StoreError(method, String(text), { cause: failure })
   } catch {
-    return new StoreError(method, 'with something that throws when it is looked at', { cause: undefined })
+    return new StoreError(method, 'with something that throws when it is read', { cause: undefined })
   }
 }

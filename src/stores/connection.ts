@@ -3,8 +3,8 @@ import type { SessionStore } from '../types/store'
 type Client = { readonly isOpen?: unknown, readonly status?: unknown } & Record<never, unknown>
 
 /**
- * Whether the client of a store, node-redis's or ioredis's, is known to be closed: calls fail then, and don't wait. One
- * that is just connecting isn't.
+ * Whether a store's client (node-redis or ioredis) is closed, so that calls fail at once. A client that is connecting
+ * isn't closed.
  */
 export function isDisconnected (store: SessionStore): boolean {
   const { client } = store as { client?: Client | null }

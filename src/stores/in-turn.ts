@@ -4,14 +4,14 @@ import { Turns } from './turns'
 import { STORE_AWAY, StoreTimeoutError } from '../errors'
 import type { Answer, SessionStore } from '../types/store'
 
-// By store and not by registration, because two registrations may share one store.
+// By store, because two registrations may share a store.
 const turnsOf = new WeakMap<SessionStore, Turns>()
 
-/** What must not be done at the same time to one session of a store. */
+/** Runs operations on one session of a store one at a time, if they must not overlap. */
 export class InTurn {
   readonly #turns: Turns
   readonly #timeout: number
-  /** Who wants the same of a session, while that waits for its turn. */
+  /** The callers that share an operation which waits for its turn. */
   readonly #joining = new Map<string, Array<Answer<boolean>>>()
 
   /** @param timeout how long to wait for a turn, in milliseconds */
@@ -23,8 +23,9 @@ export class InTurn {
   }
 
   /**
-   * @param method what the turn is for, if it doesn't come in time
-   * @param busy the error then, if others had their turn all the same; otherwise that of the store, which is away
+   * @param method the method in the error if the turn doesn't come in time
+   * @param busy makes the error in that case, if others had their turn in the meantime. Otherwise the store is down,
+   *   and the error says so
    */
   run<T> (
     method: Method, sessionId: string, answer: Answer<T>, task: (done: Answer<T>) => void, isShared = false,
@@ -39,7 +40,7 @@ export class InTurn {
     }), isShared)
   }
 
-  /** Once for all that want the same while it waits. Touches don't wait for each other. */
+  /** Runs an operation once for all callers that want the same while it waits. Touches don't wait for each other. */
   joined (
     method: 'touch' | 'set', sessionId: string, answer: Answer<boolean>, task: (done: Answer<boolean>) => void
   ): void {

@@ -8,18 +8,18 @@ interface Entry {
   readonly until: number
 }
 
-/** The sessions of one user, and those of them that are to be ended. */
+/** The sessions of one user, and those that are to be ended. */
 interface OfUser {
   readonly entries: Map<string, Entry>
-  /** Until when each is known, in milliseconds since the epoch. */
+  /** When each may be forgotten, in milliseconds since the epoch. */
   readonly endings: Map<string, number>
 }
 
-// As many as can't be felt, and more than come with one claim.
+// More than one claim adds, and few enough not to slow it down.
 const SWEPT = 8
 const PAGE = 100
 
-/** Which sessions are whose, in this process. */
+/** The index by user in this process. */
 export class MemoryIndex {
   readonly #users = new Map<string, OfUser>()
   #lastClaim = 0
@@ -101,13 +101,13 @@ export class MemoryIndex {
     const now = Date.now()
     const known = entries.get(sessionId)
     const { fingerprint } = known ?? place ?? claiming
-    // Two claims of one millisecond have an order, too.
+    // No two claims have the same time, even within a millisecond.
     const { claimedAt } = known ?? place ?? { claimedAt: this.#lastClaim = Math.max(now, this.#lastClaim + 0.001) }
     const until = Math.max(known?.until ?? 0, now + (claiming.lives ?? Infinity))
     entries.set(sessionId, { fingerprint, claimedAt, enteredAt: known?.enteredAt ?? now, until })
   }
 
-  /** Revokes the oldest. */
+  /** Revokes the oldest sessions. */
   #end ({ entries, endings }: OfUser, count: number): string[] {
     if (count <= 0) return []
     const oldest = [...entries].sort(([, a], [, b]) => a.claimedAt - b.claimedAt).slice(0, count)
@@ -130,7 +130,7 @@ export class MemoryIndex {
   }
 }
 
-/** Drops what has passed, of as many as it looks at; the next time it looks at the next. */
+/** Looks at a number of entries and drops the expired ones. The next call looks at the next entries. */
 function sweep<T> (map: Map<string, T>, untilOf: (value: T) => number, count: number): void {
   const now = Date.now()
   let left = Math.min(count, map.size)

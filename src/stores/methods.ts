@@ -3,8 +3,9 @@ import type { Method } from './call'
 import type { SessionStore } from '../types/store'
 
 /**
- * Whether a store has a method that the library may call. A store that inherits from ours and brings its own `set`
- * keeps its records elsewhere, or wants to see every write: the other methods that it inherits would go past it.
+ * Whether a store has a method that the library may call. If a store inherits from MemoryStore and has its own `set`,
+ * it keeps its records elsewhere or wants to see every write, so the inherited methods don't count: they would bypass
+ * it.
  */
 export function has (store: SessionStore, method: Method): boolean {
   if (typeof store[method] !== 'function') return false
@@ -13,8 +14,8 @@ export function has (store: SessionStore, method: Method): boolean {
 }
 
 /**
- * Whether `set` is ours, so that nobody else sees what it is given: what has been copied for the store needs no second
- * copy. Asked at each call, because an application may put a method of its own in its place.
+ * Whether `set` is MemoryStore's own, so that the values need no second copy. Checked at each call, because an
+ * application may replace the method.
  */
 export function keepsToItself (store: SessionStore): boolean {
   return store.set === MemoryStore.prototype.set
@@ -27,23 +28,23 @@ export function hasIndex (store: SessionStore): boolean {
   return INDEX.every(method => has(store, method))
 }
 
-/** Whether `get` hands out the store's own end: a touch of ours moves the one in the record. */
+/** Whether `get` returns the store's own end: MemoryStore's touch moves the one in the record. */
 export function tellsEnd (store: SessionStore): boolean {
   const inner = innermost(store)
   const ours = inheritedBy(inner)
   return ours !== undefined && inner.get === ours.get && inner.touch === ours.touch
 }
 
-/** Under it a store that wraps another one names that. For every copy of the library. */
+/** The property of a wrapping store for the wrapped one. The same for every copy of the library. */
 export const INNER = Symbol.for('@fastify/session inner store')
 
-/** The store that keeps the sessions, of one that may wrap it. */
+/** The store that keeps the sessions, behind any wrappers. */
 export function innermost (store: SessionStore): SessionStore {
   const { [INNER]: inner } = store as { [INNER]?: SessionStore }
   return inner === undefined ? store : innermost(inner)
 }
 
-/** What a store inherits from ours, or from that of a second copy of the library. */
+/** The MemoryStore prototype that a store inherits from, of this or another copy of the library. */
 function inheritedBy (store: SessionStore): SessionStore | undefined {
   for (let object: object | null = store; object !== null; object = Object.getPrototypeOf(object)) {
     if (Object.hasOwn(object, IS_OURS)) return object as SessionStore

@@ -1,29 +1,29 @@
 import type { EndCode, SessionStore, StoreKey } from '../types/store'
 
-/** What became of a session: it ended, a new one took its place, or its lifetime was changed. */
+/** What happened to a session: it ended, a new one replaced it, or its lifetime was changed. */
 type Fate = 'destroyed' | 'replaced' | 'relived'
 
 interface Change {
   readonly fate: Fate
-  /** Of what ended. */
+  /** Why it ended. */
   readonly code: EndCode
-  /** A time of our own, by which to tell what came first. */
+  /** The number of the change, to tell what came first. */
   readonly order: number
   /** In milliseconds since the epoch. */
   readonly at: number
 }
 
-// Enough for every request that is under way while its session changes.
+// Enough for all open requests whose session changes.
 const KEPT = 10_000
 
-// How long a browser may send the cookie of before, because it hasn't seen the answer to its login yet. In
+// How long a browser may still send the old cookie after a login, because it hasn't received the reply yet, in
 // milliseconds.
 const GRACE = 30_000
 
-// By store and not by registration, because two registrations may share one store, and a visitor's cookie.
+// By store, because two registrations may share a store and a visitor's cookie.
 const changesOf = new WeakMap<SessionStore, RecentChanges>()
 
-/** What this process has done to a store's sessions lately. */
+/** The recent changes of a store's sessions by this process. */
 export function recentChangesOf (store: SessionStore): RecentChanges {
   let changes = changesOf.get(store)
   if (changes === undefined) changesOf.set(store, changes = new RecentChanges())
@@ -31,19 +31,19 @@ export function recentChangesOf (store: SessionStore): RecentChanges {
 }
 
 /**
- * What this process has done to sessions lately, for requests that loaded them before. Not for ever: ids may come
- * again.
+ * Recent changes of sessions by this process, for requests that loaded them before. Old ones are dropped, because an id
+ * may be used again.
  */
 export class RecentChanges {
   readonly #changes = new Map<string, Change>()
-  /** Are called when this process has ended a session. */
+  /** Called when this process has ended a session. */
   readonly hearers = new Set<(key: StoreKey, code: EndCode) => void>()
-  /** How many changes there were. */
+  /** The number of changes so far. */
   now = 0
 
   mark (sessionId: string, fate: Fate, code: EndCode = 'replaced'): void {
-    // A late request that changes the lifetime of what has ended must not hide that, nor may one that ends it again
-    // hide that the visitor has another cookie by now.
+    // A late change of the lifetime must not hide that the session has ended. Ending it again must not hide that the
+    // visitor has a new cookie.
     if (fate === 'relived' && this.hasEnded(sessionId, 0)) return
     if (fate === 'destroyed' && this.wasReplaced(sessionId)) return
     this.#changes.delete(sessionId)
@@ -53,7 +53,7 @@ export class RecentChanges {
     this.#changes.delete(oldest as string)
   }
 
-  /** No session took the place of this one after all. */
+  /** The new session wasn't stored, so this one wasn't replaced. */
   unreplace (sessionId: string): void {
     this.#changes.delete(sessionId)
     this.mark(sessionId, 'destroyed')
@@ -76,12 +76,12 @@ export class RecentChanges {
     return change?.fate === 'relived' && change.order > since
   }
 
-  /** Whether a new session took the place of this one, so that the visitor's cookie is the new one's by now. */
+  /** Whether a new session has replaced this one, so that the visitor has the new cookie. */
   wasReplaced (sessionId: string): boolean {
     return this.#changes.get(sessionId)?.fate === 'replaced'
   }
 
-  /** Whether that was so short a time ago that the visitor may not have the new one's cookie yet. */
+  /** Whether that was so recently that the visitor may not have the new cookie yet. */
   wasJustReplaced (sessionId: string): boolean {
     const change = this.#changes.get(sessionId)
     return change?.fate === 'replaced' && Date.now() - change.at < GRACE

@@ -1,7 +1,7 @@
-/** What differs between node-redis and ioredis: single, cluster and sentinel. */
+/** The differences between node-redis and ioredis: single, cluster and sentinel. */
 import { createHash } from 'node:crypto'
 
-/** What is needed of node-redis's `createClient`, `createCluster`, `createSentinel` and `createClientPool`. */
+/** The methods that are needed of a client of node-redis: single, cluster, sentinel or pool. */
 interface NodeRedis {
   evalSha (...args: any[]): Promise<unknown>
   eval (...args: any[]): Promise<unknown>
@@ -9,7 +9,7 @@ interface NodeRedis {
   unlink (...args: any[]): Promise<unknown>
 }
 
-/** What is needed of ioredis's `Redis` and `Cluster`. */
+/** The methods that are needed of ioredis's `Redis` and `Cluster`. */
 interface IoRedis {
   evalsha (...args: any[]): Promise<unknown>
   eval (...args: any[]): Promise<unknown>
@@ -21,27 +21,26 @@ interface IoRedis {
 }
 
 /**
- * A client that the application made: of node-redis 5 or newer (single, cluster, sentinel) or ioredis 5 or newer
- * (single, cluster).
+ * The application's client: node-redis 5 or newer (single, cluster, sentinel) or ioredis 5 or newer (single, cluster).
  */
 export type RedisClient = NodeRedis | IoRedis
 
-/** The parts that differ by kind of client, which the type above need not know. */
+/** A client with the properties that differ by kind. */
 export type AnyClient = RedisClient & Record<string, any>
 
 /**
- * A read: a hash's fields and texts in turn, or a string's text, and the milliseconds that are left (-1 for ever, -2
- * for gone).
+ * The result of a read: a hash's alternating fields and texts, or a string's text, and the remaining milliseconds (-1:
+ * no expiry, -2: no such key).
  */
 export type Reading = [reply: string[] | string | null, left: number]
 
-// In node-redis's words: maps, as RESP 3 has them, become arrays, and all else what it is by default.
+// For node-redis: maps of RESP 3 become arrays, and all other types have their default mapping.
 const MAPS_AS_ARRAYS = { 37: Array }
 
 const IS_REFUSED = /can't run this command|has no permissions to run/
 const LINE_OF_SCRIPT = /user_script: ?(\d+)/
 
-/** A Lua script on one key. Redis knows it by its hash. */
+/** A Lua script on one key, called by its hash. */
 export class Script {
   readonly #source: string
   readonly #sha1: string
@@ -51,7 +50,7 @@ export class Script {
     this.#sha1 = createHash('sha1').update(source).digest('hex')
   }
 
-  /** Runs it in one round trip. One more where the server doesn't know the script: once after each of its starts. */
+  /** Runs it in one round trip. If the server doesn't know the script, as after its start, it needs one more. */
   async run (client: RedisClient, key: string, args: Array<string | number> = []): Promise<unknown> {
     const texts = args.map(String)
     try {
@@ -64,7 +63,7 @@ export class Script {
     }
   }
 
-  /** Redis 7 tells which line of a script its ACL refuses, and not which command. */
+  /** Adds the command to an ACL error, because Redis 7 only tells the line of the script. */
   #explained (error: any): unknown {
     const [, line] = IS_REFUSED.test(error?.message) ? LINE_OF_SCRIPT.exec(error.message) ?? [] : []
     const [, command] = /call\('(\w+)'/.exec(this.#source.split('\n')[Number(line) - 1] ?? '') ?? []
@@ -73,7 +72,7 @@ export class Script {
   }
 }
 
-// For clients that ask replicas.
+// For clients that read from replicas.
 const READ = new Script(`
   if redis.call('TYPE', KEYS[1]).ok == 'string' then
     return { redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]) }
@@ -87,8 +86,8 @@ export function isClient (client: Partial<AnyClient> | undefined | null): client
 }
 
 /**
- * Those of version 3, those in the legacy mode of 4 and those that `legacy()` of 5 makes answer by callbacks: nothing
- * would be found, and no error seen. Version 4 fails on a cluster. A wrapper need not have more than is called.
+ * Whether it is node-redis 3, 4 in legacy mode or `legacy()` of 5, which answer by callbacks, so that nothing would be
+ * found without an error. Version 4 fails on a cluster. A wrapper needs only the methods that are called.
  */
 function isOldNodeRedis (client: Partial<AnyClient>): boolean {
   const isBefore5 = typeof client.EVALSHA === 'function' && typeof client.withTypeMapping !== 'function'
@@ -98,26 +97,26 @@ function isOldNodeRedis (client: Partial<AnyClient>): boolean {
 }
 
 /**
- * Keeps a connection that breaks from ending the process if nobody listens: each call says what is wrong anyway.
+ * Keeps a broken connection from ending the process if nobody listens for errors: each call fails with it anyway.
  */
 export function hearErrors (client: AnyClient): void {
   if (client.listenerCount?.('error') === 0) client.on('error', () => {})
 }
 
-/** The same client, answering in the same form whatever the application has told it. */
+/** The same client with the default form of replies, even if the application has configured another. */
 export function plainClient (client: AnyClient): RedisClient {
   hearErrors(client)
   return client.withTypeMapping?.(MAPS_AS_ARRAYS) ?? client
 }
 
-/** Reads a key and what is left of its life, in one round trip. */
+/** Reads a key and its remaining time, in one round trip. */
 export async function read (client: RedisClient, command: 'hgetall' | 'get', key: string): Promise<Reading> {
   try {
     if (asksReplicas(client)) {
       const [reply, left] = await READ.run(client, key) as Reading
       return [reply, Number(left)]
     }
-    // Both go out at once. ioredis has pipelines, but making one costs it more than such a read.
+    // Both are sent at once. A pipeline of ioredis would cost more than the read.
     const [reply, left] = await Promise.all([ask(client, command, key), ask(client, 'pttl', key)])
     return [command === 'get' ? reply as string | null : flat(reply), Number(left)]
   } catch (error) {
@@ -125,12 +124,12 @@ export async function read (client: RedisClient, command: 'hgetall' | 'get', key
   }
 }
 
-/** Whether it sends commands to several masters, each of which has a shard. */
+/** Whether it is a client of a cluster. */
 export function isCluster (client: AnyClient): boolean {
   return client.isCluster === true || Array.isArray(client.masters)
 }
 
-/** A key as the server knows it. */
+/** The key on the server, with the client's prefix. */
 export function keyOnServer (client: AnyClient, key: string): string {
   return keyPrefixOf(client) + key
 }
@@ -139,7 +138,7 @@ export async function remove (client: RedisClient, keys: string[]): Promise<void
   await Promise.all(keys.map(key => client.unlink(key)))
 }
 
-/** By which policy a master evicts keys when its memory is full; undefined if none does. */
+/** The policy by which a master evicts keys when its memory is full; undefined if none does. */
 export async function evictionOf (client: RedisClient): Promise<string | undefined> {
   for (const node of await masters(client)) {
     const info = await memoryOf(node)
@@ -151,8 +150,7 @@ export async function evictionOf (client: RedisClient): Promise<string | undefin
 }
 
 /**
- * The keys that begin with a prefix, in batches, from all masters. A key may come twice, while Redis makes its table
- * smaller.
+ * The keys that begin with a prefix, in batches, from all masters. A key may come twice while Redis shrinks its table.
  */
 export async function * scan (client: RedisClient, prefix: string): AsyncGenerator<string[]> {
   const ownPrefix = keyPrefixOf(client)
@@ -187,8 +185,8 @@ async function masters (client: AnyClient): Promise<AnyClient[]> {
 }
 
 /**
- * A command that only reads, sent to a master. Not by node-redis's own methods: as the application has set it up,
- * they answer from a replica or from a cache of the client, which don't know yet who has logged in or out.
+ * Sends a read command to a master. node-redis's own methods may be configured to read from a replica or a client-side
+ * cache, which may miss a recent login or logout.
  */
 function ask (client: AnyClient, command: 'hgetall' | 'get' | 'pttl', key: string): Promise<unknown> {
   if (!isNodeRedis(client)) return client[command](key)
@@ -199,8 +197,8 @@ function ask (client: AnyClient, command: 'hgetall' | 'get' | 'pttl', key: strin
 }
 
 /**
- * ioredis can be told to read from replicas, and then can't be told otherwise for one command. It sends them no
- * scripts.
+ * Whether ioredis is configured to read from replicas. A single command can't override that, but scripts always go to
+ * the master.
  */
 function asksReplicas (client: AnyClient): boolean {
   return client.isCluster === true && client.options.scaleReads !== 'master'
@@ -214,25 +212,25 @@ async function evaluate (
   const isMisled = client.isCluster === true && client.options.enableAutoPipelining === true
   if (!isMisled) return await client[command](script, 1, key, ...args)
   // ioredis 5 with `enableAutoPipelining` takes the hash of a script for its key, and asks the wrong server of a
-  // cluster. Not so in a pipeline of ours; but when a master is away, that answers less of it than a single command.
+  // cluster. An explicit pipeline asks the right one. But if a master is down, it answers less than single commands.
   const pipeline = client.pipeline([[command, script, 1, key, ...args]])
   const [[error, reply]] = await pipeline.exec() as [[error: unknown, reply: unknown]]
   if (error) throw error
   return reply
 }
 
-// ioredis makes an object of a hash.
+// ioredis returns a hash as an object.
 function flat (reply: unknown): string[] {
   return Array.isArray(reply) ? reply : Object.entries(reply as object).flat()
 }
 
-// ioredis hangs the arguments on its errors: a session id, for whoever logs them.
+// ioredis adds the arguments to its errors, so that logs would contain the session id.
 function withoutArguments (error: any): unknown {
   delete error.command
   return error
 }
 
-// Clients put this before the keys they send, but neither before patterns nor off the keys they find.
+// Clients add this prefix to the keys that they send, but not to patterns, and don't remove it from the keys they find.
 function keyPrefixOf (client: AnyClient): string {
   return String(client._keyPrefix ?? client.options?.keyPrefix ?? '')
 }

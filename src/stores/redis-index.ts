@@ -3,13 +3,13 @@ import { fingerprint } from '../diagnostics'
 import { warnRedisEvicts } from '../warnings'
 import type { Claimed, Claiming, IndexEntry, Revoking } from '../types/store'
 
-// Of each user four keys, which are in one slot of a cluster. All know a session by its fingerprint:
+// Each user has four keys, in one slot of a cluster. All of them name a session by its fingerprint:
 // - a sorted set by the time of the claim, in microseconds
 // - ':ends', a sorted set by when the entry may be forgotten, in milliseconds
-// - ':ending', the same of those that are to be ended
-// - ':ids', a hash of the time of entering, in milliseconds, the fingerprint by which it is revoked (that of the first
-//   of the sessions that replaced each other), and the session's id, with zero bytes between; and of '>' and that
-//   fingerprint, which leads to the session's own
+// - ':ending', the same for sessions that are to be ended
+// - ':ids', a hash. A session's field has the time of entering in milliseconds, the fingerprint by which it is revoked
+//   (that of the first session if sessions replaced each other), and its id, with zero bytes between. The field '>'
+//   plus the revoking fingerprint has the session's own fingerprint
 const COMMON = `
   local claims, ends, ending, ids = KEYS[1], KEYS[1] .. ':ends', KEYS[1] .. ':ending', KEYS[1] .. ':ids'
   local clock = redis.call('TIME')
@@ -33,7 +33,7 @@ const COMMON = `
   end
 `
 
-// A few at each claim: as many entries go as come.
+// A few at each claim, so that the sets don't grow.
 const FORGET = `
   for _, set in ipairs({ ends, ending }) do
     for _, old in ipairs(redis.call('ZRANGEBYSCORE', set, '-inf', now, 'LIMIT', 0, 100)) do
@@ -44,9 +44,9 @@ const FORGET = `
 
 /**
  * ARGV: fingerprint, the one by which it is revoked, id, how long the entry lives in milliseconds, the fingerprint of
- * the session that it replaces or '', whether it is written, the most sessions or 0, and whether one too many is
- * refused. Answers what came of it, then the ids of those that are too many. The first write is one that a full Redis
- * refuses.
+ * the session that it replaces or '', whether it is written, the limit of sessions or 0, and whether one too many is
+ * refused. Answers with the outcome, then the ids of the sessions beyond the limit. The first write is one that a full
+ * Redis refuses.
  */
 const CLAIM = new Script(`${COMMON}
   local print, first, id, lives, replaces, isWritten, most, refuses = unpack(ARGV)
@@ -115,7 +115,7 @@ const RELEASE = new Script(`${COMMON}
   end
 `)
 
-/** ARGV: one fingerprint or '', and the one that stays or ''. Answers how many. A full Redis takes it, too. */
+/** ARGV: one fingerprint or '', and the one that stays or ''. Answers with the number. Works in a full Redis, too. */
 const REVOKE = new Script(`${COMMON}
   local only, except = unpack(ARGV)
   redis.call('ZREM', ending, '')
@@ -156,8 +156,8 @@ const REVOKE = new Script(`${COMMON}
 `)
 
 /**
- * Answers ids of sessions that are to be ended. One whose id was lost stays: it ends itself when it claims itself the
- * next time.
+ * Answers with ids of sessions that are to be ended. If an id was lost, the entry stays, and the session ends at its
+ * next claim.
  */
 const ENDINGS_OF = new Script(`${COMMON}
   local found, from = {}, 0
@@ -172,8 +172,8 @@ const ENDINGS_OF = new Script(`${COMMON}
 `)
 
 /**
- * ARGV: before which time, in microseconds, and how many. Answers ids, the fingerprints by which they are revoked,
- * times of claims, and ages in milliseconds, in turn. Drops entries whose time has passed.
+ * ARGV: the latest time, exclusive, in microseconds, and the number of entries. Answers with four values per entry: id,
+ * the fingerprint by which it is revoked, the time of the claim, and the age in milliseconds. Drops expired entries.
  */
 const CLAIMS_OF = new Script(`${COMMON}
   local found, bound, missing = {}, ARGV[1], tonumber(ARGV[2])
@@ -201,7 +201,7 @@ const CLAIMS_OF = new Script(`${COMMON}
 
 // Version 12.0.0 had one key for each user: a sorted set of ids by the time of the claim, in microseconds.
 
-/** Answers ids and times of claims, in turn, and for how long the key is kept. */
+/** Answers with pairs of id and time of the claim, and how long the key is kept. */
 const OLD_CLAIMS = new Script(`
   local found = redis.call('ZRANGE', KEYS[1], 0, 499, 'WITHSCORES')
   return { found, redis.call('PTTL', KEYS[1]) }
@@ -209,7 +209,7 @@ const OLD_CLAIMS = new Script(`
 
 const OLD_RELEASE = new Script("return redis.call('ZREM', KEYS[1], unpack(ARGV))")
 
-/** ARGV: how long the entries live, then fingerprints, ids and times of claims in turn. A full Redis takes it, too. */
+/** ARGV: how long the entries live, then fingerprint, id and time of each claim. Works in a full Redis, too. */
 const ADOPT = new Script(`${COMMON}
   local lives = tonumber(ARGV[1])
   redis.call('ZREM', ending, '')
@@ -230,7 +230,7 @@ const ADOPT = new Script(`${COMMON}
 
 const ONE_HOUR = 3_600_000
 
-/** Which sessions are whose, in Redis. */
+/** The index by user in Redis. */
 export class RedisIndex {
   readonly #client: RedisClient
   readonly #prefix: string
@@ -286,7 +286,7 @@ export class RedisIndex {
     return entries
   }
 
-  /** Warns of a server that may forget entries. One that refuses to tell isn't a failure. */
+  /** Warns if the server may evict entries. If it refuses to tell, that isn't an error. */
   #check (): void {
     if (this.#isChecked) return
     this.#isChecked = true
@@ -295,7 +295,7 @@ export class RedisIndex {
     }, () => {})
   }
 
-  /** Enters what version 12.0.0 has claimed. Not in one step, because that may be on another server of a cluster. */
+  /** Converts the claims of version 12.0.0. Not atomic, because they may be on another server of a cluster. */
   async #adopt (userKey: string): Promise<void> {
     const oldKey = this.#prefix + userKey
     for (;;) {

@@ -1,13 +1,13 @@
 /**
- * What must be checked and done in one step, in Lua. Each script has one key, so it works on a cluster. A script's
- * first write is one that a full Redis refuses: after another one, Redis lets the script write on. No JSON is made or
- * read here, because Lua's spoils large numbers and empty arrays. One command a line: where Redis refuses one, its
- * line tells which.
+ * Atomic operations, in Lua. Each script has one key, so it works on a cluster. A script's first write must be one that
+ * a full Redis refuses: after any other write, Redis would let the script continue. The scripts don't parse or make
+ * JSON, because Lua's spoils large numbers and empty arrays. Each line has one command, because an ACL error tells only
+ * the line.
  */
 import { fieldOfMeta } from './redis-layout'
 import { Script } from './redis-client'
 
-// A hash's fields and texts in turn; the text of a string, which connect-redis wrote; or nothing.
+// A hash's alternating fields and texts; or the text of a string, which connect-redis wrote; or nothing.
 const READ = `
   local function read()
     if redis.call('TYPE', KEYS[1]).ok == 'string' then
@@ -17,7 +17,7 @@ const READ = `
   end
 `
 
-// From an index on, ARGV has fields and texts in turn. Lua can't pass on any number at once.
+// ARGV has alternating fields and texts from an index on. Lua limits the number of arguments of a call.
 const WRITE = `
   local function write(first)
     for i = first, #ARGV, 1000 do
@@ -29,19 +29,18 @@ const WRITE = `
   end
 `
 
-// As Lua writes them.
+// Escaped for Lua.
 const [IDLE, CREATED_AT, ABSOLUTE_TIMEOUT, SEEN_AT, USER_KEY, CLAIMED_AT, AUTHENTICATED_AT] = [
   'idle', 'createdAt', 'absoluteTimeout', 'seenAt', 'userKey', 'claimedAt', 'authenticatedAt'
 ].map(name => fieldOfMeta(name).replace('\0', '\\0'))
 
 const LIFE = `'${IDLE}', '${CREATED_AT}', '${ABSOLUTE_TIMEOUT}', '${SEEN_AT}'`
 
-// Answers how long Redis must keep a session, in milliseconds: until its end and a hundredth of its life, but never
-// past its absolute end. Further answers are the same without the hundredth, and what is left until the absolute end.
-// The arguments are the time, the session's end (nothing for the end of a whole life from now), the store's ttl, and
-// from who has read more than a script can: an absolute end and how long the session may be idle. All in
-// milliseconds. Unless the end is exact, it is no later than what the record itself says of the idle time: whoever uses
-// a session may not know of a lifetime that somebody has chosen since.
+// Returns how long Redis must keep a session: until its end plus a hundredth of its life, but never past its absolute
+// end. Also returns the same without the hundredth, and the time until the absolute end. The arguments are the time,
+// the session's end (nil for one idle time from now), the store's ttl, and what a caller may know that a script can't
+// read: an absolute end and the idle time. All in milliseconds. Unless the end is exact, it is no later than the
+// record's own idle time from now, because another request may have chosen a shorter lifetime since.
 const TIMES = `
   local function life(text)
     local number = tonumber(text)
@@ -67,7 +66,7 @@ const TIMES = `
   end
 `
 
-/** ARGV: milliseconds, then fields and texts in turn. */
+/** ARGV: milliseconds, then alternating fields and texts. */
 export const SET = new Script(`${WRITE}
   if redis.call('EXISTS', KEYS[1]) == 1 then
     redis.call('SET', KEYS[1], '')
@@ -78,11 +77,11 @@ export const SET = new Script(`${WRITE}
 `)
 
 /**
- * ARGV: the time, the end or '', the store's ttl, what the end is (1: exactly that; 2: cut short by what is written;
- * 3: the same, and not moved otherwise; 0: none of these), the numbers of values that are expected and of fields to
- * remove, the expected as fields and texts ('' for none), the fields to remove, then fields and texts in turn. Answers
- * 0 where the session is gone, 2 where it isn't as expected, or the record where it is in another form than ours. The
- * end is left where it is if it is as late already, which costs less.
+ * ARGV: the time, the end or '', the store's ttl, what the end is (1: exact; 2: limited by what is written; 3: the
+ * same, and not moved otherwise; 0: none of these), the numbers of expected values and of fields to remove, the
+ * expected fields and texts ('' if missing), the fields to remove, then alternating fields and texts to write. Answers
+ * with 0 if the session is gone, 2 if it isn't as expected, or the record if it has another form than ours. If the end
+ * is late enough already, it isn't moved, which costs less.
  */
 export const UPDATE = new Script(`${WRITE}
   local kept = redis.call('PTTL', KEYS[1])
@@ -118,9 +117,9 @@ export const UPDATE = new Script(`${WRITE}
 `)
 
 /**
- * Puts a record into our form, unless it has changed: ARGV has the text of the string or of the cookie ('' for none),
- * then fields and texts in turn. Its time stays. Fields of the owner, and when it authenticated, that aren't written
- * go: version 12.0.0 knows better.
+ * Converts a record into our form, unless it has changed. ARGV: the text of the string or of the cookie ('' if
+ * missing), then alternating fields and texts. The expiry stays. The fields of the owner and of the last
+ * authentication are removed if they aren't written, because version 12.0.0 wrote the record later.
  */
 export const CONVERT = new Script(`${WRITE}
   local kept = redis.call('PTTL', KEYS[1])
@@ -140,8 +139,8 @@ export const CONVERT = new Script(`${WRITE}
 `)
 
 /**
- * ARGV: the time, the end or '' for a whole life from now, the store's ttl, and an absolute end and a life, or ''.
- * Never shortens. Answers whether the session is there.
+ * ARGV: the time, the end or '' for one idle time from now, the store's ttl, and an absolute end and an idle time, or
+ * ''. Never shortens the expiry. Answers with whether the session exists.
  */
 export const TOUCH = new Script(`${WRITE} ${TIMES}
   local kept = redis.call('PTTL', KEYS[1])
@@ -157,9 +156,9 @@ export const TOUCH = new Script(`${WRITE} ${TIMES}
 `)
 
 /**
- * ARGV: why the session ends, and whether that is told on the channels of a cluster's shards. The channel is called as
- * the key, so it is on the same server. Who may not tell it ends it all the same. Answers what it removes, and how long
- * that was kept still; nothing where there was nothing.
+ * ARGV: why the session ends, and whether that is published on the channels of a cluster's shards. The channel has the
+ * name of the key, so it is on the same server. If publishing isn't allowed, the session ends anyway. Answers with the
+ * removed record and its remaining time, or with nothing if there was none.
  */
 export const DESTROY = new Script(`${READ}
   local kept = redis.call('PTTL', KEYS[1])

@@ -3,17 +3,17 @@ import { isClosed } from './connection'
 import { hearErrors, isCluster, isNodeRedis, keyOnServer, type AnyClient, type RedisClient } from './redis-client'
 import type { EndCode } from '../types/store'
 
-/** What is needed of node-redis's clients and of ioredis's, to listen. */
+/** The methods of a client of node-redis or ioredis that are needed to listen. */
 export type RedisSubscriber = RedisClient & { subscribe (...args: any[]): Promise<unknown> }
 
 type OnEnd = (code?: EndCode) => void
 
-// When clients of either library, or those of a cluster's nodes, are connected again.
+// The events of a new connection: of a client of either library, or of a cluster's nodes.
 const CONNECTED = ['ready', 'node-ready', 'subscribersReady']
 
 /**
- * Listens for the end of sessions, on a channel for each that is watched: nobody hears of the others. In a cluster it
- * is on the shard of the session's key, from Redis 7 on.
+ * Listens for the end of sessions. Each watched session has a channel of its own, so no process receives messages about
+ * others. From Redis 7 on, a cluster has the channel on the shard of the session's key.
  */
 export class RedisWatch {
   readonly #client: AnyClient
@@ -35,7 +35,7 @@ export class RedisWatch {
   }
 
   async watch (key: string, onEnd: OnEnd): Promise<() => void> {
-    // It would wait for ever.
+    // A subscription would wait for ever.
     if (isClosed(this.#subscriber)) throw new StoreError('watch', 'its subscriber is closed', { cause: undefined })
     this.#listen()
     const channel = keyOnServer(this.#client, key)
@@ -68,7 +68,7 @@ export class RedisWatch {
     }
   }
 
-  /** Messages may have been lost. What comes now is heard before the store is asked. */
+  /** After a new connection messages may have been lost. Subscribes first, so that none is lost from now on. */
   async #lookAgain (): Promise<void> {
     await Promise.all([...this.#watched.keys()].map(channel => this.#subscribe(channel).catch(() => {})))
     for (const heard of this.#watched.values()) for (const onEnd of heard) onEnd()
@@ -98,17 +98,17 @@ export class RedisWatch {
     else await subscriber[name](this.#isSharded ? this.#unprefixed(channel) : channel)
   }
 
-  /** ioredis puts its prefix before the channels of shards, and before no others. */
+  /** ioredis adds its prefix to the channels of shards, and not to others. */
   #unprefixed (channel: string): string {
     return channel.slice(keyOnServer(this.#subscriber, '').length)
   }
 }
 
-/** What is wrong with a subscriber. */
+/** Describes what is wrong with a subscriber; undefined if nothing is. */
 function flawOf (client: AnyClient, subscriber: AnyClient): string | undefined {
   if (typeof subscriber?.subscribe !== 'function') return 'must be a client of node-redis or ioredis that can subscribe'
   if (subscriber === client) return 'must be a second client, and not the one that asks: client.duplicate()'
-  if (isCluster(subscriber) !== isCluster(client)) return 'must be of the same kind as its client: both a cluster, or none'
+  if (isCluster(subscriber) !== isCluster(client)) return 'must be of the same kind as its client: both a cluster, or neither'
   if (subscriber.isCluster === true && subscriber.options?.shardedSubscribers !== true) {
     return "needs ioredis's option shardedSubscribers: true"
   }

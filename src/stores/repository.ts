@@ -17,15 +17,15 @@ import type {
   UpdateResult
 } from '../types/store'
 
-/** A session that a store has. */
+/** A session in a store. */
 export interface Stored {
   readonly key: StoreKey
   readonly record: SessionRecord
-  /** Whether the record's end is the store's own, so that what is left of the session's life is known. */
+  /** Whether the record's end is the store's own, so that the remaining time is known. */
   readonly isExact: boolean
-  /** Whether the store moved the end when it was asked for the record. */
+  /** Whether the store moved the end when it loaded the record. */
   readonly isTouched: boolean
-  /** When it was asked, by the time of `RecentChanges`. */
+  /** When it was loaded, by the clock of `RecentChanges`. */
   readonly loadedAt: number
 }
 
@@ -34,27 +34,27 @@ export type KeyedEntry = IndexEntry & { readonly sessionId: StoreKey }
 
 export type KeyedClaimed = Claimed & { readonly tooMany: readonly StoreKey[] }
 
-/** What the repository must know of the registration. */
+/** The settings that the repository uses. */
 export interface RepositorySettings {
   readonly store: SessionStore
   /** For one call to the store, in milliseconds. */
   readonly storeTimeout: number
   readonly rolling: boolean
   readonly flaws: Flaws
-  /** What remembers sessions by their cookies. */
+  /** Remembers signed ids, and must forget those of ended sessions. */
   readonly signer: Pick<SessionSigner, 'forget'>
-  /** Whether the store's own clock is believed where it has one. */
+  /** The option `storeTtl: 'trusted'`. */
   readonly trustsStoreTtl: boolean
 }
 
-/** With why the session is over, if it is. */
+/** `flaw` is why the session is over, if it is. */
 type GetAnswer = (error: Error | null, record?: SessionRecord, flaw?: SecurityReason) => void
 
 type GetMethod = 'get' | 'getAndTouch' | 'inspect'
 
 const NO_CHANGES: SessionChanges = { set: {}, unset: [], meta: { set: {}, unset: [] } }
 
-/** The sessions in a store: the only code that decides which of the store's methods to call. */
+/** The sessions in a store. Only this class decides which of the store's methods to call. */
 export class Repository {
   readonly recent: RecentChanges
   readonly #settings: RepositorySettings
@@ -66,58 +66,58 @@ export class Repository {
   readonly #hasInspect: boolean
   readonly #tellsCode: boolean
   readonly #isExact: boolean
-  /** Whether a touch moves the end by which the store's records are judged. */
+  /** Whether a touch moves the end that counts for a loaded record. */
   readonly #touchMovesEnd: boolean
   /** Whether one call loads and touches a session. */
   readonly touchesOnLoad: boolean
-  /** Whether the store may want to see a session's data when it only moves its end. */
+  /** Whether the store may need a session's data to move its end. */
   readonly wantsData: boolean
 
   constructor (settings: RepositorySettings, signals: Signals) {
     const { store, rolling } = settings
     this.#settings = settings
     this.#signals = signals
-    // What two wrappers of one store do to a session must not go past each other.
+    // Two wrappers of one store must see each other's changes.
     const inner = innermost(store)
     this.recent = recentChangesOf(inner)
     this.hasTouch = has(store, 'touch')
     this.#hasUpdate = has(store, 'update')
-    // A store whose other writes are a read and a write would overwrite what it writes.
+    // Without `update`, other writes are a read and a write, which could overwrite the one of `updateIf`.
     this.#hasUpdateIf = this.#hasUpdate && has(store, 'updateIf')
     this.#hasInspect = has(store, 'inspect')
-    // Many take other things after their callback, or look for it in the last place.
+    // Many stores have other parameters after the callback, or expect it as the last argument.
     this.#tellsCode = has(store, 'watch') && store.destroy.length > 2
     this.wantsData = !this.#hasUpdate
     this.touchesOnLoad = this.hasTouch && has(store, 'getAndTouch')
-    // Without a touch, or where nothing rolls, each use of a session writes its record.
+    // Without `touch`, or without `rolling`, each use of a session writes its record.
     this.#isExact = !this.hasTouch || !rolling || tellsEnd(store)
     this.#touchMovesEnd = this.hasTouch && (rolling || tellsEnd(store) || this.#hasInspect)
     this.#inTurn = new InTurn(inner, settings.storeTimeout)
   }
 
-  /** By what the store knows the session of an id, if it is a new one. */
+  /** The store's key for a session id. */
   keyOf (sessionId: string): StoreKey {
     const { store } = this.#settings
     return (store.keyOf === undefined ? sessionId : store.keyOf(sessionId)) as StoreKey
   }
 
-  /** By what the store may know it. */
+  /** All keys that the session may have in the store. */
   keysOf (sessionId: string): StoreKey[] {
     const former = this.#settings.store.formerKeyOf?.(sessionId) as StoreKey | undefined
     return former === undefined ? [this.keyOf(sessionId)] : [this.keyOf(sessionId), former]
   }
 
-  /** The session of an id that a visitor has brought. The only way from an id to a session. */
+  /** Finds the session of an id that a visitor has sent. The only way from an id to a session. */
   find (sessionId: string, terms: Terms, touch: boolean, answer: Answer<Stored>): void {
     const former = this.#settings.store.formerKeyOf?.(sessionId) as StoreKey | undefined
     this.load(this.keyOf(sessionId), terms, touch, answer, former)
   }
 
   /**
-   * Answers the session, or undefined when the store has none, or none that is alive.
+   * Answers with the session, or undefined if there is none or if it is over.
    *
-   * @param touch whether this is a use of the session, so that its end may be moved in the same call
-   * @param former by what the store may know it otherwise
+   * @param touch whether this is a use of the session, so that the same call may move its end
+   * @param former an older key that the session may have
    */
   load (key: StoreKey, terms: Terms, touch: boolean, answer: Answer<Stored>, former?: StoreKey): void {
     const begun = this.#signals.now()
@@ -141,7 +141,7 @@ export class Repository {
     })
   }
 
-  /** A session for a list: as the store has it now, and nobody is told. Answers undefined if none is alive. */
+  /** Loads a session for a list. Publishes nothing. Answers with undefined if there is none or if it is over. */
   inspect (key: StoreKey, terms: Terms, answer: Answer<Stored>): void {
     const loadedAt = this.recent.now
     const method = this.#methodFor(false)
@@ -152,9 +152,9 @@ export class Repository {
   }
 
   /**
-   * Writes a session whose id is fresh.
+   * Writes a new session.
    *
-   * @param session its values are copies that nobody changes
+   * @param session its values must be copies that nothing else changes
    */
   create (key: StoreKey, session: StoredSession, answer: Answer<void>, reason?: string): void {
     if (keepsToItself(this.#settings.store)) StoredSession.handOver(session)
@@ -162,9 +162,9 @@ export class Repository {
   }
 
   /**
-   * Applies the changes to what the store has now. Answers whether it was still there; if not, writes nothing.
+   * Applies the changes to the stored session. Answers with whether it still exists; if not, nothing is written.
    *
-   * @param expected what must still be so: otherwise nothing is written, and the answer is FST_ERR_SESSION_BUSY
+   * @param expected a condition. If it isn't met, nothing is written, and the answer is FST_ERR_SESSION_BUSY
    */
   update (
     key: StoreKey, terms: Terms, changes: SessionChanges, session: StoredSession, answer: Answer<boolean>,
@@ -172,7 +172,7 @@ export class Repository {
   ): void {
     if (Object.hasOwn(changes.meta.set, 'expires')) {
       const tell = answer
-      // Now for those who have loaded it, and then for those who load it in the meantime.
+      // Marked now for requests that have loaded it, and again for those that load it in the meantime.
       this.recent.mark(key, 'relived')
       answer = (error, found) => {
         if (found === true) this.recent.mark(key, 'relived')
@@ -185,19 +185,19 @@ export class Repository {
   }
 
   /**
-   * Runs what reads a session and writes it if nobody else has: not twice at the same time within this process. It
-   * takes turns of its own, because a write within it may need one too. Those whose turn doesn't come in time were too
-   * many: FST_ERR_SESSION_BUSY.
+   * Runs a task that reads and conditionally writes a session, one at a time within this process. It has turns of its
+   * own, because a write within the task may need one, too. If a turn doesn't come in time, the answer is
+   * FST_ERR_SESSION_BUSY.
    */
   alone<T> (key: StoreKey, answer: Answer<T>, task: (done: Answer<T>) => void): void {
     this.#inTurn.run('update', `update\0${key}`, answer, task, false, () => new BusyError())
   }
 
   /**
-   * Moves the end of a session that is otherwise unchanged. Answers whether it was still there, as far as the store
+   * Moves the end of a session that is otherwise unchanged. Answers with whether it still exists, as far as the store
    * can tell.
    *
-   * @param since when the session was loaded: what another request made of its lifetime since then counts
+   * @param since when the session was loaded: if another request has changed its lifetime since, that counts
    */
   prolong (
     key: StoreKey, terms: Terms, session: StoredSession, since: number, answer: Answer<boolean>, reason?: string
@@ -208,7 +208,7 @@ export class Repository {
         else this.#update(key, terms, NO_CHANGES, session, answer)
         return
       }
-      // A store of files reads and writes to touch: not at the same time as another request's write or destroy.
+      // A store of files reads and writes to touch, so that must not overlap with another request's write or destroy.
       const isTouch = this.#touchMovesEnd && !this.recent.wasRelived(key, since)
       this.#inTurn.joined(isTouch ? 'touch' : 'set', key, answer, done => {
         if (isTouch) this.#touch(key, session, done)
@@ -217,11 +217,11 @@ export class Repository {
     })
   }
 
-  /** Removes the session. Answers the record, or false if there was none, as far as the store tells. */
+  /** Removes the session. Answers with the record, or false if there was none, as far as the store tells. */
   destroy (key: StoreKey, answer: Answer<SessionRecord | false>, code: EndCode): void {
     this.#signals.trace('destroy', key, answer, answer => {
-      // A store with update needs no turn. Another one must not destroy between the re-read and the write of an
-      // update, which would bring the session back.
+      // A store with `update` needs no turn. With another one, a destroy between an update's read and write would be
+      // undone by the write.
       if (this.#hasUpdate) {
         this.#destroy(key, code, answer)
         return
@@ -232,7 +232,7 @@ export class Repository {
     }, code)
   }
 
-  /** Like destroy, and requests of this process that have loaded the session know at once that it is over. */
+  /** Like destroy, and requests of this process that have loaded the session see at once that it is over. */
   end (key: StoreKey, answer: Answer<SessionRecord | false>, code: EndCode): void {
     this.destroy(key, (error, removed) => {
       if (error === null) this.recent.mark(key, 'destroyed', code)
@@ -240,7 +240,7 @@ export class Repository {
     }, code)
   }
 
-  /** Like destroy, but tells if a store with three methods doesn't: it is read first. */
+  /** Like destroy, but answers with the record on every store: one without `update` is read first. */
   take (key: StoreKey, terms: Terms, answer: Answer<SessionRecord | false>, code: EndCode): void {
     if (this.#hasUpdate) {
       this.destroy(key, answer, code)
@@ -256,17 +256,17 @@ export class Repository {
     }, code)
   }
 
-  /** Enters the session as a user's. */
+  /** Enters the session for a user. */
   claim (userKey: string, key: StoreKey, claiming: Claiming, answer: Answer<KeyedClaimed>): void {
     this.#call('claim', [userKey, key, claiming], answer)
   }
 
-  /** Takes sessions off a user's. */
+  /** Removes sessions from a user's. */
   release (userKey: string, keys: readonly StoreKey[], answer: Answer<void>): void {
     this.#call('release', [userKey, keys], answer)
   }
 
-  /** Moves a user's sessions to those to be ended. Answers how many. */
+  /** Moves a user's sessions to those to be ended. Answers with their number. */
   revoke (userKey: string, which: Revoking, answer: Answer<number>): void {
     this.#call('revoke', [userKey, which], answer)
   }
@@ -276,22 +276,22 @@ export class Repository {
     this.#call('endingsOf', [userKey], answer)
   }
 
-  /** A user's sessions, the first that was claimed last. */
+  /** A user's sessions, the newest claim first. */
   claimsOf (userKey: string, before: number, count: number, answer: Answer<KeyedEntry[]>): void {
     this.#call('claimsOf', [userKey, before, count], answer)
   }
 
-  /** How many sessions the store has. */
+  /** Answers with the number of sessions in the store. */
   count (answer: Answer<number>): void {
     this.#call('length', [], answer)
   }
 
-  /** Tells whoever listens that a session's data were wanted and it wasn't there any more, or that it can't be read. */
+  /** Publishes on the security channel that a session was gone when it was needed, or that it can't be read. */
   warn (reason: SecurityReason, key: StoreKey): void {
     this.#signals.warn(reason, key, this.#signals.now())
   }
 
-  /** Which of the store's methods tells most of a session. */
+  /** The best method of the store to load a session. */
   #methodFor (touch: boolean): GetMethod {
     if (touch && this.touchesOnLoad) return 'getAndTouch'
     return this.#hasInspect ? 'inspect' : 'get'
@@ -328,11 +328,11 @@ export class Repository {
     })
   }
 
-  /** By how many idle times the store's own end may be later than what a method says. */
+  /** How much later the store's own end may be than the record of a method, in idle times. */
   #untoldBy (method: GetMethod): number {
     if (this.hasTouch && this.#settings.trustsStoreTtl) return Infinity
     if (this.#isExactBy(method)) return 0
-    // Loading has moved the store's clock, and nobody wrote that into the record.
+    // Loading moves the store's expiry, and the record doesn't say so.
     return this.touchesOnLoad ? Infinity : 1 / 2
   }
 
@@ -354,7 +354,7 @@ export class Repository {
     }
   }
 
-  /** What `update` is for a store that hasn't it, and `updateIf`. In turn. */
+  /** Does the work of `update` or `updateIf` for a store without it. Runs in turn. */
   #rewrite (
     key: StoreKey, terms: Terms, changes: SessionChanges, session: StoredSession, done: Answer<boolean>,
     expected?: Expected
@@ -382,7 +382,7 @@ export class Repository {
     })
   }
 
-  /** A write that comes after its time brings back what has been ended in the meantime. */
+  /** A write that takes effect after its time limit may bring back a session that has ended in the meantime. */
   #endAgain (key: StoreKey, since: number): void {
     const code = this.recent.endSince(key, since)
     if (code !== undefined) this.destroy(key, () => {}, code)

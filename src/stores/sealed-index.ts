@@ -1,24 +1,24 @@
 import type { Answer, Claimed, Claiming, IndexEntry, Revoking } from '../types/store'
 
-/** Asks the inner store a method of its index by user. */
+/** Calls a method of the inner store's index by user. */
 type Ask = <T>(method: IndexMethod, args: unknown[], answer: Answer<T>) => void
 type IndexMethod = 'claim' | 'release' | 'revoke' | 'endingsOf' | 'claimsOf'
 
 /**
- * The index by user of a store that is sealed: users have other names there. One who has several (since the keys were
- * changed, or from before the store was sealed) is looked for by all of them, and entered by today's.
+ * The index by user of a sealed store, in which users have other names. After a change of the keys, or because an entry
+ * is older than the sealing, a user may have several. All are searched, and new entries have the current one.
  */
 export class SealedIndex {
   readonly #ask: Ask
   readonly #namesOf: (userKey: string) => string[]
 
-  /** @param namesOf today's first */
+  /** @param namesOf the current name first */
   constructor (ask: Ask, namesOf: (userKey: string) => string[]) {
     this.#ask = ask
     this.#namesOf = namesOf
   }
 
-  /** A session that must be there, or its predecessor, may be so under a name from before. */
+  /** An existing entry, or that of the replaced session, may be under an older name. */
   claim (userKey: string, key: string, claiming: Claiming, answer: Answer<Claimed>): void {
     const isFound = ({ outcome }: Claimed): boolean => outcome !== 'lost'
     this.#askEach<Claimed>('claim', userKey, [key, claiming], (error, all) => answer(error, all?.at(-1)), isFound)
@@ -40,7 +40,7 @@ export class SealedIndex {
 
   claimsOf (userKey: string, before: number, count: number, answer: Answer<IndexEntry[]>): void {
     this.#askEach<IndexEntry[]>('claimsOf', userKey, [before, count], (error, all) => {
-      // Of one that is there by two names, the entry of today's.
+      // If a session is under two names, the current entry counts.
       const entries = new Map(all?.flat().reverse().map(entry => [entry.sessionId, entry]))
       answer(error, [...entries.values()].sort((a, b) => b.claimedAt - a.claimedAt).slice(0, count))
     })

@@ -1,4 +1,4 @@
-/** How a sealed session looks in the store that keeps it, and how it is read there. Nothing that waits. */
+/** The form of a sealed session in the inner store. All of this is synchronous. */
 import { isKey, isSealed, type Seals, type SessionSeals } from './seals'
 import { ValueCheck } from './value-check'
 import { UnopenedError } from '../errors'
@@ -9,23 +9,23 @@ import type { FieldChanges, SessionChanges, SessionRecord } from '../types/store
 
 type Fields = Readonly<Record<string, unknown>>
 
-/** What a record was made of, and what opens the rest of it. */
+/** What a record was opened from. */
 interface Source {
   readonly raw: SessionRecord
   readonly seals: SessionSeals
-  /** Whether it may have parts from before the store was sealed. */
+  /** Whether it may have values from before the store was sealed. */
   readonly isFormer: boolean
 }
 
 const SOURCE = Symbol('source')
 
-// Fields under `cookie` that stores move, and what is configured: the library believes none of them.
+// Fields under `cookie` that stores change, or that come from the configuration: the library doesn't rely on them.
 const UNPROVED = new Set([
   'expires', 'originalMaxAge', 'path', 'httpOnly', 'secure', 'sameSite', 'domain', 'partitioned', 'priority'
 ])
-// A session without them might live longer, so that they are missing is proved as well.
+// Without these a session might live longer, so their absence needs a proof, too.
 const NEEDED = ['createdAt', 'seenAt']
-// Stands before the name of a field under `cookie`, and makes that of its proof.
+// The name of a field's proof under `cookie` is the field's name with this before it.
 const PROOF = '~'
 const NOTHING: FieldChanges = { set: {}, unset: [] }
 
@@ -36,7 +36,7 @@ const openLater = lazyFields((record, name) => {
   return JSON.parse(seals.open(placeOf(name), value, `its field '${name}'`))
 })
 
-/** The record of the inner store that an opened one was made of. */
+/** The inner store's record of an opened one. */
 export function rawOf (record: SessionRecord): SessionRecord {
   return sourceOf(record)?.raw ?? record
 }
@@ -51,13 +51,13 @@ export class SealedRecords {
     this.#legacy = legacy
   }
 
-  /** Whether the session may be from before the store was sealed. Nothing plain is believed under a key of ours. */
+  /** Whether the session may be from before the store was sealed. Under a key of ours, unsealed values are refused. */
   isFormer (key: string): boolean {
     return this.#legacy && !isKey(key)
   }
 
   /**
-   * Values are opened when they are read.
+   * Opens a record. Its values are opened when they are read.
    *
    * @throws FST_ERR_SESSION_RECORD
    */
@@ -68,7 +68,7 @@ export class SealedRecords {
     define(record, 'cookie', openCookie(source))
     for (const name of Object.keys(raw)) {
       if (name === 'cookie') continue
-      // Some stores keep something there for themselves.
+      // Some stores keep fields of their own under such names.
       if (source.isFormer || !name.startsWith('__') || isSealed(raw[name])) openLater(record, name)
     }
     return record
@@ -99,19 +99,19 @@ export class SealedRecords {
     }
   }
 
-  /** What makes a sealed one of a record from before; undefined if nothing does. */
+  /** The changes that seal an older record; undefined if there is nothing to seal. */
   sealPlain (key: string, raw: SessionRecord): SessionChanges | undefined {
     try {
       const plain = Object.entries(raw).filter(([name, value]) => name !== 'cookie' && !isSealed(value))
       const set = Object.fromEntries(plain)
       return plain.length === 0 ? undefined : this.sealChanges(key, { set, unset: [], meta: NOTHING })
     } catch {
-      // A part of it can't be read, which whoever reads that finds out.
+      // A part of it can't be read. Reading that part will fail.
       return undefined
     }
   }
 
-  /** As JSON. What that lacks, a function for instance, is no more. */
+  /** Seals values as JSON. A value that JSON leaves out, a function for instance, is removed. */
   #sealData (seals: SessionSeals, key: string, data: Fields): FieldChanges {
     const set: Array<[string, string]> = []
     const unset: string[] = []
@@ -125,7 +125,7 @@ export class SealedRecords {
     return { set: Object.fromEntries(set), unset }
   }
 
-  /** Stores read these fields, so each has a proof beside it. By whose a session is they know the user otherwise. */
+  /** Adds a proof to each field, because stores must read the fields themselves. A user's key is replaced by a hash. */
   #prove (seals: SessionSeals, fields: Fields): Record<string, unknown> {
     const proved: Record<string, unknown> = {}
     for (const [name, value] of Object.entries(fields)) {
@@ -142,7 +142,7 @@ export class SealedRecords {
   }
 }
 
-/** What a store is given that writes changes, or moves the end: no data, and nobody's name. */
+/** The session for a store that writes changes or moves the end: without data and without the user's key. */
 export function endOf (key: string, session: SessionRecord): StoredSession {
   const fields = Object.entries(cookieOf(session)).filter(([name]) => !isUserKey(name))
   return new StoredSession(key, {}, Object.fromEntries(fields))
@@ -180,12 +180,12 @@ function cookieOf ({ cookie }: SessionRecord): Fields {
   return typeof toJSON === 'function' ? toJSON.call(cookie) : { ...cookie as Fields }
 }
 
-/** Where a value belongs in its session. */
+/** The place of a value in its session. A seal opens only there. */
 function placeOf (name: string, part = 'data'): string {
   return `${part} ${JSON.stringify(name)}`
 }
 
-/** Fields under `cookie` that say where in the index by user a session is. */
+/** Whether a field under `cookie` is a key in the index by user. */
 function isUserKey (name: string): boolean {
   return name === 'userKey' || name.startsWith('key:')
 }

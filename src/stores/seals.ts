@@ -1,9 +1,9 @@
-/** How a session is sealed: its data by AES-256-GCM, and what stores must read by an HMAC beside it. */
+/** How a session is sealed: its data by AES-256-GCM. Fields that stores must read have an HMAC beside them. */
 import { createCipheriv, createDecipheriv, createHmac, hash, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto'
 import { UnopenedError } from '../errors'
 
 const USE = '@fastify/session/sealed'
-// With the form's number: another one gets another mark.
+// The number of the format is part of the mark.
 const MARK = 'sealed1:'
 const KEY = /^sealed-[\w-]{43}$/
 const CIPHER = 'aes-256-gcm'
@@ -11,7 +11,7 @@ const CIPHER = 'aes-256-gcm'
 const [IV, TAG] = [12, 16]
 const OPTIONS = { authTagLength: TAG }
 
-/** By what the store knows a session. Not by a secret: ids can't be guessed, and keys change. */
+/** The key of a session in the store. A plain hash is enough, because ids can't be guessed, and secrets change. */
 export function keyOf (sessionId: string): string {
   return `sealed-${hash('sha256', `${USE} key ${sessionId}`, 'base64url')}`
 }
@@ -24,13 +24,13 @@ export function isSealed (value: unknown): value is string {
   return typeof value === 'string' && value.startsWith(MARK)
 }
 
-/** What is derived from one of the application's keys. */
+/** The secrets that are derived from one of the application's keys. */
 interface Master {
   readonly sessions: Buffer
   readonly users: Buffer
 }
 
-/** The first key seals, all open. */
+/** The application's keys. The first key seals, all open. */
 export class Seals {
   readonly #masters: readonly Master[]
 
@@ -38,7 +38,7 @@ export class Seals {
     this.#masters = keys.map(key => ({ sessions: derived(key, 'sessions'), users: derived(key, 'users') }))
   }
 
-  /** What a user is called in the store: by the first key, then by the others. */
+  /** The names of a user in the store: by the first key, then by the others. */
   usersOf (userKey: string): string[] {
     return this.#masters.map(({ users }) => createHmac('sha256', users).update(userKey).digest('base64url').slice(0, 22))
   }
@@ -49,8 +49,8 @@ export class Seals {
 }
 
 /**
- * The seals of one session. They have keys of their own, so nothing opens in another session, and no number of
- * sessions wears a key out (random nonces are good for 2^32 values).
+ * The seals of one session. Its keys are its own, so a value doesn't open in another session, and a key is never used
+ * too often (random nonces are safe for 2^32 values).
  */
 export class SessionSeals {
   readonly #masters: readonly Master[]
@@ -62,7 +62,7 @@ export class SessionSeals {
     this.#key = key
   }
 
-  /** @param place where it may be opened again */
+  /** @param place where it may be opened; see `placeOf` */
   seal (place: string, text: string): string {
     const iv = randomBytes(IV)
     const cipher = createCipheriv(CIPHER, this.#secret(0).subarray(0, 32), iv, OPTIONS).setAAD(Buffer.from(place))
@@ -84,13 +84,13 @@ export class SessionSeals {
         decipher.setAAD(Buffer.from(place)).setAuthTag(bytes.subarray(-TAG))
         return Buffer.concat([decipher.update(bytes.subarray(IV, -TAG)), decipher.final()]).toString()
       } catch {
-        // By another key, perhaps.
+        // Another key may open it.
       }
     }
     throw new UnopenedError(what)
   }
 
-  /** What proves that a value is ours, beside the value itself. Of undefined: that there is none. */
+  /** Signs a value that isn't sealed. undefined stands for a missing one. */
   tag (place: string, value: unknown): string {
     return this.#tag(0, place, value)
   }
@@ -108,7 +108,7 @@ export class SessionSeals {
     return hmac.update(`${place} ${JSON.stringify(value)}`).digest('base64url').slice(0, 22)
   }
 
-  /** 32 bytes that seal, and 32 that tag. */
+  /** 32 bytes to seal with, and 32 to tag with. */
   #secret (i: number): Buffer {
     return (this.#secrets[i] ??= createHmac('sha512', (this.#masters[i] as Master).sessions).update(this.#key).digest())
   }

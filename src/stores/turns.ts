@@ -7,28 +7,28 @@ interface Waiting {
   readonly start: Task
 }
 
-/** Those who want the turn of one session. */
+/** The queue of one session. */
 interface Line {
   readonly waiting: Waiting[]
   running: number
-  /** How many have had their turn. */
+  /** How many turns have begun. */
   begun: number
-  /** Whether those that run share the turn. */
+  /** Whether the running tasks share the turn. */
   isShared: boolean
   isCalling: boolean
 }
 
 /**
- * Turns of one session come in the order of asking: one at a time, or several that share one. A turn that is free is
- * taken synchronously.
+ * Runs the tasks of a session in the order of the calls: one at a time, or several that share a turn. If the turn is
+ * free, the task runs synchronously.
  */
 export class Turns {
   readonly #lines = new Map<string, Line>()
 
   /**
    * @param patience how long to wait for the turn, in milliseconds
-   * @param giveUp is called instead of the task when that was not enough; with whether others had their turn since
-   * @param isShared whether others that share may run at the same time
+   * @param giveUp is called instead of the task after that time, with whether others had their turn in the meantime
+   * @param isShared whether other shared tasks may run at the same time
    */
   take (sessionId: string, patience: number, giveUp: (hasMoved: boolean) => void, task: Task, isShared = false): void {
     let line = this.#lines.get(sessionId)
@@ -45,7 +45,7 @@ export class Turns {
       giveUp(line.begun > begun)
       this.#callNext(sessionId, line)
     }), patience)
-    // What waits continues in its own context, and not in that of the request before it.
+    // The task runs in its caller's context, and not in that of the request before it.
     const start: Task = AsyncResource.bind((release: () => void) => {
       clearTimeout(impatience)
       task(release)
@@ -64,7 +64,7 @@ export class Turns {
     })
   }
 
-  // A loop and no recursion: behind a store that answers at once, a long line would overflow the stack.
+  // A loop, because with a synchronous store, recursion over a long queue would overflow the stack.
   #callNext (sessionId: string, line: Line): void {
     if (line.isCalling) return
     line.isCalling = true

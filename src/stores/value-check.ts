@@ -2,24 +2,24 @@ import { lossesIn, placed, refusalOf } from '../values/json-loss'
 import { shownKey } from '../values/shown-key'
 import { warnValue } from '../warnings'
 
-// Applications have a handful of keys. Those that make names up fill neither the memory nor the log.
+// Applications have a few keys. If one makes names up, they must fill neither the memory nor the log.
 const MOST_KEYS = 1000
 const MOST_WARNINGS = 200
 const LONGEST_KEY = 200
 
-// By process: several stores of one application have the same keys.
+// Once per process, because several stores of one application have the same keys.
 const looked = new Set<string>()
 const told = new Set<string>()
 
 /**
- * Warns about what a store of JSON loses of the values that are written: in production at a key's first write in this
- * process, otherwise at each write, and once for each key and kind of value.
+ * Warns about values that a store of JSON would lose, once for each key and kind of value. In production it checks only
+ * a key's first write in this process, otherwise each write.
  */
 export class ValueCheck {
   readonly #looksAgain = process.env.NODE_ENV !== 'production'
   readonly #keepsAll: boolean
 
-  /** @param keepsAll whether the store isn't one of JSON, so that what JSON refuses is warned about too */
+  /** @param keepsAll whether the store doesn't use JSON, so that values that JSON refuses are warned about, too */
   constructor (keepsAll = false) {
     this.#keepsAll = keepsAll
   }
