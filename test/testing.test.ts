@@ -147,7 +147,7 @@ t.test('the two kinds of stores that keep a session too long are found, and pass
   for (const [store, promise, promises] of kinds) {
     const { said, test } = runner()
     await testStore(store as () => SessionStore, { promises: { ...promises, [promise]: true }, test })
-    t.match(said[0], `promises.${promise} is declared, and not kept, so mend the store or take it out`)
+    t.match(said[0], `promises.${promise} is declared, and not kept, so mend the store or remove the promise`)
     t.same(await failuresOf(store, { ...promises, [promise]: false }), [], promise)
   }
 })

@@ -1,4 +1,4 @@
-/** What a store's index by user is asked, and what visitors see of it. */
+/** Tests of a store's index by user, and of what visitors see of it. */
 import { fingerprint } from '../diagnostics'
 import type { Claimed, Claiming, IndexEntry, SessionStore } from '../types/store'
 import { HOUR, MINUTE, timed, type OpenStore, type TestContext } from './context'
@@ -15,7 +15,7 @@ export async function testIndex (t: TestContext, findings: Findings, openStore: 
     same(await listed(store, 'max'), [], 'claimsOf() must answer an empty list for a user without sessions')
     for (const sessionId of ['c', 'a', 'b']) await claim(store, 'max', sessionId)
     const entries = await claimsOf(store, 'max')
-    // A store's author may answer anything.
+    // A store may answer with anything.
     for (const entry of entries as any[]) {
       const isEntry = typeof entry?.sessionId === 'string' && typeof entry.claimedAt === 'number' && typeof entry.age === 'number'
       ok(isEntry, 'claimsOf() must answer objects: { sessionId, claimedAt, age }')
@@ -57,15 +57,15 @@ export async function testIndex (t: TestContext, findings: Findings, openStore: 
     same(await claim(store, 'max', 'c', { replaces: 'a', max: 2, refuses: true }), ENTERED, 'claim() with replaces must not be refused: it makes its own room')
     same(await listed(store, 'max'), ['b', 'c'], 'claim() with replaces must take the place of that session, in the same step')
     const { outcome } = await claim(store, 'max', 'd', { replaces: 'nobody' })
-    same(outcome, 'lost', 'claim() with replaces must answer lost where that session is not entered, and enter nothing')
+    same(outcome, 'lost', 'claim() with replaces must answer lost if that session is not entered, and enter nothing')
   })
 
   await t.test('a user has as many sessions as may be, and no more', async t => {
     const store = await open(t)
     const outcomes: unknown[] = []
     for (const sessionId of ['a', 'b', 'c']) outcomes.push((await claim(store, 'max', sessionId, { max: 2, refuses: true })).outcome)
-    same(outcomes, ['entered', 'entered', 'full'], 'claim() must answer full where the user has max sessions and refuses is set, and not before')
-    same(await listed(store, 'max'), ['b', 'a'], 'claim() must enter nothing where it answers full')
+    same(outcomes, ['entered', 'entered', 'full'], 'claim() must answer full if the user has max sessions and refuses is set, and not before')
+    same(await listed(store, 'max'), ['b', 'a'], 'claim() must enter nothing if it answers full')
     same(await claim(store, 'max', 'a', { max: 2, refuses: true }), ENTERED, 'claim() must not refuse a session that is entered already')
     same(await claim(store, 'eva', 'd', { max: 2, refuses: true }), ENTERED, 'claim() must count the sessions of the one user')
     await ask(store, 'release', 'max', ['a'])
@@ -161,7 +161,7 @@ export async function testUsers (t: TestContext, findings: Findings, openStore: 
 
   async function open (t: TestContext, options: SiteOptions = {}): Promise<Site> {
     const { store, pass } = await timed(t, openStore)
-    // The application that uses the kit may have declared no such key.
+    // The application that uses the kit may not have declared this key.
     return await Site.open(t, store, pass, { user: session => (session as any).user, ...options })
   }
 

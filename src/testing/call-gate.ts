@@ -4,7 +4,7 @@ import type { Answer, SessionStore } from '../types/store'
 import type { Call } from './race-ops'
 import type { RaceOptions } from './race-options'
 
-/** Something that can happen next. */
+/** A step that can be taken next. */
 export interface Step {
   readonly name: string
   readonly take: () => Promise<void>
@@ -18,17 +18,17 @@ const METHODS: readonly Method[] = [
 const BY_USER: readonly Method[] = ['claim', 'release', 'revoke', 'endingsOf', 'claimsOf']
 const CALL_TIMEOUT = 10_000
 
-/** Holds the calls to a store until they are told to go on. They are real calls then, and their answers are handed on. */
+/** Holds the calls to a store until their step is taken. Then the real call is made, and its answer is passed on. */
 export class CallGate {
-  /** The store as the plugin gets it: with the same methods, which answer by their callback whatever the real ones do. */
+  /** The store for the plugin: with the same methods, which always answer by their callback. */
   readonly store: SessionStore
-  /** Lets all calls pass, and writes down none. */
+  /** Lets all calls pass, and records none. */
   isOpen = true
   /** The number of steps taken. */
   now = 0
-  /** What waits. */
+  /** The steps that wait. */
   readonly steps: Step[] = []
-  /** What came since the gate was closed. */
+  /** The calls since the gate was closed. */
   calls: Call[] = []
   /** The sessions that were written. */
   readonly written = new Set<string>()
@@ -43,16 +43,16 @@ export class CallGate {
     this.#passing = passing
     this.#splitCalls = splitCalls
     this.#nameOf = nameOf
-    // It has the methods that the library uses of that store, which no type can say.
+    // Only the store's own methods, which the type can't express.
     this.store = Object.fromEntries(METHODS.filter(method => has(store, method)).map(method => [
       method, (...args: unknown[]) => this.#receive(method, args.slice(0, -1), args.at(-1) as Answer<unknown>)
     ])) as unknown as SessionStore
-    // These ask nothing of it.
+    // These don't call the store's back end, so they aren't held.
     const { keyOf, formerKeyOf } = store
     Object.assign(this.store, { ...keyOf && { keyOf }, ...formerKeyOf && { formerKeyOf } })
   }
 
-  /** By what the store knows a session. */
+  /** The key of a session in the store. */
   keyOf (sessionId: string): string {
     return this.#store.keyOf?.(sessionId) ?? sessionId
   }
@@ -63,7 +63,7 @@ export class CallGate {
     this.calls = []
   }
 
-  /** Asks the store itself. */
+  /** Calls the store itself. */
   ask (method: Method, ...args: unknown[]): Promise<unknown> {
     return promised(answer => this.#call(method, args, answer))
   }
@@ -92,7 +92,7 @@ export class CallGate {
     }))
   }
 
-  /** Lets something wait until it is taken as a step. */
+  /** Adds a step. */
   hold (name: string, go: () => Promise<void>): void {
     const step = {
       name,
@@ -110,13 +110,13 @@ export class CallGate {
   }
 }
 
-// Some methods of the index take several, and some none.
+// Some methods of the index have several ids, and some none.
 function idIn (argument: unknown): string {
   const [id] = Array.isArray(argument) ? argument : [argument]
   return typeof id === 'string' ? id : ''
 }
 
-/** What a call writes. */
+/** The keys that a call writes. */
 function detailsOf (method: Method, what: any): string {
   let keys: string[] = []
   if (method === 'set') keys = Object.keys(what).filter(key => key !== 'cookie')

@@ -1,42 +1,42 @@
-/** What the kit needs of a test runner and of whoever made the store, and how it lets time go by. */
+/** What the kit needs of a test runner and of a store's author, and how it moves the time. */
 import type { SessionStore } from '../types/store'
 
 export const MINUTE = 60_000
 export const HOUR = 60 * MINUTE
-/** Nothing that is waited for takes so long, however busy the machine: what does, hangs. */
+/** Nothing takes this long, even on a busy machine, unless it hangs. In milliseconds. */
 export const PATIENCE = 2 * MINUTE
 
-/** What `node:test` and tap hand to a test. */
+/** The argument of a test in `node:test` and tap. */
 export interface TestContext {
   test (name: string, run: (t: TestContext) => Promise<void>): Promise<unknown>
-  /** Has something done when the test is over. */
+  /** Runs a function when the test is over. */
   after (end: () => unknown): void
 }
 
 /** `test` of `node:test`, or `t.test` of tap. */
 export type TestFunction = TestContext['test']
 
-/** A store, and what the kit has to know to judge it. */
+/** A store, and what the kit must know to test it. */
 export interface StoreUnderTest {
   store: SessionStore
-  /** What another process has: another object on the same sessions. Missing where no other process can have them. */
+  /** Makes another store object on the same sessions, as another process has. Missing if they can't be shared. */
   another?: () => SessionStore
-  /** Lets the store's own clock go on, in milliseconds, where it has one; the kit moves `Date` itself. */
+  /** Moves the store's own clock, if it has one, in milliseconds. The kit itself moves `Date`. */
   pass?: (milliseconds: number) => Promise<void>
   /**
-   * By which part of its life the end of a session may be off that `touch` and `update` have moved, as 0.01 for a hundredth.
+   * How exact the end is that `touch` and `update` set, as a part of the session's life: 0.01 is a hundredth.
    *
    * @default 0
    */
   grain?: number
 }
 
-/** Returns an empty store for one test: the store itself, or what the kit should know besides. */
+/** Returns an empty store for one test, alone or with what the kit must know. */
 export type CreateStore = (t: TestContext) => SessionStore | StoreUnderTest | Promise<SessionStore | StoreUnderTest>
 
 export type OpenStore = (t: TestContext) => Promise<StoreUnderTest>
 
-/** Whichever way a store was given, it is known with what belongs to it. */
+/** Opens a store that was given in either form. */
 export function opener (createStore: CreateStore): OpenStore {
   return async t => {
     const created = await createStore(t)
@@ -44,12 +44,12 @@ export function opener (createStore: CreateStore): OpenStore {
   }
 }
 
-/** `test` of Node's own runner, where no other was given. Loaded then and not before, because it begins to run by that. */
+/** The given test function, or that of Node's runner, which is loaded only if needed, because loading starts it. */
 export async function runnerOr (test: TestFunction | undefined): Promise<TestFunction> {
   return test ?? (await import('node:test')).test as TestFunction
 }
 
-/** A store whose time goes by without waiting for it. */
+/** A store whose time can be moved without waiting. */
 export async function timed (t: TestContext, open: OpenStore): Promise<Required<Omit<StoreUnderTest, 'another'>>> {
   const { advance } = clock(t)
   const { store, pass, grain = 0 } = await open(t)
@@ -64,17 +64,17 @@ export async function timed (t: TestContext, open: OpenStore): Promise<Required<
 }
 
 export interface Clock {
-  /** In milliseconds, since it was set. */
+  /** How far it was moved, in milliseconds. */
   passed: number
   advance (milliseconds: number): void
 }
 
-/** Moves `Date.now()` and `new Date()` without waiting for it. */
+/** Moves `Date.now()` and `new Date()` without waiting. */
 export function clock (t: Pick<TestContext, 'after'>): Clock {
   return replaceTime(t, Date.now)
 }
 
-/** The same with a time that stands still between the moves: at a whole second, which is what cookies tell. */
+/** The same, but the time stands still between the moves, at a whole second, because cookies have no milliseconds. */
 export function stopClock (t: Pick<TestContext, 'after'>, at = Math.floor(Date.now() / 1000) * 1000): Clock {
   return replaceTime(t, () => at)
 }
@@ -94,7 +94,7 @@ function replaceTime (t: Pick<TestContext, 'after'>, time: () => number): Clock 
   return clock
 }
 
-/** The intervals that are set from now on. They end with the test, because some stores keep no hold of theirs. */
+/** Records the intervals that are set from now on. They end with the test, because some stores can't stop theirs. */
 export function recordIntervals (t: Pick<TestContext, 'after'>): NodeJS.Timeout[] {
   const { setInterval } = globalThis
   const intervals: NodeJS.Timeout[] = []

@@ -1,4 +1,4 @@
-/** What a store is asked by itself: the methods, and what each must leave behind. */
+/** Tests of the store itself: its methods and their effects. */
 import { setImmediate } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import { has, hasIndex } from '../stores/methods'
@@ -10,13 +10,13 @@ import { ok, same } from './mend'
 import type { Findings } from './promises'
 import { dataOf } from './site'
 
-// No store takes so long, however busy the machine.
+// No store takes this long, even on a busy machine.
 const PATIENCE = 10_000
 const OPTIONAL_METHODS = ['touch', 'update', 'getAndTouch', 'inspect'] as const
 
 type AnyStore = Record<string, ((...args: any[]) => any) | undefined>
 
-// What applications and the library itself store, and what goes wrong with it where keys, text or size are handled carelessly.
+// Data of applications and the library that break if a store is careless with keys, text or size.
 export const ODD_KEYS = { a: { b: 1 }, 'a.b': 2, '$set.a': 3, "it's": 4, '"; --': 5, '{}': 6, ' ': 7, 7: 8, Größe: 9, 鍵: 10 }
 export const ODD_VALUES = {
   text: 'ü ß € 日本語 👩‍👩‍👧 \u2028 \u0000 \\ " \' %',
@@ -30,7 +30,7 @@ export const ODD_VALUES = {
   nested: { deep: { deeper: [{ n: 1 }] } }
 }
 const LARGE = { large: 'x'.repeat(70_000), wide: '鍵'.repeat(70_000) }
-// Ids that a careless comparison takes for one another: without case, by prefix, by a pattern, by their first characters.
+// Ids that a careless comparison confuses: without case, by prefix, by a pattern, by their first characters.
 const ALIKE = ['a', 'A', 'ab', 'a ', 'a_b', 'axb', 'a%', 'a*', 'a?b', `${'l'.repeat(42)}1`, `${'l'.repeat(42)}2`]
 
 export async function testContract (t: TestContext, findings: Findings, openStore: OpenStore): Promise<void> {
@@ -50,7 +50,7 @@ export async function testContract (t: TestContext, findings: Findings, openStor
     await ask(store, 'set', 'a', session)
     const stored = await find(store, 'a') as any // of whatever form the store gives it
     same(dataOf(stored), dataOf(session), 'get() must answer the data that set() was given: JSON.stringify(session) has them')
-    // Attributes as path it may keep or not: configuration decides them.
+    // Attributes such as path need not be kept, because the configuration decides them.
     const { expires, originalMaxAge } = cookieOf(stored)
     const advice = 'get() must answer the cookie that set() was given, under cookie'
     same([timeIn(expires), originalMaxAge], [session.cookie.expires?.getTime(), HOUR], advice)
@@ -160,7 +160,7 @@ export async function testContract (t: TestContext, findings: Findings, openStor
       for (const method of OPTIONAL_METHODS) if (has(store, method)) await record(method, sessionId, ...{ touch: [live({})], update: [changesOf({}), live({})], getAndTouch: [], inspect: [] }[method])
       await record('destroy', sessionId)
     }
-    // A second answer comes right after the first, or with that of a later call.
+    // A second answer may come right after the first, or with that of a later call.
     await find(store, 'nobody')
     await setImmediate()
     const twice = [...answers]
@@ -179,7 +179,7 @@ export async function testContract (t: TestContext, findings: Findings, openStor
       ok(stored, 'touch() did not move the end: to session.cookie.expires')
       same(dataOf(stored), { n: 1 }, 'touch() changed the data: it must move the end and nothing else')
       await pass(10_000)
-      // What has a clock of its own may leave it to the library to ask whether it has passed.
+      // A store may leave the check of the expiry to the library.
       if (promises.expires) ok(!await find(store, 'a'), 'get() hands out a session after the end that touch() set: compare with it, or take out promises.expires')
     })
 
@@ -198,7 +198,7 @@ export async function testContract (t: TestContext, findings: Findings, openStor
       const before = await withoutEnd(store, 'a')
       for (const sessionId of ['a', 'b']) await touch(store, sessionId, late)
       const isUntouched = isDeepStrictEqual(await withoutEnd(store, 'a'), before)
-      // Longer than those take to clean up that leave the expiry to that.
+      // Longer than any cleanup interval of a store that expires sessions only by cleanup.
       await pass(HOUR / 2)
       const areThere = await find(store, 'a') != null && await find(store, 'b') != null
       await pass(HOUR)
@@ -224,7 +224,7 @@ export async function testContract (t: TestContext, findings: Findings, openStor
   })
 }
 
-/** The methods of a store: of one that is measured they tell what to ask. */
+/** Tests which methods a store has. If it is measured, they decide what is tested. */
 async function expectMethods (t: TestContext, findings: Findings, openStore: OpenStore): Promise<ReadonlySet<string>> {
   const methods = new Set<string>()
   await t.test('has get, set and destroy', async t => {
@@ -248,7 +248,7 @@ async function testUpdates (t: TestContext, openStore: OpenStore, promises: Find
     ok(found !== false, 'update() answers false, which says that there is no such session')
     await pass(HOUR - MINUTE)
     const stored = await find(store, 'a') as any
-    ok(stored, 'update() did not move the end: to session.cookie.expires, where that is later')
+    ok(stored, 'update() did not move the end: to session.cookie.expires, if that is later')
     same(dataOf(stored), { keep: { n: 1 }, change: 2, add: ['x'] }, 'update() must apply set and unset onto what is stored, and nothing else of the session')
     const wanted = timeIn(session.cookie.expires)
     const end = timeIn(stored.cookie.expires)
@@ -292,22 +292,22 @@ async function testUpdates (t: TestContext, openStore: OpenStore, promises: Find
     const { expires } = cookieOf(await find(store, 'a') as any)
     same(timeIn(expires), shorter.cookie.expires?.getTime(), 'update() must write changes.meta.set.expires as it is')
     await pass(2 * MINUTE)
-    for (const sessionId of ['a', 'c']) ok(!await find(store, sessionId), 'where changes.meta.set has expires, update() must end the session then, also earlier than before')
-    ok(await find(store, 'd'), 'where changes.meta.set.expires is null, update() must take the end away')
+    for (const sessionId of ['a', 'c']) ok(!await find(store, sessionId), 'if changes.meta.set has expires, update() must end the session then, also earlier than before')
+    ok(await find(store, 'd'), 'if changes.meta.set.expires is null, update() must take the end away')
     ok(await find(store, 'b'), 'update() shortened a life: without expires in changes.meta.set the later end counts, the one in the store or session.cookie.expires')
   })
 
   await t.test('update never creates a session', async t => {
     const { store } = await openStore(t)
-    same(await ask(store, 'update', 'a', changesOf({ n: 1 }), live({ n: 1 })), false, 'update() must answer false where there is no such session')
-    ok(!await find(store, 'a'), 'update() must not create a session: whoever logged out would be logged in again')
+    same(await ask(store, 'update', 'a', changesOf({ n: 1 }), live({ n: 1 })), false, 'update() must answer false if there is no such session')
+    ok(!await find(store, 'a'), 'update() must not create a session: a visitor who logged out would be logged in again')
   })
 
   await t.test('update revives no expired session', async t => {
     const { store, pass } = await timed(t, openStore)
     await ask(store, 'set', 'a', live({ n: 1 }, MINUTE))
     await pass(2 * MINUTE)
-    same(await ask(store, 'update', 'a', changesOf({ n: 2 }), live({}, MINUTE)), false, 'update() must answer false where the session has expired')
+    same(await ask(store, 'update', 'a', changesOf({ n: 2 }), live({}, MINUTE)), false, 'update() must answer false if the session has expired')
     ok(!await find(store, 'a'), 'update() must not revive what has expired')
   })
 
@@ -328,7 +328,7 @@ async function testUpdates (t: TestContext, openStore: OpenStore, promises: Find
   await t.test('destroy answers what it removed, or tells nothing', async t => {
     const { store } = await openStore(t)
     const isRecord = (value: any): boolean => typeof value === 'object' && value !== null && 'cookie' in value
-    ok(!isRecord(await ask(store, 'destroy', 'nobody')), 'destroy() must answer false where there is no such session')
+    ok(!isRecord(await ask(store, 'destroy', 'nobody')), 'destroy() must answer false if there is no such session')
     await ask(store, 'set', 'a', live({ n: 1 }))
     await ask(store, 'update', 'a', changesOf({ n: 2 }), live({}))
     const removed = await ask(store, 'destroy', 'a')
@@ -340,13 +340,13 @@ async function testUpdates (t: TestContext, openStore: OpenStore, promises: Find
   })
 }
 
-/** The further ways to load a session. */
+/** Tests of the optional methods that load a session. */
 async function testLoading (t: TestContext, openStore: OpenStore, methods: ReadonlySet<string>): Promise<void> {
   for (const method of ['getAndTouch', 'inspect']) {
     if (!methods.has(method)) continue
     await t.test(`${method} answers as get does, and the end that the store knows`, async t => {
       const { store, grain, pass } = await timed(t, openStore)
-      ok(!await ask(store, method, 'nobody'), `${method}() must answer nothing where there is no such session`)
+      ok(!await ask(store, method, 'nobody'), `${method}() must answer nothing if there is no such session`)
       await ask(store, 'set', 'a', live({ n: 1 }, MINUTE))
       await pass(MINUTE / 2)
       const touched = live({}, MINUTE)
@@ -368,7 +368,7 @@ async function testLoading (t: TestContext, openStore: OpenStore, methods: Reado
       for (let i = 0; i < 2; i++) {
         await pass(MINUTE * 0.75)
         for (const sessionId of ['a', 'older', 'idle']) {
-          ok(await ask(store, 'getAndTouch', sessionId), 'getAndTouch() must move the end by cookie.idle of the record, or by cookie.originalMaxAge where it has no idle')
+          ok(await ask(store, 'getAndTouch', sessionId), 'getAndTouch() must move the end by cookie.idle of the record, or by cookie.originalMaxAge if it has no idle')
         }
       }
       await pass(2 * MINUTE)
@@ -391,12 +391,12 @@ async function testLoading (t: TestContext, openStore: OpenStore, methods: Reado
   }
 }
 
-/** Calls a method of a store in whichever way it answers. */
+/** Calls a method of a store that answers by callback or promise. */
 export function ask (store: SessionStore, method: string, ...args: unknown[]): Promise<unknown> {
   return asking(store, method, args, () => {})
 }
 
-/** @param again is called with each answer after the first */
+/** @param again is called for each answer after the first */
 function asking (store: SessionStore, method: string, args: unknown[], again: () => void): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const fn = (store as unknown as AnyStore)[method] as (...args: unknown[]) => unknown
@@ -418,7 +418,7 @@ function asking (store: SessionStore, method: string, args: unknown[], again: ()
   })
 }
 
-/** What a store has of a session. */
+/** The record of a session in a store. */
 export async function find (store: SessionStore, sessionId: string): Promise<unknown> {
   return await ask(store, 'get', sessionId).catch(orNothing)
 }
@@ -427,12 +427,12 @@ async function touch (store: SessionStore, sessionId: string, session: unknown):
   return await ask(store, 'touch', sessionId, session).catch(orNothing)
 }
 
-/** A file store may say by an error that there is no such session. */
+/** A file store may report a missing session as an error. */
 export function orNothing (error: NodeJS.ErrnoException): undefined {
   if (error.code !== 'ENOENT') throw error
 }
 
-/** Whether all, length and clear do what they say. */
+/** Whether all, length and clear work. */
 async function lists (store: SessionStore): Promise<boolean> {
   await ask(store, 'clear')
   if (await ask(store, 'length') !== 0) return false
@@ -445,14 +445,14 @@ async function lists (store: SessionStore): Promise<boolean> {
   return await ask(store, 'length') === 0 && await find(store, 'a') == null
 }
 
-/** A session as the library gives it to a store. */
+/** A session as the library passes it to a store. */
 export function live (data: Record<string, unknown>, maxAge: number | null = HOUR, idle = maxAge): StoredSession {
   const now = Date.now()
   const life = maxAge === null ? { expires: null, originalMaxAge: null } : { expires: new Date(now + maxAge), originalMaxAge: idle, idle }
   return new StoredSession('a', data, { ...life, path: '/', httpOnly: true, secure: false, createdAt: now, seenAt: now })
 }
 
-/** Changes of data alone, as `update` gets them. */
+/** Changes of data only, for `update`. */
 export function changesOf (set: object, ...unset: string[]): SessionChanges {
   const meta = { set: { seenAt: Date.now() }, unset: [] }
   return { set: { ...set }, unset, meta }
@@ -468,7 +468,7 @@ function fieldsOf (record: SessionRecord): object {
   return { createdAt, seenAt, idle }
 }
 
-/** The fields of a session's cookie, but for its end. */
+/** The fields of a session's cookie without its end. */
 async function withoutEnd (store: SessionStore, sessionId: string): Promise<Record<string, unknown>> {
   const { expires, ...fields } = cookieOf(await find(store, sessionId) as SessionRecord)
   return { ...fields }

@@ -1,4 +1,4 @@
-/** A session store that goes wrong on demand, and the ways in which stores go wrong. */
+/** A session store that fails on demand, and the ways in which stores fail. */
 import { runInNewContext } from 'node:vm'
 import { applyChanges, timeIn, type CookieRecord } from '../values/record'
 import type { SessionChanges, SessionRecord } from '../types/store'
@@ -14,33 +14,32 @@ const OPTIONAL_METHODS: readonly OptionalMethod[] = ['touch', 'update', 'getAndT
 export interface Call {
   /** The callback that the caller passed. */
   readonly answer: Answer
-  /** Does what the method is for. Returns what it would answer. */
+  /** Does the method's work. Returns its answer. */
   readonly work: () => unknown
-  /** Puts something off until the store's `release()`. */
+  /** Delays a step until the store's `release()`. */
   readonly hold: (step: () => void) => void
 }
 
-/** How a call goes wrong. The method returns what this returns. */
+/** How a call fails. The method returns what this returns. */
 export type How = (call: Call) => unknown
 
 /**
- * Keeps sessions in this process, and answers when its caller has gone on. One method at a time can be made to
- * misbehave. Records are handed out as they are and not as copies, so whoever changes one changes the session. With
- * `touch` it keeps the expiry, too.
+ * Keeps sessions in this process, and answers asynchronously. One method at a time can be made to fail. Records aren't
+ * copied, so a caller that changes one changes the session. With `touch` it keeps the expiry, too.
  */
 export class FaultyStore {
   readonly records = new Map<string, SessionRecord>()
-  /** What was called since `break()`. */
+  /** The calls since `break()`. */
   readonly calls: Method[] = []
   #broken: { method: Method, how: How, healthyCalls: number } | undefined
   #held: Array<() => void> = []
 
-  /** @param optional the methods that it has besides `get`, `set` and `destroy` */
+  /** @param optional its methods in addition to `get`, `set` and `destroy` */
   constructor (optional: readonly OptionalMethod[] = OPTIONAL_METHODS) {
     for (const method of OPTIONAL_METHODS) if (!optional.includes(method)) Object.assign(this, { [method]: undefined })
   }
 
-  /** Makes a method misbehave from now on, after a number of calls that are good. */
+  /** Makes a method fail from now on, after a number of good calls. */
   break (method: Method, how: How, healthyCalls = 0): void {
     if (this[method] === undefined) throw new TypeError(`there is no method ${method}`)
     if (typeof how !== 'function') throw new TypeError('how must be a function, as each of FAULTS has')
@@ -52,7 +51,7 @@ export class FaultyStore {
     this.#broken = undefined
   }
 
-  /** What was put off happens now. */
+  /** Runs the delayed steps. */
   release (): void {
     for (const step of this.#held.splice(0)) step()
   }
@@ -115,13 +114,13 @@ export class FaultyStore {
       return this.#broken.how({ answer, work, hold: step => { this.#held.push(step) } })
     }
     const value = work()
-    // Before any timer, so that a good call is in time however short storeTimeout is.
+    // Before any timer, so that a good call is in time even with a very short storeTimeout.
     process.nextTick(answer, null, value)
     return undefined
   }
 }
 
-/** The same store with methods that declare no callback: their promises are their answers. */
+/** The same store with methods that declare no callback and answer by promises. */
 export function promising (store: FaultyStore): object {
   const methods = [...REQUIRED_METHODS, ...OPTIONAL_METHODS].filter(method => store[method] !== undefined)
   return Object.fromEntries(methods.map(method => {
@@ -134,13 +133,13 @@ export function promising (store: FaultyStore): object {
   }))
 }
 
-/** What becomes of a call. */
+/** The outcome of a call. */
 export type Outcome =
-  /** It did what it is for, whatever else happens: nobody should notice. */
+  /** It did its work, whatever else happens: nobody should notice. */
   | 'works'
   /** It failed, and did nothing. */
   | 'fails'
-  /** It failed, or did not answer in time, and did what it is for nevertheless. */
+  /** It failed, or did not answer in time, but did its work. */
   | 'works unseen'
   /** It found no session, though there is one. */
   | 'finds nothing'
@@ -148,21 +147,21 @@ export type Outcome =
 export interface Fault {
   readonly name: string
   readonly outcome: Outcome
-  /** What a failure is: an `Error`, something else, or no answer within the caller's time limit. */
+  /** The kind of failure: an `Error`, something else, or no answer within the caller's time limit. */
   readonly failure?: 'error' | 'no error' | 'silence'
-  /** The methods that can go wrong like this; all where it is missing. */
+  /** The methods that can fail like this; all if it is missing. */
   readonly methods?: readonly Method[]
   readonly how: How
 }
 
-/** The message of every failure that can have one. */
+/** The message of all failures that have one. */
 export const AWAY = 'The store is away'
 
 const later = setImmediate
 const away = (): Error => new Error(AWAY)
 const awayLater = async (): Promise<never> => await new Promise((_resolve, reject) => { later(() => reject(away())) })
 
-/** Errs, throws, rejects, says nothing, says it twice, says it late. */
+/** Calls that fail, throw, reject, don't answer, answer twice, or answer late. */
 export const FAULTS: readonly Fault[] = [
   ...faults({ outcome: 'fails', failure: 'error' }, {
     'calls back with an error': ({ answer }) => answer(away()),
@@ -175,7 +174,7 @@ export const FAULTS: readonly Fault[] = [
     'returns an object that throws when it is looked at': () => throwing()
   }),
   ...faults({ outcome: 'fails', failure: 'no error' }, {
-    // As in test runners. To Fastify that is no error.
+    // As in test runners. To Fastify that isn't an Error.
     'calls back with an error of another realm': ({ answer }) => answer(runInNewContext(`new Error('${AWAY}')`)),
     'calls back with a string as the error': ({ answer }) => answer(AWAY),
     'calls back with a symbol as the error': ({ answer }) => answer(Symbol(AWAY)),
@@ -226,7 +225,7 @@ export const FAULTS: readonly Fault[] = [
   })
 ]
 
-/** Answers something else than whether there was such a session. */
+/** Answers with something that doesn't tell whether there was such a session. */
 export const BROKEN_ANSWERS: readonly Fault[] = answers({
   nothing: () => undefined,
   null: () => null,
@@ -244,7 +243,7 @@ const COOKIE = { expires: null, originalMaxAge: null, path: '/', httpOnly: true,
 const max = (more: object = {}): object => ({ user: 'max', cookie: COOKIE, ...more })
 const withCookie = (cookie: unknown): object => max({ cookie })
 
-/** Answers what is no record, or is no good one; where a user can be made out, it is max. */
+/** Answers with something that isn't a record, or is a broken one. If it has a user, that is max. */
 export const BROKEN_RECORDS: readonly Fault[] = [
   ...records('finds nothing', {
     'a string': () => 'rubbish',
@@ -306,21 +305,21 @@ function circle (): unknown {
   return map.set('map', map)
 }
 
-/** A list in a list in a list ... */
+/** A deeply nested list. */
 export function nested (depth: number): unknown {
   let list: unknown[] = []
   for (let i = 0; i < depth; i++) list = [list]
   return list
 }
 
-/** Throws whatever is done with it, even to ask whether it is an array. */
+/** Throws on any use, even `Array.isArray`. */
 export function revoked (): object {
   const { proxy, revoke } = Proxy.revocable({}, {})
   revoke()
   return proxy
 }
 
-/** Throws whatever is done with it. */
+/** Throws on any use. */
 export function throwing (): object {
   const names = Object.getOwnPropertyNames(Reflect) as Array<keyof typeof Reflect>
   return new Proxy({}, Object.fromEntries(names.map(name => [name, () => { throw away() }])))

@@ -1,12 +1,12 @@
 import { PATIENCE } from './context'
 
-/** Holds everyone who comes until it is opened. */
+/** Holds requests until it is opened. */
 export class Gate {
   readonly #opened: Promise<void>
   readonly #watchers: Array<{ count: number, resolve: () => void, reject: (reason: Error) => void }> = []
   #held = 0
   #missing: Error | undefined
-  /** Lets all go, and everyone who comes later. */
+  /** Lets all requests pass, also later ones. */
   open!: () => void
 
   constructor () {
@@ -19,13 +19,13 @@ export class Gate {
     await this.#opened
   }
 
-  /** Tells that one won't come. */
+  /** A request won't come. */
   miss (reason: Error): void {
     this.#missing = reason
     for (const { reject } of this.#watchers) reject(reason)
   }
 
-  /** Resolves when that many are held; rejects when they don't come. */
+  /** Resolves when this many requests are held. Rejects if they don't come. */
   async holds (count = 1): Promise<void> {
     if (this.#held >= count) return
     let limit: NodeJS.Timeout | undefined

@@ -1,5 +1,5 @@
 /**
- * A kit for those who write a store, or test an application that has one: `docs/writing-a-store.md`.
+ * A test kit for authors of stores, and for applications that have one: `docs/writing-a-store.md`.
  *
  * ```js
  * const { testStore, testRaces } = require('@fastify/session/testing')

@@ -12,13 +12,13 @@ export function same (actual: unknown, expected: unknown, advice: string): void 
   throw new AssertionError({ message, actual, expected, operator: 'same' })
 }
 
-/** What fails says, in addition, what to mend. */
+/** Adds advice to the message of a failure. */
 export async function advising (advice: string, run: () => Promise<void>): Promise<void> {
   try {
     await run()
   } catch (error) {
     const { message } = error as Error
-    // What compares a promise with what is declared says it already.
+    // The failure of a promise contains its advice already.
     if (!message.includes('promises.') && !message.includes('to its promises')) (error as Error).message = `${message}\nTo mend it: ${advice}`
     throw error
   }

@@ -1,4 +1,4 @@
-/** What visitors see whose requests are served by two processes, in turn and at the same time. */
+/** Tests of what visitors see if two processes serve their requests, in turn and at the same time. */
 import assert from 'node:assert/strict'
 import { ask, find, live } from './contract'
 import type { OpenStore, StoreUnderTest, TestContext } from './context'
@@ -7,7 +7,7 @@ import type { Findings } from './promises'
 import { dataOf, sendsCookie, Site } from './site'
 import type { Visitor } from './visitor'
 
-// The calls of one request to the store, and some more.
+// More than the store calls of any request.
 const MOST_CALLS = 10
 
 export async function testProcesses (t: TestContext, findings: Findings, openStore: OpenStore): Promise<void> {
@@ -87,8 +87,8 @@ export async function testProcesses (t: TestContext, findings: Findings, openSto
 }
 
 /**
- * A visitor makes a request, and before each of its calls to the store in turn the other process serves one with the same
- * cookie. Says whether all was well each time.
+ * A visitor makes a request repeatedly. Each time, the other process serves a request with the same cookie before
+ * another one of its store calls. Resolves to whether all was well each time.
  */
 async function atEachCall (
   here: Site,

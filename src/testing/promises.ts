@@ -1,8 +1,8 @@
-/** What a store can promise: each is measured by the suite, and told of thirteen stores in docs/stores.md. */
+/** What a store can promise. The suite measures each, and docs/stores.md has the results of thirteen stores. */
 import assert from 'node:assert/strict'
 
 interface Promised {
-  /** Over the column of docs/stores.md. What has none is between store and library only. */
+  /** The head of the column in docs/stores.md. Promises without one only matter to the library. */
   title?: string
   kept: string
   otherwise: string
@@ -11,48 +11,48 @@ interface Promised {
 export const PROMISES = {
   shared: {
     title: 'Shared',
-    kept: 'Several processes can use the same sessions, and a process that starts anew finds them.',
+    kept: 'Several processes can use the same sessions, and a process that restarts finds them.',
     otherwise: 'The sessions belong to one process and end with it.'
   },
   parallel: {
     title: 'Parallel writes',
-    kept: 'Two processes that change different keys of one session in the same moment lose nothing.',
-    otherwise: 'One may read before and write after the other, whose change is lost then. Within one process nothing is lost.'
+    kept: 'If two processes change different keys of one session at the same time, both changes are kept.',
+    otherwise: 'One may read before and write after the other, and the other\'s change is lost. Within one process nothing is lost.'
   },
   ended: {
     title: 'Logged out',
-    kept: 'A request under way in one process never brings back a session that another process ends.',
-    otherwise: 'It may, where the session ends between that request\'s last read and its write. Within one process it never does.'
+    kept: 'A running request in one process never brings back a session that another process ends.',
+    otherwise: 'It may, if the session ends between that request\'s last read and its write. Within one process it never does.'
   },
   renews: {
     title: 'Renewed',
-    kept: '`regenerate(keys)` takes nothing along out of a session that another process ends in that moment.',
-    otherwise: 'It may: whoever was logged out in that moment is logged in under the new id. Within one process it never does.'
+    kept: '`regenerate(keys)` keeps no data of a session that another process ends at the same time.',
+    otherwise: 'It may: a visitor who was just logged out is logged in under the new id. Within one process it never does.'
   },
   noDeadCookie: {
     title: 'Cookies',
-    kept: 'A request that only read sends no cookie for a session that another process ended meanwhile.',
-    otherwise: 'It does. That cookie opens nothing; but it may replace the one of a login that the same browser made meanwhile through another process. Within one process it is not sent.'
+    kept: 'A request that only reads sends no cookie for a session that another process has ended in the meantime.',
+    otherwise: 'It does. That cookie opens no session, but it may replace the cookie of a login that the same browser has made through another process. Within one process it is not sent.'
   },
   touches: {
     title: 'Free reads',
     kept: 'A request that changes nothing writes no data.',
-    otherwise: 'Under `rolling`, each request writes the session whole.'
+    otherwise: 'With `rolling`, each request writes the whole session.'
   },
   oneCall: {
     title: 'One call',
     kept: 'A request that changes nothing is one call to the store.',
-    otherwise: 'Under `rolling` there are two: `get`, and `touch` at the end.'
+    otherwise: 'With `rolling` it is two: `get`, and `touch` at the end.'
   },
   expires: {
     title: 'Expiry',
-    kept: 'The store itself no longer hands out a session that has expired.',
-    otherwise: 'The library judges by the record, and has the store remove it. If the store has `touch`, an idle session is over after one and a half idle times at the latest.'
+    kept: 'The store itself doesn\'t return a session that has expired.',
+    otherwise: 'The library checks the record, and removes the session from the store. If the store has `touch`, an idle session is over after one and a half idle times at the latest.'
   },
   waits: {
     title: 'No maxAge',
     kept: 'A session without `maxAge` is kept for more than a day without a visit.',
-    otherwise: 'It ends before, by the store\'s own `ttl`.'
+    otherwise: 'It ends earlier, by the store\'s own `ttl`.'
   },
   dates: {
     title: 'Dates',
@@ -61,8 +61,8 @@ export const PROMISES = {
   },
   onlyYours: {
     title: 'Only yours',
-    kept: 'The session\'s data are yours and nothing else.',
-    otherwise: 'A key of the store\'s own is among them.'
+    kept: 'The session contains your data and nothing else.',
+    otherwise: 'It also contains a key of the store\'s own.'
   },
   lists: {
     title: 'Lists',
@@ -71,37 +71,37 @@ export const PROMISES = {
   },
   stops: {
     title: 'Lets go',
-    kept: 'No timer of the store\'s keeps the process from ending.',
+    kept: 'No timer of the store keeps the process from ending.',
     otherwise: 'A process that uses the store must be ended by `process.exit()` or a signal.'
   },
   copies: {
-    kept: 'What the store was given it keeps as it was, whatever becomes of the object.',
-    otherwise: 'It keeps the object itself. The library gives it one that nobody else holds.'
+    kept: 'The store keeps what it was given, even if the object changes later.',
+    otherwise: 'It keeps the object itself. The library passes an object that no other code holds.'
   },
   touchesOnly: {
-    kept: '`touch` moves the end and nothing else, and never back.',
-    otherwise: 'It writes the cookie too, or an earlier end: a slow request that only reads may undo what another process did to the session\'s lifetime. Within one process it may not.'
+    kept: '`touch` moves only the end, and never to an earlier time.',
+    otherwise: 'It also writes the cookie, or an earlier end: a slow request that only reads may undo another process\'s change of the session\'s lifetime. Within one process it can\'t.'
   },
   users: {
-    kept: 'Has an index by user: the option `user` can be used.',
+    kept: 'The store has an index by user, so the option `user` can be used.',
     otherwise: 'The option `user` is refused.'
   },
   updates: {
-    kept: 'Has `update`: changes are applied in one step.',
-    otherwise: 'The library reads again and writes, one at a time.'
+    kept: 'The store has `update`: changes are applied in one atomic step.',
+    otherwise: 'The library reads again and writes, one request at a time.'
   },
   tellsGone: {
-    kept: '`touch` answers `false` where there is no such session.',
-    otherwise: 'It does not tell.'
+    kept: '`touch` answers `false` if there is no such session.',
+    otherwise: 'It doesn\'t tell.'
   }
 } satisfies Record<string, Promised>
 
 export type PromiseName = keyof typeof PROMISES
 export type Promises = Readonly<Record<PromiseName, boolean>>
 
-/** What the suite found of a store, compared with what was declared for it. */
+/** The results of the suite for a store, compared with what is declared. */
 export class Findings {
-  /** What the suite goes by: what was declared, or, of a store that is measured, what was found so far. */
+  /** What the suite expects: what is declared, or, if the store is measured, what was found so far. */
   readonly declared: Partial<Record<PromiseName, boolean>>
   readonly #isMeasuring: boolean
   readonly #kept = new Map<PromiseName, boolean>()
@@ -111,7 +111,7 @@ export class Findings {
     this.declared = declared === 'measure' ? {} : declared
   }
 
-  /** Which methods a store has that is measured, so that they are asked. */
+  /** Expects a promise of a store that is measured, because it has the method. */
   expect (promise: PromiseName, isKept: boolean): void {
     if (this.#isMeasuring) this.declared[promise] ??= isKept
   }
@@ -125,22 +125,22 @@ export class Findings {
     }
     const isDeclared = this.declared[promise] === true
     assert.equal(isKept, isDeclared, isDeclared
-      ? `promises.${promise} is declared, and not kept, so mend the store or take it out: ${kept}`
-      : `the store keeps what is not declared, so add ${promise}: true to its promises: ${kept}`)
+      ? `promises.${promise} is declared, and not kept, so mend the store or remove the promise: ${kept}`
+      : `the store keeps a promise that is not declared, so add ${promise}: true to its promises: ${kept}`)
   }
 
-  /** The name of a test, by what is declared. */
+  /** The title of a test, by what is declared. */
   title (promise: PromiseName, kept: string, otherwise: string): string {
     if (this.#isMeasuring) return `${kept} or ${otherwise}`
     return this.declared[promise] === true ? kept : otherwise
   }
 
-  /** Undefined where the question doesn't arise. */
+  /** Undefined if the suite hasn't asked. */
   kept (promise: PromiseName): boolean | undefined {
     return this.#kept.get(promise)
   }
 
-  /** What was found, as `promises` of `testStore()`. */
+  /** The results, as `promises` of `testStore()`. */
   toString (): string {
     const names = [...this.#kept].filter(([, isKept]) => isKept).map(([name]) => `  ${name}: true`)
     return `promises: {\n${names.join(',\n')}\n}`

@@ -1,4 +1,4 @@
-/** What racing requests do, and what must hold when all of them are done, whatever came first. */
+/** What racing requests do, and what must be true when all of them are done, in any order. */
 import { isDeepStrictEqual } from 'node:util'
 import type { FastifyRequest } from 'fastify'
 import { fingerprint } from '../diagnostics'
@@ -6,19 +6,19 @@ import { indexKey } from '../session/index-keys'
 import { keysIn } from '../values/claim'
 import type { SessionRecord } from '../types/store'
 
-/** What the session that all requests come with holds. */
+/** The data of the session that all requests use. */
 export const BASE: SessionRecord = { user: 'max', cart: ['apple'], d: 1, begun: true }
 export const MAX_AGE = 5 * 60_000
-/** What a whole cookie has in a store, as far as the plugin writes it and the store keeps it. */
+/** The fields that a record must have under `cookie`, if the plugin writes them and the store keeps them. */
 export const FIELDS = ['createdAt', 'seenAt', 'idle', 'path']
-/** The life that a handler chooses. When all lives pass, one and a half of it have, by which no store keeps it any more. */
+/** The life that a handler chooses. `expire` passes one and a half of it, after which no store keeps the session. */
 export const LONGER = 1.3 * MAX_AGE
 
 type Request = Pick<FastifyRequest, 'session' | 'server' | 'sessionStore'> & { session: any }
 
-/** What requests do with their session. Each writes a value of its own, so that it can be told whose is in the store. */
+/** What requests do with their session. Each writes a value of its own, to tell which one is in the store. */
 export const REQUESTS = {
-  // One of the values could be changed inside: reading it must not count as a change.
+  // Reads an object, which could be changed inside: that must not count as a change.
   read: ({ session }: Request) => { session.cart?.at(0) },
   'write a': ({ session }: Request, value: number) => { session.a = value },
   'write b': ({ session }: Request, value: number) => { session.b = value },
@@ -50,11 +50,11 @@ export const REQUESTS = {
     request.session.regenerate()
     request.session.user = 'eva'
   },
-  /** Comes with the cookie of another living session, too. */
+  /** Sends the cookie of another session, too. */
   async 'log out of both' ({ session }: Request) {
     await session.destroy()
   },
-  /** An operator's. With an index by user, as the next. */
+  /** An operator ends the session. This and the next two need an index by user. */
   async revoke ({ server, session, sessionStore }: Request) {
     const key = sessionStore.keyOf?.(session.sessionId) ?? session.sessionId
     await server.sessions.revoke(`${fingerprint('max')}.${fingerprint(key)}`)
@@ -66,7 +66,7 @@ export const REQUESTS = {
     await server.sessions.revokeUser('max')
     await server.sessions.revokeUser('eva')
   },
-  /** With a second name, as the next. */
+  /** This and the next need a second name. */
   async 'revoke teams' ({ server }: Request) {
     await server.sessions.by('team', 'red').revoke()
     await server.sessions.by('team', 'blue').revoke()
@@ -78,26 +78,26 @@ export const REQUESTS = {
   async take ({ session }: Request) {
     return await session.take('d')
   },
-  /** Comes without a cookie. */
+  /** Sends no cookie. */
   'sign up': ({ session }: Request) => { session.user = 'eva' }
 }
 
-/** What nobody can do without an index by user. */
+/** Requests that need an index by user. */
 export const NEEDS_USERS: readonly RequestName[] = ['revoke', 'revoke others', 'revoke users', 'revoke teams', 'sign up']
 
-/** What there is with a second name only. */
+/** Requests that need a second name. */
 export const NEEDS_TEAMS: readonly RequestName[] = ['revoke teams', 'change team']
 
-/** The team of a session: who is logged in is in one. */
+/** The team of a session. Every logged-in user has one. */
 export function teamOf ({ user, team }: SessionRecord): string | undefined {
   return user === undefined ? undefined : String(team ?? 'red')
 }
 
 export type RequestName = keyof typeof REQUESTS
 
-/** What is promised of every schedule. */
+/** What is true in every schedule. */
 export const PROMISES = {
-  answered: 'each request is answered; the only error is that its session has ended, where it has',
+  answered: 'each request is answered; the only error is that its session has ended, if it has',
   ended: 'what has ended stays ended: the session, its cookie and its data',
   kept: 'the changes of different requests are all kept, also what update() adds to one key; and one gets what several take()',
   next: 'a new session is whole, and its cookie works',
@@ -114,29 +114,29 @@ export const PROMISES = {
 
 export type PromiseName = keyof typeof PROMISES
 
-/** How a promise was not kept. */
+/** How a promise was broken. */
 export interface Breach {
   promise: PromiseName
   what: string
 }
 
-/** What one request was told. All moments are numbers of steps of the schedule. */
+/** The reply of one request. All times are numbers of steps of the schedule. */
 export interface Reply {
   request: RequestName
   value: number
-  /** Whether the first session was there for it. */
+  /** Whether the request found the first session. */
   wasLoaded: boolean
-  /** Missing where no reply came. */
+  /** Missing if no reply came. */
   statusCode?: number
   code?: string
-  /** What the request's operation answered. */
+  /** The result of the request's operation. */
   result?: unknown
   at: number
-  /** The session whose cookie came with it, if a browser would keep that. */
+  /** The session of the reply's cookie, if a browser would keep that. */
   sessionId?: string
-  /** What the store had of that session at that moment. */
+  /** The record of that session at that time. */
   stored?: SessionRecord
-  /** Whether the reply took the browser's cookie away. */
+  /** Whether the reply cleared the cookie. */
   isCleared?: boolean
 }
 
@@ -147,39 +147,39 @@ export interface Call {
   askedAt: number
   /** When it took effect. */
   doneAt?: number
-  /** When the library heard of it. */
+  /** When the library received the answer. */
   answeredAt?: number
 }
 
-/** All that was seen of one schedule. */
+/** The observations of one schedule. */
 export interface Observation {
-  /** The session that all requests came with. */
+  /** The session that all requests use. */
   first: string
-  /** What its cookie had in the store of the fields that each record must have. */
+  /** The fields under `cookie` that each record must have. */
   fields: readonly string[]
-  /** The other session of a request that came with two. */
+  /** The other session of a request with two cookies. */
   second?: string
   rolling: boolean
   hasTouch: boolean
   hasUpdate: boolean
   replies: readonly Reply[]
   calls: readonly Call[]
-  /** When the lives of all sessions passed. */
+  /** When all sessions expired. */
   expiredAt?: number
   /**
-   * Where there is an index by user: the sessions in it in the end by their key, how many a user may have, and whether they are
+   * With an index by user: the sessions in it at the end by their key, how many a user may have, and whether they are
    * in it by their team, too.
    */
   index?: { listed: ReadonlyMap<string, ReadonlySet<string>>, max: number, teams?: boolean }
-  /** What is alive in the store in the end, by session id. */
+  /** The living sessions in the store at the end, by session id. */
   records: ReadonlyMap<string, SessionRecord>
-  /** Whether the first session is alive when the life that was given to it has passed, and most of the one that was chosen. */
+  /** Whether the first session is alive after its first life, and most of the chosen one, have passed. */
   lasts?: boolean
-  /** The data that visitors find who come with the cookies of these sessions in the end. */
+  /** The data that a visitor with the cookie of a session finds at the end. */
   visits: ReadonlyMap<string, SessionRecord>
 }
 
-/** The promises that were not kept. */
+/** Returns the broken promises. */
 export function judge (observation: Observation): Breach[] {
   const facts = factsOf(observation)
   return Object.entries(CHECKS).flatMap(([promise, check]) =>
@@ -212,7 +212,7 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
     }
     for (const { request, wasLoaded, sessionId } of replies) {
       if (request !== 'renew' || !wasLoaded || sessionId === undefined) continue
-      // Only whoever ended the session can carry its data on. For others they are what was logged out.
+      // Only the request that ended the session may keep its data. Any other would bring back what was logged out.
       const wasFirst = end !== undefined && facts.begunAt(sessionId) === facts.endHeardAt
       if (!wasFirst || facts.wasOverBefore(end)) yield 'the data of the session that has ended live on in a new one'
     }
@@ -239,7 +239,7 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
       if (statusCode !== 200 || sessionId === first) continue
       const isRenewed = request === 'renew' && wasLoaded
       if (sessionId === undefined) {
-        // Where time has passed, it may have begun and ended with that.
+        // If time has passed, it may have begun before and ended by that.
         if ((isRenewed || LOGINS.includes(request)) && expiredAt === undefined && !facts.mayBeRevoked(reply)) yield `'${request}' got no new session`
         continue
       }
@@ -271,12 +271,13 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
   },
 
   * free ({ first, rolling, hasTouch, hasUpdate, calls, replies, expiredAt = Infinity }) {
-    // Without touch, a rolling session is written whole; without update, also one whose life was chosen in the meantime.
+    // Without touch, a rolling session is written whole; without update, also one whose life was chosen in the
+    // meantime.
     if (rolling && (!hasTouch || (!hasUpdate && replies.some(isRemembering)))) return
-    // With touch too, as soon as its record is old, so what comes after the session's time says nothing.
+    // With touch too, once its record is old, so calls after the session's time prove nothing.
     const written = calls.filter(({ method, sessionId, askedAt }) =>
       sessionId === first && (method === 'set' || method === 'update' || method === 'updateIf') && askedAt < expiredAt)
-    // Where nothing rolls, a touch is written into the record.
+    // Without rolling, a touch is written into the record.
     const changes = replies.filter(reply => reply.wasLoaded && (isChange(reply) || (reply.request === 'touch' && !rolling)))
     if (written.length > changes.length) yield `there were ${written.length} writes for ${changes.length} changes`
   },
@@ -328,7 +329,7 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
   * told ({ first, end, expiredAt = Infinity, replies, calls }) {
     for (const { request, sessionId, at } of replies) {
       if (sessionId !== first) continue
-      // The store can tell of an expiry until the request's last call takes effect, and not later.
+      // The store can report an expiry only until the request's last call takes effect.
       const lastCall = calls.find(({ answeredAt }) => answeredAt === at)
       const isOver = (end?.answeredAt ?? Infinity) <= at || expiredAt <= (lastCall?.doneAt ?? at)
       if (isOver) yield `'${request}' carries the cookie of the session that has ended`
@@ -336,7 +337,7 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
   },
 
   * leftAlone ({ first, end, replies, expiredAt, begunAt, endHeardAt }) {
-    // Before it has heard that the session is replaced, the library can't know.
+    // The library can't know that the session is replaced before it has the answer.
     if (end === undefined || end.doneAt !== end.answeredAt || expiredAt !== undefined) return
     const isReplaced = replies.some(({ request, statusCode, sessionId }) =>
       isLogin(request) && statusCode === 200 && sessionId !== undefined && sessionId !== first && begunAt(sessionId) === endHeardAt)
@@ -362,15 +363,15 @@ const CHANGED_KEY: Partial<Record<RequestName, string>> = {
 }
 const REMEMBERING: readonly RequestName[] = ['remember', 'remember by options']
 const LOGINS: readonly RequestName[] = ['log in', 'log in unawaited']
-/** Those that wait for the store's answer, and fail where the session has ended. */
+/** Requests that wait for the store's answer, and fail if the session has ended. */
 const FAILING: readonly RequestName[] = ['save', 'renew', 'push', 'take']
 const ENDING: readonly RequestName[] = [...LOGINS, 'renew', 'log out', 'log out of both', 'revoke', 'revoke users', 'revoke teams']
-/** Those that ask for no session of their own: what a browser sends before it has the answer to its login. */
+/** Requests that a browser may send before it has the reply to its login. They don't make a session of their own. */
 const MAY_COME_LATE: readonly RequestName[] = ['read', 'write a', 'write b', 'delete d', 'touch', 'become eva', 'change team', 'push', 'take', ...REMEMBERING]
 
 type Facts = ReturnType<typeof factsOf>
 
-/** An observation, and what follows from it. */
+/** An observation, with what follows from it. */
 function factsOf (seen: Observation) {
   const { first, calls, replies, expiredAt, hasUpdate, index } = seen
   const [end] = calls
@@ -378,7 +379,7 @@ function factsOf (seen: Observation) {
     .sort((a, b) => Number(a.doneAt) - Number(b.doneAt))
   const changes = replies.filter(({ request, wasLoaded }) => wasLoaded && CHANGED_KEY[request] !== undefined)
 
-  // An index by user is told right after.
+  // With an index by user, the library continues after the release.
   const release = calls.find(call => call.method === 'release' && call.sessionId === first && call.askedAt === end?.answeredAt)
 
   /** When the new session was written, or entered in the index to be written. */
@@ -401,24 +402,26 @@ function factsOf (seen: Observation) {
     end,
     endedAt: Math.min(end?.doneAt ?? Infinity, expiredAt ?? Infinity),
     hasEnded: expiredAt !== undefined || replies.some(reply => (
-      // One that is refused because its new session was ended meanwhile has ended the first one.
+      // A request that is refused because its new session was ended has still ended the first one.
       (reply.statusCode === 200 || (reply.statusCode === 409 && mayBeRevoked(reply))) && reply.wasLoaded && ENDING.includes(reply.request)
     )),
     /** The requests that changed the first session, or tried to. */
     changes,
     saved: changes.filter(({ sessionId }) => sessionId === first),
-    /** A reply without the cookie promises nothing, so its change may be there. One that was refused has changed nothing. */
+    /**
+     * A reply without the cookie promises nothing, so its change may be stored. A refused request has changed nothing.
+     */
     perhapsSaved: changes.filter(({ statusCode, sessionId }) => statusCode === 200 && sessionId === undefined),
     begunAt,
     isRevoked,
-    /** When whoever ended the first session goes on. */
+    /** When the request that ended the first session continues. */
     endHeardAt: release?.answeredAt ?? end?.answeredAt,
     mayBeRevoked,
-    /** Whether the new session was begun before the time of all sessions passed. */
+    /** Whether the new session was begun before all sessions expired. */
     hasExpired: (sessionId: string) => expiredAt !== undefined && (begunAt(sessionId) ?? 0) < expiredAt,
-    /** Whether the session's time had passed when it was last seen before it was destroyed. */
+    /** Whether the session had expired when it was last read before it was destroyed. */
     wasOverBefore ({ askedAt, doneAt }: Call): boolean {
-      // A store without update can't tell as it destroys: the library reads first.
+      // A store without update can't tell on destroy, so the library reads first.
       const seenAt = hasUpdate ? doneAt : calls.find(({ answeredAt }) => answeredAt === askedAt)?.doneAt
       return expiredAt !== undefined && expiredAt < (seenAt as number)
     }
@@ -437,7 +440,7 @@ function isChange (reply: Reply): boolean {
   return CHANGED_KEY[reply.request] !== undefined || isRemembering(reply)
 }
 
-/** What a request leaves under its key. */
+/** The value that a request leaves under its key. */
 function valueOf ({ request, value }: Reply): unknown {
   if (request === 'become eva') return 'eva'
   if (request === 'change team') return 'blue'
@@ -449,7 +452,7 @@ function lifeOf ({ cookie }: SessionRecord): unknown {
   return (cookie as SessionRecord | undefined)?.originalMaxAge
 }
 
-/** What is wrong with a record that should hold the base and the changes, and may hold further ones. */
+/** Describes what is wrong with a record that must have the base and the changes, and may have further ones. */
 function flawOf (
   record: SessionRecord | undefined,
   fields: readonly string[],
@@ -480,7 +483,7 @@ function flawOf (
   return undefined
 }
 
-/** Whether a list has what it had, what was added, and perhaps what may have been added: each once. */
+/** Whether a list has its former items, all added ones, and perhaps further ones, each once. */
 function isGrown (list: unknown, before: unknown, added: readonly Reply[], perhaps: readonly Reply[]): boolean {
   if (!Array.isArray(list)) return list === before && added.length === 0
   const needed = [...Array.isArray(before) ? before : [], ...added.map(({ value }) => value)]

@@ -4,11 +4,11 @@ import type { FastifySessionOptions } from '../index'
 import type { Method } from '../stores/call'
 import type { SessionStore } from '../types/store'
 
-/** What takes part in a race: a request, or `expire`, by which the lives of all sessions pass. */
+/** A participant of a race: a request, or `expire`, which lets all sessions expire. */
 export type RaceEvent = RequestName | 'expire'
 
 export interface RaceOptions {
-  /** What the races write they remove again. */
+  /** The races remove the sessions that they write. */
   store: SessionStore
   /**
    * As for the plugin.
@@ -22,22 +22,22 @@ export interface RaceOptions {
    * @default true
    */
   saveUninitialized?: boolean
-  /** Ends the lives of all sessions in a store that doesn't go by `Date.now()`, which the kit moves. */
+  /** Lets all sessions expire in a store that doesn't use `Date.now()`, which the kit moves. */
   expire?: () => unknown
   /**
-   * Makes two steps of a call: it takes effect, and the library hears of it. As one step it loses no race for what is in the
-   * store: in between, its request does nothing, and other requests see the effect, not the answer. What the library
-   * itself remembers (whose turn it is, which sessions it ended) it learns from answers, though. Many more schedules.
+   * Splits a call into two steps: it takes effect, and the library receives the answer. For the store's content one
+   * step is enough: between effect and answer the request does nothing, and other requests see only the effect. But the
+   * library's own memory (turns, ended sessions) changes with the answer. Makes many more schedules.
    *
    * @default false
    */
   splitCalls?: boolean
-  /** Methods whose calls are not held, and so make no schedules. Only of a store that answers at once. */
+  /** Methods whose calls aren't held, so that they make no schedules. Only for a store that answers synchronously. */
   passing?: readonly Method[]
   /** Enters the sessions in the store's index by user, with these limits. */
   users?: Pick<FastifySessionOptions, 'maxPerUser' | 'onMaxPerUser'>
   /**
-   * With `users`: enters them by a second name, too, that of their team.
+   * With `users`: also enters the sessions by a second name, that of their team.
    *
    * @default false
    */
@@ -46,5 +46,5 @@ export interface RaceOptions {
   plugin?: FastifyPluginCallback<any>
 }
 
-/** Chooses what happens next, and answers its index. */
+/** Returns the index of the step that is taken next. */
 export type Choose = (names: readonly string[]) => number

@@ -1,6 +1,6 @@
 /**
- * Requests that race for one session, in every order that there is, through the real plugin. Nothing is left to chance: what
- * is found can be seen again.
+ * Requests that race for one session, in every possible order, through the real plugin. Nothing is random, so a finding
+ * can be repeated.
  */
 import assert from 'node:assert/strict'
 import { clock, HOUR, opener, runnerOr, type CreateStore, type TestFunction } from './context'
@@ -8,21 +8,21 @@ import { judge, NEEDS_TEAMS, NEEDS_USERS, REQUESTS, type Breach, type RequestNam
 import { Track } from './track'
 import type { Choose, RaceEvent, RaceOptions } from './race-options'
 
-/** A promise that was not kept. */
+/** A broken promise. */
 export interface Violation extends Breach {
   events: readonly RaceEvent[]
-  /** In how many schedules. */
+  /** The number of schedules in which it was broken. */
   count: number
-  /** The first of these, step by step. S0 is the session that all requests came with. */
+  /** The first of them, step by step. S0 is the session of all requests. */
   schedule: readonly string[]
 }
 
 export interface RaceResult {
-  /** How many schedules were run: all that there are. */
+  /** The number of schedules. All are run. */
   schedules: number
-  /** How many of them did not keep every promise. */
+  /** The number of schedules that broke a promise. */
   violated: number
-  /** The different ways in which they did not. */
+  /** The different ways in which promises were broken. */
   violations: Violation[]
 }
 
@@ -31,7 +31,7 @@ const EVENTS: readonly RaceEvent[] = [
   ...(Object.keys(REQUESTS) as RequestName[]).filter(request => !NEEDS_USERS.includes(request) && !NEEDS_TEAMS.includes(request)), 'expire'
 ]
 
-/** Other ways to do the same: each races with what there is, and not with another one of these. */
+/** Other ways to do the same. Each races with the other events, but not with another variant. */
 const VARIANTS: readonly RaceEvent[] = ['remember by options', 'save unawaited', 'log in unawaited', 'log out of both']
 
 /** All pairs of events. */
@@ -41,16 +41,18 @@ export const PAIRS: ReadonlyArray<readonly RaceEvent[]> = combinations(2, EVENTS
 /** All pairs of events, and all triples of the simplest requests. */
 export const RACES: ReadonlyArray<readonly RaceEvent[]> = [...PAIRS, ...combinations(3, ['read', 'write a', 'write b', 'log out'])]
 
-/** Pairs of a request that ends sessions by the index by user, and one that could get in its way. */
+/** Pairs of a request that ends sessions by the index by user, and one that could interfere. */
 export const USER_RACES: ReadonlyArray<readonly RaceEvent[]> = (['revoke', 'revoke others'] as const).flatMap(revoke =>
   (['read', 'write a', 'renew', 'log out', 'revoke'] as const).map(request => [revoke, request]))
 
-/** Pairs of a request that sets the user on an existing id, and one that could get in its way. */
+/** Pairs of a request that sets the user on an existing id, and one that could interfere. */
 export const OWNER_RACES: ReadonlyArray<readonly RaceEvent[]> = ([
   'read', 'write a', 'renew', 'log in', 'log out', 'become eva', 'remember', 'touch', 'revoke users'
 ] as const).map(request => ['become eva', request])
 
-/** Pairs of a request that ends sessions by one name, and one that changes what it is found by, or renews it: with `teams`. */
+/**
+ * With `teams`: pairs of a request that ends sessions by a team, and one that changes the team or renews the session.
+ */
 export const TEAM_RACES: ReadonlyArray<readonly RaceEvent[]> = [
   ...(['read', 'write a', 'change team', 'become eva', 'renew', 'log out'] as const).map(request => ['revoke teams', request] as const),
   ['revoke', 'change team'], ['revoke users', 'change team'],
@@ -59,9 +61,9 @@ export const TEAM_RACES: ReadonlyArray<readonly RaceEvent[]> = [
 
 export interface RaceTestOptions extends Omit<RaceOptions, 'store' | 'expire'> {
   /**
-   * Which races are run: a list of lists of events.
+   * The races to run: a list of lists of events.
    *
-   * @default PAIRS; RACES has triples of the simplest requests, too, and takes three times as long
+   * @default PAIRS; RACES also has triples of the simplest requests, and takes three times as long
    */
   races?: ReadonlyArray<readonly RaceEvent[]>
   /**
@@ -73,11 +75,12 @@ export interface RaceTestOptions extends Omit<RaceOptions, 'store' | 'expire'> {
 }
 
 /**
- * Fails where a race breaks a promise of `RACE_PROMISES`, and tells in which order of the store's calls that happens first.
- * Every store should pass that answers `get`, `set` and `destroy`: within one process the library sees to it.
+ * Fails if a race breaks a promise of `RACE_PROMISES`, and shows the first order of the store's calls in which it does.
+ * Every store with `get`, `set` and `destroy` should pass, because the library itself keeps these promises within one
+ * process.
  *
  * @param createStore returns an empty store
- * @returns how many schedules there were
+ * @returns the number of schedules
  */
 export async function testRaces (
   createStore: CreateStore, { races = PAIRS, test, ...options }: RaceTestOptions = {}
@@ -94,7 +97,7 @@ export async function testRaces (
   return result
 }
 
-/** Runs several races, one after the other. `Date.now()` is the kit's meanwhile. */
+/** Runs several races, one after the other. Replaces `Date.now()` in the meantime. */
 export async function raceAll (options: RaceOptions, races = RACES): Promise<RaceResult> {
   const sum: RaceResult = { schedules: 0, violated: 0, violations: [] }
   for (const events of races) {
@@ -106,7 +109,9 @@ export async function raceAll (options: RaceOptions, races = RACES): Promise<Rac
   return sum
 }
 
-/** Runs events that begin at the same time in every order of their calls to the store. `Date.now()` is the kit's meanwhile. */
+/**
+ * Runs events that begin at the same time, in every order of their store calls. Replaces `Date.now()` in the meantime.
+ */
 export async function race ({ events, ...options }: RaceOptions & { events: readonly RaceEvent[] }): Promise<RaceResult> {
   const violations = new Map<string, Violation>()
   let violated = 0
@@ -130,10 +135,10 @@ export async function race ({ events, ...options }: RaceOptions & { events: read
 }
 
 /**
- * Runs something again and again, until each sequence of choices that it leads to was taken once: each run repeats the
- * choices of the one before up to the last that has another alternative, and takes that. Answers the number of runs.
+ * Repeats a run until every sequence of choices was taken once. Each run repeats the choices of the one before, up to
+ * the last choice that has another alternative, and takes that. Resolves to the number of runs.
  *
- * @throws when a run does not repeat itself, because nobody could say then that all of them were seen
+ * @throws if a run does not repeat itself, because then it isn't certain that all sequences were run
  */
 export async function explore (run: (choose: Choose) => Promise<void>): Promise<number> {
   const path: Array<{ names: string, count: number, chosen: number }> = []
@@ -157,7 +162,7 @@ export async function explore (run: (choose: Choose) => Promise<void>): Promise<
   }
 }
 
-/** All ways to take some of the events, one of them more than once too. Of two that differ in the names of keys only, one. */
+/** All combinations of events, with repetitions. If two differ only in the names of keys, one is enough. */
 function combinations (size: number, events: readonly RaceEvent[]): RaceEvent[][] {
   const all = (size: number, from: number): RaceEvent[][] => size === 0
     ? [[]]

@@ -1,4 +1,4 @@
-/** An app on a store, its visitors, and what holds them up and listens in. */
+/** An app on a store, with visitors, a gate that holds requests, and a record of the calls. */
 import fastifyCookie from '@fastify/cookie'
 import Fastify, { type FastifyInstance, type LightMyRequestResponse } from 'fastify'
 import fastifySession, { type CookieOptions, type FastifySessionOptions } from '../index'
@@ -17,7 +17,7 @@ export type SiteOptions = Pick<FastifySessionOptions, 'rolling' | 'user' | 'maxP
 
 type AnyStore = Record<string, ((...args: any[]) => any) | undefined>
 
-/** An app on the store, with its visitors. */
+/** An app on the store, with visitors. */
 export class Site {
   readonly app: FastifyInstance
   readonly max: Visitor
@@ -27,7 +27,7 @@ export class Site {
   readonly calls: string[]
   readonly interruptAt: ReturnType<typeof interruptible>
   readonly pass: (milliseconds: number) => Promise<void>
-  /** Whoever comes with a copy of a cookie, and keeps none. */
+  /** A request with a copy of a cookie. New cookies aren't kept. */
   readonly revisit: (cookie: string, url: string) => ReturnType<Visitor['get']>
 
   static async open (
@@ -68,7 +68,7 @@ export class Site {
 function addRoutes (app: FastifyInstance, gate: Gate): void {
   type Params = { name: string, value: string }
 
-  // One that fails on its way to the gate is never held there.
+  // A request that fails before the gate is never held.
   app.addHook('onResponse', async ({ url }, { statusCode }) => {
     if (url.startsWith('/slow/')) gate.miss(new Error(`${url} was answered with ${statusCode} before all were at the gate`))
   })
@@ -138,7 +138,7 @@ function addRoutes (app: FastifyInstance, gate: Gate): void {
   })
 }
 
-/** Writes down the names of the store's methods as they are called. */
+/** Records the names of the store's methods when they are called. */
 export function recordCalls (store: SessionStore): string[] {
   const calls: string[] = []
   intercept(store, (name, call) => {
@@ -149,8 +149,8 @@ export function recordCalls (store: SessionStore): string[] {
 }
 
 /**
- * Lets something else happen before one of the calls to come, the first of which is 0. Gives a function that says whether
- * there was such a call.
+ * Runs an action before one of the next calls, of which the first is 0. Returns a function that tells whether there was
+ * such a call.
  */
 function interruptible (store: SessionStore): (index: number, act: () => Promise<void>) => () => boolean {
   let left = -1
@@ -163,28 +163,28 @@ function interruptible (store: SessionStore): (index: number, act: () => Promise
   }
 }
 
-/** Goes between the library and the methods of a store. */
+/** Intercepts the calls of a store's methods. */
 function intercept (store: SessionStore, around: (name: string, call: () => unknown) => unknown): void {
   const methods = store as unknown as AnyStore
-  // Those that the library uses, found before `set` is replaced, by which it knows which inherited ones can't work.
+  // Found before `set` is replaced, because an own `set` decides whether inherited methods count.
   const used = METHODS.filter(name => has(store, name))
   for (const name of used) {
     const method = methods[name] as (...args: unknown[]) => unknown
     const between = function (this: unknown, ...args: unknown[]): unknown {
       return around(name, () => method.apply(this, args))
     }
-    // Whether a promise counts is told by the number of parameters.
+    // The number of parameters decides whether a promise counts as the answer.
     methods[name] = Object.defineProperty(between, 'length', { value: method.length })
   }
 }
 
-/** A session's data, without the keys that a store adds for itself. */
+/** A session's data, without the store's own keys. */
 export function dataOf (record: unknown): Record<string, unknown> {
   const { cookie, ...data } = record as Record<string, unknown>
   return Object.fromEntries(Object.entries(data).filter(([key]) => !key.startsWith('__')))
 }
 
-/** Whether a response gives a session cookie, and does not clear it. */
+/** Whether a response sets the session cookie and doesn't clear it. */
 export function sendsCookie (response: LightMyRequestResponse): boolean {
   return setCookies(response).some(header => !header.startsWith('sessionId=;'))
 }

@@ -8,8 +8,8 @@ import { testVisits } from './visits'
 
 export interface StoreTestOptions {
   /**
-   * What the store promises; `PROMISES` says what each means. One that is kept and not declared fails the suite as one that
-   * is declared and not kept does, so the list stays true. `'measure'` asks everything, and prints the list.
+   * What the store promises; `PROMISES` says what each means. The suite fails if a declared promise isn't kept, or if
+   * the store keeps one that isn't declared, so the list stays true. `'measure'` tests everything, and prints the list.
    *
    * @default {}, none of them
    */
@@ -23,12 +23,12 @@ export interface StoreTestOptions {
 }
 
 /**
- * Asks a store all that the library needs of it: by itself, for visitors of an application that keeps its sessions there,
- * and for those of two processes: these two when the store itself does well. Where the store doesn't promise something, the
- * suite asserts what happens instead.
+ * Tests all that the library needs of a store: the store itself, an application that uses it, and two processes that
+ * share it. The last two run only if the store itself passes. If the store doesn't promise something, the suite asserts
+ * what happens instead.
  *
- * @param createStore returns an empty store to each test
- * @returns what was found, when all tests are done
+ * @param createStore returns an empty store for each test
+ * @returns the findings, when all tests are done
  */
 export async function testStore (
   createStore: CreateStore, { promises = {}, test }: StoreTestOptions = {}
@@ -51,9 +51,9 @@ export async function testStore (
     await testUpdateIf(noting(t), open)
   })
   await run('its index by user', t => testIndex(noting(t), findings, open))
-  // The others would fail for the same reasons, and wait for what doesn't come.
+  // The others would fail for the same reasons, after long timeouts.
   if (hasFailed && promises !== 'measure') return findings
-  // A release that releases nothing would be called again and again.
+  // If release() is broken, it would be called for ever.
   if (!hasFailed) await run('for operators', t => testUsers(t, findings, open))
   await run('for visitors', t => testVisits(t, findings, open))
   await run('for visitors of two processes', t => testProcesses(t, findings, open))

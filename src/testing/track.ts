@@ -1,4 +1,4 @@
-/** An app with the plugin that requests race through, one schedule after the other. */
+/** The app through which requests race, one schedule after the other. */
 import { randomBytes } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
 import fastifyCookie, { unsign } from '@fastify/cookie'
@@ -19,17 +19,17 @@ const USER_KEYS = [BASE.user as string, 'eva'].map(fingerprint)
 const TEAM_KEYS = ['red', 'blue'].map(team => indexKey('session', 'team', team))
 const SECRET = 'the secret that signs the cookies of all races'
 const COOKIE_NAME = 'sessionId'
-// Turns of the event loop without anything new, after which nothing new will come. Where no call waits, a request hangs.
+// After this many turns of the event loop without a new call, none will come. If no call waits then, a request hangs.
 const PATIENCE = 10
 const PATIENCE_BEFORE_HANGING = 1000
 
-/** One schedule under way. */
+/** One running schedule. */
 interface Run {
-  /** What the requests were told so far. */
+  /** The replies so far. */
   readonly replies: Reply[]
-  /** Those that have their reply, in that order. */
+  /** The requests that have their reply, in that order. */
   readonly answered: Reply[]
-  /** How many of them are in the schedule. */
+  /** How many of them the schedule contains. */
   noted: number
   /** Cookie headers by session id. */
   readonly cookies: Map<string, string>
@@ -96,7 +96,7 @@ export class Track {
     await this.#app.close()
   }
 
-  /** One schedule: from a new session to what is left of it. */
+  /** Runs one schedule: from a new session to what is left of it. */
   async run (events: readonly RaceEvent[], choose: Choose): Promise<{ observation: Observation, schedule: string[] }> {
     const begun = this.#keptCookie(await this.#get('/begin'))
     if (begun === undefined) throw new Error('The plugin gave no session to begin with')
@@ -138,7 +138,7 @@ export class Track {
     return { observation, schedule }
   }
 
-  /** Sends a request, and notes what it is told. */
+  /** Sends a request, and notes its reply. */
   async #send ({ replies, answered, cookies }: Run, index: number, cookie: string | undefined): Promise<void> {
     const response = await this.#get(`/race/${index}`, cookie)
     const kept = this.#keptCookie(response)
@@ -173,7 +173,7 @@ export class Track {
     return true
   }
 
-  /** Waits until each request has its reply, or a call at the gate, or a turn to wait for. */
+  /** Waits until each request has its reply, a call at the gate, or a turn to wait for. */
   async #settle (requests: number, answered: readonly Reply[]): Promise<void> {
     const { calls, steps } = this.#gate
     let seen = calls.length + answered.length
@@ -209,7 +209,7 @@ export class Track {
     return new Map(entries)
   }
 
-  /** Whether a session of a chosen life outlives the one that it had. Asked before visitors come, which prolongs it. */
+  /** Whether a session with a chosen life outlives its first one. Tested before visitors come, who would prolong it. */
   async #lasts (sessionId: string, records: Map<string, SessionRecord>): Promise<boolean | undefined> {
     const { expires, originalMaxAge } = (records.get(sessionId)?.cookie ?? {}) as Partial<CookieRecord>
     if (originalMaxAge !== LONGER) return undefined
@@ -227,9 +227,9 @@ export class Track {
     return visits
   }
 
-  /** What the store has of a session, as far as its life has not passed. */
+  /** The record of a session in the store, unless it has expired. */
   async #find (sessionId: string): Promise<SessionRecord | undefined> {
-    // A copy: stores may go on with the one that they hand out.
+    // A copy, because stores may change a record that they have returned.
     const record = JSON.parse(JSON.stringify(await this.#gate.ask(this.#gate.store.inspect === undefined ? 'get' : 'inspect', sessionId).catch(orNothing) ?? null)) as SessionRecord | null
     return record === null || isExpired(record) ? undefined : { ...dataOf(record), cookie: record.cookie }
   }
@@ -249,7 +249,7 @@ export class Track {
     return this.#teams ? [...USER_KEYS, ...TEAM_KEYS] : USER_KEYS
   }
 
-  /** The session cookie of a response, if a browser would keep it, and by what the store knows its session. */
+  /** The session cookie of a response, if a browser would keep it, and the store's key of its session. */
   #keptCookie ({ cookies }: LightMyRequestResponse): { sessionId: string, header: string } | undefined {
     const cookie = cookies.findLast(({ name }) => name === COOKIE_NAME)
     if (cookie === undefined || cookie.value === '' || (cookie.expires as Date) <= new Date(Date.now())) return undefined

@@ -1,4 +1,4 @@
-/** What a store's `updateIf` is asked, if it has one. */
+/** Tests of a store's `updateIf`, if it has one. */
 import { has } from '../stores/methods'
 import { cookieOf, timeIn } from '../values/record'
 import type { SessionStore } from '../types/store'
@@ -9,14 +9,14 @@ import { dataOf } from './site'
 
 const ABSENT = Symbol('absent')
 
-// Values that a careless comparison takes for one another, and what another request leaves behind.
+// Pairs of values that a careless comparison takes for the same: before and after another request.
 const CHANGED: Array<[before: unknown, after: unknown]> = [
   [null, ABSENT], [ABSENT, null], ['', ABSENT], [ABSENT, ''], [0, ''], [0, false], [1, '1'], [null, 'null'], [false, null],
   [[], {}], [['a'], ['a', 'b']], [['a', 'b'], ['b', 'a']], [{ a: 1 }, { a: 1, b: 2 }], [{ a: { b: [1] } }, { a: { b: [2] } }],
   ['a', 'A'], ['a', 'a '], ['é', 'e\u0301']
 ]
 
-/** What the library asks: is the record still as this one, in these keys? */
+/** The condition of `updateIf`, in messages. */
 const IS_AS = 'as in the record that get() handed out'
 
 export async function testUpdateIf (t: TestContext, openStore: OpenStore): Promise<void> {
@@ -34,13 +34,13 @@ export async function testUpdateIf (t: TestContext, openStore: OpenStore): Promi
     const record = await recordOf(store)
     await ask(store, 'update', 'a', changesOf({ other: 2 }), live({}, MINUTE))
     const changes = { ...changesOf({ n: 2 }, 'old'), meta: { set: { seenAt: 9 }, unset: [] } }
-    same(await ask(store, 'updateIf', 'a', record, ['n', 'old', 'none'], changes, live({}, HOUR)), 'written', `updateIf() must answer 'written' where the keys are ${IS_AS}; others may have changed`)
+    same(await ask(store, 'updateIf', 'a', record, ['n', 'old', 'none'], changes, live({}, HOUR)), 'written', `updateIf() must answer 'written' if the keys are ${IS_AS}; others may have changed`)
     const stored = await find(store, 'a') as any
     same(dataOf(stored), { n: 2, other: 2 }, 'updateIf() must apply set and unset onto what is stored')
     same(cookieOf(stored).seenAt, 9, 'updateIf() must apply changes.meta to the fields under cookie')
     ok(timeIn(stored.cookie.expires) > Date.now() + HOUR / 2, 'updateIf() must move the end as update() does')
     await pass(2 * MINUTE)
-    ok(await find(store, 'a'), 'updateIf() did not move the end: to session.cookie.expires, where that is later')
+    ok(await find(store, 'a'), 'updateIf() did not move the end: to session.cookie.expires, if that is later')
   })
 
   await t.test('updateIf knows keys and values again, whatever they are', async t => {
@@ -48,7 +48,7 @@ export async function testUpdateIf (t: TestContext, openStore: OpenStore): Promi
     const data = { ...ODD_VALUES, ...ODD_KEYS, '\u0000key': 1, toString: 2 }
     await ask(store, 'set', 'a', live(data))
     for (const key of [...Object.keys(data), 'valueOf', 'none', '']) {
-      same(await updateIf(store, await recordOf(store), [key]), 'written', `updateIf() must answer 'written' where '${key}' is ${IS_AS}`)
+      same(await updateIf(store, await recordOf(store), [key]), 'written', `updateIf() must answer 'written' if '${key}' is ${IS_AS}`)
     }
   })
 
@@ -60,8 +60,8 @@ export async function testUpdateIf (t: TestContext, openStore: OpenStore): Promi
       await ask(store, 'set', 'a', live({ ...data(before) }))
       const record = await recordOf(store)
       await ask(store, 'update', 'a', after === ABSENT ? changesOf({}, 'key') : changesOf({ key: after }), live({}))
-      same(await updateIf(store, record, ['other', 'key']), 'changed', `updateIf() must answer 'changed' where ${text}: compare exactly, and absent with null`)
-      same(dataOf(await find(store, 'a')), data(after), "updateIf() must write nothing where it answers 'changed'")
+      same(await updateIf(store, record, ['other', 'key']), 'changed', `updateIf() must answer 'changed' if ${text}: compare exactly, and absent with null`)
+      same(dataOf(await find(store, 'a')), data(after), "updateIf() must write nothing if it answers 'changed'")
     }
   })
 
@@ -70,11 +70,11 @@ export async function testUpdateIf (t: TestContext, openStore: OpenStore): Promi
     await ask(store, 'set', 'a', live({}, MINUTE))
     const record = await recordOf(store)
     await ask(store, 'destroy', 'a')
-    same(await updateIf(store, record, ['key']), 'gone', "updateIf() must answer 'gone' where there is no such session")
-    ok(!await find(store, 'a'), 'updateIf() must not create a session: whoever logged out would be logged in again')
+    same(await updateIf(store, record, ['key']), 'gone', "updateIf() must answer 'gone' if there is no such session")
+    ok(!await find(store, 'a'), 'updateIf() must not create a session: a visitor who logged out would be logged in again')
     await ask(store, 'set', 'a', live({}, MINUTE))
     await pass(2 * MINUTE)
-    same(await updateIf(store, record, ['key']), 'gone', "updateIf() must answer 'gone' where the session has expired")
+    same(await updateIf(store, record, ['key']), 'gone', "updateIf() must answer 'gone' if the session has expired")
   })
 
   await t.test('of those who come at the same time with one record, one writes', async t => {
@@ -84,11 +84,11 @@ export async function testUpdateIf (t: TestContext, openStore: OpenStore): Promi
     const answers = await Promise.all(Array.from({ length: 20 }, async (_, i) =>
       await ask(store, 'updateIf', 'a', record, ['state'], changesOf({ [`key${i}`]: 1 }, 'state'), live({}))))
     same(answers.sort().join(), [...Array(19).fill('changed'), 'written'].join(), 'updateIf() must compare and write in one step: in a transaction, a script or one statement')
-    same(Object.keys(dataOf(await find(store, 'a'))).length, 1, "updateIf() must write nothing where it answers 'changed'")
+    same(Object.keys(dataOf(await find(store, 'a'))).length, 1, "updateIf() must write nothing if it answers 'changed'")
   })
 }
 
-/** As the library asks for it. */
+/** Loads a record as the library does. */
 async function recordOf (store: SessionStore): Promise<unknown> {
   return await ask(store, has(store, 'inspect') ? 'inspect' : 'get', 'a')
 }

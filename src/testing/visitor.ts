@@ -1,6 +1,6 @@
 import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fastify'
 
-/** Keeps the cookies that servers set, as a browser does. */
+/** Keeps cookies as a browser does. */
 export class Jar {
   readonly cookies = new Map<string, string>()
 
@@ -8,7 +8,7 @@ export class Jar {
     return Array.from(this.cookies, ([name, value]) => `${name}=${encodeURIComponent(value)}`).join('; ')
   }
 
-  /** Takes up Set-Cookie headers, and drops what they end. */
+  /** Applies Set-Cookie headers: keeps cookies, and drops those that have ended. */
   keep (setCookies: readonly string[]): void {
     for (const header of setCookies) {
       const [, name = '', value = ''] = /^([^=]+)=([^;]*)/.exec(header) ?? []
@@ -24,14 +24,14 @@ export class Jar {
     return { ...(this.cookies.size > 0 && { cookie: this.cookieHeader() }), ...more }
   }
 
-  /** Takes up what another jar holds. */
+  /** Copies the cookies of another jar. */
   protected with (other: Jar): this {
     for (const [name, value] of other.cookies) this.cookies.set(name, value)
     return this
   }
 }
 
-/** A visitor of an app: remembers the cookies that it sets, and sends them with the next request. */
+/** A visitor of an app: keeps the cookies that it sets, and sends them with the next request. */
 export class Visitor extends Jar {
   constructor (readonly app: FastifyInstance) {
     super()
@@ -49,7 +49,7 @@ export class Visitor extends Jar {
   }
 }
 
-/** The Set-Cookie headers of a response, as they went out. */
+/** The Set-Cookie headers of a response. */
 export function setCookies (response: LightMyRequestResponse): string[] {
   const header = response.headers['set-cookie']
   if (header === undefined) return []

@@ -1,4 +1,4 @@
-/** What visitors of an app see whose sessions are in the store. */
+/** Tests of what visitors of an app see if its sessions are in the store. */
 import assert from 'node:assert/strict'
 import { HOUR, MINUTE, timed, type OpenStore, type TestContext } from './context'
 import { advising } from './mend'
@@ -7,7 +7,7 @@ import { sendsCookie, Site, type SiteOptions } from './site'
 
 export async function testVisits (t: TestContext, findings: Findings, openStore: OpenStore): Promise<void> {
   const promises = findings.declared
-  // A store that moves its clock, and leaves it to the library to ask whether it has passed: the library knows within half a life.
+  // If a store moves only its own expiry and doesn't check it, the library ends the session within half a life more.
   const longestIdle = (): number => promises.touches === true && promises.expires !== true ? 1.5 * MINUTE : MINUTE
 
   async function ask (name: string, run: (t: TestContext) => Promise<void>, advice: string): Promise<void> {
@@ -76,12 +76,12 @@ export async function testVisits (t: TestContext, findings: Findings, openStore:
           assert.equal((await max.get('/whoami')).body, end === 'renew' ? 'max' : 'nobody')
           assert.equal((await eva.get('/whoami')).body, 'eva')
           assert.ok(!sendsCookie(response), 'no cookie is sent for a session that is gone')
-        }, 'update() and touch() must write nothing where the session is gone, and answer false; a store of three methods must answer get() with what is there now')
+        }, 'update() and touch() must write nothing if the session is gone, and answer false; a store of three methods must answer get() with what is there now')
       }
     }
   }
 
-  // A browser takes the cookies of a reply whenever it comes.
+  // A browser accepts the cookies of a reply at any time.
   for (const what of ['read', 'write']) {
     await ask(`a slow request (${what}) does not take the cookie of the new session out of the browser`, async t => {
       const { max, gate } = await open(t)
@@ -92,7 +92,7 @@ export async function testVisits (t: TestContext, findings: Findings, openStore:
       gate.open()
       await slow
       assert.equal((await max.get('/whoami')).body, 'max')
-    }, 'update() and touch() must answer false where the session is gone')
+    }, 'update() and touch() must answer false if the session is gone')
   }
 
   await ask('a request that is slow itself to log out ends what others wrote meanwhile', async t => {
