@@ -1,6 +1,6 @@
 import createError, { type FastifyErrorConstructor } from '@fastify/error'
 
-/** Where to read on about an error or a warning: in a file of this package. */
+/** The place in this package's docs that explains an error or a warning. */
 export function readOn (code: string): string {
   return `See @fastify/session/docs/troubleshooting.md#${code.toLowerCase()}`
 }
@@ -32,7 +32,7 @@ export const NameTakenError = sessionError<[string]>(
 /** A cookie attribute that was set during a request can't be sent. */
 export const CookieError = sessionError<[string]>('FST_ERR_SESSION_COOKIE', "The session cookie can't be sent: %s")
 
-/** The name belongs to the session itself, so no data can be stored under it. */
+/** A method or property of the session has the name, so data can't be stored under it. */
 export const ReservedKeyError = sessionError<[string]>(
   'FST_ERR_SESSION_RESERVED_KEY',
   "'%s' is a method or property of the session: store your data under another name (to change the cookie, use session.options() or the attributes of session.cookie)"
@@ -105,7 +105,7 @@ export const UserError = sessionError(
 /** A function of the `index` option returned something that can't be a value to find by. Nothing was written. */
 export const IndexValueError = sessionError<[string]>(
   'FST_ERR_SESSION_INDEX',
-  "In the session option index, '%s' must return a number or a non-empty string, or undefined if it doesn't find the session"
+  "In the session option index, '%s' must return a number or a non-empty string, or undefined if the session has no such value"
 )
 
 /** There is no index of that name. */

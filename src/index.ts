@@ -32,7 +32,7 @@ const plugin = fp(sessionPlugin, { fastify: '5.x', name: '@fastify/session', dep
 // fp() adds `default` and `fastifySession`. __esModule tells compilers to use `default` for a default import.
 const fastifySession = Object.assign(plugin, { __esModule: true, Store: Memory, MemoryStore: Memory }) as Exports
 
-// Types only: what has a value is a property of the plugin.
+// Types only. Values are properties of the plugin.
 namespace fastifySession {
   export type CookieOptions = cookies.CookieOptions
   export type CreatedSession = sessions.CreatedSession

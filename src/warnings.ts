@@ -59,7 +59,7 @@ export const warnLateChange = rareWarning(
 export const warnHijacked = warning(
   'FST_SESSION_HIJACKED',
   'The session was changed on a hijacked reply or in a WebSocket, so the change is lost. ' +
-  "Await session.save() before the connection ends. The visitor can't receive the cookie of a new session then."
+  "Await session.save() before the connection ends. The cookie of a new session can't be sent any more."
 )
 
 export const warnReplaced = rareWarning(
@@ -105,7 +105,7 @@ export const warnCookieRefused = warning(
 
 export const warnProxy = warning(
   'FST_SESSION_PROXY',
-  "The session cookie was sent without Secure, because cookie.secure is 'auto' and the request came over http as Fastify sees it. " +
+  "The session cookie was sent without Secure, because cookie.secure is 'auto' and the request came over http, as far as Fastify can tell. " +
   "Its header %s says https: set Fastify's trustProxy option."
 )
 
@@ -139,5 +139,5 @@ export const warnRedisEvicts = warning(
 
 export const warnValue = warning(
   'FST_SESSION_VALUE',
-  'The session key %s. In a store of JSON, as RedisStore and most others are, it %s. Store %s instead.'
+  'The session key %s. In a store of JSON, as RedisStore and most others are, it %s. Instead, store %s.'
 )

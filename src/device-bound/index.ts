@@ -80,7 +80,7 @@ const plugin = fp(deviceBoundPlugin, meta)
  */
 const deviceBound = Object.assign(plugin, { __esModule: true, deviceBound: plugin }) as Exports
 
-// Types only: what has a value is a property of the plugin.
+// Types only. Values are properties of the plugin.
 namespace deviceBound {
   export type DeviceBoundOptions = Options
 }

@@ -10,7 +10,7 @@ import { SessionState, type Found } from '../session/state'
 import { Visit } from '../session/visit'
 import { promised } from '../stores/call'
 
-/** What the routes of one registration work with. */
+/** What the routes of one registration share. */
 export interface Binding {
   readonly guarded: Guarded
   readonly terms: Terms

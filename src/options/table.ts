@@ -22,7 +22,7 @@ interface Option {
   readonly mustBe: string
   readonly accepts: (value: any, options: Options) => boolean
   readonly byDefault?: unknown
-  /** What it is if it is missing, if that isn't a value of this table. */
+  /** The documented default, if `byDefault` isn't it. */
   readonly otherwise?: string
   /** The unit of a number. */
   readonly unit?: 'milliseconds'
@@ -104,7 +104,7 @@ export const OPTIONS: Readonly<Record<keyof Options, Option>> = {
   storeTtl: {
     mustBe: "'trusted'",
     accepts: value => value === 'trusted',
-    says: 'Whether the store alone says when an idle session is over'
+    says: 'With `\'trusted\'`, the store alone decides when an idle session is over'
   },
   watchInterval: {
     ...DURATION,
@@ -127,7 +127,7 @@ export const OPTIONS: Readonly<Record<keyof Options, Option>> = {
     accepts: (value, { cookie }) => value === 0 || (isDuration(value) && !isLonger(value, cookie)),
     byDefault: 0,
     unit: 'milliseconds',
-    says: 'How long a rolling session that doesn\'t change is not prolonged'
+    says: 'How long to wait before an unchanged rolling session is prolonged again'
   },
   idGenerator: {
     mustBe: 'a function that returns a string',
@@ -167,7 +167,7 @@ export const OPTIONS: Readonly<Record<keyof Options, Option>> = {
     byDefault: () => ({}),
     otherwise: 'undefined',
     needs: ['user', 'index'],
-    says: 'Returns what a list shows of a session in addition, from its data'
+    says: 'Returns additional properties for a session in a list'
   },
   maxPerUser: {
     mustBe: 'a positive whole number',
@@ -206,7 +206,7 @@ export function checkOptions (given: Options): CheckedOptions {
     if (!accepts(value, given)) throw new OptionError(`${name} must be ${mustBe}, and not ${instead(name, value)}`)
     checked[name] = value
   }
-  // The loop has set each name of the table to what it accepts, or to its default; the compiler can't follow that.
+  // The loop has set every name of the table, but the compiler can't know that.
   return checked as unknown as CheckedOptions
 }
 

@@ -256,7 +256,7 @@ export class SessionState {
     return this.standing === 'stored' && this.found.signedId === undefined
   }
 
-  /** Whether the store's index by user must hear of the session again. */
+  /** Whether a claim of the session must be renewed. */
   get claimIsAging (): boolean {
     const names = this.context.index?.names ?? []
     // A record without a claim may still belong to a user: it is older than the option, or other software, which drops
@@ -329,7 +329,7 @@ export class SessionState {
     if (what === 'creation') {
       const { createdAt, absoluteTimeout } = kept
       const changes = { ...NOTHING, meta: { set: { createdAt, absoluteTimeout }, unset: [] } }
-      // The end stays what it is.
+      // The end isn't moved.
       return { changes, session: this.forStore({ ...kept, expires: null }), choice: undefined, at }
     }
     const data = what === 'all' ? this.draft.changes(refused) : NOTHING

@@ -37,7 +37,7 @@ export type KeyedClaimed = Claimed & { readonly tooMany: readonly StoreKey[] }
 /** The settings that the repository uses. */
 export interface RepositorySettings {
   readonly store: SessionStore
-  /** For one call to the store, in milliseconds. */
+  /** The time limit of one call, in milliseconds. */
   readonly storeTimeout: number
   readonly rolling: boolean
   readonly flaws: Flaws
@@ -328,7 +328,7 @@ export class Repository {
     })
   }
 
-  /** How much later the store's own end may be than the record of a method, in idle times. */
+  /** How much later the store's own end may be than the one that a method returns, in idle times. */
   #untoldBy (method: GetMethod): number {
     if (this.hasTouch && this.#settings.trustsStoreTtl) return Infinity
     if (this.#isExactBy(method)) return 0

@@ -458,7 +458,7 @@ export function changesOf (set: object, ...unset: string[]): SessionChanges {
   return { set: { ...set }, unset, meta }
 }
 
-/** The same session with other fields of the library's. */
+/** The same session with other fields of the library. */
 export function having (session: StoredSession, fields: object): StoredSession {
   return new StoredSession('a', dataOf(session), { ...session.cookie, ...fields })
 }

@@ -72,7 +72,7 @@ export interface CookieOptions extends Omit<CookieSerializeOptions, 'signed' | R
    */
   partitioned?: boolean
   /**
-   * How late the browser drops the cookie when it has too many.
+   * Which cookies the browser drops first when it has too many: those with `'low'`.
    *
    * @default undefined, as 'medium'
    */

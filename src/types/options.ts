@@ -115,8 +115,8 @@ export interface FastifySessionOptions {
    */
   storeTimeout?: number
   /**
-   * Whether the store alone says when an idle session is over: `'trusted'`. By default a session is over as well if
-   * its record is older than one and a half idle times, because some stores return expired sessions until their next
+   * With `'trusted'`, the store alone decides when an idle session is over. By default a session is also over if its
+   * record is older than one and a half idle times, because some stores return expired sessions until their next
    * cleanup. Set it if Express or an older version of this library uses the same store: they move the expiry in the
    * store, but not in the record.
    *
@@ -145,8 +145,8 @@ export interface FastifySessionOptions {
    */
   rolling?: boolean | ((request: Fastify.FastifyRequest) => boolean)
   /**
-   * How long a rolling session that doesn't change is not prolonged, in milliseconds: no touch, no cookie. Must be
-   * shorter than `cookie.maxAge`. A session may end that much too early.
+   * How long to wait before an unchanged rolling session is prolonged again, in milliseconds. Until then it isn't
+   * touched, and its cookie isn't sent. Must be shorter than `cookie.maxAge`. A session may end that much too early.
    *
    * @default 0, with each response
    */
@@ -201,7 +201,7 @@ export interface FastifySessionOptions {
    */
   index?: Readonly<Record<string, IndexFunction>>
   /**
-   * Returns what a list shows of a session in addition, from its data: the device, for instance.
+   * Returns additional properties for a session in a list: the device, for instance.
    *
    * @default undefined, nothing
    */

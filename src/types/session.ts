@@ -21,7 +21,7 @@ export interface ExpressSessionData {
      */
     maxAge?: number | undefined
     signed?: boolean
-    /** When the cookie ends; null if it ends with the browser or if its end isn't known. Setting it is kept, too. */
+    /** When the cookie ends; null if it ends with the browser or if its end isn't known. Setting it chooses, too. */
     expires?: Date | null
     httpOnly?: boolean
     path?: string
@@ -94,7 +94,7 @@ export interface Sessions {
    * option `user`.
    *
    * @throws FST_ERR_SESSION_INDEX if `index` doesn't have the name, or if the value isn't a number or a non-empty
-   *   string; FST_ERR_SESSION_USER if the user isn't one
+   *   string; FST_ERR_SESSION_USER likewise for the name `user`
    */
   by(name: string, value: string | number): SessionsBy
   /**
@@ -136,7 +136,7 @@ interface Accessors {
   get<K extends keyof Fastify.Session>(key: K): Fastify.Session[K] | undefined
 }
 
-/** The session's methods whose names data may have, too. */
+/** Methods of the session whose names may also be used for data. */
 interface SessionTools {
   /**
    * Changes the data that the store has now, and writes them at once, in one atomic step. If another request has

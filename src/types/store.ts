@@ -113,8 +113,8 @@ export interface SessionStore<Session = Fastify.Session> {
   set(sessionId: string, session: Session, callback: Callback): void
 
   /**
-   * Removes the session. It isn't an error if there is none. Answers with the removed record, or `false` if there was
-   * none, if the store can tell. A store with `update` should tell: then `regenerate(keys)` keeps the latest data, and
+   * Removes the session. It isn't an error if there is none. If the store can tell, it answers with the removed record,
+   * or `false` if there was none. A store with `update` should: then `regenerate(keys)` keeps the latest data, and
    * nothing of a session that has just ended. A store without `update` is read first. A store with `watch` may declare
    * a third parameter: why the session ends.
    */
@@ -136,7 +136,7 @@ export interface SessionStore<Session = Fastify.Session> {
 
   /**
    * Does the same as `update`, but only if these keys are exactly as in a record that this store has answered with. A
-   * store of text compares texts. A key that the record lacks must be missing. Other keys may have changed. For
+   * store that keeps text compares texts. A key that the record lacks must be missing. Other keys may have changed. For
    * `session.update()` and `session.take()`. Without it, or without `update`, these read again and compare, one at a
    * time within this process.
    */

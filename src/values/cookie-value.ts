@@ -57,7 +57,7 @@ export function secretsSigner (secrets: readonly string[], algorithm: string): S
   }
 }
 
-/** The application's own signer, which must answer at once: the cookie can't wait for it. */
+/** The application's own signer. It must be synchronous, because the cookie can't wait for it. */
 export function customSigner (signer: Signer): SessionSigner {
   return {
     sign (sessionId) {

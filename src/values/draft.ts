@@ -29,7 +29,7 @@ export class Draft {
   #saved: Record<string, unknown> | undefined
   /** What was read or written; undefined for a key that was removed. */
   readonly #own: Record<string, unknown> = {}
-  /** The JSON of stored values that can't be copied whole, because a change inside shows nowhere else. */
+  /** The JSON of stored values that can't be copied completely: only their JSON shows a change inside. */
   #texts: Map<string, string | undefined> | undefined
   /** The same for the result of the last `changes()`. */
   #changedTexts: Map<string, string | undefined> | undefined
@@ -60,7 +60,7 @@ export class Draft {
   }
 
   /**
-   * JSON has no undefined, so a key that is set to it is removed.
+   * Stores a value. undefined removes the key, because JSON has no undefined.
    *
    * @throws FST_ERR_SESSION_RESERVED_KEY
    */

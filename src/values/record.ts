@@ -20,7 +20,7 @@ export interface CookieRecord {
   deviceKey?: string
   /** When the record was written, in milliseconds since the epoch. Records of older versions don't say. */
   seenAt?: number
-  /** How long after its last use the session ends, in milliseconds, when the record was written. */
+  /** The idle time when the record was written, in milliseconds. */
   idle?: number
   /** The option when the record was written, in milliseconds. */
   absoluteTimeout?: number
