@@ -98,16 +98,22 @@ function learn (reply: FastifyReply, state: SessionState, name: string, date: st
   return { setCookie, text: { behindValue: rest.slice(0, at), behindDate: rest.slice(at + date.length) } }
 }
 
-/** What is written behind a value; undefined if that isn't written as `serializeCookie` does. */
+/**
+ * What is written behind a value; undefined if that isn't what `serializeCookie` makes of it and of the attributes.
+ */
 function behind (probe: string, reply: FastifyReply, state: SessionState, name: string): string | undefined {
-  const front = reply.server.serializeCookie(name, probe)
+  const attributes = state.cookieAttributes()
   try {
-    reply.setCookie(name, probe, state.cookieAttributes())
+    const front = reply.server.serializeCookie(name, probe)
+    reply.setCookie(name, probe, attributes)
+    const text = String(reply.getHeader('set-cookie'))
+    // That alone `parseOptions` may add. What somebody else adds may be another thing for the next request.
+    const asked: object = { ...attributes, priority: /; Priority=(\w+)/.exec(text)?.[1] }
+    return text === reply.server.serializeCookie(name, probe, asked) ? text.slice(front.length) : undefined
   } catch {
     return undefined
+  } finally {
+    // The session's own is written in its place.
+    reply.removeHeader('set-cookie')
   }
-  const text = reply.getHeader('set-cookie')
-  // The session's own is written in its place.
-  reply.removeHeader('set-cookie')
-  return typeof text === 'string' && text.startsWith(front) ? text.slice(front.length) : undefined
 }

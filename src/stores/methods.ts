@@ -12,12 +12,15 @@ export function has (store: SessionStore, method: Method): boolean {
   return store[method] !== ours?.[method] || store.set === ours.set
 }
 
+// As it was before anybody could put another one in its place.
+const { set: OURS } = MemoryStore.prototype
+
 /**
  * Whether `set` is ours, so that nobody else sees what it is given: what has been copied for the store needs no second
  * copy. Asked at each call, because an application may put a method of its own in its place.
  */
 export function keepsToItself (store: SessionStore): boolean {
-  return store.set === MemoryStore.prototype.set
+  return store.set === OURS
 }
 
 const INDEX = ['claim', 'release', 'revoke', 'endingsOf', 'claimsOf'] as const
