@@ -18,8 +18,9 @@ async function checkPackage () {
   checkDependencies(files)
   checkRequire(require(pkg.name))
   checkImport(await import(pkg.name))
-  checkThatRedisIsAside()
+  checkThatStoresAreAside()
   checkRedis(require(`${pkg.name}/redis`), await import(`${pkg.name}/redis`))
+  checkPostgres(require(`${pkg.name}/postgres`), await import(`${pkg.name}/postgres`))
   checkTesting(require(`${pkg.name}/testing`), await import(`${pkg.name}/testing`))
   await checkServer(require(pkg.name))
   console.log(`The package is whole: ${files.length} files, require() and import give the same.`)
@@ -67,9 +68,16 @@ function checkImport (imported) {
   for (const name of ['Store', 'MemoryStore']) assert.equal(imported[name], plugin.MemoryStore, name)
 }
 
-function checkThatRedisIsAside () {
-  const loaded = Object.keys(require.cache).filter(file => /redis/.test(file))
-  assert.deepEqual(loaded, [], 'nothing of Redis is loaded by the main entry')
+function checkThatStoresAreAside () {
+  const loaded = Object.keys(require.cache).filter(file => /redis|postgres|text-record|kept-life|[\\/]pg[\\/]/.test(file))
+  assert.deepEqual(loaded, [], 'nothing of Redis or PostgreSQL is loaded by the main entry')
+}
+
+function checkPostgres ({ PostgresStore, migrate, schema }, imported) {
+  assert.deepEqual([imported.PostgresStore, imported.migrate, imported.schema], [PostgresStore, migrate, schema])
+  assert.throws(() => new PostgresStore({}), { code: 'FST_ERR_SESSION_OPTION' })
+  const loaded = Object.keys(require.cache).filter(file => /node_modules[\\/](@?pg|pg-[\w-]+)[\\/]/.test(file))
+  assert.deepEqual(loaded, [], 'PostgresStore brings no client of its own')
 }
 
 function checkRedis ({ RedisStore }, imported) {
