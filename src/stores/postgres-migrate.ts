@@ -133,5 +133,5 @@ alter table ${quoted(table)} drop column if exists sess, drop column if exists e
 
 /** An index is in the schema of its table, and named without it. */
 function nameOf (table: string, suffix: string): string {
-  return quoted(table.split('.').pop() as string, suffix)
+  return quoted(table.slice(table.lastIndexOf('.') + 1), suffix)
 }

@@ -3,15 +3,27 @@
  * another one holds is waited for, and looked at again. No JSON of a session is made or read here, because its texts
  * must stay what they are.
  */
+import { OptionError } from '../errors'
 
-/** A table's name, schema-qualified or not, as SQL takes it. */
+// PostgreSQL cuts names off after 63 bytes. What is made beside the table is called after it.
+const LONGEST_NAME = 63 - '_index_expires_at'.length
+
+/**
+ * A table's name, schema-qualified or not, as SQL takes it.
+ *
+ * @throws FST_ERR_SESSION_OPTION
+ */
 export function quoted (table: string, suffix = ''): string {
-  const parts = table.split('.')
-  const last = parts.pop() + suffix
-  return [...parts, last].map(part => `"${part.replaceAll('"', '""')}"`).join('.')
+  const parts = typeof table === 'string' ? table.split('.') : []
+  const name = parts.pop() ?? ''
+  if (name === '' || Buffer.byteLength(name) > LONGEST_NAME) {
+    const needed = `a table's name of at most ${LONGEST_NAME} bytes, with its schema before it or not`
+    throw new OptionError(`store is wrong: the table of a PostgresStore must be ${needed}`)
+  }
+  return [...parts, name + suffix].map(part => `"${part.replaceAll('"', '""')}"`).join('.')
 }
 
-/** Text that PostgreSQL can hold: no zero bytes, no halves of characters. Ids of ours and most keys stay as they are. */
+/** Text that PostgreSQL can hold: no zero bytes, no halves of characters. Ids of ours and most keys stay the same. */
 export function escaped (text: string): string {
   return JSON.stringify(text).slice(1, -1)
 }

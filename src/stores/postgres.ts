@@ -90,9 +90,6 @@ export class PostgresStore implements SessionStore {
     const { pool, table = 'session', ttl = ONE_DAY, listen } = options
     const flaw = flawOf(pool)
     if (flaw !== undefined) throw new OptionError(`store is wrong: PostgresStore ${flaw}`)
-    if (typeof table !== 'string' || table === '') {
-      throw new OptionError("store is wrong: the table of a PostgresStore must be a table's name")
-    }
     if (!(typeof ttl === 'number' && ttl > 0 && ttl <= Number.MAX_SAFE_INTEGER)) {
       throw new OptionError('store is wrong: the ttl of a PostgresStore must be a positive number of milliseconds')
     }
