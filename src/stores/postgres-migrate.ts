@@ -83,39 +83,45 @@ export async function migrate (
 }
 
 /**
- * While connect-pg-simple is there: what either writes the other one finds. What the library keeps of a session beside
- * the cookie's end stays, because connect-pg-simple's application drops it.
+ * While connect-pg-simple is there, a trigger keeps both forms of a row in step. PostgreSQL refuses to look into JSON
+ * that has a zero byte or half of a character escaped, so escapes are escaped before it looks: each backslash becomes
+ * two, by way of characters that JSON can't have. The texts of values stay what they are, and keys stay escaped.
  */
 function bothWays (table: string): string {
   const name = quoted(table, '_both_ways')
-  const texts = (json: string): string => `(select coalesce(jsonb_object_agg(
-    substr(to_json(key)::text, 2, length(to_json(key)::text) - 2), value::text), '{}') from json_each(${json}))`
-  const json = (texts: string): string => `(select string_agg('"' || key || '":' || value, ',') from jsonb_each_text(${texts}))`
+  const texts = (json: string): string => `(select coalesce(
+    jsonb_object_agg(key, regexp_replace(value::text, '\\\\\\\\\\\\?(.)', '\\\\\\1', 'g')), '{}') from json_each(${json}))`
+  const fields = (texts: string): string =>
+    `(select string_agg('"' || key || '":' || value, ',') from jsonb_each_text(${texts}))`
+  const date = (time: string): string =>
+    `jsonb_build_object('expires', to_char(${time} at time zone 'UTC', '\\"YYYY-MM-DD"T"HH24:MI:SS.MS"Z"\\"'))`
   return `select pg_advisory_xact_lock(${LOCK});
 create or replace function ${name}() returns trigger language plpgsql as $$
 declare
+  masked json;
   cookie json;
-  life float8;
+  fields jsonb;
 begin
   if new.data is null or (tg_op = 'UPDATE' and new.sess::text is distinct from old.sess::text) then
-    cookie := case when json_typeof(new.sess->'cookie') = 'object' then new.sess->'cookie' else '{}' end;
-    new.data := ${texts('new.sess')} - 'cookie';
-    new.meta := ${texts('cookie')} - '{path,httpOnly,secure,sameSite,domain,partitioned,priority}'::text[];
-    new.meta := new.meta || jsonb_build_object('expires', coalesce(
-      case when cookie->>'expires' ~ '^\\d{4}-\\d\\d-\\d\\dT[\\d:.]+Z$'
-        then round(extract(epoch from (cookie->>'expires')::timestamptz) * 1000)::bigint::text end, 'null'));
-    life := case when cookie->>'originalMaxAge' ~ '^\\d{1,15}(\\.\\d+)?$' then (cookie->>'originalMaxAge')::float8 else 0 end;
-    new.expires_at := new.expire + life / 100 * interval '1 ms';
+    masked := replace(replace(replace(replace(replace(replace(new.sess::text, '\\\\', chr(1)), '\\"', chr(2)), '\\', chr(3)),
+      chr(1), '\\\\\\\\'), chr(2), '\\\\\\"'), chr(3), '\\\\');
+    masked := case json_typeof(masked) when 'object' then masked else '{}' end;
+    cookie := case json_typeof(masked->'cookie') when 'object' then masked->'cookie' else '{}' end;
+    new.data := ${texts('masked')} - 'cookie';
+    new.meta := ${texts('cookie')} - '{path,httpOnly,secure,sameSite,domain,partitioned,priority}'::text[]
+      || jsonb_build_object('expires', case when cookie->>'expires' ~ '^\\d{4}-\\d\\d-\\d\\dT[\\d:.]+Z$'
+        then round(extract(epoch from (cookie->>'expires')::timestamptz) * 1000)::bigint::text else 'null' end);
+    new.expires_at := new.expire + case when cookie->>'originalMaxAge' ~ '^\\d{1,15}(\\.\\d+)?$'
+      then (cookie->>'originalMaxAge')::float8 / 100 else 0 end * interval '1 ms';
   elsif tg_op = 'UPDATE' and new.expire is distinct from old.expire then
     new.expires_at := greatest(new.expires_at, new.expire);
   else
+    fields := new.meta || case
+      when not new.meta->>'expires' ~ '^\\d' then '{}'
+      when coalesce(new.meta->>'idle', new.meta->>'originalMaxAge') ~ '^\\d' then ${date('new.expires_at')}
+      else ${date("to_timestamp((new.meta->>'expires')::float8 / 1000)")} end;
     new.expire := new.expires_at;
-    new.sess := ('{' || concat_ws(',', ${json('new.data')}, '"cookie":{' || ${json(`new.meta || case
-      when coalesce(new.meta->>'idle', new.meta->>'originalMaxAge') ~ '^\\d' and new.meta->>'expires' ~ '^\\d'
-      then jsonb_build_object('expires', '"' || to_char(new.expires_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') || '"')
-      when new.meta->>'expires' ~ '^\\d' then jsonb_build_object('expires', '"' ||
-        to_char(to_timestamp((new.meta->>'expires')::float8 / 1000) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') || '"')
-      else '{}' end`)} || '}') || '}')::json;
+    new.sess := ('{' || concat_ws(',', ${fields('new.data')}, '"cookie":{' || ${fields('fields')} || '}') || '}')::json;
   end if;
   return new;
 end $$;
