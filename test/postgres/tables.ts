@@ -10,7 +10,7 @@ export const GRAIN = 0.01
 let tables = 0
 
 export function openPool (t: Pick<Test, 'teardown'>, url: string, options: object = {}): Pool {
-  const pool = new Pool({ connectionString: url, ...options })
+  const pool = new Pool({ connectionString: url, ...options }).on('error', () => {})
   t.teardown(() => pool.end())
   return pool
 }
