@@ -7,12 +7,15 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { Pool } from 'pg'
 import t, { type Test } from 'tap'
 import { MemoryStore, type SessionStore, type SessionView } from '../src/index'
+import { PostgresStore } from '../src/stores/postgres'
 import { RedisStore } from '../src/stores/redis'
 import { build, clock, Visitor, type SessionOptions } from './helpers'
 import { startWithChannel, type Program } from './program'
-import { connectTo, letPass, startRedis, type NodeRedis, type Server } from './servers'
+import { freshTable, letPass as letRowsPass, openPool } from './postgres/tables'
+import { connectTo, letPass, startPostgres, startRedis, type NodeRedis, type Server } from './servers'
 import { until } from './waiting'
 
 const MINUTE = 60_000
@@ -22,8 +25,11 @@ const ROUNDS = 200
 
 let server: Server
 let redis: NodeRedis
+let postgres: Pool
+let table: string
 
 t.before(async () => {
+  postgres = openPool(t, (await startPostgres(t)).url)
   server = await startRedis(t)
   redis = await connectTo(t, server)
 })
@@ -93,6 +99,11 @@ function onEach (title: string, run: (t: Test, stores: Stores) => Promise<void>)
     await t.test('RedisStore', async t => {
       await redis.flushDb()
       const another = (): SessionStore => new RedisStore({ client: redis })
+      await run(t, { store: another(), another })
+    })
+    await t.test('PostgresStore', async t => {
+      table = await freshTable(postgres)
+      const another = (): SessionStore => new PostgresStore({ pool: postgres, table })
       await run(t, { store: another(), another })
     })
   })
@@ -306,6 +317,7 @@ t.test('a revocation whose process is killed in the middle is finished by the ne
 async function pass (store: SessionStore, advance: (milliseconds: number) => void, milliseconds: number): Promise<void> {
   advance(milliseconds)
   if (store instanceof RedisStore) await letPass(redis, milliseconds)
+  if (store instanceof PostgresStore) await letRowsPass(postgres, table, milliseconds)
 }
 
 onEach('an entry is renewed within the hour', async (t, { store }) => {
@@ -327,8 +339,8 @@ onEach('an entry lives as long as its session at least, to the last moment', asy
   const visitor = await login(app)
   await pass(store, advance, 59 * MINUTE)
   t.equal(await userOf(visitor), 'max')
-  // Redis keeps a session a hundredth longer.
-  await pass(store, advance, 30 * DAY + (store instanceof RedisStore ? 6 * HOUR : -MINUTE))
+  // The others keep a session a hundredth longer.
+  await pass(store, advance, 30 * DAY + (store instanceof MemoryStore ? -MINUTE : 6 * HOUR))
   t.equal(await app.sessions.revokeUser('max'), 1)
   t.equal(await userOf(visitor), 'nobody')
 })
