@@ -12,7 +12,9 @@ const root = join(__dirname, '..')
 const { OPTIONS } = require('../dist/options/table')
 const entries = {
   'index.d.ts': ['FastifySessionOptions', 'CookieOptions', 'RouteSessionOptions', 'RegenerateOptions', 'MemoryStoreOptions'],
-  'stores/redis.d.ts': ['RedisStoreOptions']
+  'stores/redis.d.ts': ['RedisStoreOptions'],
+  'stores/postgres.d.ts': ['PostgresStoreOptions'],
+  'stores/postgres-migrate.d.ts': ['MigrateOptions']
 }
 // All other numbers are durations.
 const counts = ['max', 'maxPerUser']

@@ -7,8 +7,11 @@ import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { Browser } from './browser'
 import { conduct, ROOT, start, stop, type Program } from './program'
-import { freePort, makeCertificate, startRedis } from './servers'
+import { freePort, makeCertificate, startPostgres, startRedis } from './servers'
 import { until } from './waiting'
+
+// What processes share, and how the demo is told.
+const SHARED = [['Redis', startRedis, 'REDIS_URL'], ['PostgreSQL', startPostgres, 'DATABASE_URL']] as const
 
 // The demo as `npm start` runs it, over real HTTP. It requires the built package: `npm run build` first.
 
@@ -270,9 +273,9 @@ t.test('visitors see their devices, and end them', async t => {
   await stop(t, demo)
 })
 
-t.test('what has ended is told to its page at once, wherever it was ended, and to a page that asks too late', async t => {
-  const redis = await startRedis(t)
-  const env = { REDIS_URL: redis.url, SESSION_SECRET: 'x'.repeat(32) }
+SHARED.forEach(([name, startServer, variable]) => t.test(`${name}: what has ended is told to its page at once, wherever it was ended, and to a page that asks too late`, async t => {
+  const server = await startServer(t)
+  const env = { [variable]: server.url, SESSION_SECRET: 'x'.repeat(32) }
   const [one, other] = [start(t, DEMO, env), start(t, DEMO, env)]
   const [phone, laptop] = [new Visitor(await addressOf(one), IPHONE), new Visitor(await addressOf(other))]
   for (const visitor of [phone, laptop]) await visitor.submit('/login', { name: 'Ada' })
@@ -286,7 +289,7 @@ t.test('what has ended is told to its page at once, wherever it was ended, and t
   const open = await laptop.get('/events')
   for (const demo of [one, other]) await stop(t, demo)
   t.notMatch(await open.text(), 'data', 'the server went, and not the session')
-})
+}))
 
 t.test('a login too many ends the oldest', async t => {
   const demo = start(t, DEMO)
@@ -362,9 +365,9 @@ t.test('for programs', async t => {
   t.notMatch(stdout, /SESSION_SECRET/, 'nothing to say about a secret of yours')
 })
 
-t.test('on Redis: over a restart, and while Redis is away', async t => {
-  const redis = await startRedis(t)
-  const env = { REDIS_URL: redis.url, SESSION_SECRET: 'x'.repeat(32) }
+SHARED.forEach(([name, startServer, variable]) => t.test(`on ${name}: over a restart, and while it is away`, async t => {
+  const server = await startServer(t)
+  const env = { [variable]: server.url, SESSION_SECRET: 'x'.repeat(32) }
   let demo = start(t, DEMO, env)
   const laptop = new Visitor(await addressOf(demo))
   const phone = new Visitor(laptop.address, IPHONE)
@@ -384,15 +387,15 @@ t.test('on Redis: over a restart, and while Redis is away', async t => {
   other.cookie = phone.cookie
   t.match(alertOf((await other.open()).text), LOGGED_OUT)
 
-  await redis.stop()
+  await server.stop()
   const { status, text } = await back.open()
   t.ok(status >= 500)
   t.equal(alertOf(text), 'Something went wrong here. Please try again in a while.')
-  t.notMatch(text, /redis|ECONNREFUSED|\.js:\d/i, 'nothing that is not for visitors')
-  await redis.restart()
+  t.notMatch(text, /redis|postgres|ECONNREFUSED|\.js:\d/i, 'nothing that is not for visitors')
+  await server.restart()
   await until('it comes back by itself', async () => await back.status('/') === 200)
   await stop(t, demo)
-})
+}))
 
 t.test('over https, with a cookie that only this host can set', async t => {
   const { key, cert } = await makeCertificate(t)
@@ -424,6 +427,7 @@ t.test('it says what it can\'t start with', async t => {
     [{ PORT: port }, /EADDRINUSE/],
     [{ PORT: port, REDIS_URL: redis.url }, /EADDRINUSE/],
     [{ REDIS_URL: `redis://127.0.0.1:${await freePort()}` }, /ECONNREFUSED/],
+    [{ DATABASE_URL: `postgres://127.0.0.1:${await freePort()}/postgres` }, /ECONNREFUSED/],
     [{ HTTPS_KEY: '/nowhere', HTTPS_CERT: '/nowhere' }, /ENOENT/],
     [{ IDLE_SECONDS: 'soon' }, /maxAge/]
   ]

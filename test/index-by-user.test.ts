@@ -89,8 +89,12 @@ interface Stores {
   another: () => SessionStore
 }
 
-/** Runs a test on each store that has an index. */
-function onEach (title: string, run: (t: Test, stores: Stores) => Promise<void>): void {
+/**
+ * Runs a test on each store that has an index.
+ *
+ * @param isLong whether it is left out for PostgresStore, whose statements take longer: races-postgres.test.ts has its orders
+ */
+function onEach (title: string, run: (t: Test, stores: Stores) => Promise<void>, isLong = false): void {
   t.test(title, async t => {
     await t.test('MemoryStore', async t => {
       const store = new MemoryStore()
@@ -101,6 +105,7 @@ function onEach (title: string, run: (t: Test, stores: Stores) => Promise<void>)
       const another = (): SessionStore => new RedisStore({ client: redis })
       await run(t, { store: another(), another })
     })
+    if (isLong) return
     await t.test('PostgresStore', async t => {
       table = await freshTable(postgres)
       const another = (): SessionStore => new PostgresStore({ pool: postgres, table })
@@ -255,7 +260,7 @@ for (const { what, isLoggedIn, url } of RACES) {
       t.comment(`${count} orders, ${survived.length} survivors, ${later} logins after the revocation`)
       t.ok(count > 10, `${count} orders`)
       t.same(survived, [])
-    })
+    }, true)
   }
 }
 

@@ -7,7 +7,6 @@ import upstreamSession from 'upstream-session'
 import fastifySession, { MemoryStore } from '../src/index'
 import { fingerprint } from '../src/diagnostics'
 import type { SessionRecord, SessionStore } from '../src/types/store'
-import { PostgresStore } from '../src/stores/postgres'
 import { RedisStore } from '../src/stores/redis'
 import { SilentStore, ThreeMethodStore, type Answer } from './odd-stores'
 import type { RaceEvent, RaceOptions } from '../src/testing/race-options'
@@ -16,8 +15,7 @@ import {
   BASE, judge, LONGER, MAX_AGE, PROMISES, type Call, type Observation, type PromiseName, type Reply, type RequestName
 } from '../src/testing/race-ops'
 import { KeepingStore, UnlookedStore, WholeStore } from './planted-stores'
-import { freshTable, openPool } from './postgres/tables'
-import { connectTo, startPostgres, startRedis } from './servers'
+import { connectTo, startRedis } from './servers'
 
 const threeMethods = (): SessionStore => new ThreeMethodStore() as unknown as SessionStore
 const silent = (): SessionStore => new SilentStore() as unknown as SessionStore
@@ -59,14 +57,6 @@ t.test('RedisStore keeps every promise in every order', async t => {
   t.equal(await client.dbSize(), 0, 'the kit removes what it made')
 })
 
-t.test('PostgresStore keeps every promise in every order', async t => {
-  const pool = openPool(t, (await startPostgres(t)).url)
-  const table = await freshTable(pool)
-  const store = new PostgresStore({ pool, table })
-  await keepsAll(t, { store, expire: () => pool.query(`delete from "${table}"`) }, RACES, BY_DEFAULT)
-  t.equal(await store.length(), 0, 'the kit removes what it made')
-})
-
 // A login is a renewal and one write more, which alone would make two thirds of all schedules.
 const SHORT_PAIRS = PAIRS.filter(events => !events.some(event => event.startsWith('log in')))
 
@@ -81,17 +71,13 @@ t.test('nor does it matter when the library hears of what a call did', async t =
 
 t.test('sessions that are ended by user keep every promise in every order', async t => {
   const client = await connectTo(t, await startRedis(t))
-  const pool = openPool(t, (await startPostgres(t)).url)
-  const table = await freshTable(pool)
   const first = USER_RACES.filter(([revoke]) => revoke === 'revoke')
-  const shared = [new RedisStore({ client }), new PostgresStore({ pool, table })]
-  for (const [store, races] of [[new MemoryStore(), USER_RACES], ...shared.map(store => [store, first] as const)] as const) {
+  for (const [store, races] of [[new MemoryStore(), USER_RACES], [new RedisStore({ client }), first]] as const) {
     await t.test(store.constructor.name, async t => {
       await keepsAll(t, { store, users: {} }, races, BY_DEFAULT)
     })
   }
   t.equal(await client.dbSize(), 0, 'the kit removes what it made')
-  t.equal((await pool.query(`select from "${table}" union all select from "${table}_index"`)).rows.length, 0)
 })
 
 t.test('whoever becomes another user on the same id is that user\'s, in every order', async t => {

@@ -6,6 +6,7 @@
 //   HOST, PORT                      where it listens: 127.0.0.1, 3000
 //   SESSION_SECRET                  32 characters or more; without it a random one
 //   REDIS_URL                       keeps the sessions in Redis: redis://127.0.0.1:6379
+//   DATABASE_URL                    keeps the sessions in PostgreSQL: postgres://postgres@127.0.0.1:5432/postgres
 //   HTTPS_KEY, HTTPS_CERT           files in PEM form, to serve https
 //   COOKIE_NAME                     sessionId; __Host-sessionId over https
 //   IDLE_SECONDS, ABSOLUTE_SECONDS  how long a session lives unused, and at most: 600, 28800
@@ -26,11 +27,13 @@ const fastifyCookie = require('@fastify/cookie')
 const fastifyCsrfProtection = require('@fastify/csrf-protection')
 const fastifyFormbody = require('@fastify/formbody')
 const fastifySession = require('@fastify/session')
+const { migrate, PostgresStore } = require('@fastify/session/postgres')
 const { RedisStore } = require('@fastify/session/redis')
+const { Client, Pool } = require('pg')
 const { createClient } = require('redis')
 const { contentSecurityPolicy, page, problemPage } = require('./page')
 
-const { HOST, PORT, SESSION_SECRET, REDIS_URL, HTTPS_KEY, HTTPS_CERT, COOKIE_NAME, IDLE_SECONDS, ABSOLUTE_SECONDS } = process.env
+const { HOST, PORT, SESSION_SECRET, REDIS_URL, DATABASE_URL, HTTPS_KEY, HTTPS_CERT, COOKIE_NAME, IDLE_SECONDS, ABSOLUTE_SECONDS } = process.env
 const cookieName = COOKIE_NAME || 'sessionId'
 const idleTimeout = Number(IDLE_SECONDS || 10 * 60) * 1000
 const absoluteTimeout = Number(ABSOLUTE_SECONDS || 8 * 60 * 60) * 1000
@@ -60,7 +63,7 @@ const ENDS = {
 
 const script = readFileSync(join(__dirname, 'countdown.js'), 'utf8')
 
-function build (client, subscriber) {
+function build (store, disconnect) {
   const app = fastify({
     logger: { level: 'warn' },
     https: HTTPS_KEY || HTTPS_CERT ? { key: readFileSync(HTTPS_KEY), cert: readFileSync(HTTPS_CERT) } : null
@@ -73,8 +76,8 @@ function build (client, subscriber) {
     secret: SESSION_SECRET || randomBytes(32).toString('hex'),
     cookieName,
     // Whoever looks at the page has a session, for the token in its forms. The bound keeps robots from filling the memory.
-    store: client === undefined ? new fastifySession.MemoryStore(undefined, { max: 10_000 }) : new RedisStore({ client, subscriber }),
-    // When Redis doesn't answer, visitors are told so soon.
+    store,
+    // When Redis or PostgreSQL doesn't answer, visitors are told so soon.
     storeTimeout: 2000,
     // What is no page starts no session.
     saveUninitialized: false,
@@ -203,11 +206,8 @@ function build (client, subscriber) {
 
   app.setNotFoundHandler((request, reply) => showProblem(request, reply.code(404), 'There is nothing here.'))
 
-  // The requests under way need Redis, so it goes after them.
-  app.addHook('onClose', async () => {
-    if (subscriber?.isOpen) subscriber.destroy()
-    await (client?.isReady ? client.close() : client?.destroy())
-  })
+  // The requests under way need the store, so its connections go after them.
+  app.addHook('onClose', disconnect)
   return app
 }
 
@@ -295,21 +295,53 @@ function wantsJson (request) {
   return request.headers.accept?.includes('application/json') === true
 }
 
-async function start () {
-  let client, subscriber
-  try {
-    if (REDIS_URL) {
-      // At the start a Redis that isn't there is a mistake. Later it is a pity, and the client comes back by itself.
-      const reconnectStrategy = retries => app.server.listening && Math.min(retries * 100, 1000)
-      client = createClient({ url: REDIS_URL, socket: { reconnectStrategy } })
-      client.on('error', error => app.log.error(error, 'Redis'))
-      // It hears which sessions other processes end.
-      subscriber = client.duplicate()
-      subscriber.on('error', error => app.log.error(error, 'Redis'))
+/** The store that the environment names, what connects it, and what ends its connections. */
+function openStore (log) {
+  if (REDIS_URL) return openRedis(log)
+  if (DATABASE_URL) return openPostgres(log)
+  const store = new fastifySession.MemoryStore(undefined, { max: 10_000 })
+  return { store, async connect () {}, async disconnect () {} }
+}
+
+function openRedis (log) {
+  // At the start a Redis that isn't there is a mistake. Later it is a pity, and the client comes back by itself.
+  let isConnected = false
+  const reconnectStrategy = retries => isConnected && Math.min(retries * 100, 1000)
+  const client = createClient({ url: REDIS_URL, socket: { reconnectStrategy } })
+  // It hears which sessions other processes end.
+  const subscriber = client.duplicate()
+  for (const each of [client, subscriber]) each.on('error', error => log(error, 'Redis'))
+  return {
+    store: new RedisStore({ client, subscriber }),
+    async connect () {
+      await client.connect()
+      await subscriber.connect()
+      isConnected = true
+    },
+    async disconnect () {
+      if (subscriber.isOpen) subscriber.destroy()
+      await (client.isReady ? client.close() : client.destroy())
     }
-    const app = build(client, subscriber)
-    await client?.connect()
-    await subscriber?.connect()
+  }
+}
+
+function openPostgres (log) {
+  const pool = new Pool({ connectionString: DATABASE_URL, connectionTimeoutMillis: 2000 })
+  pool.on('error', error => log(error, 'PostgreSQL'))
+  return {
+    // The second connection hears which sessions other processes end.
+    store: new PostgresStore({ pool, listen: () => new Client({ connectionString: DATABASE_URL }) }),
+    connect: () => migrate(pool),
+    disconnect: () => pool.end()
+  }
+}
+
+async function start () {
+  let app
+  const { store, connect, disconnect } = openStore((error, message) => app.log.error(error, message))
+  try {
+    app = build(store, disconnect)
+    await connect()
     const address = await app.listen({ host: HOST || '127.0.0.1', port: Number(PORT || 3000) })
     // Ctrl-C, or the SIGTERM of a service manager: requests under way are answered, then the process ends by itself.
     for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => app.close())
@@ -318,8 +350,7 @@ async function start () {
   } catch (error) {
     console.error(error.message || error.code)
     process.exitCode = 1
-    client?.destroy()
-    if (subscriber?.isOpen) subscriber.destroy()
+    await disconnect().catch(() => {})
   }
 }
 

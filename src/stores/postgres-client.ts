@@ -1,4 +1,5 @@
 /** What PostgresStore needs of a pool, and how it asks one. */
+import { StoreError } from '../errors'
 
 /** A pool that the application made, of `pg` 8 or newer or of whatever answers as its `Pool` does. */
 export interface PostgresPool {
@@ -69,9 +70,10 @@ export async function ask (pool: PostgresPool, text: string, values: unknown[]):
 export async function askInTurn (
   pool: PostgresPool, lock: number, text: string, values: unknown[]
 ): Promise<Answered> {
-  const client = await pool.connect()
+  let client: Awaited<ReturnType<PostgresPool['connect']>> | undefined
   let failure: unknown
   try {
+    client = await pool.connect()
     // Two statements, so that the second one sees what was written while the first one waited.
     await client.query(`begin isolation level read committed; select pg_advisory_xact_lock(${lock})`)
     const { rows, rowCount } = await client.query(text, values)
@@ -81,13 +83,16 @@ export async function askInTurn (
     throw failure = withoutValues(error)
   } finally {
     // One that failed is closed, and its transaction with it.
-    client.release(failure)
+    client?.release(failure)
   }
 }
 
-/** PostgreSQL hangs on its errors what it was asked with: a session id, for whoever logs them. */
+/**
+ * PostgreSQL hangs on its errors what it was asked with: a session id, for whoever logs them. What says nothing but
+ * that the connection is gone, or that there is none, has no code.
+ */
 export function withoutValues (error: any): unknown {
-  if (error === null || typeof error !== 'object') return error
+  if (error?.code === undefined) return new StoreError('query', String(error?.message ?? error), { cause: error })
   for (const name of ['detail', 'where', 'internalQuery']) delete error[name]
   if (NOT_MADE.includes(error.code)) error.message += ' (the table is made by migrate() of @fastify/session/postgres)'
   return error
