@@ -54,15 +54,15 @@ export function hearErrors (pool: AnyPool): void {
 }
 
 /** One statement, which is a transaction of its own. */
-export async function ask (pool: PostgresPool, text: string, values: unknown[]): Promise<Answered> {
-  for (let tries = 1; ; tries++) {
-    try {
-      const { rows, rowCount } = await pool.query(text, values)
-      return { rows, count: rowCount ?? rows.length }
-    } catch (error: any) {
-      if (tries < MOST_TRIES && TRY_AGAIN.includes(error?.code)) continue
-      throw withoutValues(error)
-    }
+export async function ask (
+  pool: PostgresPool, text: string, values: unknown[], tries = MOST_TRIES
+): Promise<Answered> {
+  try {
+    const { rows, rowCount } = await pool.query(text, values)
+    return { rows, count: Number(rowCount) }
+  } catch (error: any) {
+    if (tries > 1 && TRY_AGAIN.includes(error?.code)) return await ask(pool, text, values, tries - 1)
+    throw withoutValues(error)
   }
 }
 
@@ -78,7 +78,7 @@ export async function askInTurn (
     await client.query(`begin isolation level read committed; select pg_advisory_xact_lock(${lock})`)
     const { rows, rowCount } = await client.query(text, values)
     await client.query('commit')
-    return { rows, count: rowCount ?? rows.length }
+    return { rows, count: Number(rowCount) }
   } catch (error) {
     throw failure = withoutValues(error)
   } finally {

@@ -241,7 +241,7 @@ export class PostgresStore implements SessionStore {
   ): Promise<boolean> {
     const isExact = Object.hasOwn(meta.set, 'expires')
     const data = textsOf(set, isData)
-    const ends = isExact ? endIn({ expires: cookie?.expires, originalMaxAge: meta.set.originalMaxAge }) : {}
+    const ends = isExact ? endIn({ expires: objectOf(cookie).expires, originalMaxAge: meta.set.originalMaxAge }) : {}
     const own = textsOf({ ...meta.set, ...ends }, isExact ? isKept : isMeta)
     this.#check.look(sessionId, set)
     const end = ownEndOf(objectOf(cookie))
