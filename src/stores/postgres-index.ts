@@ -1,5 +1,5 @@
 import { ask, askInTurn, type PostgresPool } from './postgres-client'
-import { escaped, quoted, unescaped } from './postgres-sql'
+import { escaped, quoted, sql, unescaped } from './postgres-sql'
 import { fingerprint } from '../diagnostics'
 import type { Claimed, Claiming, IndexEntry, Revoking } from '../types/store'
 
@@ -17,7 +17,7 @@ function statementsOn (table: string) {
   const ofUser = `from ${index} where user_key = $1 and not is_ending and ${ALIVE}`
   return {
     /** $1: the user, $2: the id, $3: its fingerprint, $4: how long it lives, $5: how many there may be or null. */
-    enter: `insert into ${index} as i (user_key, sid, fingerprint, claimed_at, expires_at)
+    enter: sql`insert into ${index} as i (user_key, sid, fingerprint, claimed_at, expires_at)
       select $1, $2, $3, greatest(
         (extract(epoch from clock_timestamp()) * 1e6)::bigint,
         (select max(claimed_at) + 1 from ${index} where user_key = $1)
@@ -32,28 +32,28 @@ function statementsOn (table: string) {
       where not i.is_ending or not i.${ALIVE}`,
 
     /** $1: the user, $2: the id, $3: the id of the session that must be there, $4: how long the entry lives. */
-    renew: `update ${index} set sid = $2, expires_at = greatest(expires_at, ${LIVES}),
+    renew: sql`update ${index} set sid = $2, expires_at = greatest(expires_at, ${LIVES}),
         entered_at = case when sid = $2 then entered_at else now() end
       where user_key = $1 and sid = $3 and not is_ending and ${ALIVE}`,
 
     /** $1: the user, $2: how many there may be. Not by their ids, which may change in the meantime. */
-    endOldest: `update ${index} set is_ending = true
+    endOldest: sql`update ${index} set is_ending = true
       where user_key = $1 and not is_ending and claimed_at in (
         select claimed_at ${ofUser} order by claimed_at desc offset $2 limit 100
       ) returning sid, claimed_at`,
 
-    isEnding: `select from ${index} where user_key = $1 and sid = any($2::text[]) and is_ending`,
-    release: `delete from ${index} where user_key = $1 and sid = any($2::text[])`,
+    isEnding: sql`select from ${index} where user_key = $1 and sid = any($2::text[]) and is_ending`,
+    release: sql`delete from ${index} where user_key = $1 and sid = any($2::text[])`,
 
     /** $1: the user, $2: a fingerprint or null, $3: the id of the one that stays or null. */
-    revoke: `update ${index} set is_ending = true
+    revoke: sql`update ${index} set is_ending = true
       where user_key = $1 and not is_ending and ${ALIVE} and fingerprint = coalesce($2, fingerprint)
         and sid is distinct from $3`,
 
-    endingsOf: `select sid from ${index} where user_key = $1 and is_ending limit 100`,
+    endingsOf: sql`select sid from ${index} where user_key = $1 and is_ending limit 100`,
 
     /** $1: the user, $2: before which time in microseconds or null, $3: how many. */
-    claimsOf: `select sid, fingerprint, claimed_at::float8 as claimed_at,
+    claimsOf: sql`select sid, fingerprint, claimed_at::float8 as claimed_at,
         (extract(epoch from now() - entered_at) * 1000)::float8 as age
       ${ofUser} and ($2::float8 is null or claimed_at < $2) order by claimed_at desc limit $3`
   }

@@ -32,7 +32,12 @@ export function unescaped (text: string): string {
   return text.includes('\\') ? JSON.parse(`"${text}"`) : text
 }
 
-export const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`
+/** A statement without line breaks: it is sent with each call. What is put in stays as it is. */
+export function sql (parts: TemplateStringsArray, ...values: string[]): string {
+  return parts.map((part, i) => part.replace(/\s+/g, ' ') + (values[i] ?? '')).join('').trim()
+}
+
+const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`
 
 // Of the library's own fields, which are texts of JSON: what isn't a number that a time can be doesn't count.
 const number = (name: string): string =>
@@ -46,23 +51,24 @@ const milliseconds = (value: string): string => `now() + least(greatest(${value}
  * From a row's `meta` how long it must be kept, in milliseconds: until its end and a hundredth of its life, but never
  * past its absolute end (`wanted`); the same without the hundredth (`needed`); and what is left until the absolute end
  * (`most`). Unless the end is exact, it is no later than what the record itself says of the idle time: whoever uses a
- * session may not know of a lifetime that somebody has chosen since.
+ * session may not know of a lifetime that somebody has chosen since. 'offset 0' has each step done once: otherwise
+ * PostgreSQL writes each into the next, wherever that names it.
  *
  * @param now parameters: the time, the session's end (null for the end of a whole life from now), the store's ttl
  */
-const timesFrom = (meta: string, now: string, ends: string, ttl: string, isExact: string): string => `
-  (select ${meta} as meta) _0,
+const timesFrom = (meta: string, now: string, ends: string, ttl: string, isExact: string): string => sql`
+  (select ${meta} as meta offset 0) _0,
   lateral (select ${number('idle')} as n1, ${number('originalMaxAge')} as n2, ${number('expires')} as fixed,
-    ${number('createdAt')} + ${number('absoluteTimeout')} - ${now} as n3) _1,
+    ${number('createdAt')} + ${number('absoluteTimeout')} - ${now} as n3 offset 0) _1,
   lateral (select ${life('n1')} as own, ${life('n2')} as max_age, coalesce(n3, 'infinity') as most) _2,
   lateral (select case
     when ${ends} is null or ${isExact} or not meta ? 'seenAt' then ${ends}
     when own is not null then least(${ends}, ${now} + own)
-    else fixed end as ends) _3,
-  lateral (select coalesce(own, max_age, case when ends is null then ${ttl} end) as idle) _4,
-  lateral (select coalesce(ends - ${now}, idle) as whole) _5,
+    else fixed end as ends offset 0) _3,
+  lateral (select coalesce(own, max_age, case when ends is null then ${ttl} end) as idle offset 0) _4,
+  lateral (select coalesce(ends - ${now}, idle) as whole offset 0) _5,
   lateral (select case when whole <= 0 then 0 else least(whole + coalesce(idle, 0) / 100, most) end as wanted,
-    least(whole, most) as needed, ${LEFT} as kept) _6`
+    least(whole, most) as needed, ${LEFT} as kept offset 0) _6`
 
 /** The statements on a table. */
 export function statementsOn (table: string) {
@@ -72,10 +78,10 @@ export function statementsOn (table: string) {
   const row = `data::text as data, meta::text as meta, (${LEFT})::float8 as left_`
   const alive = 'expires_at > now()'
   return {
-    read: `select ${row} from ${sessions} where sid = $1 and ${alive}`,
+    read: sql`select ${row} from ${sessions} where sid = $1 and ${alive}`,
 
     /** $1: the id, $2: data, $3: meta, $4: milliseconds to keep it. */
-    set: `insert into ${sessions} (sid, data, meta, expires_at)
+    set: sql`insert into ${sessions} (sid, data, meta, expires_at)
       values ($1, $2::jsonb, $3::jsonb, ${milliseconds('$4::float8')})
       on conflict (sid) do update set data = excluded.data, meta = excluded.meta, expires_at = excluded.expires_at`,
 
@@ -85,7 +91,7 @@ export function statementsOn (table: string) {
      * the same, and not moved otherwise; 0: none of these), $10: what must be there, null for what must not. It is
      * counted: PostgreSQL would make a join of 'not exists', and not ask again when it has waited for the row.
      */
-    update: `update ${sessions} s set (data, meta, expires_at) = (
+    update: sql`update ${sessions} s set (data, meta, expires_at) = (
         select (s.data - $2::text[]) || $3::jsonb, meta, case
           when $9 = 1 or (needed > kept and $9 <> 3) then ${milliseconds('wanted')}
           when kept > most then ${milliseconds('most')}
@@ -97,24 +103,24 @@ export function statementsOn (table: string) {
       ) = 0`,
 
     /** $1: the id, $2: the time, $3: the end or null, $4: the store's ttl. */
-    touch: `update ${sessions} s set expires_at = (
+    touch: sql`update ${sessions} s set expires_at = (
         select greatest(s.expires_at, ${milliseconds('wanted')})
         from ${timesFrom('s.meta', '$2::float8', '$3::float8', '$4::float8', 'false')}
       )
       where sid = $1 and ${alive}`,
 
     /** $1: the id, $2: what those who listen are told. */
-    destroy: `with gone as (delete from ${sessions} where sid = $1 returning data, meta, expires_at)
+    destroy: sql`with gone as (delete from ${sessions} where sid = $1 returning data, meta, expires_at)
       select ${row}, pg_notify(${channel}, $2) from gone where ${alive}`,
 
-    isThere: `select from ${sessions} where sid = $1 and ${alive}`,
-    all: `select sid, ${row} from ${sessions} where ${alive}`,
-    length: `select count(*)::float8 as count from ${sessions} where ${alive}`,
-    clear: `with entries as (delete from ${index}) delete from ${sessions}`,
-    channel: `select ${channel} as channel`,
+    isThere: sql`select from ${sessions} where sid = $1 and ${alive}`,
+    all: sql`select sid, ${row} from ${sessions} where ${alive}`,
+    length: sql`select count(*)::float8 as count from ${sessions} where ${alive}`,
+    clear: sql`with entries as (delete from ${index}) delete from ${sessions}`,
+    channel: sql`select ${channel} as channel`,
 
     /** $1: how many. Those that another process removes are left to it. */
-    sweep: `with old as (
+    sweep: sql`with old as (
         select sid from ${sessions} where expires_at <= now() order by expires_at limit $1 for update skip locked
       ), entries as (
         delete from ${index} where (user_key, sid) in (
