@@ -35,9 +35,11 @@ function checkFiles (files) {
   assert.deepEqual(files.filter(file => !/^(LICENSE|README\.md|package\.json|docs\/troubleshooting\.md|dist\/.+\.(js|d\.ts))$/.test(file)), [])
 }
 
-// npm refuses an optional peer, too, if another version of it is there. Version 11 asks for nothing. `prepare` is for clones.
+// npm refuses an optional peer, too, if another version of it is there, so any will do. Version 11 asks for nothing. `prepare` is
+// for clones.
 function checkWhatIsAskedFor () {
-  assert.deepEqual(pkg.peerDependencies, { '@fastify/cookie': '>=10', fastify: '^5.0.0' })
+  assert.deepEqual(pkg.peerDependencies, { '@fastify/cookie': '>=10', fastify: '^5.0.0', pg: '*' })
+  assert.deepEqual(pkg.peerDependenciesMeta, { pg: { optional: true } })
   for (const name of ['engines', 'os', 'cpu', 'devEngines', 'optionalDependencies', 'bundleDependencies']) assert.equal(pkg[name], undefined, name)
   for (const name of ['preinstall', 'install', 'postinstall']) assert.equal(pkg.scripts[name], undefined, name)
 }

@@ -71,19 +71,18 @@ export async function askInTurn (
   pool: PostgresPool, lock: number, text: string, values: unknown[]
 ): Promise<Answered> {
   let client: Awaited<ReturnType<PostgresPool['connect']>> | undefined
-  let failure: unknown
   try {
     client = await pool.connect()
     // Two statements, so that the second one sees what was written while the first one waited.
     await client.query(`begin isolation level read committed; select pg_advisory_xact_lock(${lock})`)
     const { rows, rowCount } = await client.query(text, values)
     await client.query('commit')
+    client.release()
     return { rows, count: Number(rowCount) }
   } catch (error) {
-    throw failure = withoutValues(error)
-  } finally {
-    // One that failed is closed, and its transaction with it.
-    client?.release(failure)
+    // It is closed, and its transaction with it.
+    client?.release(true)
+    throw withoutValues(error)
   }
 }
 

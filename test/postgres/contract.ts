@@ -272,6 +272,10 @@ async function testAbsoluteEnds (t: Test, pool: Pool): Promise<void> {
   const cut = { idle: HOUR, createdAt: Date.now(), absoluteTimeout: HOUR, seenAt: Date.now() }
   await store.update('a', { set: {}, unset: [], meta: { set: cut, unset: [] } }, record({}, HOUR))
   t.ok(isAbout(await left('a') as number, HOUR), 'a new absolute end cuts a longer life short')
+  await store.set('a', record({}))
+  await leave('a', MINUTE)
+  await store.update('a', { set: {}, unset: [], meta: { set: { createdAt: Date.now() }, unset: [] } }, { cookie: {} })
+  t.ok(isAbout(await left('a') as number, MINUTE), 'to say when a session was created is no use of it')
 }
 
 async function testTables (t: Test, pool: Pool): Promise<void> {
