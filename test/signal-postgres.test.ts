@@ -1,5 +1,7 @@
 /** `session.signal` between processes: PostgresStore tells those who listen. */
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
+import { promisify } from 'node:util'
 import type { FastifyInstance } from 'fastify'
 import { Client, type Pool } from 'pg'
 import t, { type Test } from 'tap'
@@ -193,4 +195,19 @@ t.test('a listener that can not connect is warned about, and sessions are looked
   })
   t.ok(warnings.some(({ code }) => code === 'FST_SESSION_NOT_WATCHING'), warnings.map(({ code }) => code).join())
   t.match(signal?.reason, { code: 'expired' })
+})
+
+t.test('who listens keeps no process from ending', async t => {
+  const table = await freshTable(pool)
+  const program = `
+    const { Client, Pool } = require('pg')
+    const { PostgresStore } = require('@fastify/session/postgres')
+    const connectionString = '${server.url}'
+    const pool = new Pool({ connectionString })
+    const store = new PostgresStore({ pool, table: '${table}', listen: () => new Client({ connectionString }) })
+    store.watch('a', () => {}).then(() => store.length()).then(() => pool.end()).then(() => console.log('done'))
+  `
+  // A plain Node.js, which hasn't got tap's loader.
+  const ended = promisify(execFile)('env', ['-u', 'NODE_OPTIONS', process.execPath, '-e', program])
+  t.same(await within('the process ends', ended), { stdout: 'done\n', stderr: '' })
 })
