@@ -61,10 +61,10 @@ export class PostgresWatch {
     client.on('end', () => this.#lose(client))
     try {
       await client.connect()
-      // It keeps no process from ending.
-      ;(client as { unref?: () => void }).unref?.()
       const { rows: [{ channel }] } = await client.query(this.#channel)
       await client.query(`listen "${channel}"`)
+      // It keeps no process from ending.
+      ;(client as { unref?: () => void }).unref?.()
     } catch (error) {
       this.#client = undefined
       client.end().catch(() => {})
