@@ -44,7 +44,7 @@ function importOnce () {
 
 /** How much longer an operation takes because it can be traced, in nanoseconds. */
 function signalTime () {
-  const { Signals } = require('../dist/diagnostics')
+  const { Signals } = require('tsx/cjs/api').require('../src/diagnostics', __filename)
   const signals = new Signals('session', { constructor: { name: 'none' } })
   const bare = (_operation, _sessionId, answer, run) => run(answer)
   const traced = (...operation) => signals.trace(...operation)

@@ -3,21 +3,11 @@
 // The heap that sessions take, in the MemoryStore or in a bare Map, in a process of its own (see footprint.js).
 
 const { MemoryStore } = require('../dist')
-const { SessionCookie } = require('../dist/session-cookie')
 
 const { holder, count } = JSON.parse(process.argv[2])
 const HOUR = 3_600_000
 
 /** A session as the plugin hands it to a store. */
-function session (i) {
-  return {
-    user: { id: i, name: `user ${i}`, roles: ['reader'] },
-    visits: 1,
-    cookie: new SessionCookie({ maxAge: HOUR, secure: true, sameSite: 'lax' }, true)
-  }
-}
-
-/** A session as the plugin finds it in a store. */
 function record (i) {
   return {
     user: { id: i, name: `user ${i}`, roles: ['reader'] },
@@ -45,7 +35,7 @@ const map = new Map()
 const store = new MemoryStore(map)
 const put = holder === 'map'
   ? (sessionId, i) => map.set(sessionId, record(i))
-  : (sessionId, i) => store.set(sessionId, session(i), () => {})
+  : (sessionId, i) => store.set(sessionId, record(i), () => {})
 
 const before = heap()
 for (let i = 0; i < count; i++) put(`${i}`.padStart(32, 'x'), i)

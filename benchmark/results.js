@@ -41,8 +41,9 @@ function page (results) {
     '# What a session costs',
     'Made by `npm run benchmark`; how is said in [the README](./README.md). All times are medians, with the quartiles where there is room.',
     results.machine,
-    '## Targets',
-    targetTable(results)
+    '## At a glance',
+    'What a request costs, as a part of the CPU of @fastify/session 11.1.3 (on Redis with connect-redis), and how many times as many of them are served a second:',
+    glance(results)
   ]
   for (const way in ways) {
     for (const store of ['memory', 'redis']) {
@@ -56,7 +57,23 @@ function page (results) {
   if (results.growth !== undefined) {
     parts.push('## How it grows', '![By size](./growth-size.svg)', '![By number](./growth-count.svg)', capacity(results))
   }
+  parts.push('## Targets', targetTable(results), fs.readFileSync(path.join(__dirname, 'unreached.md'), 'utf8').trim())
   return parts.filter(part => part !== undefined).join('\n\n') + '\n'
+}
+
+// What a user wants to know first.
+function glance ({ groups }) {
+  const columns = [
+    ['memory, 2 KB', 'hooks, memory, 2 KB', row => row.ofUpstream.toFixed(3)],
+    ['memory, 20 KB', 'hooks, memory, 20 KB', row => row.ofUpstream.toFixed(3)],
+    ['Redis, 2 KB', 'hooks, redis, 2 KB', row => row.ofUpstream.toFixed(2)],
+    ['HTTP, memory, 2 KB', 'http, memory, 2 KB', row => `${row.timesUpstream.toFixed(1)} times`]
+  ]
+  const rows = scenarios.map(({ id, title }) => [title, ...columns.map(([, where, cell]) => {
+    const group = groups[`${where}, ${id}`]
+    return group && cell(ours(group))
+  })])
+  return table(['', ...columns.map(([head]) => head)], rows)
 }
 
 function tablesOf (groups) {

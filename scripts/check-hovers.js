@@ -9,9 +9,10 @@ const { inspect } = require('node:util')
 const ts = require('typescript')
 
 const root = join(__dirname, '..')
-const { OPTIONS } = require('../dist/options/table')
+const { OPTIONS } = require('tsx/cjs/api').require('../src/options/table', __filename)
 const entries = {
   'index.d.ts': ['FastifySessionOptions', 'CookieOptions', 'RouteSessionOptions', 'RegenerateOptions', 'MemoryStoreOptions'],
+  'device-bound/index.d.ts': ['DeviceBoundOptions'],
   'stores/redis.d.ts': ['RedisStoreOptions'],
   'stores/postgres.d.ts': ['PostgresStoreOptions'],
   'stores/postgres-migrate.d.ts': ['MigrateOptions']

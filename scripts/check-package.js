@@ -14,12 +14,15 @@ const root = join(__dirname, '..')
 async function checkPackage () {
   const files = packedFiles()
   checkFiles(files)
+  checkLinks(files)
   checkWhatIsAskedFor()
   checkDependencies(files)
   checkRequire(require(pkg.name))
   checkImport(await import(pkg.name))
-  checkThatStoresAreAside()
+  checkThatOthersAreAside()
+  checkSealed(require(`${pkg.name}/sealed`), await import(`${pkg.name}/sealed`))
   checkRedis(require(`${pkg.name}/redis`), await import(`${pkg.name}/redis`))
+  checkDeviceBound(require(`${pkg.name}/device-bound`), await import(`${pkg.name}/device-bound`))
   checkPostgres(require(`${pkg.name}/postgres`), await import(`${pkg.name}/postgres`))
   checkTesting(require(`${pkg.name}/testing`), await import(`${pkg.name}/testing`))
   await checkServer(require(pkg.name))
@@ -32,14 +35,20 @@ function checkFiles (files) {
   }
   // Where each message says to read on.
   assert.ok(files.includes('docs/troubleshooting.md'))
-  assert.deepEqual(files.filter(file => !/^(LICENSE|README\.md|package\.json|docs\/troubleshooting\.md|dist\/.+\.(js|d\.ts))$/.test(file)), [])
+  assert.deepEqual(files.filter(file => !/^((LICENSE|README\.md|CHANGELOG\.md|SECURITY\.md|package\.json)$|docs\/.+\.md$|examples\/|dist\/.+\.(js|js\.map|d\.ts)$)/.test(file)), [])
 }
 
-// npm refuses an optional peer, too, if another version of it is there, so any will do. Version 11 asks for nothing. `prepare` is
-// for clones.
+/** What the README leads to is in the package, or is told apart by its folder: that it is only in the repository. */
+function checkLinks (files) {
+  for (const [, path] of readFileSync(join(root, 'README.md'), 'utf8').matchAll(/\]\(\.\/([^)#]+)/g)) {
+    assert.ok(files.includes(path) || /^(test|benchmark|CONTRIBUTING\.md|docs\/.+\.png)/.test(path), `README.md leads to ${path}, which isn't published`)
+  }
+}
+
+// npm refuses an optional peer, too, if another version of it is there: so any may be. Version 11 asks for nothing. `prepare` is for clones.
 function checkWhatIsAskedFor () {
-  assert.deepEqual(pkg.peerDependencies, { '@fastify/cookie': '>=10', fastify: '^5.0.0', pg: '*' })
-  assert.deepEqual(pkg.peerDependenciesMeta, { pg: { optional: true } })
+  assert.deepEqual(pkg.peerDependencies, { '@fastify/cookie': '>=10', fastify: '^5.0.0', jose: '*', pg: '*' })
+  assert.deepEqual(pkg.peerDependenciesMeta, { jose: { optional: true }, pg: { optional: true } })
   for (const name of ['engines', 'os', 'cpu', 'devEngines', 'optionalDependencies', 'bundleDependencies']) assert.equal(pkg[name], undefined, name)
   for (const name of ['preinstall', 'install', 'postinstall']) assert.equal(pkg.scripts[name], undefined, name)
 }
@@ -70,9 +79,9 @@ function checkImport (imported) {
   for (const name of ['Store', 'MemoryStore']) assert.equal(imported[name], plugin.MemoryStore, name)
 }
 
-function checkThatStoresAreAside () {
-  const loaded = Object.keys(require.cache).filter(file => /redis|postgres|text-record|kept-life|[\\/]pg[\\/]/.test(file))
-  assert.deepEqual(loaded, [], 'nothing of Redis or PostgreSQL is loaded by the main entry')
+function checkThatOthersAreAside () {
+  const loaded = Object.keys(require.cache).filter(file => /dist[\\/].*(redis|postgres|text-record|kept-life|seal|lazy-fields)/.test(file))
+  assert.deepEqual(loaded, [], 'nothing of the other entries is loaded by the main one')
 }
 
 function checkPostgres ({ PostgresStore, migrate, schema }, imported) {
@@ -82,11 +91,25 @@ function checkPostgres ({ PostgresStore, migrate, schema }, imported) {
   assert.deepEqual(loaded, [], 'PostgresStore brings no client of its own')
 }
 
+function checkSealed ({ sealed }, imported) {
+  assert.equal(imported.sealed, sealed)
+  assert.throws(() => sealed(new Map(), { keys: [] }), { code: 'FST_ERR_SESSION_OPTION' })
+}
+
 function checkRedis ({ RedisStore }, imported) {
   assert.equal(imported.RedisStore, RedisStore)
   assert.throws(() => new RedisStore({}), { code: 'FST_ERR_SESSION_OPTION' })
   const loaded = Object.keys(require.cache).filter(file => /node_modules[\\/](@?redis|ioredis|connect-redis|express-session)[\\/]/.test(file))
   assert.deepEqual(loaded, [], 'RedisStore brings no client of its own')
+}
+
+function checkDeviceBound (plugin, imported) {
+  for (const name of ['default', 'deviceBound']) {
+    assert.equal(plugin[name], plugin, name)
+    assert.equal(imported[name], plugin, name)
+  }
+  const loaded = Object.keys(require.cache).filter(file => /node_modules[\\/]jose[\\/]/.test(file))
+  assert.deepEqual(loaded, [], 'jose is loaded by whoever registers it')
 }
 
 function checkTesting (kit, imported) {

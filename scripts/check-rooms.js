@@ -11,7 +11,7 @@ const root = join(__dirname, '..', 'src')
 /** The floors, from the top. A room is a folder, or a file beside the folders. */
 const FLOORS = [
   ['testing'],
-  ['index', 'plugin'],
+  ['index', 'plugin', 'device-bound'],
   ['request'],
   ['session'],
   ['options'],

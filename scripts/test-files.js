@@ -13,7 +13,7 @@ const TAP_TIMEOUT = '600'
 /** The files of `npm run test:quick`: what decides is tested here, in a few seconds each. */
 const quick = [
   'atomic', 'changes', 'cookies-left', 'copy', 'defects', 'diagnostics', 'drop-in', 'errors', 'faults', 'freshness', 'json-values', 'lazy', 'lifetimes', 'memory-store', 'properties', 'records', 'repository', 'requests',
-  'session', 'several-sessions', 'users', 'values', 'warnings'
+  'session', 'several-sessions', 'signed-values', 'users', 'values', 'warnings'
 ].map(name => `test/${name}.test.ts`)
 // What they need of the machine.
 const quickNeeds = ['redis-server']

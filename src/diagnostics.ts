@@ -6,7 +6,7 @@ import type { Answer } from './types/store'
 /** Why somebody did not get the session of the cookie that came, or its changes were dropped. */
 export type SecurityReason =
   'bad-signature' | 'unknown-id' | 'expired' | 'absolute-timeout' | 'gone' | 'duplicate-cookie' | 'store-timeout' |
-  'unreadable'
+  'unreadable' | 'no-device-proof' | 'bad-device-proof'
 
 /** What subscribers of `@fastify/session:security` get. */
 export interface SecurityMessage {

@@ -70,6 +70,12 @@ export const RecordError = sessionError<[string]>(
   "The stored session can't be read: %s isn't JSON. It has ended, and the visitor gets a new one"
 )
 
+/** The same of a store that `sealed()` wraps: the named part was changed, or moved here, or no key fits. */
+export const UnopenedError = sessionError<[string]>(
+  'FST_ERR_SESSION_RECORD',
+  "The stored session can't be read: %s doesn't open with any of the keys that sealed() was given. It has ended, and the visitor gets a new one"
+)
+
 /** The session was destroyed, replaced or has expired since this request loaded it. Nothing was written. */
 export const GoneError = sessionError(
   'FST_ERR_SESSION_GONE',
@@ -96,6 +102,18 @@ export const UserError = sessionError(
   'The session option user must give a number or a non-empty string, or undefined where nobody is logged in'
 )
 
+/** A function of the `index` option gave something that can't be a value to find by. Nothing was written. */
+export const IndexValueError = sessionError<[string]>(
+  'FST_ERR_SESSION_INDEX',
+  "In the session option index, '%s' must give a number or a non-empty string, or undefined if the session isn't in it"
+)
+
+/** There is no index of that name. */
+export const IndexNameError = sessionError<[string, string]>(
+  'FST_ERR_SESSION_INDEX',
+  "There are no sessions by '%s': the options user and index make the names %s"
+)
+
 /** The user has `maxPerUser` sessions already. Nothing was written. */
 export const TooManyError = sessionError<[number]>(
   'FST_ERR_SESSION_TOO_MANY',
@@ -108,6 +126,13 @@ export const NotFreshError = sessionError<[number]>(
   'FST_ERR_SESSION_NOT_FRESH',
   'The visitor must have authenticated within the last %d ms: log in, or confirm it, once more',
   401
+)
+
+/** The route asks for a proof of the device that is newer, by `proof`. */
+export const NoProofError = sessionError<[number]>(
+  'FST_ERR_SESSION_NO_PROOF',
+  "The browser must have proved within the last %d ms that it has the session's key. Send the request once more: the browser proves it before",
+  403
 )
 
 /** The store did not answer within `storeTimeout`. Says what to do about it. */

@@ -38,6 +38,7 @@ namespace fastifySession {
   export type CreatedSession = sessions.CreatedSession
   export type FastifySessionObject = sessions.FastifySessionObject
   export type FastifySessionOptions = options.FastifySessionOptions
+  export type IndexFunction = options.IndexFunction
   export type MemoryStore = memory.MemoryStore
   export type MemoryStoreOptions = memory.MemoryStoreOptions
   export type RegenerateOptions = sessions.RegenerateOptions
@@ -58,6 +59,7 @@ namespace fastifySession {
   export type SessionStore<S = Session> = stores.SessionStore<S>
   export type SessionView = sessions.SessionView
   export type Sessions = sessions.Sessions
+  export type SessionsBy = sessions.SessionsBy
   export type Signer = cookies.Signer
   export type Store = memory.MemoryStore
   export type TraceMessage = diagnostics.TraceMessage

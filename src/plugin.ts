@@ -1,10 +1,13 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Signals } from './diagnostics'
 import { inShort, NameTakenError, STORE_AWAY, StoreTimeoutError, ValueError } from './errors'
+import { mistakesInRoute } from './options/route-mistakes'
 import { makeId, resolveOptions, type Settings } from './options/settings'
 import { tellCaches } from './request/cache-headers'
 import { checkNames, decorate, showing } from './request/decorators'
 import { Finder } from './request/finder'
+import type { Guard } from './request/guard'
+import { guardedKeyOf, type Guarded } from './request/guarded'
 import { KeepAlive } from './request/keep-alive'
 import { loaderFor, putOff, type Loader } from './request/lazy'
 import { hasFailed, isOutside, wantsNone, wasUsedEarly, type Why } from './request/no-session'
@@ -20,12 +23,13 @@ import { mistakeIn, refusalBy } from './session/freshness'
 import { SessionIds } from './session/ids'
 import { date, discard, prolong, remove, save } from './session/operations'
 import { createSession } from './session/session'
+import { SessionIndex, sessionsOf } from './session/session-index'
 import { SessionState, type Context } from './session/state'
-import { sessionsOf, Users } from './session/users'
 import { Visit } from './session/visit'
 import { isDisconnected } from './stores/connection'
+import { innermost } from './stores/methods'
 import { Repository } from './stores/repository'
-import { warnEarly, warnInsecure, warnNotConnected, warnNotProlonged } from './warnings'
+import { warnEarly, warnInsecure, warnNotConnected, warnNotProlonged, warnOption } from './warnings'
 import type { FastifySessionOptions } from './types/options'
 import type { Answer } from './types/store'
 
@@ -49,7 +53,7 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
     done(error as Error)
     return
   }
-  const signals = new Signals(settings.sessionName, settings.store)
+  const signals = new Signals(settings.sessionName, innermost(settings.store))
   const repository = new Repository(settings, signals)
   const finder = new Finder(fastify, settings, repository, signals)
   const context: Context = {
@@ -61,24 +65,28 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
     endOthers: endOthers(finder, repository),
     endings: new Endings(settings, repository)
   }
-  const users = settings.userSettings && new Users(settings.userSettings, context)
-  context.users = users
+  const index = settings.indexSettings && new SessionIndex(settings.indexSettings, context)
+  context.index = index
   const kSlot = slotKeyOf(settings.cookieName)
   const keepAlive = new KeepAlive()
   const loader = loaderFor(settings)
   const registration: Registration = { context, finder, keepAlive, kSlot, loader }
-  decorate(fastify, settings, outsideOf(fastify, context, finder), users && sessionsOf(users))
+  decorate(fastify, settings, outsideOf(fastify, context, finder), index && sessionsOf(index))
+  const guarded: Guarded = { context, finder }
+  fastify.decorate(guardedKeyOf(settings.sessionName), guarded)
 
-  fastify.addHook('onRoute', ({ config }) => {
-    const mistake = mistakeIn(freshOf(routeOptionsOf(config, settings.sessionName)))
+  fastify.addHook('onRoute', ({ config, url }) => {
+    const route = routeOptionsOf(config, settings.sessionName)
+    const mistake = mistakeIn(freshOf(route))
     if (mistake !== undefined) throw mistake
+    settings.flaws.tellAll(warnOption, mistakesInRoute(route, url))
   })
   fastify.addHook('onRequest', (request, reply, done) => openSession(registration, request as Slotted, reply, done))
   fastify.addHook('onSend', (request, reply, payload, done) => {
     commitSession(registration, request as Slotted, reply, payload, done)
   })
   fastify.addHook('onReady', done => {
-    if (isDisconnected(settings.store)) settings.flaws.tell(warnNotConnected)
+    if (isDisconnected(innermost(settings.store))) settings.flaws.tell(warnNotConnected)
     // Last of all: an application of version 11 may have its own.
     const isFree = !fastify.hasRequestDecorator(loader.name)
     if (isFree) fastify.decorateRequest(loader.name, loader.load)
@@ -138,7 +146,7 @@ function loadSession (
     const refusal = refusalBy(freshOf(route), state)
     if (state.standing === 'new' && ids.isEarly) state.makeId(error => error === null ? done(refusal) : fail(error))
     else done(refusal)
-  })
+  }, request)
 
   /** The visit, or why the request has no session. */
   function visitOf (): Visit | Why {
@@ -156,7 +164,7 @@ function loadSession (
 
   function goWithout (why: Why, error?: Error): void {
     request[kSlot] = { why }
-    done(error)
+    done(error ?? refusalBy(freshOf(route)))
   }
 }
 
@@ -165,6 +173,7 @@ function commitSession (
   registration: Registration, request: Slotted, reply: FastifyReply, payload: unknown, done: Done
 ): void {
   const { storeTimeout, cacheControl, flaws, sessionName } = registration.context.settings
+  const { guard } = registration.finder
   const slot = request[registration.kSlot]
   const { visit, state } = slot ?? {}
   // An async handler that called reply.send() and did not return it makes Fastify send once more, with nothing. The
@@ -183,14 +192,14 @@ function commitSession (
   const wasUsed = state.wasUsed
   const payloadError = hearPayload(payload)
   if (!visit.isBusy) {
-    commit(slot as Slot, visit, request, reply, finish)
+    commit(slot as Slot, guard, request, reply, finish)
     return
   }
   const tooLate = (): Error => new StoreTimeoutError('methods, all in all,', storeTimeout, STORE_AWAY)
   visit.pending.settle(storeTimeout, tooLate, error => {
-    if (error === null) commit(slot as Slot, visit, request, reply, finish)
+    if (error === null) commit(slot as Slot, guard, request, reply, finish)
     // What could be stored of the session was: the visitor needs its cookie.
-    else if (error instanceof ValueError) commit(slot as Slot, visit, request, reply, finishWith(error))
+    else if (error instanceof ValueError) commit(slot as Slot, guard, request, reply, finishWith(error))
     else finish(error, false)
   })
 
@@ -206,7 +215,7 @@ function commitSession (
 }
 
 function commit (
-  slot: Slot, visit: Visit, request: FastifyRequest, reply: FastifyReply,
+  slot: Slot, guard: Guard | undefined, request: FastifyRequest, reply: FastifyReply,
   finish: (error: Error | null, isCookieChanged: boolean) => void
 ): void {
   // The one in its place, if the handler renewed it.
@@ -214,6 +223,7 @@ function commit (
   const { settings } = state.context
   let decision: Decision
   try {
+    guard?.beforeCommit(state, reply)
     decision = decide(slot, state, settings, request, reply)
   } catch (error) {
     finish(error as Error, false)
@@ -237,7 +247,7 @@ function commit (
     const sends = result === 'sent' || result === 'partly'
     try {
       if (sends) setCookie(reply, state)
-      if (clears) clearCookie(reply, settings.cookieName, visit)
+      if (clears) clearCookie(reply, settings.cookieName, slot.visit as Visit)
     } catch (thrown) {
       finish(thrown as Error, false)
       return

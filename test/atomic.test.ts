@@ -7,7 +7,8 @@ import { MemoryStore } from '../src/index'
 import { PostgresStore } from '../src/stores/postgres'
 import { RedisStore } from '../src/stores/redis'
 import type { SessionStore } from '../src/types/store'
-import { build, type SessionOptions } from './helpers'
+import { warned } from './heard'
+import { build, Gate, setCookies, type SessionOptions } from './helpers'
 import { later, ThreeMethodStore, TouchStore } from './odd-stores'
 import { WholeStore } from './planted-stores'
 import { freshTable, openPool } from './postgres/tables'
@@ -696,6 +697,82 @@ t.test('a store that never answers is waited for as long as storeTimeout says', 
   const replies = await Promise.all([1, 2].map(() => site.do(({ session }) => session.take('n'))))
   t.same(replies.map(({ statusCode }) => statusCode), [503, 503])
   t.match(replies.map(reply => reply.json().code), ['FST_ERR_SESSION_STORE_TIMEOUT', 'FST_ERR_SESSION_STORE_TIMEOUT'])
+})
+
+t.test('who waits for others, and not for a store that is away, is told that the session is busy', async t => {
+  const store = new RemoteMemory()
+  const site = await (await Site.open({ store, storeTimeout: 1000 })).begin({ cart: [] })
+  const { updateIf } = store
+  const gates = [new Gate(), new Gate()]
+  const held = [...gates]
+  store.updateIf = (...args: any[]) => { held.shift()?.pass().then(() => (updateIf as any).apply(store, args)) }
+  const askers = new Set<unknown>()
+  const push = (): Promise<LightMyRequestResponse> => site.do(({ session }) => {
+    askers.add(session)
+    return session.update((session: any) => { session.cart.push(1) })
+  })
+  const replies = [push(), push(), push()]
+  await gates[0]?.holds()
+  while (askers.size < 3) await setImmediate()
+  gates[0]?.open()
+  const [first, second, third] = await Promise.all(replies)
+  t.equal(first?.statusCode, 200)
+  t.match([second?.statusCode, second?.json().code], [503, 'FST_ERR_SESSION_STORE_TIMEOUT'], 'its own call was not answered')
+  t.match([third?.statusCode, third?.json().code], [409, 'FST_ERR_SESSION_BUSY'])
+  gates[1]?.open()
+})
+
+t.test('a key may be a number, as everywhere else', async t => {
+  const site = await (await Site.open({ store: new RemoteMemory() })).begin()
+  await Promise.all([1, 2, 3].map(() => site.ask(({ session }) => session.update((session: any) => {
+    session.set(7, (session.get(7) ?? 0) + 1)
+  }))))
+  t.same(await site.data(), { 7: 3 })
+})
+
+t.test('an update() that failed on a replaced object leaves nothing behind', async t => {
+  const site = await (await Site.open()).begin({ n: 1 })
+  const response = await site.do(async request => {
+    const old: any = request.session
+    await old.regenerate()
+    await t.rejects(old.update(() => {}), { code: 'FST_ERR_SESSION_GONE' })
+    ;(request.session as any).user = 7
+    await request.session.regenerate()
+    return [(request.session as any).user ?? null]
+  })
+  t.same(response.json(), [null], 'regenerate() takes nothing along that it was not asked to')
+})
+
+t.test('what is changed beside update() and is lost is warned about, also if user reads an object', async t => {
+  const app = await build({ user: (session: any) => session.user?.id }, app => {
+    app.get('/', async (request: any, reply) => {
+      request.session.lost = 1
+      await request.session.update((session: any) => { session.n = 1 })
+      reply.hijack()
+      reply.raw.end()
+    })
+  })
+  t.teardown(() => app.close())
+  const { cookie } = await app.createSession({ user: { id: 1 } } as any)
+  t.match(await warned(async () => { await app.inject({ url: '/', headers: { cookie } }) }), [{ code: 'FST_SESSION_HIJACKED' }])
+})
+
+t.test('over http with cookie.secure, what update() wrote is sent as what save() wrote is', async t => {
+  for (const how of ['save', 'update']) {
+    const app = await build({ cookie: { secure: true } }, app => {
+      app.get('/', async (request: any) => {
+        if (how === 'update') return await request.session.update((session: any) => { session.n = 1 })
+        request.session.n = 1
+        await request.session.save()
+      })
+    })
+    const { cookie } = await app.createSession({})
+    const heard = await warned(async () => {
+      t.equal(setCookies(await app.inject({ url: '/', headers: { cookie } })).length, 1, how)
+    })
+    t.same(heard, [])
+    await app.close()
+  }
 })
 
 t.test('another process that writes to a store with three methods in between has update() called again', async t => {

@@ -5,7 +5,7 @@
  * it (`setTimeout` of `node:timers/promises`) sleeps until the test wakes it. It tells the test each time something happens.
  */
 const timers = require('node:timers/promises')
-const { stopClock } = require('../dist/testing/context')
+const { stopClock } = require('tsx/cjs/api').require('../src/testing/context', __filename)
 
 const clock = stopClock({ after () {} })
 const sleepers = []

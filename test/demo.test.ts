@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { request } from 'node:https'
@@ -9,9 +8,6 @@ import { Browser } from './browser'
 import { conduct, ROOT, start, stop, type Program } from './program'
 import { freePort, makeCertificate, startPostgres, startRedis } from './servers'
 import { until } from './waiting'
-
-// What processes share, and how the demo is told.
-const SHARED = [['Redis', startRedis, 'REDIS_URL'], ['PostgreSQL', startPostgres, 'DATABASE_URL']] as const
 
 // The demo as `npm start` runs it, over real HTTP. It requires the built package: `npm run build` first.
 
@@ -98,25 +94,26 @@ t.test('the page runs nothing but its own script', async t => {
   t.equal(policy.get('default-src'), "'none'")
   t.equal(policy.get('script-src'), "'self'")
   t.equal(policy.get('form-action'), "'self'")
-  const style = /<style>([^]*)<\/style>/.exec(text)?.[1] as string
-  t.equal(policy.get('style-src'), `'sha256-${createHash('sha256').update(style).digest('base64')}'`)
-  t.strictSame(text.match(/<script.*/g), ['<script src="/demo.js" defer></script>'], 'one script, and none inline')
-  t.notMatch(text, /<[^>]+ (on\w+|style)=/, 'nothing inline that the policy would stop')
+  t.equal(policy.get('style-src'), "'self'")
+  t.strictSame(text.match(/<script.*/g), ['<script src="/countdown.js" defer></script>', '<script src="/proof.js" defer></script>'], 'none inline')
+  t.notMatch(text, /<style|<[^>]+ (on\w+|style)=/, 'nothing inline that the policy would stop')
   t.equal(text.match(/<form/g)?.length, text.match(/name="_csrf"/g)?.length, 'each form has its token')
   for (const [, id] of text.matchAll(/(?:labelledby|describedby|for)="([^"]+)"/g)) t.match(text, `id="${id}"`, 'what is named is there')
 
-  const script = await new Visitor(address).open('/demo.js')
-  t.equal(script.headers.get('content-type'), 'text/javascript; charset=utf-8')
-  t.equal(script.headers.get('x-content-type-options'), 'nosniff')
-  t.equal(script.text, readFileSync(join(ROOT, 'examples/demo/countdown.js'), 'utf8'))
-  t.strictSame(script.headers.getSetCookie(), [], 'no session for what is the same for everybody')
+  for (const [name, type] of [['demo.css', 'text/css'], ['countdown.js', 'text/javascript'], ['proof.js', 'text/javascript']]) {
+    const file = await new Visitor(address).open(`/${name}`)
+    t.equal(file.headers.get('content-type'), `${type}; charset=utf-8`)
+    t.equal(file.headers.get('x-content-type-options'), 'nosniff')
+    t.equal(file.text, readFileSync(join(ROOT, `examples/demo/browser/${name}`), 'utf8'))
+    t.strictSame(file.headers.getSetCookie(), [], 'no session for what is the same for everybody')
+  }
   await stop(t, demo)
 })
 
 t.test('a visitor logs in, sees the session, and logs out', async t => {
   const demo = conduct(t, DEMO)
   const visitor = new Visitor(await addressOf(demo))
-  t.match((await visitor.open()).text, /Hello, stranger[^]*It is nobody’s yet/)
+  t.match((await visitor.open()).text, /Hello, stranger[^]*It belongs to no user yet/)
   t.match(visitor.setCookie, /^sessionId=\S+; Path=\/; Expires=.+ GMT; HttpOnly; SameSite=Lax$/)
   await visitor.does('/cart', { good: 'bread' })
 
@@ -126,7 +123,7 @@ t.test('a visitor logs in, sees the session, and logs out', async t => {
   const { text } = await visitor.open('/?done=logged-in')
   t.equal(noticeOf(text), 'You are logged in.')
   t.match(text, '<title>You are logged in. – ', 'what a screen reader says first')
-  t.match(text, '<h1>Hello, &lt;b onclick=&quot;x&quot;&gt;Ada&lt;/b&gt; &amp; &#39;co&#39;</h1>', 'what was typed stays text')
+  t.match(text, '<h2 id="hello">Hello, &lt;b onclick=&quot;x&quot;&gt;Ada&lt;/b&gt; &amp; &#39;co&#39;</h2>', 'what was typed stays text')
   t.notMatch(text, '<b ', 'nowhere on the page')
   t.match(text, 'Bread: <strong>1<', 'the cart came along')
   t.match(text, /<dt>Age<\/dt><dd><span data-seconds="0" data-counts="up">0 s</)
@@ -172,6 +169,87 @@ t.test('what can\'t be done is said on the page', async t => {
   t.equal(broken.status, 400)
   t.match(alertOf(broken.text), 'JSON')
   t.notMatch(broken.text, /node_modules|\.js:\d/, 'no stack trace')
+  await stop(t, demo)
+})
+
+const post = { method: 'POST' }
+
+/** Where the page's two applications are: of version 11, and of this one. */
+async function applicationsOf (visitor: Visitor): Promise<[string, string]> {
+  const prefixes = Array.from((await visitor.open()).text.matchAll(/data-name="[^"]+" data-prefix="([^"]+)"/g), ([, prefix]) => prefix as string)
+  const [eleven = '', ours = ''] = prefixes
+  t.equal(eleven, `/proof/${require('upstream-session/package.json').version}`)
+  t.equal(ours, `/proof/${require('../package.json').version}`)
+  return [eleven, ours]
+}
+
+t.test('the proof: after a logout, a slow request brings the session back on 11.1.3, and not on this version', async t => {
+  const demo = conduct(t, DEMO)
+  const visitor = new Visitor(await addressOf(demo))
+  const [eleven, ours] = await applicationsOf(visitor)
+  for (const [sleepers, prefix, user] of [[1, eleven, 'Ada'], [2, ours, null]] as const) {
+    await visitor.open(`${prefix}/login`, post)
+    t.equal((await visitor.open(`${prefix}/`)).json.user, 'Ada')
+    const slow = visitor.open(`${prefix}/slow`, post)
+    await demo.asleep(sleepers)
+    await visitor.open(`${prefix}/logout`, post)
+    t.equal((await visitor.copy().open(`${prefix}/`)).json.user, null, 'at first')
+    demo.wake()
+    t.equal((await slow).status, 200)
+    t.equal((await visitor.open(`${prefix}/`)).json.user, user, prefix)
+  }
+  await stop(t, demo)
+})
+
+t.test('the proof: of ten things that are added at once, 11.1.3 keeps one and this version all', async t => {
+  const demo = conduct(t, DEMO)
+  const visitor = new Visitor(await addressOf(demo))
+  const things = /data-things="([^"]+)"/.exec((await visitor.open()).text)?.[1]?.split(' ') ?? []
+  t.equal(things.length, 10)
+  const [eleven, ours] = await applicationsOf(visitor)
+  for (const [sleepers, prefix, kept] of [[10, eleven, 1], [20, ours, 10]] as const) {
+    await visitor.open(`${prefix}/login`, post)
+    const adding = Promise.all(things.map(thing => visitor.open(`${prefix}/add/${thing}`, post)))
+    await demo.asleep(sleepers)
+    demo.wake()
+    const bytes = (await adding).map(({ headers }) => Number(headers.get('store-bytes')))
+    for (const count of bytes) t.ok(count > 0)
+    t.equal((await visitor.open(`${prefix}/`)).json.things.length, kept, prefix)
+  }
+  t.equal((await visitor.open(`${ours}/add/__proto__`, post)).status, 400)
+  await stop(t, demo)
+})
+
+t.test('the proof leaves the visitor\'s own session alone', async t => {
+  const demo = start(t, DEMO)
+  const visitor = new Visitor(await addressOf(demo))
+  const applications = await applicationsOf(visitor)
+  await visitor.submit('/login', { name: 'Eve' })
+  for (const prefix of applications) {
+    const { headers } = await visitor.open(`${prefix}/login`, post)
+    t.match(headers.getSetCookie(), [new RegExp(`^shop=.+; Path=${prefix}; `)])
+    t.equal(headers.get('cache-control'), 'no-store')
+    // As a browser keeps them, by their paths.
+    visitor.cookies.delete('shop')
+  }
+  t.match((await visitor.open()).text, 'Hello, Eve')
+  await stop(t, demo)
+})
+
+t.test('the page says what the last click had the server do, once it is done', async t => {
+  const demo = start(t, DEMO)
+  const visitor = new Visitor(await addressOf(demo))
+  t.match((await visitor.open()).text, 'see here what the store was asked')
+  const { headers } = await visitor.submit('/login', { name: 'Ada' })
+  const location = headers.get('location') as string
+  const page = (await visitor.open(location)).text
+  t.match(page, /<tr><td>load<\/td><td>the session is read<\/td><td>[\d.]+ ms</)
+  t.match(page, /<tr><td>destroy<\/td><td>replaced<\/td>/)
+  t.match(page, /Store calls: <strong>\d+<\/strong> \(get, [^)]*destroy[^)]*\)<br>\nBytes written: <strong>\d+</)
+  t.notMatch((await visitor.json()), { work: Object }, 'for people')
+  // A hundred clicks are kept.
+  for (let i = 0; i < 100; i++) await visitor.submit('/cart/empty')
+  t.match((await visitor.open(location)).text, 'see here what the store was asked')
   await stop(t, demo)
 })
 
@@ -273,9 +351,9 @@ t.test('visitors see their devices, and end them', async t => {
   await stop(t, demo)
 })
 
-SHARED.forEach(([name, startServer, variable]) => t.test(`${name}: what has ended is told to its page at once, wherever it was ended, and to a page that asks too late`, async t => {
-  const server = await startServer(t)
-  const env = { [variable]: server.url, SESSION_SECRET: 'x'.repeat(32) }
+t.test('what has ended is told to its page at once, wherever it was ended, and to a page that asks too late', async t => {
+  const redis = await startRedis(t)
+  const env = { REDIS_URL: redis.url, SESSION_SECRET: 'x'.repeat(32) }
   const [one, other] = [start(t, DEMO, env), start(t, DEMO, env)]
   const [phone, laptop] = [new Visitor(await addressOf(one), IPHONE), new Visitor(await addressOf(other))]
   for (const visitor of [phone, laptop]) await visitor.submit('/login', { name: 'Ada' })
@@ -289,7 +367,7 @@ SHARED.forEach(([name, startServer, variable]) => t.test(`${name}: what has ende
   const open = await laptop.get('/events')
   for (const demo of [one, other]) await stop(t, demo)
   t.notMatch(await open.text(), 'data', 'the server went, and not the session')
-}))
+})
 
 t.test('a login too many ends the oldest', async t => {
   const demo = start(t, DEMO)
@@ -365,6 +443,9 @@ t.test('for programs', async t => {
   t.notMatch(stdout, /SESSION_SECRET/, 'nothing to say about a secret of yours')
 })
 
+// What processes share, and how the demo is told.
+const SHARED = [['Redis', startRedis, 'REDIS_URL'], ['PostgreSQL', startPostgres, 'DATABASE_URL']] as const
+
 SHARED.forEach(([name, startServer, variable]) => t.test(`on ${name}: over a restart, and while it is away`, async t => {
   const server = await startServer(t)
   const env = { [variable]: server.url, SESSION_SECRET: 'x'.repeat(32) }
@@ -386,6 +467,9 @@ SHARED.forEach(([name, startServer, variable]) => t.test(`on ${name}: over a res
   const other = new Visitor(back.address)
   other.cookie = phone.cookie
   t.match(alertOf((await other.open()).text), LOGGED_OUT)
+
+  const page = await back.does('/cart', { good: 'bread' })
+  t.match(page, /<td>commit<[^]*Store calls: <strong>[1-9]\d*<[^]*Bytes written: <strong>[1-9]/, 'counted there, too')
 
   await server.stop()
   const { status, text } = await back.open()
@@ -451,7 +535,7 @@ t.test('the script counts, warns, and says when the time is over', async t => {
     append () {},
     replaceChildren (...said: any[]) { notice.said = said }
   }
-  runInNewContext(readFileSync(join(ROOT, 'examples/demo/countdown.js'), 'utf8'), {
+  runInNewContext(readFileSync(join(ROOT, 'examples/demo/browser/countdown.js'), 'utf8'), {
     document: {
       getElementById: () => notice,
       querySelectorAll: () => [age, idle, absolute],
@@ -459,7 +543,9 @@ t.test('the script counts, warns, and says when the time is over', async t => {
       addEventListener () {},
       removeEventListener () {}
     },
+    addEventListener () {},
     history: { replaceState () {} },
+    location: { hash: '' },
     Date: { now: () => now },
     setInterval (run: () => void) { tick = run },
     clearInterval () { tick = undefined },
@@ -475,7 +561,7 @@ t.test('the script counts, warns, and says when the time is over', async t => {
   t.strictSame(texts(), ['1 min 4 s', '8 min 59 s', '7 h 45 min 39 s'])
   t.strictSame(notice.said, [])
   pass(480)
-  t.match(notice.said, ['This session ends in 59 s. ', { href: '/', textContent: 'Stay' }])
+  t.match(notice.said, ['This session ends in 59 s. ', { href: '/?#you', textContent: 'Stay' }])
   pass(60)
   t.equal(idle.textContent, '0 s')
   t.match(notice.said, [/^The time is over/, { textContent: 'Reload the page' }])

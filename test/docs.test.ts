@@ -65,6 +65,7 @@ declare global {
   const secret: string
   const oauthOptions: import('@fastify/oauth2').FastifyOAuth2Options
   const secrets: string[]
+  const keys: Array<string | Buffer>
   const adminSecret: string
   const current: string
   const next: string
@@ -75,6 +76,7 @@ declare global {
   const log: FastifyInstance['log']
   const tenants: Map<string | undefined, { domain: string }>
   const changePassword: (userId: string, body: unknown) => Promise<void>
+  const verify: (token: string) => Promise<{ sub: string, sid?: string }>
 }
 `
 

@@ -11,7 +11,7 @@ import { startRedis } from './servers'
 // Every example, started as a reader starts it, over real HTTP. They require the built package: `npm run build` first.
 
 t.test('each example is run by a test', async t => {
-  const tests = ['examples', 'recipes', 'migration', 'testing', 'demo'].map(name => `${name}.test.ts`).map(file => readFileSync(join(__dirname, file), 'utf8')).join('\n')
+  const tests = ['examples', 'recipes', 'backchannel-logout', 'migration', 'testing', 'demo'].map(name => `${name}.test.ts`).map(file => readFileSync(join(__dirname, file), 'utf8')).join('\n')
   // A folder is started by one of its files, and TypeScript is compiled first.
   const examples = readdirSync(join(ROOT, 'examples'), { withFileTypes: true })
     .map(entry => entry.isDirectory() ? `${entry.name}/` : entry.name)

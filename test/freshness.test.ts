@@ -6,6 +6,7 @@ import t, { type Test } from 'tap'
 import fastifySession, { MemoryStore, type SessionStore } from '../src/index'
 import { RedisStore } from '../src/stores/redis'
 import { build, Gate, SECRET, setCookies, stopClock, Visitor, type SessionOptions } from './helpers'
+import { warned } from './heard'
 import { AWAY, ThreeMethodStore } from './odd-stores'
 import { connectTo, startRedis, type NodeRedis } from './servers'
 
@@ -489,6 +490,41 @@ t.test('a fresh that can not be one is refused where its route is registered', a
       app.get(`/${JSON.stringify(session)}`, { config: { session } }, async () => 'ok')
     }
   })
+})
+
+t.test('a route with fresh is closed to requests that have no session, however its URL is written', async t => {
+  const { app } = await open(t, { cookie: { secure: false, path: '/app' } }, app => {
+    app.get('/app/pay', { config: { session: { fresh: HOUR } } }, async () => 'paid')
+    app.get('/outside', { config: { session: { fresh: HOUR } } }, async () => 'paid')
+  })
+  for (const url of ['/app/pay', '/%61pp/pay', '/outside']) {
+    const response = await app.inject(url)
+    t.match([response.statusCode, response.json().code], [401, 'FST_ERR_SESSION_NOT_FRESH'], url)
+  }
+})
+
+t.test('what is likely a mistake in the config of a route is warned about, with its URL', async t => {
+  const LIKELY: Array<[any, RegExp | undefined]> = [
+    [{ Fresh: HOUR }, /Fresh isn't known: write fresh \(in the config of the route \/r\)/],
+    [{ isFresh: HOUR }, /isFresh isn't known: write fresh/],
+    [{ rollling: false }, /rollling isn't known: write rolling/],
+    [{ fresh: 600 }, /fresh counts milliseconds, and 600 looks like 10 minutes in seconds: write 600 \* 1000/],
+    [{ lazy: 'no' }, /lazy must be true or false, and not the string 'no'/],
+    ['fresh', /'fresh' isn't known: write \{ fresh: milliseconds \}/],
+    ['Lazy', /'Lazy' isn't known: write 'lazy'/],
+    ['false', /'false' isn't known: write false/],
+    ['lazy', undefined],
+    [{ rolling: false, lazy: true, saveUninitialized: null, fresh: HOUR }, undefined],
+    // The application's own.
+    [{ title: 'x' }, undefined],
+    ['other', undefined],
+    [3, undefined]
+  ]
+  for (const [session, message] of LIKELY) {
+    const heard = await warned(async () => { await open(t, {}, app => { app.get('/r', { config: { session } }, async () => 'ok') }) })
+    t.match(heard, message === undefined ? [] : [{ code: 'FST_SESSION_OPTION', message }], JSON.stringify(session))
+    t.equal(heard.length, message === undefined ? 0 : 1)
+  }
 })
 
 t.test('one of a route from before the plugin is refused at its first request', async t => {

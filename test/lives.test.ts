@@ -727,6 +727,12 @@ async function longRequests (t: Test, store: any, options: SessionOptions = {}):
       await held
       return session(request).user ?? 'nobody'
     })
+    const ends: Array<() => void> = []
+    app.get<{ Params: { i: number } }>('/held/:i', async request => {
+      await new Promise<void>(resolve => { ends[request.params.i] = resolve })
+      return session(request).user ?? 'nobody'
+    })
+    app.get<{ Params: { i: number } }>('/end/:i', { config: { session: false } }, async request => ends[request.params.i]?.())
     app.get('/long-quiet', quiet, async request => {
       await held
       return session(request).user ?? 'nobody'
@@ -787,6 +793,25 @@ onEachLongRequest('a request keeps its session for as long as it takes', ['/long
   t.equal(sent(await reply), 30 * SECOND)
   pass(29 * SECOND)
   t.equal(await whoami(visitor), 'max')
+})
+
+t.test('in whatever order requests end, the others keep their sessions', async t => {
+  for (const order of [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]) {
+    await t.test(order.join(', '), async t => {
+      const { visitor, wait } = await longRequests(t, new MemoryStore())
+      const visitors = [visitor, new Visitor(visitor.app), new Visitor(visitor.app)]
+      for (const visitor of visitors) await visitor.get('/login')
+      const replies = visitors.map(async (visitor, i) => await visitor.get(`/held/${i}`))
+      await wait()
+      for (const i of order) {
+        await visitor.get(`/end/${i}`)
+        await replies[i]
+        t.equal(await whoami(visitors[i] as Visitor), 'max')
+        await wait()
+      }
+      for (const visitor of visitors) t.equal(await whoami(visitor), 'nobody', 'and no longer than that')
+    })
+  }
 })
 
 t.test('where nothing rolls, a route that does keeps its session for as long as it takes, too', async t => {

@@ -593,3 +593,56 @@ t.test('max holds for a map that was put in the place of the first', t => {
   t.same([...store.store.keys()], ['g', 'h'])
   t.end()
 })
+
+t.test('a new session is copied for the store once: what the handler, or a set() in front of the store, does later stays out', async t => {
+  const change = (session: any): void => { session.cart.items.push('stolen') }
+  class Subclass extends MemoryStore {
+    override set (sessionId: string, session: any, callback: (error?: any) => void): void {
+      super.set(sessionId, session, error => {
+        change(session)
+        callback(error)
+      })
+    }
+  }
+  const stores: Record<string, () => MemoryStore> = {
+    'as it is': () => new MemoryStore(),
+    'a class of its own': () => new Subclass(),
+    'a method of its own': () => {
+      const store = new MemoryStore()
+      const { set } = store
+      store.set = (sessionId, session, callback) => {
+        set.call(store, sessionId, session, callback)
+        change(session)
+      }
+      return store
+    },
+    'in another store': () => {
+      const inner = new MemoryStore()
+      const outer = Object.create(inner)
+      outer.set = (sessionId: string, session: any, callback: (error?: any) => void) => {
+        inner.set(sessionId, session, callback)
+        change(session)
+      }
+      return outer
+    }
+  }
+  for (const [name, makeStore] of Object.entries(stores)) {
+    const cart = { items: ['apple'] }
+    const app = await build({ store: makeStore(), saveUninitialized: false }, app => {
+      app.get('/fill', async (request: any, reply) => {
+        request.session.cart = cart
+        reply.raw.once('finish', () => change({ cart }))
+      })
+      app.get('/look', async (request: any) => {
+        const before = [...request.session.cart.items]
+        change(request.session)
+        await request.session.reload()
+        return { before, after: request.session.cart.items }
+      })
+    })
+    const visitor = new Visitor(app)
+    await visitor.get('/fill')
+    t.same((await visitor.get('/look')).json(), { before: ['apple'], after: ['apple'] }, name)
+    t.same((await visitor.get('/look')).json(), { before: ['apple'], after: ['apple'] }, name)
+  }
+})

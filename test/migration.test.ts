@@ -435,6 +435,8 @@ const OTHERS: Record<string, Change> = {
 
 const nameOf = ({ user }: any): string | undefined => user?.name
 const DAY = 24 * 60 * MINUTE
+// As a browser's registration leaves it.
+const DEVICE_KEY = 'mwy1rd9j.A2SphXJ46EhipaFITlH_r7JBJJ4cmWI8z1QLip_q7nah'
 
 type IsKept = (cookie: any, before: any, again: any) => boolean
 
@@ -445,6 +447,7 @@ const isChosen: IsKept = (_cookie, { chosen }, again) => again.chosen === chosen
 const KEPT: Array<[options: Options, choice: string, isKept: IsKept]> = [
   [{ user: nameOf }, 'nothing', ({ userKey }, before) => userKey === before.userKey],
   [{ user: nameOf }, 'nothing', ({ authenticatedAt }, before) => authenticatedAt !== undefined && authenticatedAt === before.authenticatedAt],
+  [{}, 'device', ({ deviceKey }) => deviceKey === DEVICE_KEY],
   [{ absoluteTimeout: 10 * DAY }, 'nothing', ({ createdAt }, before) => createdAt === before.createdAt],
   [{ idleTimeout: 30 * MINUTE }, 'nothing', ({ idle }, before) => idle === before.idle],
   [{ cookie: { maxAge: 60 * MINUTE } }, 'maxAge', isChosen],
@@ -468,6 +471,7 @@ t.test('what falls out of a record is what the guide says', async t => {
         const ours = await choosing(t, { store: shared.store, ...options })
         const ada = new Traveller()
         await ada.post(ours, `/remember/${choice}`)
+        if (choice === 'device') shared.record().cookie.deviceKey = DEVICE_KEY
         const { cookie: before } = shared.record()
         advance(MINUTE)
         await change(t, ada, shared, options)

@@ -627,6 +627,12 @@ export const PLANTED: readonly Planted[] = [
       callback()
     }
   }, /revoke\(\) must answer how many/],
+  ['a revocation by one key that reaches another', {
+    revoke (userKey, which, callback) {
+      if (userKey === 'acme') this.index.revoke('max', which)
+      callback(null, this.index.revoke(userKey, which))
+    }
+  }, /several keys/],
   ['endings of nobody', { endingsOf: (_userKey, callback) => callback(null, []) }, /endingsOf\(\)/],
   ['an index in the wrong order', {
     claimsOf (userKey, before, count, callback) { callback(null, this.index.claimsOf(userKey, before, count).reverse()) }

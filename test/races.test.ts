@@ -6,11 +6,12 @@ import t, { type Test } from 'tap'
 import upstreamSession from 'upstream-session'
 import fastifySession, { MemoryStore } from '../src/index'
 import { fingerprint } from '../src/diagnostics'
+import { indexKey } from '../src/session/index-keys'
 import type { SessionRecord, SessionStore } from '../src/types/store'
 import { RedisStore } from '../src/stores/redis'
 import { SilentStore, ThreeMethodStore, type Answer } from './odd-stores'
 import type { RaceEvent, RaceOptions } from '../src/testing/race-options'
-import { explore, PAIRS, race, raceAll, RACES, OWNER_RACES, USER_RACES } from '../src/testing/races'
+import { explore, PAIRS, race, raceAll, RACES, OWNER_RACES, TEAM_RACES, USER_RACES } from '../src/testing/races'
 import {
   BASE, judge, LONGER, MAX_AGE, PROMISES, type Call, type Observation, type PromiseName, type Reply, type RequestName
 } from '../src/testing/race-ops'
@@ -84,6 +85,10 @@ t.test('whoever becomes another user on the same id is that user\'s, in every or
   for (const store of [new MemoryStore(), new WholeStore() as unknown as SessionStore]) {
     await t.test(store.constructor.name, t => keepsAll(t, { store, users: {} }, OWNER_RACES, BY_DEFAULT))
   }
+})
+
+t.test('sessions that are ended by either of two names keep every promise in every order', async t => {
+  await keepsAll(t, { store: new MemoryStore(), users: {}, teams: true, passing: ['get', 'inspect', 'endingsOf', 'release'] }, TEAM_RACES, BY_DEFAULT)
 })
 
 t.test('of two logins at the limit only one is the last, in every order', async t => {
@@ -336,6 +341,20 @@ t.test('the judge finds a session whose data are another user\'s', async t => {
   const seen = OF_USER()
   const records = new Map([...seen.records, ['S1', { user: 'eva', cookie: { ...cookie, userKey: MAX } }]])
   t.match(judge({ ...seen, records, index: { listed: listed('S1'), max: 2 } }), [{ promise: 'listed' }, { promise: 'owned' }])
+})
+
+t.test('the judge finds a session whose data are another team\'s, and one that is not in the list of its own', async t => {
+  const seen = OF_USER()
+  const inTeam = (team: string): SessionRecord => ({ user: 'eva', cookie: { ...cookie, userKey: EVA, 'key:team': indexKey('session', 'team', team) } })
+  const withTeam = (team: string, ...ids: string[]): Observation => ({
+    ...seen,
+    records: new Map([['S1', inTeam(team)]]),
+    index: { listed: new Map([...listed('S1'), [indexKey('session', 'team', team), new Set(ids)]]), max: 2, teams: true }
+  })
+  const about = (seen: Observation): PromiseName[] => judge(seen).map(({ promise }) => promise).filter(promise => promise === 'listed' || promise === 'owned')
+  t.same(about(withTeam('red', 'S1')), [])
+  t.same(about(withTeam('blue', 'S1')), ['owned'])
+  t.same(about(withTeam('red')), ['listed'])
 })
 
 t.test('the judge finds a session too many, and none at all', async t => {

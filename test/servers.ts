@@ -202,13 +202,13 @@ export async function startNginx (t: Test, config: string): Promise<{ certificat
   return { certificate: await readFile(cert, 'utf8') }
 }
 
-/** Files with a key and a certificate for `localhost`, in a folder of their own. */
-export async function makeCertificate (t: Test): Promise<{ dir: string, key: string, cert: string }> {
+/** Files with a key and a certificate for a host, in a folder of their own. */
+export async function makeCertificate (t: Test, host = 'localhost'): Promise<{ dir: string, key: string, cert: string }> {
   const dir = await temporaryFolder(t)
   const [key, cert] = [join(dir, 'key.pem'), join(dir, 'cert.pem')]
   await promisify(execFile)('openssl', [
     'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
-    '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-keyout', key, '-out', cert
+    '-subj', `/CN=${host}`, '-addext', `subjectAltName=DNS:${host}`, '-keyout', key, '-out', cert
   ]).catch(error => { throw error.code === 'ENOENT' ? new Error(NEEDS_OPENSSL, { cause: error }) : error })
   return { dir, key, cert }
 }

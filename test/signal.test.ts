@@ -709,6 +709,53 @@ t.test('a store that begins to tell too late, or never, tells nobody', async t =
   await until(() => ended === 1)
 })
 
+t.test('what a store makes of the end of its watching harms nobody', async t => {
+  const ENDS: Record<string, any> = {
+    'it throws': () => { throw new Error('away') },
+    'it rejects': async () => { throw new Error('away') },
+    'it is no function': { close () {} }
+  }
+  for (const [what, end] of Object.entries(ENDS)) {
+    const store: SessionStore = Object.assign(new MemoryStore(), { watch: () => end })
+    const { login, open } = await start(t, { store })
+    const visitor = await login()
+    const [stream, left] = [await open(visitor), await open(visitor)]
+    left.leave()
+    t.equal((await visitor.get('/logout')).statusCode, 200, what)
+    t.equal(await stream.said, 'logout', what)
+    t.ok(isIdle(store))
+  }
+})
+
+t.test('a store may tell at once', async t => {
+  const store: SessionStore = Object.assign(new MemoryStore(), {
+    watch (_sessionId: string, onEnd: (code: EndCode) => void) {
+      onEnd('revoked')
+      return () => {}
+    }
+  })
+  const { login, open } = await start(t, { store })
+  t.equal(await (await open(await login())).said, 'revoked')
+})
+
+t.test('any number may wait for one signal', async t => {
+  const { login, app } = await start(t)
+  const visitor = await login()
+  const names: string[] = []
+  const hear = ({ name }: Error): void => { names.push(name) }
+  process.on('warning', hear)
+  t.teardown(() => { process.off('warning', hear) })
+  let fired = 0
+  for (let i = 0; i < 20; i++) {
+    const session = await app.loadSession(visitor.cookieHeader())
+    session?.signal.addEventListener('abort', () => { fired++ })
+  }
+  await visitor.get('/logout')
+  await new Promise(resolve => setImmediate(resolve))
+  t.equal(fired, 20)
+  t.same(names, [])
+})
+
 t.test('a request that reloads or renews its session again and again has one listener on its response', async t => {
   const { login, app } = await start(t, {}, app => {
     app.get('/again/:how', async (request, reply) => {

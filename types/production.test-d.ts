@@ -149,7 +149,7 @@ function onSecurity ({ reason, session, store, fingerprint, duration }: Security
   expectType<SecurityReason>(reason)
   expectType<
     'bad-signature' | 'unknown-id' | 'expired' | 'absolute-timeout' | 'gone' | 'duplicate-cookie' | 'store-timeout' |
-    'unreadable'
+    'unreadable' | 'no-device-proof' | 'bad-device-proof'
   >(reason)
   expectType<string>(session)
   expectType<string>(store)

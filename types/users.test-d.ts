@@ -1,6 +1,6 @@
 import fastifySession, {
-  MemoryStore, type Claimed, type Claiming, type FastifySessionObject, type IndexEntry, type Revoking, type SessionList,
-  type SessionPage, type Sessions, type SessionStore, type SessionView
+  MemoryStore, type Claimed, type Claiming, type FastifySessionObject, type IndexEntry, type IndexFunction, type Revoking,
+  type SessionList, type SessionPage, type Sessions, type SessionsBy, type SessionStore, type SessionView
 } from '@fastify/session'
 import { RedisStore } from '@fastify/session/redis'
 import fastify from 'fastify'
@@ -25,6 +25,21 @@ app.register(fastifySession, {
     return 'max'
   }
 })
+app.register(fastifySession, {
+  secret,
+  index: {
+    sid: session => {
+      expectType<FastifySessionObject>(session)
+      return session.get('user')?.id
+    },
+    org: () => undefined
+  }
+})
+const index: Record<string, IndexFunction> = { org: () => 1 }
+app.register(fastifySession, { secret, index })
+expectError(app.register(fastifySession, { secret, index: { sid: 'sid' } }))
+expectError(app.register(fastifySession, { secret, index: { sid: () => true } }))
+expectError(app.register(fastifySession, { secret, index: ['sid'] }))
 expectError(app.register(fastifySession, { secret, user: 'userId' }))
 expectError(app.register(fastifySession, { secret, user: async () => 'max' }))
 expectError(app.register(fastifySession, { secret, user: () => true }))
@@ -46,6 +61,11 @@ expectType<Promise<SessionList>>(app.sessions.forUser(1))
 expectType<Promise<boolean>>(app.sessions.revoke('handle'))
 expectType<Promise<number>>(app.sessions.revokeUser(1))
 expectType<Promise<number>>(app.sessions.count())
+expectType<SessionsBy>(app.sessions.by('sid', 'abc'))
+expectType<Promise<SessionList>>(app.sessions.by('org', 1).list({ limit: 10 }))
+expectType<Promise<number>>(app.sessions.by('org', 'acme').revoke())
+expectError(app.sessions.by('org'))
+expectError(app.sessions.by('org', true))
 expectError(app.sessions.forUser())
 expectError(app.sessions.revokeUser(true))
 expectAssignable<SessionPage>({})

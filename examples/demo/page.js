@@ -2,52 +2,20 @@
 
 // The demo's page: plain HTML and forms. The session is all on the server.
 
-const { createHash } = require('node:crypto')
-const { inWords } = require('./countdown')
+const { readFileSync } = require('node:fs')
+const { join } = require('node:path')
+const { inWords } = require('./browser/countdown')
+const { LIBRARIES } = require('./proof')
+const { THINGS } = require('./shop')
 
-const css = `
-:root { color-scheme: light dark; --ink: #1b1f24; --soft: #57606a; --paper: #f6f8fa; --card: #fff; --line: #d0d7de;
-  --accent: #0b5cad; --on-accent: #fff; --problem: #b3261e }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9da7b1; --paper: #0d1117; --card: #161b22;
-  --line: #3d444d; --accent: #79b8ff; --on-accent: #0d1117; --problem: #ff9d94 } }
-* { box-sizing: border-box }
-body { margin: 0; padding: 1rem; background: var(--paper); color: var(--ink); font: 1rem/1.5 system-ui, sans-serif;
-  overflow-wrap: anywhere }
-main { max-width: 36rem; margin: 0 auto }
-h1 { margin: .5rem 0; font-size: 1.5rem; line-height: 1.25 }
-h2 { margin: 0 0 .5rem; font-size: 1.1rem }
-p { margin: 0 0 .75rem }
-section > p:last-child { margin: 0 }
-section { margin: 1rem 0; padding: 1rem; border: 1px solid var(--line); border-radius: .5rem; background: var(--card) }
-label { display: block; margin-bottom: .25rem }
-a { color: var(--accent) }
-input, button { min-width: 2.75rem; min-height: 2.75rem; padding: .5rem .75rem; border-radius: .375rem; font: inherit }
-input { width: 100%; margin-bottom: .75rem; border: 1px solid var(--soft); background: var(--paper); color: inherit }
-button { border: 1px solid var(--accent); background: var(--accent); color: var(--on-accent); cursor: pointer }
-button.quiet { background: none; color: var(--accent) }
-:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px }
-ul { margin: 0 0 .75rem; padding: 0; list-style: none }
-li { display: flex; flex-wrap: wrap; align-items: center; justify-content: space-between; gap: .25rem 1rem;
-  padding: .5rem 0; border-bottom: 1px solid var(--line) }
-dl { margin: 0; display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1rem }
-dt, small { color: var(--soft) }
-dd { margin: 0 }
-small { display: block; font-size: .875rem }
-form small { margin-bottom: .75rem }
-label.check { display: flex; align-items: center; gap: .5rem; min-height: 2.75rem }
-.check input { flex: none; width: 1.25rem; min-width: 0; min-height: 0; height: 1.25rem; margin: 0; accent-color: var(--accent) }
-.message { font-weight: 600 }
-.message:empty { display: none }
-.problem { color: var(--problem) }
-@media (max-width: 26rem) { dl { grid-template-columns: 1fr; gap: 0 } dd { margin-bottom: .5rem } }
-`
+const shopCode = readFileSync(join(__dirname, 'shop.js'), 'utf8')
 
-/** Lets the browser run only our own script and take only this style. */
+/** Lets the browser take scripts and styles from here only, and nothing inline. */
 const contentSecurityPolicy = [
   "default-src 'none'",
   "script-src 'self'",
   "connect-src 'self'",
-  `style-src 'sha256-${createHash('sha256').update(css).digest('base64')}'`,
+  "style-src 'self'",
   'img-src data:',
   "form-action 'self'",
   "base-uri 'none'",
@@ -58,15 +26,93 @@ function page (view, { goods, nameLength }) {
   const { user, outcome = '', problem = '' } = view
   // The title is what a screen reader says first.
   return documentOf(problem ? `Problem: ${problem}` : outcome, `
-<h1>${user === null ? 'Hello, stranger' : `Hello, ${escape(user)}`}</h1>
+<header>
+<h1>Server-side sessions for Fastify</h1>
+<p>The browser holds a signed id in a cookie. What your application remembers of a visitor stays on the server.</p>
+<p>This is a drop-in for <code>@fastify/session</code> 11: your application needs no change. Logged out stays logged out, and
+parallel requests keep each other’s changes. Version 11 keeps neither promise.</p>
+</header>
+${proof()}
+<section id="you" aria-labelledby="hello">
+<h2 id="hello">${user === null ? 'Hello, stranger' : `Hello, ${escape(user)}`}</h2>
 <p class="message problem" id="problem" role="alert">${escape(problem)}</p>
 <p class="message" id="notice" role="status" aria-live="polite">${escape(outcome)}</p>
-${user === null ? loginForm(view, nameLength) : logoutForm(view)}
+${user === null ? '<p class="wide">This is a session of your own. Log in from two browsers: one can end the session of the other, whose page then says so by itself.</p>' : logoutForm(view)}
+<div class="pair">
+<div>
+${user === null ? loginForm(view, nameLength) : devices(view)}
 ${cart(view, goods)}
-${devices(view)}
+</div>
+<div>
+${lastClick(view)}
 ${sessionFacts(view)}
 ${cookieFacts(view)}
-<script src="/demo.js" defer></script>`)
+</div>
+</div>
+</section>
+<script src="/countdown.js" defer></script>
+<script src="/proof.js" defer></script>`)
+}
+
+const [old] = LIBRARIES
+
+function proof () {
+  return `<section aria-labelledby="proof">
+<h2 id="proof">See for yourself</h2>
+<p class="wide">Two small applications run beside this page. Their code is the same, and only the library differs: one has
+version ${escape(old.version)}, the other this version. Each button makes your browser send the same requests to both. Watch them in its
+developer tools, under Network.</p>
+<noscript><p>The buttons need JavaScript. The rest of the page does without.</p></noscript>
+${experiment('logout', 'Logged out stays logged out', `You log out while a request is running that takes 800 ms. When it ends, version 11
+saves the session that it loaded before the logout, and you are logged in again.`, '<button data-experiment="logout">Log out while a slow request is running</button>')}
+${experiment('adds', 'Parallel requests keep each other’s changes', `Ten requests put one thing each into the session. Version 11 saves
+the whole session as it was when the request began, so the last one wins. Most browsers send six at a time, and then the rest.`,
+    `<button data-experiment="adds" data-things="${escape(THINGS.join(' '))}">Add ten things at once</button>`)}
+<details>
+<summary>The code of both applications</summary>
+<pre><code>${escape(shopCode)}</code></pre>
+</details>
+</section>`
+}
+
+function experiment (name, promise, how, button) {
+  const panels = LIBRARIES.map(({ version, prefix }) => {
+    const title = version === old.version ? `@fastify/session ${version}` : `This version, ${version}`
+    return `
+<div class="run" data-name="${escape(title)}" data-prefix="${escape(prefix)}" hidden>
+<h4>${escape(title)}</h4>
+<p class="verdict"></p>
+<ol class="timeline ${name}" role="list"></ol>
+<p class="work soft"></p>
+</div>`
+  })
+  return `<section class="card experiment" aria-labelledby="${name}">
+<h3 id="${name}">${promise}</h3>
+<p class="wide">${how}</p>
+${button}
+<p class="spoken" role="status"></p>
+<div class="pair">${panels.join('')}
+</div>
+</section>`
+}
+
+/** From the library's diagnostics channel, and counted at the store. */
+function lastClick ({ work }) {
+  const said = work === undefined
+    ? '<p>Click a button below the proof, and see here what the store was asked.</p>'
+    : `<table>
+<thead><tr><th scope="col">Operation</th><th scope="col">Why</th><th scope="col">Time</th></tr></thead>
+<tbody>${work.operations.map(({ name, message: { reason = 'the session is read', duration } }) => `
+<tr><td>${escape(name)}</td><td>${escape(reason)}</td><td>${escape(duration?.toFixed(2) ?? '–')} ms</td></tr>`).join('')}
+</tbody>
+</table>
+<p>Store calls: <strong>${escape(work.calls.length)}</strong> (${escape(work.calls.join(', '))})<br>
+Bytes written: <strong>${escape(work.bytes)}</strong></p>
+<small>Told by the library’s diagnostics channel, and counted at the store.</small>`
+  return `<section class="card" aria-labelledby="click">
+<h3 id="click">What the server did for your last click</h3>
+${said}
+</section>`
 }
 
 /** What went wrong, without a session to show. */
@@ -85,7 +131,7 @@ function documentOf (said, body) {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${said ? `${escape(said)} – ` : ''}Sessions for Fastify</title>
 <link rel="icon" href="data:,">
-<style>${css}</style>
+<link rel="stylesheet" href="/demo.css">
 </head>
 <body>
 <main>${body}
@@ -97,18 +143,18 @@ function documentOf (said, body) {
 
 function form ({ csrf }, action, fields) {
   // Other sites can send forms here, but they don't know the token (CSRF).
-  return `<form method="post" action="${action}"><input type="hidden" name="_csrf" value="${escape(csrf)}">${fields}</form>`
+  return `<form method="post" action="${action}#you"><input type="hidden" name="_csrf" value="${escape(csrf)}">${fields}</form>`
 }
 
 function loginForm (view, nameLength) {
   const isInvalid = view.invalid === 'name'
-  return `<section aria-labelledby="login">
-<h2 id="login">Log in</h2>
+  return `<section class="card" aria-labelledby="login">
+<h3 id="login">Log in</h3>
 ${form(view, '/login', `
 <label for="name">Your name</label>
 <input id="name" name="name" autocomplete="username" required maxlength="${escape(nameLength)}"
  aria-describedby="${isInvalid ? 'problem hint' : 'hint'}"${isInvalid ? ' aria-invalid="true"' : ''}>
-<small id="hint">Any name will do, without a password. Whoever gives the same one is the same person here.</small>
+<small id="hint">Any name will do, without a password. Anyone who enters the same name is the same person here.</small>
 <button>Log in</button>
 `)}
 </section>`
@@ -122,33 +168,33 @@ function cart (view, goods) {
   const rows = [...goods].map(([good, label]) => `
 <li><span>${escape(label)}: <strong>${escape(view.cart[good])}</strong></span>
 <button name="good" value="${escape(good)}">Add ${escape(label.toLowerCase())}</button></li>`)
-  return `<section aria-labelledby="cart">
-<h2 id="cart">Cart</h2>
-<p>Open this page in a second tab, and add in both at the same time: nothing gets lost.</p>
+  return `<section class="card" aria-labelledby="cart">
+<h3 id="cart">Cart</h3>
+<p>Open this page in a second tab, and add in both at the same time: nothing gets lost. It is one key, changed by <code>session.update()</code>.</p>
 ${form(view, '/cart', `
-<ul role="list">${rows.join('')}
+<ul class="rows" role="list">${rows.join('')}
 </ul>
-<label class="check"><input type="checkbox" name="slow"> Take 2 seconds over it, so that the other tab can add meanwhile</label>
-<button class="quiet" formaction="/cart/empty">Empty the cart</button>
+<label class="check"><input type="checkbox" name="slow"> Take 2 seconds over it, so that the other tab can add in the meantime</label>
+<button class="quiet" formaction="/cart/empty#you">Empty the cart</button>
 `)}
 </section>`
 }
 
 function devices (view) {
   if (view.user === null) return ''
-  return `<section aria-labelledby="devices">
-<h2 id="devices">Your devices</h2>
-<ul role="list">${view.devices.map(device => deviceRow(view, device)).join('')}
+  return `<section class="card" aria-labelledby="devices">
+<h3 id="devices">Your devices</h3>
+<ul class="rows" role="list">${view.devices.map(device => deviceRow(view, device)).join('')}
 </ul>
 ${view.devices.length > 1 ? form(view, '/end-others', '<button class="quiet">End all others</button>') : '<p>Log in with the same name in another browser to see it here.</p>'}
 </section>`
 }
 
-function deviceRow (view, { handle, current, device, age, unseen }) {
+function deviceRow (view, { handle, current, device, deviceBound, age, unseen }) {
   const since = `logged in ${inWords(age)} ago`
   return `
 <li><div>${escape(device)}${current ? ' <strong>(this one)</strong>' : ''}
-<small>${escape(since)}, last seen ${current ? 'now' : escape(`${inWords(unseen)} ago`)}</small></div>
+<small>${escape(since)}, last seen ${current ? 'now' : escape(`${inWords(unseen)} ago`)}${deviceBound ? ', bound to the device' : ''}</small></div>
 ${current
     ? ''
     : form(view, '/end', `<input type="hidden" name="handle" value="${escape(handle)}">
@@ -157,18 +203,18 @@ ${current
 
 function sessionFacts ({ session }) {
   if (session === null) {
-    return `<section aria-labelledby="session">
-<h2 id="session">This session</h2>
-<p>It is nobody’s yet. It keeps your cart, and what proves that these forms came from this page.</p>
+    return `<section class="card" aria-labelledby="session">
+<h3 id="session">This session</h3>
+<p>It belongs to no user yet. It keeps your cart, and the token that proves that a form came from this page.</p>
 </section>`
   }
-  return `<section aria-labelledby="session">
-<h2 id="session">This session</h2>
+  return `<section class="card" aria-labelledby="session">
+<h3 id="session">This session</h3>
 <dl>
 <dt>Handle</dt><dd>${escape(session.handle)}</dd>
 <dt>Device</dt><dd>${escape(session.device)}</dd>
 <dt>Age</dt><dd>${clock(session.age, 'up')}</dd>
-<dt>Idle time left</dt><dd>${clock(session.idleLeft, 'down', 'idle')} <small>starts anew with each click</small></dd>
+<dt>Idle time left</dt><dd>${clock(session.idleLeft, 'down', 'idle')} <small>starts again with each click</small></dd>
 <dt>Absolute time left</dt><dd>${clock(session.absoluteLeft, 'down')} <small>however much you click</small></dd>
 </dl>
 </section>`
@@ -182,8 +228,8 @@ function clock (seconds, counts, id) {
 function cookieFacts ({ cookie }) {
   if (cookie === null) return ''
   const { expires } = cookie
-  return `<section aria-labelledby="cookie">
-<h2 id="cookie">Cookie</h2>
+  return `<section class="card" aria-labelledby="cookie">
+<h3 id="cookie">Cookie</h3>
 <dl>
 <dt>Name</dt><dd>${escape(cookie.name)}</dd>
 <dt>HttpOnly</dt><dd>${cookie.httpOnly ? 'yes: scripts can’t read it' : 'no'}</dd>

@@ -1,7 +1,7 @@
 'use strict'
 
-// The library at work: log in, see this session, fill a cart from two tabs at once, end your other devices, log out.
-// `npm start` runs it. From the environment:
+// The library at work: two proofs beside version 11 (proof.js), and a session of your own: log in, fill a cart from two
+// tabs at once, end your other devices, log out. `npm start` runs it. From the environment:
 //
 //   HOST, PORT                      where it listens: 127.0.0.1, 3000
 //   SESSION_SECRET                  32 characters or more; without it a random one
@@ -27,13 +27,12 @@ const fastifyCookie = require('@fastify/cookie')
 const fastifyCsrfProtection = require('@fastify/csrf-protection')
 const fastifyFormbody = require('@fastify/formbody')
 const fastifySession = require('@fastify/session')
-const { migrate, PostgresStore } = require('@fastify/session/postgres')
-const { RedisStore } = require('@fastify/session/redis')
-const { Client, Pool } = require('pg')
-const { createClient } = require('redis')
 const { contentSecurityPolicy, page, problemPage } = require('./page')
+const { addProof } = require('./proof')
+const { chooseStore } = require('./store')
+const { counted, countWork, keepWork, workOf } = require('./work')
 
-const { HOST, PORT, SESSION_SECRET, REDIS_URL, DATABASE_URL, HTTPS_KEY, HTTPS_CERT, COOKIE_NAME, IDLE_SECONDS, ABSOLUTE_SECONDS } = process.env
+const { HOST, PORT, SESSION_SECRET, HTTPS_KEY, HTTPS_CERT, COOKIE_NAME, IDLE_SECONDS, ABSOLUTE_SECONDS } = process.env
 const cookieName = COOKIE_NAME || 'sessionId'
 const idleTimeout = Number(IDLE_SECONDS || 10 * 60) * 1000
 const absoluteTimeout = Number(ABSOLUTE_SECONDS || 8 * 60 * 60) * 1000
@@ -61,23 +60,29 @@ const ENDS = {
   expired: 'Your session has run out.'
 }
 
-const script = readFileSync(join(__dirname, 'countdown.js'), 'utf8')
+// What the browser loads. It is the same for everybody.
+const FILES = ['demo.css', 'countdown.js', 'proof.js']
+const TYPES = { css: 'text/css; charset=utf-8', js: 'text/javascript; charset=utf-8' }
 
-function build (store, disconnect) {
+function build () {
   const app = fastify({
     logger: { level: 'warn' },
     https: HTTPS_KEY || HTTPS_CERT ? { key: readFileSync(HTTPS_KEY), cert: readFileSync(HTTPS_CERT) } : null
   })
+  const { store, connect, close } = chooseStore(process.env, error => app.log.error(error, 'store'))
+  app.addHook('onReady', connect)
+  // The requests under way need the store, so it goes after them.
+  app.addHook('onClose', close)
 
+  countWork(app)
   app.register(fastifyFormbody)
   app.register(fastifyCookie)
   app.register(fastifySession, {
     // A random secret ends all sessions with the process. In production it comes from the environment.
     secret: SESSION_SECRET || randomBytes(32).toString('hex'),
     cookieName,
-    // Whoever looks at the page has a session, for the token in its forms. The bound keeps robots from filling the memory.
-    store,
-    // When Redis or PostgreSQL doesn't answer, visitors are told so soon.
+    store: counted(store),
+    // When it doesn't answer, visitors are told so soon.
     storeTimeout: 2000,
     // What is no page starts no session.
     saveUninitialized: false,
@@ -94,6 +99,8 @@ function build (store, disconnect) {
     // The eleventh login ends the oldest session.
     maxPerUser: 10
   })
+  // Browsers bind nothing over http.
+  if (app.initialConfig.https) require('./device-bound')(app)
   app.register(fastifyCsrfProtection, { sessionPlugin: '@fastify/session', getToken: request => request.body?._csrf })
 
   app.addHook('onRequest', async (request, reply) => {
@@ -111,12 +118,17 @@ function build (store, disconnect) {
     else done()
   })
 
-  app.get('/', (request, reply) => show(request, reply, { outcome: OUTCOMES.get(request.query.done) }))
+  addProof(app)
 
-  // The same for everybody: no session, no store call, no cookie.
-  app.get('/demo.js', { config: { session: false } }, (request, reply) => {
-    reply.type('text/javascript; charset=utf-8').send(script)
+  app.get('/', (request, reply) => {
+    const { done, click } = request.query
+    return show(request, reply, { outcome: OUTCOMES.get(done), work: workOf(click) })
   })
+
+  for (const name of FILES) {
+    const file = readFileSync(join(__dirname, 'browser', name))
+    app.get(`/${name}`, { config: { session: false } }, (request, reply) => reply.type(TYPES[name.split('.')[1]]).send(file))
+  }
 
   // Open as long as the page is, which is no use of the session. One message, when it has ended: wherever that was.
   const streams = new Set()
@@ -206,8 +218,6 @@ function build (store, disconnect) {
 
   app.setNotFoundHandler((request, reply) => showProblem(request, reply.code(404), 'There is nothing here.'))
 
-  // The requests under way need the store, so its connections go after them.
-  app.addHook('onClose', disconnect)
   return app
 }
 
@@ -222,15 +232,15 @@ function hasEnded ({ cookies, session }) {
 
 // Browsers are sent back to the page, so that reloading it doesn't send the form again.
 function done (request, reply, outcome) {
-  return wantsJson(request) ? show(request, reply, { outcome: OUTCOMES.get(outcome) }) : reply.redirect(`/?done=${outcome}`, 303)
+  return wantsJson(request) ? show(request, reply, { outcome: OUTCOMES.get(outcome) }) : reply.redirect(`/?done=${outcome}&click=${keepWork(request.work)}`, 303)
 }
 
 /** The page, or JSON. */
 async function show (request, reply, said = {}) {
   if (hasEnded(request)) said = { problem: 'You are logged out: your session ran out, or was ended on another device.' }
-  const view = { ...await viewOf(request.session, reply), ...said }
+  const { work, ...view } = { ...await viewOf(request.session, reply), ...said }
   if (wantsJson(request)) return reply.send(view)
-  return reply.type('text/html; charset=utf-8').send(page(view, { goods: GOODS, nameLength: NAME_LENGTH }))
+  return reply.type('text/html; charset=utf-8').send(page({ ...view, work }, { goods: GOODS, nameLength: NAME_LENGTH }))
 }
 
 /** Where there may be no session to show. */
@@ -295,53 +305,10 @@ function wantsJson (request) {
   return request.headers.accept?.includes('application/json') === true
 }
 
-/** The store that the environment names, what connects it, and what ends its connections. */
-function openStore (log) {
-  if (REDIS_URL) return openRedis(log)
-  if (DATABASE_URL) return openPostgres(log)
-  const store = new fastifySession.MemoryStore(undefined, { max: 10_000 })
-  return { store, async connect () {}, async disconnect () {} }
-}
-
-function openRedis (log) {
-  // At the start a Redis that isn't there is a mistake. Later it is a pity, and the client comes back by itself.
-  let isConnected = false
-  const reconnectStrategy = retries => isConnected && Math.min(retries * 100, 1000)
-  const client = createClient({ url: REDIS_URL, socket: { reconnectStrategy } })
-  // It hears which sessions other processes end.
-  const subscriber = client.duplicate()
-  for (const each of [client, subscriber]) each.on('error', error => log(error, 'Redis'))
-  return {
-    store: new RedisStore({ client, subscriber }),
-    async connect () {
-      await client.connect()
-      await subscriber.connect()
-      isConnected = true
-    },
-    async disconnect () {
-      if (subscriber.isOpen) subscriber.destroy()
-      await (client.isReady ? client.close() : client.destroy())
-    }
-  }
-}
-
-function openPostgres (log) {
-  const pool = new Pool({ connectionString: DATABASE_URL, connectionTimeoutMillis: 2000 })
-  pool.on('error', error => log(error, 'PostgreSQL'))
-  return {
-    // The second connection hears which sessions other processes end.
-    store: new PostgresStore({ pool, listen: () => new Client({ connectionString: DATABASE_URL }) }),
-    connect: () => migrate(pool),
-    disconnect: () => pool.end()
-  }
-}
-
 async function start () {
   let app
-  const { store, connect, disconnect } = openStore((error, message) => app.log.error(error, message))
   try {
-    app = build(store, disconnect)
-    await connect()
+    app = build()
     const address = await app.listen({ host: HOST || '127.0.0.1', port: Number(PORT || 3000) })
     // Ctrl-C, or the SIGTERM of a service manager: requests under way are answered, then the process ends by itself.
     for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => app.close())
@@ -350,7 +317,7 @@ async function start () {
   } catch (error) {
     console.error(error.message || error.code)
     process.exitCode = 1
-    await disconnect().catch(() => {})
+    await app?.close()
   }
 }
 

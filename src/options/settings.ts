@@ -5,21 +5,24 @@ import { resolveCookie, saidAtOnce, type RequestCookie } from './cookie'
 import { mistakesIn } from './mistakes'
 import { refusedByBrowsers } from './refused-by-browsers'
 import { OptionError, SecretError } from '../errors'
-import { checkOptions } from './table'
+import { checkOptions, type CheckedOptions } from './table'
 import { developmentStore, MemoryStore } from '../stores/memory'
 import { hasIndex } from '../stores/methods'
+import { USER } from '../values/claim'
 import { shown } from '../values/kind'
-import { customSigner, defaultSigner, isUsable, namedSigner, secretsSigner } from '../values/cookie-value'
+import {
+  customSigner, defaultSigner, isUsable, namedSigner, secretsSigner, type SessionSigner
+} from '../values/cookie-value'
 import { Flaws, warnCookieRefused, warnMemoryStore, warnNoTouch, warnOption, warnShortSecret } from '../warnings'
-import type { CookieOptions, Signer } from '../types/cookie'
-import type { FastifySessionOptions } from '../types/options'
+import type { CookieOptions } from '../types/cookie'
+import type { FastifySessionOptions, IndexFunction } from '../types/options'
 import type { FastifySessionObject } from '../types/session'
 import type { SessionStore } from '../types/store'
 
 /** The options as the rest of the library sees them: whole, checked, and held by no one else. */
 export interface Settings {
   readonly sessionName: string
-  readonly signer: Signer
+  readonly signer: SessionSigner
   readonly cookieName: string
   readonly cookiePrefix: string
   /** Throws FST_ERR_SESSION_COOKIE if the application's function returns what can't be sent. */
@@ -40,7 +43,7 @@ export interface Settings {
   /** Whether routes that don't say otherwise load no session by themselves. */
   readonly lazy: boolean
   readonly failsWithStore: boolean
-  readonly userSettings: UserSettings | undefined
+  readonly indexSettings: IndexSettings | undefined
   /** What this registration has been warned about. */
   readonly flaws: Flaws
   /** Throws FST_ERR_SESSION_COOKIE if a cookie can't carry the attributes. */
@@ -49,9 +52,10 @@ export interface Settings {
 
 export type { RequestCookie }
 
-/** The option `user` and those that need it. */
-export interface UserSettings {
-  readonly user: (session: FastifySessionObject) => string | number | null | undefined
+/** The options `user` and `index`, and those that need them. */
+export interface IndexSettings {
+  /** What a session is found by, by name: the user, and what the option `index` names. */
+  readonly functions: ReadonlyMap<string, IndexFunction>
   readonly describe: (session: FastifySessionObject) => object
   readonly maxPerUser: number
   /** Whether a login at the limit is refused, and does not end the oldest session. */
@@ -67,7 +71,7 @@ export function resolveOptions (fastify: FastifyInstance, given: FastifySessionO
   const signer = resolveSigner(given)
   const options = checkOptions(given)
   const names = namesOn(fastify)
-  const { cookie, cookieName, sessionName, rolling, saveUninitialized, idleTimeout, absoluteTimeout, user } = options
+  const { cookie, cookieName, sessionName, rolling, saveUninitialized, idleTimeout, absoluteTimeout } = options
   const { cookieFor, checkCookie } = resolveCookie(fastify, cookieName, cookie, { idleTimeout, absoluteTimeout })
   const store = options.store ?? defaultStore()
   if (sessionName !== 'session') names.add(sessionName)
@@ -76,8 +80,9 @@ export function resolveOptions (fastify: FastifyInstance, given: FastifySessionO
     flaws.tellAll(warnCookieRefused, refusedByBrowsers(cookieName, cookieFor(undefined)))
   }
   flaws.tellAll(warnOption, mistakesIn(given))
-  if (user !== undefined && !hasIndex(store)) {
-    throw new OptionError('user needs a store with an index by user (claim, release, revoke, endingsOf and claimsOf), as MemoryStore and RedisStore have one')
+  const indexSettings = indexSettingsOf(options)
+  if (indexSettings !== undefined && !hasIndex(store)) {
+    throw new OptionError(`${options.user === undefined ? 'index' : 'user'} needs a store with an index by user (claim, release, revoke, endingsOf and claimsOf), as MemoryStore and RedisStore have one`)
   }
   if (rolling && store.touch === undefined) warnNoTouch()
 
@@ -103,12 +108,18 @@ export function resolveOptions (fastify: FastifyInstance, given: FastifySessionO
     cacheControl: Boolean(options.cacheControl),
     lazy: Boolean(options.lazy),
     failsWithStore: options.onStoreError === 'fail',
-    userSettings: user && {
-      user, describe: options.describe, maxPerUser: options.maxPerUser, refuses: options.onMaxPerUser === 'refuse'
-    },
+    indexSettings,
     flaws,
     checkCookie
   }
+}
+
+function indexSettingsOf (options: CheckedOptions): IndexSettings | undefined {
+  const { user, index, describe, maxPerUser, onMaxPerUser } = options
+  const functions = new Map<string, IndexFunction>(Object.entries(index ?? {}))
+  // The user first, who may be refused.
+  const all = user === undefined ? functions : new Map([[USER, user], ...functions])
+  return all.size === 0 ? undefined : { functions: all, describe, maxPerUser, refuses: onMaxPerUser === 'refuse' }
 }
 
 // By server, because registrations of different scopes may share secret and store.
@@ -121,7 +132,7 @@ function namesOn ({ server }: FastifyInstance): Set<string> {
   return names
 }
 
-function resolveSigner ({ secret, algorithm: given }: FastifySessionOptions): Signer {
+function resolveSigner ({ secret, algorithm: given }: FastifySessionOptions): SessionSigner {
   const algorithm = given ?? 'sha256'
   if (typeof secret === 'string') {
     if (secret.length < SECRET_LENGTH) throw new SecretError('the secret must have length 32 or greater')
@@ -139,7 +150,7 @@ function resolveSigner ({ secret, algorithm: given }: FastifySessionOptions): Si
   return customSigner(secret)
 }
 
-function checkedSigner (secrets: string[], algorithm: string): Signer {
+function checkedSigner (secrets: string[], algorithm: string): SessionSigner {
   const signer = secretsSigner(secrets, algorithm)
   try {
     signer.sign('')

@@ -1,5 +1,6 @@
 import { isPromise } from 'node:util/types'
 import { OptionError } from '../errors'
+import { USER } from '../values/claim'
 import { kindOf, shown } from '../values/kind'
 import { isLifetime } from '../values/lifetime'
 import type { FastifySessionOptions } from '../types/options'
@@ -25,8 +26,8 @@ interface Option {
   readonly otherwise?: string
   /** In what a number is counted. */
   readonly unit?: 'milliseconds'
-  /** Another option without which this one means nothing. */
-  readonly needs?: 'user'
+  /** Other options without one of which this one means nothing. */
+  readonly needs?: ReadonlyArray<'user' | 'index'>
   /** The first sentence of its documentation. */
   readonly says: string
 }
@@ -155,26 +156,31 @@ export const OPTIONS: Readonly<Record<keyof Options, Option>> = {
     accepts: isFunction,
     says: 'Whose session it is, asked whenever a session is saved'
   },
+  index: {
+    mustBe: 'an object of functions of the session, none of which is called user',
+    accepts: isIndex,
+    says: 'What else sessions are found by'
+  },
   describe: {
     mustBe: 'a function of the session',
     accepts: isFunction,
     byDefault: () => ({}),
     otherwise: 'undefined',
-    needs: 'user',
+    needs: ['user', 'index'],
     says: 'What lists tell of a session in addition, from its data'
   },
   maxPerUser: {
     mustBe: 'a positive whole number',
     accepts: value => value === Infinity || (Number.isSafeInteger(value) && value > 0),
     byDefault: Infinity,
-    needs: 'user',
+    needs: ['user'],
     says: 'How many sessions a user may have at the same time.'
   },
   onMaxPerUser: {
     mustBe: "'revoke-oldest' or 'refuse'",
     accepts: value => value === 'revoke-oldest' || value === 'refuse',
     byDefault: 'revoke-oldest',
-    needs: 'user',
+    needs: ['user'],
     says: 'What becomes of a login too many.'
   }
 }
@@ -194,7 +200,9 @@ export function checkOptions (given: Options): CheckedOptions {
       checked[name] = byDefault
       continue
     }
-    if (needs !== undefined && given[needs] == null) throw new OptionError(`${name} needs the option ${needs}`)
+    if (needs?.every(other => given[other] == null) === true) {
+      throw new OptionError(`${name} needs the option ${needs.join(' or ')}`)
+    }
     if (!accepts(value, given)) throw new OptionError(`${name} must be ${mustBe}, and not ${instead(name, value)}`)
     checked[name] = value
   }
@@ -238,6 +246,11 @@ function isText (value: unknown): boolean {
 
 function isFunction (value: unknown): boolean {
   return typeof value === 'function'
+}
+
+function isIndex (index: object): boolean {
+  return typeof index === 'object' && !Array.isArray(index) &&
+    Object.entries(index).every(([name, fn]) => name !== '' && name !== USER && isFunction(fn))
 }
 
 export function isDuration (milliseconds: unknown): milliseconds is number {

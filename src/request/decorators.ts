@@ -6,6 +6,7 @@ import { NameTakenError, OptionError } from '../errors'
 import type { Settings } from '../options/settings'
 import { stateOf } from '../session/session'
 import type { Context } from '../session/state'
+import { USER } from '../values/claim'
 import { warnNotASession } from '../warnings'
 import type { FastifySessionObject, Sessions } from '../types/session'
 
@@ -13,11 +14,11 @@ import type { FastifySessionObject, Sessions } from '../types/session'
 export function decorate (
   fastify: FastifyInstance, settings: Settings, outside: Outside, sessions: Sessions | undefined
 ): void {
-  const { sessionName, cookieName, store, userSettings, flaws } = settings
+  const { sessionName, cookieName, store, indexSettings, flaws } = settings
   const kSlot = slotKeyOf(cookieName)
   const name = capital(sessionName)
   const early = hasNotRun(sessionName)
-  const StandIn = userSettings === undefined ? NoSession : NoUserSession
+  const StandIn = indexSettings?.functions.has(USER) === true ? NoUserSession : NoSession
   fastify.decorate(`decrypt${name}`, outside.decryptSession)
   fastify.decorate(`load${name}`, outside.loadSession)
   fastify.decorate(`create${name}`, outside.createSession)
@@ -66,7 +67,7 @@ function put (slot: Slot, value: unknown): void {
 }
 
 /** @throws FST_ERR_SESSION_NAME_TAKEN, FST_ERR_SESSION_OPTION */
-export function checkNames (fastify: FastifyInstance, { sessionName, cookieName, userSettings }: Settings): void {
+export function checkNames (fastify: FastifyInstance, { sessionName, cookieName, indexSettings }: Settings): void {
   for (const name of [sessionName, `${sessionName}Store`]) {
     if (fastify.hasRequestDecorator(name)) throw new NameTakenError(`request.${name}`)
   }
@@ -74,7 +75,7 @@ export function checkNames (fastify: FastifyInstance, { sessionName, cookieName,
     const name = verb + capital(sessionName)
     if (fastify.hasDecorator(name)) throw new NameTakenError(`fastify.${name}`)
   }
-  if (userSettings !== undefined && fastify.hasDecorator(`${sessionName}s`)) {
+  if (indexSettings !== undefined && fastify.hasDecorator(`${sessionName}s`)) {
     throw new NameTakenError(`fastify.${sessionName}s`)
   }
   if (fastify.hasRequestDecorator(slotKeyOf(cookieName))) {

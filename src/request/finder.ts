@@ -1,11 +1,12 @@
 import type { FastifyInstance } from 'fastify'
+import type { Guard, Sender } from './guard'
 import type { Signals } from '../diagnostics'
 import type { Settings } from '../options/settings'
 import type { Found } from '../session/state'
 import type { Repository } from '../stores/repository'
 import { prove, type Proof } from '../values/cookie-value'
 import type { Terms } from '../values/lifetime'
-import type { Answer } from '../types/store'
+import type { Answer, SessionRecord } from '../types/store'
 
 // Browsers send a few cookies of one name. Whoever sends more wants to keep the server busy, with signatures or
 // look-ups.
@@ -23,6 +24,8 @@ export class Finder {
   readonly #settings: Settings
   readonly #repository: Repository
   readonly #signals: Signals
+  /** Asked about each session that a cookie of a sender leads to. */
+  guard: Guard | undefined
   /** What came of the values of one header, if there are several: none is verified twice. */
   readonly #proofs = new WeakMap<readonly string[], Map<string, Proof | null>>()
 
@@ -43,8 +46,9 @@ export class Finder {
     const { cookieName } = this.#settings
     const first = (parsed ?? (header === undefined ? {} : this.#fastify.parseCookie(header)))[cookieName]
     if (typeof first !== 'string') return []
-    const values = new Set(first === '' ? [] : [unquoted(first)])
-    if (header === undefined || header.indexOf(cookieName) === header.lastIndexOf(cookieName)) return [...values]
+    const value = first === '' ? [] : [unquoted(first)]
+    if (header === undefined || header.indexOf(cookieName) === header.lastIndexOf(cookieName)) return value
+    const values = new Set(value)
     for (const pair of header.split(';')) {
       const value = pair.includes(cookieName) ? this.#fastify.parseCookie(pair)[cookieName] : undefined
       if (value) values.add(unquoted(value))
@@ -53,10 +57,24 @@ export class Finder {
     return [...values]
   }
 
-  /** The first of the cookies that proves a session which the store has. */
-  find (values: readonly string[], terms: Terms, touch: boolean, answer: Answer<Finding>): void {
+  /**
+   * The first of the cookies that proves a session which the store has, and which the guard doesn't refuse.
+   *
+   * @param sender what the cookies came with; without it no guard is asked
+   */
+  find (values: readonly string[], terms: Terms, touch: boolean, answer: Answer<Finding>, sender?: Sender): void {
     if (values.length > 1) this.#signals.warn('duplicate-cookie', values[0] as string, this.#signals.now())
-    this.#findFrom(0, values, terms, touch, undefined, answer)
+    if (this.guard === undefined || sender === undefined) {
+      this.#findFrom(0, values, terms, touch, NOTHING, answer)
+      return
+    }
+    const { guard } = this
+    // Nobody may keep a session alive that is refused.
+    this.#findFrom(0, values, terms, false, NOTHING, answer, (sessionId, record) => {
+      const objection = guard.objection(sessionId, record, sender)
+      if (objection !== undefined) this.#signals.warn(objection, sessionId, this.#signals.now())
+      return objection !== undefined && guard.refuses
+    })
   }
 
   /**
@@ -68,7 +86,7 @@ export class Finder {
       const values = this.valuesOf(source)
       // A header, and no forged value. (Ids and signatures may have a '=', too.)
       const isHeader = source.includes('=') && !values.some(value => this.prove(value) !== null)
-      this.find(isHeader ? this.valuesIn(source) : values, terms, false, answer)
+      this.find(isHeader ? this.valuesIn(source) : values, terms, false, answer, { headers: { cookie: source } })
       return
     }
     const sessionId = (source as { sessionId?: unknown } | null | undefined)?.sessionId
@@ -76,7 +94,7 @@ export class Finder {
       answer(null)
       return
     }
-    this.#repository.load(sessionId, terms, false, (error, stored) => answer(error, stored && { sessionId, stored }))
+    this.#repository.find(sessionId, terms, false, (error, stored) => answer(error, stored && { sessionId, stored }))
   }
 
   /** A cookie's value, if there is one. People pass it as it is, or without the prefix, as version 11 asked for. */
@@ -88,8 +106,8 @@ export class Finder {
   }
 
   #findFrom (
-    start: number, values: readonly string[], terms: Terms, touch: boolean, provedId: string | undefined,
-    answer: Answer<Finding>
+    start: number, values: readonly string[], terms: Terms, touch: boolean, before: Finding, answer: Answer<Finding>,
+    refuses?: (sessionId: string, record: SessionRecord) => boolean
   ): void {
     for (let i = start; i < values.length; i++) {
       const value = values[i] as string
@@ -99,17 +117,24 @@ export class Finder {
         continue
       }
       const { sessionId, signedId } = proof
-      this.#repository.load(sessionId, terms, touch, (error, stored) => {
+      this.#repository.find(sessionId, terms, touch, (error, stored) => {
         // An id that the store does not know is either a race with its clean-up or somebody guessing. Both get a new
-        // session, never the id they brought (session fixation, CWE-384).
+        // session, never the id they brought (session fixation, CWE-384). Those whom the guard refuses get the same.
         // Named: a spread costs a request 1 to 3 us more.
-        if (error !== null) answer(error, { sessionId, signedId, loadError: error, provedId: sessionId })
-        else if (stored !== undefined) answer(null, { sessionId, signedId, stored, provedId: sessionId })
-        else this.#findFrom(i + 1, values, terms, touch, provedId ?? sessionId, answer)
+        if (error !== null) {
+          answer(error, { sessionId, signedId, loadError: error, provedId: sessionId })
+        } else if (stored !== undefined && refuses?.(sessionId, stored.record) !== true) {
+          answer(null, { sessionId, signedId, stored, provedId: sessionId })
+        } else {
+          if (stored === undefined) this.#settings.signer.forget(sessionId, signedId)
+          const isRefused = stored !== undefined || before.isRefused
+          const missed = { provedId: before.provedId ?? sessionId, isRefused }
+          this.#findFrom(i + 1, values, terms, touch, missed, answer, refuses)
+        }
       })
       return
     }
-    answer(null, provedId === undefined ? NOTHING : { provedId })
+    answer(null, before)
   }
 
   /** The session id that one of a header's values proves. */

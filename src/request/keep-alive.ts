@@ -1,4 +1,4 @@
-import type { Slot } from './slot'
+import type { Open, Slot } from './slot'
 import { prolong, renew } from '../session/operations'
 import { idleOf } from '../values/lifetime'
 
@@ -10,8 +10,8 @@ const LONGEST = 60_000
  * One timer for a registration, which keeps no process from ending.
  */
 export class KeepAlive {
-  /** When each must be prolonged, in milliseconds since the epoch. */
-  readonly #open = new Map<Slot, number>()
+  /** The request that came last. */
+  #last: Open | undefined
   #timer: NodeJS.Timeout | undefined
   /** When the timer looks again, in milliseconds since the epoch. */
   #next = Infinity
@@ -20,18 +20,26 @@ export class KeepAlive {
     const now = Date.now()
     const due = dueOf(slot, now)
     if (due === Infinity) return
-    this.#open.set(slot, due)
+    const open: Open = { slot, due, before: this.#last, behind: undefined }
+    if (this.#last !== undefined) this.#last.behind = open
+    this.#last = slot.open = open
     if (due < this.#next) this.#wait(now, due)
   }
 
   /** The reply goes out, so its own commit prolongs the session. */
   end (slot: Slot): void {
-    this.#open.delete(slot)
+    const { open } = slot
+    if (open === undefined) return
+    slot.open = undefined
+    const { before, behind } = open
+    if (before !== undefined) before.behind = behind
+    if (behind === undefined) this.#last = before
+    else behind.before = before
   }
 
   stop (): void {
     clearTimeout(this.#timer)
-    this.#open.clear()
+    this.#last = undefined
   }
 
   #wait (now: number, until: number): void {
@@ -45,19 +53,19 @@ export class KeepAlive {
     const now = Date.now()
     let next = Infinity
     this.#next = Infinity
-    for (let [slot, due] of this.#open) {
+    for (let open = this.#last; open !== undefined; open = open.before) {
+      const { slot } = open
       if (isOver(slot)) {
-        this.#open.delete(slot)
+        this.end(slot)
         continue
       }
-      if (due <= now) {
+      if (open.due <= now) {
         keep(slot)
-        due = dueOf(slot, now)
-        this.#open.set(slot, due)
+        open.due = dueOf(slot, now)
       }
-      next = Math.min(next, due)
+      next = Math.min(next, open.due)
     }
-    if (this.#open.size > 0) this.#wait(now, next)
+    if (this.#last !== undefined) this.#wait(now, next)
   }
 }
 

@@ -7,14 +7,15 @@ import type { Repository } from '../stores/repository'
  * in with.
  */
 export function endOthers (finder: Finder, repository: Repository): Context['endOthers'] {
-  return function end (visit, sessionId, answer) {
+  return function end (visit, key, answer) {
     const proved = visit.sent.map(value => finder.proveOf(visit.sent, value)?.sessionId)
-    const ids = new Set(proved.filter(id => id !== undefined && id !== sessionId))
-    let left = ids.size
+    const keys = new Set(proved.flatMap(sessionId => sessionId === undefined ? [] : repository.keysOf(sessionId)))
+    keys.delete(key)
+    let left = keys.size
     let failure: Error | null = null
     if (left === 0) answer(null)
-    for (const id of ids as Set<string>) {
-      repository.end(id, error => {
+    for (const other of keys) {
+      repository.end(other, error => {
         failure ??= error
         if (--left === 0) answer(failure)
       }, 'logout')

@@ -40,6 +40,7 @@ const DECISIONS = {
   preflight: because('clear', 'browsers keep no cookie of a preflight'),
   justReplaced: because('nothing', 'another request has just replaced the session, and its cookie is on the way'),
   savedLate: because('drop', 'another request has just replaced the session, so nobody gets the cookie of this one', false),
+  refused: because('nothing', 'the guard refused the session of the cookie, which stays for one that it admits'),
   fromElsewhere: because('nothing', 'another site sent the request, and the browser its cookie may not be'),
   created: because('create', 'the session is new'),
   empty: because('clear', 'nothing was stored'),
@@ -75,7 +76,8 @@ export function decide (
     decision = state.lastWrite === 'partly' ? DECISIONS.failedInPart : DECISIONS.failed
   }
   // As in version 11, what was saved by hand is sent.
-  if (!sends(decision.outcome) || state.wasSavedByHand || !isRefused(state.visit, state.cookie.secure)) return decision
+  if (!sends(decision.outcome) || state.wasSavedByHand) return decision
+  if (!isRefused(state.visit, state.attributes.secure)) return decision
   return state.isInStore && state.sessionId === slot.sentId ? DECISIONS.insecure : DECISIONS.insecureClear
 }
 
@@ -100,7 +102,7 @@ function resultByStore ({ outcome, isNeeded }: Decision, state: SessionState, er
   const isOver = state.standing === 'gone' || (sends(outcome) && state.hasEnded)
   // Another request ended the session in the meantime: what this one changed is dropped, and its stale cookie
   // cleared. But if that was a login, clearing would hit the new session's cookie.
-  if (isOver) return recent.wasReplaced(state.sessionId) ? 'left' : 'cleared'
+  if (isOver) return recent.wasReplaced(state.storeKey) ? 'left' : 'cleared'
   if (error !== null && isNeeded) return state.lastWrite === 'partly' ? 'partly' : 'failed'
   if (error !== null) return 'left'
   if (clears(outcome)) return 'cleared'
@@ -143,13 +145,15 @@ function wanted (slot: Slot, state: SessionState, settings: Settings, request: F
  */
 function isLate ({ sentId }: Slot, { found, isRenewal, context }: SessionState): boolean {
   if (sentId === undefined || isRenewal || found.stored !== undefined || found.loadError !== undefined) return false
-  return context.repository.recent.wasJustReplaced(sentId)
+  const { repository } = context
+  return repository.keysOf(sentId).some(key => repository.recent.wasJustReplaced(key))
 }
 
 function wantedOfNew (
   { route, visit }: Slot, state: SessionState, settings: Settings, request: FastifyRequest
 ): Decision {
   if (state.isModified()) return DECISIONS.created
+  if (state.found.isRefused === true) return DECISIONS.refused
   if (request.method === 'OPTIONS') return DECISIONS.preflight
   if (visit?.sent.length === 0 && isFromElsewhere(request)) return DECISIONS.fromElsewhere
   return route?.saveUninitialized ?? settings.saveUninitialized(request) ? DECISIONS.created : DECISIONS.empty

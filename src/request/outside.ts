@@ -46,7 +46,7 @@ export function outsideOf (fastify: FastifyInstance, context: Context, finder: F
     finder.find(visit.sent, visit.cookie.terms, false, (error, found) => {
       if (error === null) keep(request, visit, found as Finding, callback)
       else callback(error)
-    })
+    }, request)
   }
 
   /** Puts a session on a request, or on a plain object. */

@@ -17,9 +17,14 @@ export function freshOf (route: RouteOptions): number | undefined {
   return (route || undefined)?.fresh ?? undefined
 }
 
-/** Whether a session is loaded when the handler asks for it. One that must be fresh is loaded at once. */
+/** Within how many milliseconds their devices must have proved themselves. */
+export function proofOf (route: RouteOptions): number | undefined {
+  return (route || undefined)?.proof ?? undefined
+}
+
+/** Whether a session is loaded when the handler asks for it. One that must be fresh or proved is loaded at once. */
 export function isLoadedLate (route: RouteOptions, byDefault: boolean): boolean {
-  return route !== false && (route?.lazy ?? byDefault) && freshOf(route) === undefined
+  return route !== false && (route?.lazy ?? byDefault) && freshOf(route) === undefined && proofOf(route) === undefined
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { FastifyReply } from 'fastify'
+import { cookieText } from './cookie-text'
 import { isSecure } from './slot'
 import { CookieError } from '../errors'
 import { hasPassed, PASSED } from '../options/mistakes'
@@ -10,18 +11,25 @@ import type { CookieOptions } from '../types/cookie'
 
 /** Sends the session's cookie. Throws what the serializer or the signer says of it. */
 export function setCookie (reply: FastifyReply, state: SessionState): void {
-  const { cookieName, cookiePrefix, flaws } = state.context.settings
+  const { visit, context: { settings } } = state
+  const value = settings.cookiePrefix + state.signedId
+  const text = state.hasPlainCookie ? cookieText(reply, state, value) : undefined
+  if (text !== undefined) reply.header('Set-Cookie', text)
+  else writeCookie(reply, state, value)
+  if (hasPassed(visit.cookie)) settings.flaws.tell(warnOption, PASSED)
+  if (visit.cookie.secure === 'auto' && state.attributes.secure === false) tellOfProxy(state)
+}
+
+function writeCookie (reply: FastifyReply, state: SessionState, value: string): void {
+  const { cookieName, flaws } = state.context.settings
   const attributes = state.cookieAttributes()
-  const value = cookiePrefix + state.signedId
   try {
     reply.setCookie(cookieName, value, attributes)
   } catch (error) {
     throw new CookieError((error as Error).message)
   }
-  if (hasPassed(state.visit.cookie)) flaws.tell(warnOption, PASSED)
   // What could be known at registration has been told then, and is not told twice.
   flaws.tellAll(warnCookieRefused, refusedByBrowsers(cookieName, attributes as CookieOptions))
-  if (state.visit.cookie.secure === 'auto' && attributes.secure === false) tellOfProxy(state)
 }
 
 /** A proxy that ends TLS says so, and Fastify was not told to believe it. */

@@ -18,6 +18,17 @@ export interface Slot {
   readonly load?: () => Promise<unknown>
   /** What `request.session` is if that isn't a session of ours: null after destroy(), a NoSession if there is none. */
   other?: { readonly value: unknown } | undefined
+  /** Its place among the requests that are under way. */
+  open?: Open | undefined
+}
+
+/** A request that is under way, in a list: those before and behind it, so that it leaves without being looked for. */
+export interface Open {
+  readonly slot: Slot
+  /** When its session must be prolonged, in milliseconds since the epoch. */
+  due: number
+  before: Open | undefined
+  behind: Open | undefined
 }
 
 /** A request with the slot of a registration. */

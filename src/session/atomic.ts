@@ -22,18 +22,20 @@ const LONGEST_PAUSE = 16
  * returned.
  *
  * @param recording the keys that the handler has written since it asked for it
+ * @param onLoad gets the session before each call of the function, and what it sets on it is written in the same step
  */
 export function update<T> (
-  state: SessionState, recording: Recording, fn: Change<T>, answer: Answer<T>, reason = 'update() was called'
+  state: SessionState, recording: Recording, fn: Change<T>, answer: Answer<T>, reason = 'update() was called',
+  onLoad?: (newer: SessionState) => void
 ): void {
   const refusal = whyNotSaved(state)
   if (refusal !== undefined) answer(refusal)
-  else if (state.isInStore) state.context.repository.alone<T>(state.sessionId, answer, tryAll)
+  else if (state.isInStore) state.context.repository.alone<T>(state.storeKey, answer, tryAll)
   else changeDraft(state, recording, fn, answer)
 
   function tryAll (done: Answer<T>): void {
     let tries = 0
-    const next = (): void => changeStored(state, recording, fn, reason, (error, value) => {
+    const next = (): void => changeStored(state, recording, fn, reason, onLoad, (error, value) => {
       if (!(error instanceof BusyError) || ++tries === MOST_TRIES) done(error, value)
       else if (tries === 1) next()
       else setTimeout(next, Math.random() * Math.min(2 ** tries, LONGEST_PAUSE))
@@ -52,6 +54,22 @@ export function take (state: SessionState, recording: Recording, key: string, an
   }, answer, 'take() was called')
 }
 
+/**
+ * Binds a session to a device, and takes the key by which that was offered: in one step, so that one of all who answer
+ * the offer is bound, and nobody is who answers another one later. Answers whether it is this one.
+ */
+export function bind (
+  state: SessionState, offer: { key: string, value: unknown }, deviceKey: string, answer: Answer<boolean>
+): void {
+  let newer = state
+  update(state, state.draft.record(), data => {
+    if (newer.deviceKey !== undefined || data.get(offer.key) !== offer.value) return false
+    delete data[offer.key]
+    newer.boundTo = deviceKey
+    return true
+  }, answer, 'the session is bound to a device', loaded => { newer = loaded })
+}
+
 /** Of a session that the store doesn't have, so nobody else does. */
 function changeDraft<T> (state: SessionState, recording: Recording, fn: Change<T>, answer: Answer<T>): void {
   const draft = new Draft(state.draft.toObject())
@@ -65,15 +83,17 @@ function changeDraft<T> (state: SessionState, recording: Recording, fn: Change<T
 
 /** One try. */
 function changeStored<T> (
-  state: SessionState, recording: Recording, fn: Change<T>, reason: string, answer: Answer<T>
+  state: SessionState, recording: Recording, fn: Change<T>, reason: string,
+  onLoad: ((newer: SessionState) => void) | undefined, answer: Answer<T>
 ): void {
-  const { sessionId, found, visit, context } = state
-  context.repository.load(sessionId, visit.cookie.terms, false, (error, stored) => {
+  const { storeKey, found, visit, context } = state
+  context.repository.load(storeKey, visit.cookie.terms, false, (error, stored) => {
     if (error !== null || stored === undefined) {
       answer(error ?? gone(state))
       return
     }
-    const newer = new SessionState(context, visit, { ...found, sessionId, stored })
+    const newer = new SessionState(context, visit, { ...found, sessionId: state.sessionId, stored })
+    onLoad?.(newer)
     const done = attempt(() => run(fn, newer.draft), answer)
     if (newer.draft.isUnreadable) state.draft.isUnreadable = true
     if (done === undefined) return
@@ -81,18 +101,20 @@ function changeStored<T> (
     const finish: Answer<boolean> = (error, isWritten) => {
       const failure = error ?? (isWritten === true ? null : gone(state))
       if (failure === null) state.adopt(newer, keys, recording)
+      // The function may have been what was watched last.
+      visit.watch(state)
       answer(failure, value)
     }
     const put = (answer: Answer<boolean>): void => write(newer, { record: stored.record, keys }, reason, answer)
     if (!newer.isModified()) finish(null, true)
-    else if (context.users === undefined) put(finish)
-    else context.users.claims.write(newer, put, finish)
+    else if (context.index === undefined) put(finish)
+    else context.index.claims.write(newer, put, finish)
   })
 }
 
 /** All that was changed, or nothing. */
 function write (state: SessionState, expected: Expected, reason: string, answer: Answer<boolean>): void {
-  const { sessionId, visit, context: { repository } } = state
+  const { sessionId, storeKey, visit, context: { repository } } = state
   const refused = new Refusals()
   const writing = attempt(() => state.writing('all', refused), answer)
   if (writing === undefined) return
@@ -102,7 +124,7 @@ function write (state: SessionState, expected: Expected, reason: string, answer:
     answer(refusal)
     return
   }
-  repository.update(sessionId, visit.cookie.terms, changes, session, (error, isWritten) => {
+  repository.update(storeKey, visit.cookie.terms, changes, session, (error, isWritten) => {
     if (error !== null) refused.addFrom(error, changes.set)
     else if (isWritten === true) state.markWritten(writing)
     answer(refused.toError(sessionId, NOTHING_WRITTEN) ?? error, isWritten)

@@ -1,80 +1,80 @@
-import type { Owners } from './owners'
+import type { IndexKeys } from './index-keys'
 import type { SessionState } from './state'
 import { fingerprint } from '../diagnostics'
 import { TooManyError } from '../errors'
-import type { UserSettings } from '../options/settings'
+import type { IndexSettings } from '../options/settings'
 import { promised } from '../stores/call'
-import type { Repository, Stored } from '../stores/repository'
-import { renewalOf } from '../values/claim'
+import type { KeyedClaimed, Repository, Stored } from '../stores/repository'
+import { renewalOf, USER, type Claim, type ClaimMap } from '../values/claim'
 import { endOf, idleOf } from '../values/lifetime'
-import type { Answer, Claimed, EndCode } from '../types/store'
+import type { FastifySessionObject } from '../types/session'
+import type { Answer, EndCode, StoreKey } from '../types/store'
 
 type Write = (answer: Answer<boolean>) => void
 
-/** What is done with the sessions of a user beside the one that is written. */
-interface OfUser {
-  /** Whose a session is as the store has it. Older software drops that, so then the application is asked. */
-  ownerIn (sessionId: string, stored: Stored): string | undefined
-  /** The same, as the application sees it today. */
-  ownerToday (sessionId: string, stored: Stored): string | undefined
+/** What is done with entries of the index beside those of the session that is written. */
+interface Entries {
+  /** The session as the store has it. */
+  asStored (storeKey: StoreKey, stored: Stored): FastifySessionObject
   /** Ends sessions that are revoked already. */
-  endAll (userKey: string, sessionIds: readonly string[], code: EndCode): Promise<unknown>
+  endAll (key: string, storeKeys: readonly StoreKey[], code: EndCode): Promise<unknown>
   /** Drops entries of sessions that have ended by themselves. */
-  tidy (userKey: string, count: number): Promise<unknown>
-  /** Drops the entry of a session, unless the store has the session as the user's. */
-  dropIfVain (userKey: string, sessionId: string): Promise<unknown>
+  tidy (key: string, count: number): Promise<unknown>
+  /** Drops the entries of a session, but for those that it has in the store. */
+  dropVain (keys: readonly string[], storeKey: StoreKey): Promise<unknown>
 }
 
-/** Keeps the store's index by user right as sessions are written. */
-export class Claims {
-  readonly #settings: UserSettings
-  readonly #owners: Owners
-  readonly #repository: Repository
-  readonly #ofUser: OfUser
+/** What a write does to one claim of the session: it gets a key, is renewed under it, or loses it. */
+interface Move {
+  readonly name: string
+  readonly kind: 'enter' | 'renew' | 'leave'
+  readonly key: string | undefined
+  /** What the store has. */
+  readonly had: Claim | undefined
+}
 
-  constructor (settings: UserSettings, owners: Owners, repository: Repository, ofUser: OfUser) {
+/** How many sessions may be under one key. */
+type Limit = Pick<IndexSettings, 'maxPerUser' | 'refuses'>
+
+const NO_LIMIT: Limit = { maxPerUser: Infinity, refuses: false }
+
+/** Keeps the store's index right as sessions are written. */
+export class Claims {
+  readonly #settings: IndexSettings
+  readonly #keys: IndexKeys
+  readonly #repository: Repository
+  readonly #entries: Entries
+
+  constructor (settings: IndexSettings, keys: IndexKeys, repository: Repository, entries: Entries) {
     this.#settings = settings
-    this.#owners = owners
+    this.#keys = keys
     this.#repository = repository
-    this.#ofUser = ofUser
+    this.#entries = entries
   }
 
-  /** Writes a session, and enters it as its user's. Answers whether it is still there. */
+  /** Writes a session, and enters it under its keys. Answers whether it is still there. */
   write (state: SessionState, write: Write, answer: Answer<boolean>): void {
-    let userKey: string | undefined
-    let before: string | undefined
     const { authenticatedAt } = state
+    let moves: Move[]
     try {
-      userKey = this.#owners.keyOf(state.session)
-      before = this.#claimedBefore(state)
-      state.authenticatedAt = this.authenticatedAt(state, userKey, before)
+      moves = this.#movesOf(state)
     } catch (error) {
       answer(error as Error)
       return
     }
-    const isSame = userKey === before && state.replaces === undefined
-    // A session whose life became longer, by a handler or by the configuration, must not outlive its entry.
-    const isOlder = state.claimIsAging || state.wasChosen || state.life.isOutdated
-    if (isSame && (userKey === undefined || !isOlder)) {
+    if (moves.length === 0) {
       write(answer)
       return
     }
-    const entered = userKey === undefined
-      ? this.#leave(state, write)
-      : isSame ? this.#renew(userKey, state, write) : this.#enter(userKey, state, write)
-    entered.then(found => answer(null, found), error => {
+    this.#writeAndMove(state, moves, write).then(found => answer(null, found), error => {
       state.authenticatedAt = authenticatedAt
       answer(error)
     })
   }
 
   /** When the visitor authenticated last, as it is written now: a session that becomes a user's is a login. */
-  authenticatedAt (
-    state: SessionState, userKey = this.#owners.keyOf(state.session), before = this.#claimedBefore(state)
-  ): number | undefined {
-    const isSame = (state.isInStore && userKey === before) || userKey === this.ownerBefore(state)
-    if (isSame) return state.authenticatedAt
-    return userKey === undefined ? undefined : Date.now()
+  authenticatedAt (state: SessionState): number | undefined {
+    return this.#authenticatedAt(state, this.#keys.keyOf(USER, state.session), this.#keysBefore(state)(USER))
   }
 
   /**
@@ -82,136 +82,214 @@ export class Claims {
    * since the record was written, and nobody has logged in by that.
    */
   ownerBefore (state: SessionState): string | undefined {
-    const { claim, life, found: { stored }, sessionId, isInStore, ownerTaken } = state
+    const { claims, life, found: { stored }, storeKey, isInStore, ownerTaken } = state
     if (!isInStore) return ownerTaken
     return stored === undefined || life.writtenAt !== undefined
-      ? claim?.userKey
-      : this.#ofUser.ownerToday(sessionId, stored)
+      ? claims.get(USER)?.key
+      : this.#keys.keyOf(USER, this.#entries.asStored(storeKey, stored))
   }
 
-  /** A record without an owner is asked: its session, from before the option, mustn't be refused as a login. */
-  #claimedBefore ({ claim, life, found: { stored }, sessionId }: SessionState): string | undefined {
-    if (claim !== undefined || stored === undefined || life.writtenAt !== undefined) return claim?.userKey
-    return this.#ofUser.ownerIn(sessionId, stored)
+  #authenticatedAt (state: SessionState, key: string | undefined, before: string | undefined): number | undefined {
+    const isSame = (state.isInStore && key === before) || key === this.ownerBefore(state)
+    if (isSame) return state.authenticatedAt
+    return key === undefined ? undefined : Date.now()
   }
 
-  /** Nobody is logged in any more. */
-  async #leave (state: SessionState, write: Write): Promise<boolean> {
-    const { claim: before } = state
-    state.claim = undefined
-    const isWritten = await this.#written(state, write, before)
-    if (isWritten) await this.#leaveOthers(undefined, before?.userKey, state)
-    return isWritten
+  /** What becomes of its claims; nothing of those whose key is the same. Says when the visitor authenticated, too. */
+  #movesOf (state: SessionState): Move[] {
+    const { session, replaces } = state
+    const before = this.#keysBefore(state)
+    const claims = this.#keys.names.map(name => ({ name, key: this.#keys.keyOf(name, session), before: before(name) }))
+    const user = claims.find(({ name }) => name === USER)
+    if (user !== undefined) state.authenticatedAt = this.#authenticatedAt(state, user.key, user.before)
+    // A session whose life became longer, by a handler or by the configuration, must not outlive its entries.
+    const isOlder = state.claimIsAging || state.wasChosen || state.life.isOutdated
+    const moves: Move[] = []
+    for (const { name, key, before } of claims) {
+      const isSame = key === before && replaces?.claims.get(name) === undefined
+      const had = state.claims.get(name)
+      if (!isSame) moves.push({ name, key, had, kind: key === undefined ? 'leave' : 'enter' })
+      else if (isOlder && key !== undefined) moves.push({ name, key, had, kind: 'renew' })
+    }
+    return moves
   }
 
-  /** Never refused, and never the visitor's failure: the index finds sessions, and the session itself is there. */
-  async #renew (userKey: string, state: SessionState, write: Write): Promise<boolean> {
-    const { claim: before } = state
-    const claimed = await this.#claim(userKey, state, { max: Infinity }).catch(() => undefined)
-    if (claimed?.outcome === 'ending') return await this.#giveUp(userKey, state)
-    if (claimed !== undefined) state.claim = { userKey, claimedAt: Date.now() }
-    const isWritten = await this.#written(state, write, before)
-    if (!isWritten) await this.#release(userKey, state.sessionId)
-    return isWritten
+  /** A record without a claim is asked: its session, from before the option, mustn't be refused as a login. */
+  #keysBefore (state: SessionState): (name: string) => string | undefined {
+    const { claims, life, found: { stored }, storeKey } = state
+    let session: FastifySessionObject | undefined
+    return name => {
+      const claim = claims.get(name)
+      if (claim !== undefined || stored === undefined || life.writtenAt !== undefined) return claim?.key
+      session ??= this.#entries.asStored(storeKey, stored)
+      return this.#keys.keyOf(name, session)
+    }
   }
 
   /**
-   * Claimed first, then written, then claimed again: whoever revokes the user's sessions in between makes it one that
-   * is to be ended, and it finds that out.
+   * Claimed first, then written, then claimed again: whoever revokes the sessions under a key in between makes it one
+   * that is to be ended, and it finds that out.
    */
-  async #enter (userKey: string, state: SessionState, write: Write): Promise<boolean> {
-    const { claim: before, sessionId } = state
-    const { maxPerUser, refuses } = this.#settings
+  async #writeAndMove (state: SessionState, moves: readonly Move[], write: Write): Promise<boolean> {
+    const { claims: before } = state
     let isWritten = false
+    state.claims = without(moves, before)
     try {
-      if (await this.#place(userKey, state) !== 'entered') return await this.#giveUp(userKey, state)
-      state.claim = { userKey, claimedAt: Date.now() }
-      isWritten = await this.#written(state, write, before)
+      // If there is nothing to claim, it is written at once: a handler that doesn't wait may change it after that.
+      const isAtOnce = moves.every(({ kind }) => kind === 'leave')
+      if (!isAtOnce && !await this.#claimAll(state, moves)) {
+        state.claims = before
+        return await this.#giveUp(state, moves)
+      }
+      isWritten = await promised(write) === true
     } finally {
-      // One that failed to write keeps nobody's place. A failure may come after the write, as when its time is over.
-      if (!isWritten) await this.#ofUser.dropIfVain(userKey, sessionId).catch(() => {})
+      if (!isWritten) {
+        state.claims = before
+        await this.#dropVain(state, moves)
+      }
     }
-    if (!isWritten) return false
-    await this.#leaveOthers(userKey, before?.userKey, state)
-    const written = { max: maxPerUser, isWritten: true }
-    const again = await this.#claim(userKey, state, written).catch(async (error: Error) => {
+    if (!isWritten) {
+      await this.#releaseAll(state, keysOf(moves, 'renew'))
+      return false
+    }
+    return await this.#claimAgain(state, moves)
+  }
+
+  /** Answers whether the session may be written; it mayn't if it was revoked. */
+  async #claimAll (state: SessionState, moves: readonly Move[]): Promise<boolean> {
+    const claims = new Map(state.claims)
+    const may = await allOf(moves, async ({ name, kind, key }) => {
+      if (key === undefined) return true
+      const outcome = kind === 'enter' ? await this.#place(name, key, state) : await this.#renew(name, key, state)
+      if (outcome !== undefined) claims.set(name, { key, claimedAt: Date.now() })
+      return kind === 'enter' ? outcome === 'entered' : outcome !== 'ending'
+    })
+    if (!may.every(Boolean)) return false
+    state.claims = claims
+    return true
+  }
+
+  /** After it was written. Answers whether it is still there. */
+  async #claimAgain (state: SessionState, moves: readonly Move[]): Promise<boolean> {
+    const { storeKey, replaces } = state
+    state.replaces = undefined
+    const again = await allOf(moves, async ({ name, kind, key, had }) => {
+      if (kind === 'renew') return undefined
+      await this.#leave(key, had, storeKey)
+      await this.#leave(key, replaces?.claims.get(name), replaces?.storeKey)
+      if (key === undefined) return undefined
+      const { maxPerUser: max } = this.#limitOf(name)
+      return { name, key, claimed: await this.#claim(name, key, state, { max, isWritten: true }) }
+    }).catch(async (error: Error) => {
       // Nobody knows whether it was revoked.
-      await this.#end(userKey, state).catch(() => {})
+      await this.#end(state, moves).catch(() => {})
       throw error
     })
-    if (again.outcome !== 'entered') return await this.#giveUp(userKey, state)
-    if (again.tooMany.length > 0) await this.#ofUser.endAll(userKey, again.tooMany, 'limit')
-    return refuses || !again.tooMany.includes(sessionId)
+    const entered = again.filter(claim => claim !== undefined)
+    if (entered.some(({ claimed }) => claimed.outcome !== 'entered')) return await this.#giveUp(state, moves)
+    let isThere = true
+    for (const { name, key, claimed: { tooMany } } of entered) {
+      if (tooMany.length > 0) await this.#entries.endAll(key, tooMany, 'limit')
+      if (!this.#limitOf(name).refuses && tooMany.includes(storeKey)) isThere = false
+    }
+    return isThere
+  }
+
+  /** Never refused, and never the visitor's failure: the index finds sessions, and the session itself is there. */
+  async #renew (name: string, key: string, state: SessionState): Promise<KeyedClaimed['outcome'] | undefined> {
+    return (await this.#claim(name, key, state, { max: Infinity }).catch(() => undefined))?.outcome
   }
 
   /** @throws FST_ERR_SESSION_TOO_MANY */
-  async #place (userKey: string, state: SessionState): Promise<Claimed['outcome']> {
-    const { maxPerUser } = this.#settings
-    const replaces = state.replaces?.userKey === userKey ? state.replaces.sessionId : undefined
-    const claim = async (): Promise<Claimed> => await this.#claim(userKey, state, { max: maxPerUser, replaces })
+  async #place (name: string, key: string, state: SessionState): Promise<KeyedClaimed['outcome']> {
+    const { maxPerUser: max } = this.#limitOf(name)
+    const before = state.replaces?.claims.get(name)
+    const replaces = before?.key === key ? state.replaces?.storeKey : undefined
+    const claim = async (): Promise<KeyedClaimed> => await this.#claim(name, key, state, { max, replaces })
     let { outcome } = await claim()
     if (outcome === 'full') {
-      await this.#ofUser.tidy(userKey, maxPerUser)
+      await this.#entries.tidy(key, max)
       outcome = (await claim()).outcome
     }
-    if (outcome === 'full') throw new TooManyError(maxPerUser)
+    if (outcome === 'full') throw new TooManyError(max)
     return outcome
   }
 
   async #claim (
-    userKey: string, state: SessionState, how: { max: number, replaces?: string | undefined, isWritten?: boolean }
-  ): Promise<Claimed> {
-    const { sessionId, lifetime } = state
+    name: string, key: string, { storeKey, lifetime }: SessionState,
+    how: { max: number, replaces?: string | undefined, isWritten?: boolean }
+  ): Promise<KeyedClaimed> {
     const now = Date.now()
     const left = endOf(lifetime, now) - now
     const claiming = {
-      fingerprint: fingerprint(sessionId),
+      fingerprint: fingerprint(storeKey),
       // Touches may move the end by so much before the index hears of it again.
       lives: left === Infinity ? null : Math.max(left, 0) + renewalOf(idleOf(lifetime)),
-      refuses: this.#settings.refuses,
+      refuses: this.#limitOf(name).refuses,
       isWritten: false,
       ...how
     }
-    return await promised<Claimed>(answer => this.#repository.claim(userKey, sessionId, claiming, answer)) as Claimed
+    const claimed = await promised<KeyedClaimed>(answer => this.#repository.claim(key, storeKey, claiming, answer))
+    return claimed as KeyedClaimed
   }
 
-  async #written (state: SessionState, write: Write, before: SessionState['claim']): Promise<boolean> {
-    let isWritten = false
-    try {
-      isWritten = await promised(write) === true
-    } finally {
-      if (!isWritten) state.claim = before
-    }
-    return isWritten
+  #limitOf (name: string): Limit {
+    return name === USER ? this.#settings : NO_LIMIT
   }
 
-  /**
-   * Off the user whose it was, and off the place of the session that it replaces. What fails is dropped when it is
-   * seen.
-   */
-  async #leaveOthers (userKey: string | undefined, before: string | undefined, state: SessionState): Promise<void> {
-    const { sessionId, replaces } = state
-    state.replaces = undefined
-    if (before !== undefined && before !== userKey) await this.#release(before, sessionId)
-    if (replaces !== undefined && replaces.userKey !== userKey) {
-      await this.#release(replaces.userKey, replaces.sessionId)
-    }
+  /** Off a key that it had, unless it has it still. What fails is dropped when it is seen. */
+  async #leave (key: string | undefined, before: Claim | undefined, storeKey: StoreKey | undefined): Promise<void> {
+    if (before !== undefined && before.key !== key) await this.#release(before.key, storeKey as StoreKey)
   }
 
   /** The session was revoked: it is ended here, whoever else does it, too. */
-  async #giveUp (userKey: string, state: SessionState): Promise<boolean> {
-    const { sessionId } = state
-    await promised(answer => this.#repository.end(sessionId, answer, 'revoked'))
-    await this.#release(userKey, sessionId)
+  async #giveUp (state: SessionState, moves: readonly Move[]): Promise<boolean> {
+    await promised(answer => this.#repository.end(state.storeKey, answer, 'revoked'))
+    await this.#releaseAll(state, allKeysOf(state, moves))
     return false
   }
 
-  async #end (userKey: string, { sessionId }: SessionState): Promise<void> {
-    await promised(answer => this.#repository.destroy(sessionId, answer, 'revoked'))
-    await this.#release(userKey, sessionId)
+  async #end (state: SessionState, moves: readonly Move[]): Promise<void> {
+    await promised(answer => this.#repository.destroy(state.storeKey, answer, 'revoked'))
+    await this.#releaseAll(state, allKeysOf(state, moves))
   }
 
-  async #release (userKey: string, sessionId: string): Promise<void> {
-    await promised<void>(answer => this.#repository.release(userKey, [sessionId], answer)).catch(() => {})
+  /** One that failed to write keeps nobody's place. A failure may come after the write, as when its time is over. */
+  async #dropVain ({ storeKey }: SessionState, moves: readonly Move[]): Promise<void> {
+    const keys = keysOf(moves, 'enter')
+    if (keys.length > 0) await this.#entries.dropVain(keys, storeKey).catch(() => {})
   }
+
+  async #releaseAll ({ storeKey }: SessionState, keys: readonly string[]): Promise<void> {
+    await Promise.all(keys.map(key => this.#release(key, storeKey)))
+  }
+
+  async #release (key: string, storeKey: StoreKey): Promise<void> {
+    await promised<void>(answer => this.#repository.release(key, [storeKey], answer)).catch(() => {})
+  }
+}
+
+function keysOf (moves: readonly Move[], kind: Move['kind']): string[] {
+  return moves.flatMap(move => move.kind === kind && move.key !== undefined ? [move.key] : [])
+}
+
+/** What is left of the claims when the session has left some keys. */
+function without (moves: readonly Move[], claims: ClaimMap): ClaimMap {
+  const left = new Map(claims)
+  for (const { name, kind } of moves) if (kind === 'leave') left.delete(name)
+  return left
+}
+
+/** All keys under which it may be. */
+function allKeysOf ({ claims }: SessionState, moves: readonly Move[]): string[] {
+  return [...new Set([...moves.flatMap(({ key }) => key ?? []), ...Array.from(claims.values(), ({ key }) => key)])]
+}
+
+/** Does something with each at the same time. Where one fails, it waits for the others. */
+async function allOf<T, Result> (items: readonly T[], run: (item: T) => Promise<Result>): Promise<Result[]> {
+  const done = await Promise.allSettled(items.map(run))
+  return done.map(result => {
+    if (result.status === 'rejected') throw result.reason
+    return result.value
+  })
 }

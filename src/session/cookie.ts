@@ -1,6 +1,32 @@
 import { checkedDate, dateAfter, type CookieLife } from '../values/lifetime'
 import type { CookieOptions } from '../types/cookie'
 
+/** What a cookie has beside its value and its lifetime. */
+export interface Attributes {
+  path: string
+  httpOnly: boolean
+  secure: CookieOptions['secure'] | null
+  sameSite: CookieOptions['sameSite'] | null
+  domain: string | null
+  partitioned: boolean | undefined
+  priority: CookieOptions['priority']
+}
+
+export function attributesOf (options: CookieOptions, isOverHttps: boolean): Attributes {
+  const { httpOnly = true, secure = null, sameSite, partitioned, priority } = options
+  const isAuto = secure === 'auto'
+  return {
+    path: options.path || '/',
+    httpOnly,
+    secure: isAuto ? isOverHttps : secure,
+    // Browsers refuse SameSite=None without Secure.
+    sameSite: isAuto && !isOverHttps ? 'lax' : sameSite || null,
+    domain: options.domain || null,
+    partitioned,
+    priority
+  }
+}
+
 /** What is told of a cookie in JSON, in express-session's words. */
 export interface CookieView {
   expires: Date | null
@@ -22,14 +48,14 @@ export interface Choice {
  * The cookie in the handler's hand: attributes, and the lifetime as `expires`, `maxAge` and `originalMaxAge`. All
  * that it shows are plain properties, so that it can be copied and logged.
  */
-export class SessionCookie {
+export class SessionCookie implements Attributes {
   path!: string
   httpOnly!: boolean
-  secure!: CookieOptions['secure'] | null
-  sameSite!: CookieOptions['sameSite'] | null
+  secure!: Attributes['secure']
+  sameSite!: Attributes['sameSite']
   domain!: string | null
   partitioned: boolean | undefined
-  priority: CookieOptions['priority']
+  priority: Attributes['priority']
   /** In milliseconds; null for a browser-session cookie and for a fixed `expires`. */
   originalMaxAge: number | null
   _expires: Date | null
@@ -41,28 +67,21 @@ export class SessionCookie {
    * @param end when the cookie ends, in milliseconds since the epoch; Infinity or NaN if it has no end, or none that
    *   is known
    */
-  constructor (
-    session: { noteChange (): void }, options: CookieOptions, isOverHttps: boolean, life: CookieLife, end: number
-  ) {
+  constructor (session: { noteChange (): void }, attributes: Attributes, life: CookieLife, end: number) {
     this.#session = session
-    this.setAttributes(options, isOverHttps)
+    this.setAttributes(attributes)
     this.originalMaxAge = typeof life === 'number' ? life : null
     this._expires = Number.isFinite(end) ? new Date(end) : null
   }
 
-  setAttributes (options: CookieOptions, isOverHttps: boolean): void {
-    const { httpOnly = true, secure = null, sameSite } = options
-    this.path = options.path || '/'
+  setAttributes ({ path, httpOnly, secure, sameSite, domain, partitioned, priority }: Attributes): void {
+    this.path = path
     this.httpOnly = httpOnly
     this.secure = secure
-    this.sameSite = sameSite || null
-    this.domain = options.domain || null
-    this.partitioned = options.partitioned
-    this.priority = options.priority
-    if (secure !== 'auto') return
-    this.secure = isOverHttps
-    // Browsers refuse SameSite=None without Secure.
-    if (!isOverHttps) this.sameSite = 'lax'
+    this.sameSite = sameSite
+    this.domain = domain
+    this.partitioned = partitioned
+    this.priority = priority
   }
 
   /** When the cookie ends; null if it ends with the browser, or if that can't be known. */

@@ -1,4 +1,5 @@
 import { AsyncResource } from 'node:async_hooks'
+import { setMaxListeners } from 'node:events'
 import { isEndCode, SessionEndedError } from './ended'
 import type { SessionEndings, SessionState } from './state'
 import type { Connection } from './visit'
@@ -8,28 +9,25 @@ import { has } from '../stores/methods'
 import type { Repository } from '../stores/repository'
 import type { Terms } from '../values/lifetime'
 import { warnNotWatching } from '../warnings'
-import type { EndCode } from '../types/store'
+import type { EndCode, StoreKey } from '../types/store'
 
 /** A signal that is to fire. */
 interface Follower {
   readonly signal: AbortSignal
   fire (error: Error): void
-  /** Of a request: until its session is written, the store needn't have it. */
-  state?: SessionState
-  /** Of a request: when that is closed, nobody follows any more. */
-  readonly connection?: Connection
-  /** Stops waiting for that. */
-  readonly stop?: () => void
+  /** Until a request has written it, the store needn't have it. */
+  state: SessionState
+  /** Waits no more for the end of the request. */
+  stop (): void
 }
 
 /** A session whose end somebody wants to know. */
 interface Followed {
   readonly terms: Terms
-  readonly followers: Set<Follower>
-  /** For whoever has no request that would be over: one for all of them, because nobody says when one isn't needed. */
-  lasting?: AbortSignal
+  /** By what closes when their request is over. All that have no request are one: nobody says when it isn't needed. */
+  readonly followers: Map<Connection | undefined, Follower>
   /** Ends what the store does for it. */
-  unwatch?: () => void
+  unwatch?: (() => unknown) | undefined
 }
 
 /**
@@ -39,13 +37,12 @@ interface Followed {
 export class Endings implements SessionEndings {
   readonly #settings: Settings
   readonly #repository: Repository
-  readonly #followed = new Map<string, Followed>()
+  readonly #followed = new Map<StoreKey, Followed>()
   readonly #signals = new WeakMap<SessionState, AbortSignal>()
-  readonly #hear = (sessionId: string, code: EndCode): void => this.#end(sessionId, code)
+  readonly #hear = (storeKey: StoreKey, code: EndCode): void => this.#end(storeKey, code)
   #timer: NodeJS.Timeout | undefined
-  #isLooking = false
-  /** Whether messages were lost since the last round began. */
-  #hasLost = false
+  /** The last round of looking. A slow store isn't asked twice at the same time. */
+  #round: Promise<unknown> = Promise.resolve()
 
   constructor (settings: Settings, repository: Repository) {
     this.#settings = settings
@@ -59,131 +56,133 @@ export class Endings implements SessionEndings {
   }
 
   stop (): void {
-    for (const [sessionId, followed] of this.#followed) this.#forget(sessionId, followed)
+    for (const [storeKey, followed] of this.#followed) this.#forget(storeKey, followed)
   }
 
   #signalFor (state: SessionState): AbortSignal {
     const code = whyEnded(state)
     if (code !== undefined) return AbortSignal.abort(new SessionEndedError(code))
-    const controller = new AbortController()
     const { visit: { cookie, connection } } = state
     // Of a request that is over, or of a session that could not be loaded, nothing is to be told.
-    if (state.standing === 'anonymous' || connection?.destroyed === true) return controller.signal
-    const { sessionId } = state
-    const followed = this.#followed.get(sessionId) ?? this.#follow(sessionId, cookie.terms)
-    if (connection === undefined && followed.lasting !== undefined) return followed.lasting
-    // Not in the context of whoever ends the session.
-    const fire = AsyncResource.bind((error: Error) => controller.abort(error))
-    const { signal } = controller
-    if (connection === undefined) {
-      followed.followers.add({ signal, fire })
-      return (followed.lasting = signal)
-    }
+    if (state.standing === 'anonymous' || connection?.destroyed === true) return new AbortController().signal
+    const { storeKey } = state
+    const known = this.#followed.get(storeKey)
+    const followed = known ?? this.#follow(storeKey, cookie.terms)
     // A request may reload its session as often as it likes.
-    const known = [...followed.followers].find(follower => follower.connection === connection)
-    if (known !== undefined) {
-      known.state = state
-      return known.signal
-    }
-    const leave = (): void => {
-      followed.followers.delete(follower)
-      if (followed.followers.size === 0) this.#forget(sessionId, followed)
-    }
-    const stop = (): void => { connection.off('close', leave) }
-    const follower: Follower = { signal, fire, state, connection, stop }
-    followed.followers.add(follower)
-    connection.once('close', leave)
-    return signal
+    const follower = followed.followers.get(connection) ?? this.#join(state, followed, connection)
+    follower.state = state
+    // A store may tell at once.
+    if (known === undefined && has(this.#settings.store, 'watch')) this.#watch(storeKey, followed)
+    return follower.signal
   }
 
-  #follow (sessionId: string, terms: Terms): Followed {
-    const followed: Followed = { terms, followers: new Set() }
-    this.#followed.set(sessionId, followed)
+  #join (state: SessionState, followed: Followed, connection: Connection | undefined): Follower {
+    const { storeKey } = state
+    const { followers } = followed
+    const controller = new AbortController()
+    const leave = (): void => {
+      followers.delete(connection)
+      if (followers.size === 0) this.#forget(storeKey, followed)
+    }
+    connection?.once('close', leave)
+    // Any number may wait for it.
+    setMaxListeners(0, controller.signal)
+    const follower: Follower = {
+      state,
+      signal: controller.signal,
+      // Not in the context of whoever ends the session.
+      fire: AsyncResource.bind((error: Error) => controller.abort(error)),
+      stop: () => connection?.off('close', leave)
+    }
+    followers.set(connection, follower)
+    return follower
+  }
+
+  #follow (storeKey: StoreKey, terms: Terms): Followed {
+    const followed: Followed = { terms, followers: new Map() }
+    this.#followed.set(storeKey, followed)
     this.#repository.recent.hearers.add(this.#hear)
-    this.#wait()
-    if (has(this.#settings.store, 'watch')) this.#watch(sessionId, followed)
+    if (this.#timer === undefined) this.#wait()
     return followed
   }
 
   /** Has the store tell. What it fails to tell is found by looking. */
-  async #watch (sessionId: string, followed: Followed): Promise<void> {
+  async #watch (storeKey: StoreKey, followed: Followed): Promise<void> {
     const { store, flaws } = this.#settings
     try {
-      const unwatch = await store.watch?.(sessionId, code => {
-        if (this.#followed.get(sessionId) !== followed) return
-        if (isEndCode(code)) this.#end(sessionId, code)
+      followed.unwatch = await store.watch?.(storeKey, code => {
+        if (this.#followed.get(storeKey) !== followed) return
+        if (isEndCode(code)) this.#end(storeKey, code)
         else this.#lookSoon()
       })
-      followed.unwatch = unwatch
     } catch {
       flaws.tell(warnNotWatching)
     }
-    if (this.#followed.get(sessionId) !== followed) followed.unwatch?.()
+    if (this.#followed.get(storeKey) !== followed) unwatch(followed)
     // It may have ended before the store began to tell.
-    else await this.#look(sessionId, followed)
+    else await this.#look(storeKey, followed)
   }
 
-  #forget (sessionId: string, followed: Followed): void {
-    this.#followed.delete(sessionId)
-    for (const { stop } of followed.followers) stop?.()
-    followed.unwatch?.()
+  #forget (storeKey: StoreKey, followed: Followed): void {
+    this.#followed.delete(storeKey)
+    for (const { stop } of followed.followers.values()) stop()
+    unwatch(followed)
     if (this.#followed.size > 0) return
     this.#repository.recent.hearers.delete(this.#hear)
     clearTimeout(this.#timer)
     this.#timer = undefined
   }
 
-  #end (sessionId: string, code: EndCode): void {
-    const followed = this.#followed.get(sessionId)
+  #end (storeKey: StoreKey, code: EndCode): void {
+    const followed = this.#followed.get(storeKey)
     if (followed === undefined) return
-    this.#forget(sessionId, followed)
+    this.#forget(storeKey, followed)
     const error = new SessionEndedError(code)
-    for (const { fire } of followed.followers) fire(error)
+    for (const { fire } of followed.followers.values()) fire(error)
   }
 
   /** At once, but all that ask for it are one. */
   #lookSoon (): void {
-    this.#hasLost = true
     clearTimeout(this.#timer)
-    this.#timer = undefined
     this.#wait(0)
   }
 
   // A little earlier than the option says, so that not all processes ask at the same time.
   #wait (milliseconds = this.#settings.watchInterval * (1 - Math.random() / 10)): void {
-    this.#timer ??= setTimeout(() => {
+    this.#timer = setTimeout(() => {
       this.#timer = undefined
-      this.#wait()
-      this.#lookAtAll()
+      this.#round = this.#round.then(() => this.#lookAtAll())
     }, milliseconds).unref()
   }
 
   async #lookAtAll (): Promise<void> {
-    // A slow store isn't asked twice at the same time.
-    if (this.#isLooking) return
-    this.#isLooking = true
-    do {
-      this.#hasLost = false
-      await eachOf([...this.#followed], ([sessionId, followed]) => this.#look(sessionId, followed))
-    } while (this.#hasLost)
-    this.#isLooking = false
+    await eachOf([...this.#followed], ([storeKey, followed]) => this.#look(storeKey, followed))
+    if (this.#followed.size > 0 && this.#timer === undefined) this.#wait()
   }
 
   /** A failure of the store isn't the end of the session. */
-  async #look (sessionId: string, followed: Followed): Promise<void> {
-    const isNew = ({ state }: Follower): boolean => state?.standing === 'new'
-    if ([...followed.followers].some(isNew)) return
-    const isThere = await promised(answer => this.#repository.inspect(sessionId, followed.terms, answer)).then(
+  async #look (storeKey: StoreKey, followed: Followed): Promise<void> {
+    for (const [connection, { state }] of followed.followers) {
+      if (connection !== undefined && state.standing === 'new') return
+    }
+    const isThere = await promised(answer => this.#repository.inspect(storeKey, followed.terms, answer)).then(
       stored => stored !== undefined, () => true
     )
-    if (!isThere && this.#followed.get(sessionId) === followed) this.#end(sessionId, 'expired')
+    if (!isThere && this.#followed.get(storeKey) === followed) this.#end(storeKey, 'expired')
   }
+}
+
+/** Whether the store can is its own affair: nobody waits for it. */
+async function unwatch (followed: Followed): Promise<void> {
+  try {
+    await followed.unwatch?.()
+  } catch {}
 }
 
 /** Why a session has ended, as far as this process knows. */
 function whyEnded (state: SessionState): EndCode | undefined {
   const { standing, since, context: { repository } } = state
   if (standing === 'replaced') return 'replaced'
-  const code = state.hasId ? repository.recent.endSince(state.sessionId, since) : undefined
+  const code = state.hasId ? repository.recent.endSince(state.storeKey, since) : undefined
   return standing === 'gone' || standing === 'destroyed' ? code ?? 'expired' : code
 }

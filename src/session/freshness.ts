@@ -7,8 +7,8 @@ import { shown } from '../values/kind'
 export function isFresh (state: SessionState, milliseconds: number): boolean {
   // Of one that can't be written nothing is known.
   if (!state.isInStore && state.standing !== 'new') return false
-  const { users } = state.context
-  return isWithin(users === undefined ? state.authenticatedAt : users.claims.authenticatedAt(state), milliseconds)
+  const { index } = state.context
+  return isWithin(index === undefined ? state.authenticatedAt : index.claims.authenticatedAt(state), milliseconds)
 }
 
 /** Whether a time is no longer ago than that. One that is still to come, of a clock that is ahead, is. */
@@ -24,10 +24,10 @@ export function mistakeIn (fresh: unknown): Error | undefined {
 }
 
 /** Why a route with `fresh` isn't for this visitor. */
-export function refusalBy (fresh: number | undefined, { authenticatedAt }: SessionState): Error | undefined {
+export function refusalBy (fresh: number | undefined, state?: SessionState): Error | undefined {
   if (fresh === undefined) return undefined
   // Of a route that was there before the plugin nobody has heard until now.
-  return mistakeIn(fresh) ?? (isWithin(authenticatedAt, fresh) ? undefined : new NotFreshError(fresh))
+  return mistakeIn(fresh) ?? (isWithin(state?.authenticatedAt, fresh) ? undefined : new NotFreshError(fresh))
 }
 
 /** What regenerate() makes of the last authentication. Without data a session takes nothing of it along. */
@@ -36,7 +36,7 @@ export function takeAuthentication (
 ): void {
   if (takesData) {
     next.authenticatedAt = from.authenticatedAt
-    next.ownerTaken = from.context.users?.claims.ownerBefore(from)
+    next.ownerTaken = from.context.index?.claims.ownerBefore(from)
   }
   if (isAuthenticated) next.authenticatedAt = Date.now()
 }

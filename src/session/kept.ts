@@ -1,5 +1,5 @@
-import type { SessionCookie } from './cookie'
-import type { Claim } from '../values/claim'
+import type { Attributes } from './cookie'
+import { fieldsOfClaims, type ClaimMap } from '../values/claim'
 import { cookieLifeOf, endOf, idleOf, type Lifetime } from '../values/lifetime'
 import type { CookieRecord } from '../values/record'
 import { StoredCookie } from '../values/stored-session'
@@ -9,9 +9,10 @@ const LIFE_FIELDS = ['idle', 'absoluteTimeout', 'chosen'] as const
 
 /** What stores keep of a session under `cookie`, if it is used now. */
 export function keptOf (
-  lifetime: Lifetime, claim: Claim | undefined, authenticatedAt: number | undefined, cookie: SessionCookie, now: number
+  lifetime: Lifetime, claims: ClaimMap, authenticatedAt: number | undefined, deviceKey: string | undefined,
+  attributes: Attributes, now: number
 ): StoredCookie & CookieRecord {
-  const { path, httpOnly, secure, sameSite, domain, partitioned } = cookie
+  const { path, httpOnly, secure, sameSite, domain, partitioned } = attributes
   const { terms: { absoluteTimeout }, createdAt, chosen } = lifetime
   const life = cookieLifeOf(lifetime)
   const end = endOf(lifetime, now)
@@ -30,7 +31,8 @@ export function keptOf (
   if (absoluteTimeout !== undefined) kept.absoluteTimeout = absoluteTimeout
   if (chosen !== undefined) kept.chosen = chosen instanceof Date ? chosen.toISOString() : chosen
   if (authenticatedAt !== undefined) kept.authenticatedAt = authenticatedAt
-  if (claim !== undefined) Object.assign(kept, claim)
+  if (deviceKey !== undefined) kept.deviceKey = deviceKey
+  if (claims.size > 0) Object.assign(kept, fieldsOfClaims(claims))
   return kept
 }
 
@@ -39,16 +41,17 @@ export function keptOf (
  *
  * @param isNewLife whether the session's lifetime isn't what its record says
  * @param isOlder whether the record can't say who chose its lifetime
- * @param storedClaim as whose the record has the session
+ * @param claims what becomes of its claims
  * @param storedAuthenticatedAt as the record has it
+ * @param boundTo what this request has bound it to. It is never unbound, so nobody else has changed that
  */
 export function keptChanges (
-  kept: CookieRecord, isNewLife: boolean, isOlder: boolean, storedClaim: Claim | undefined,
-  storedAuthenticatedAt: number | undefined
+  kept: CookieRecord, isNewLife: boolean, isOlder: boolean, claims: FieldChanges,
+  storedAuthenticatedAt: number | undefined, boundTo: string | undefined
 ): FieldChanges {
-  const { expires, originalMaxAge, createdAt, authenticatedAt, seenAt, userKey, claimedAt } = kept
-  const set: Record<string, unknown> = { seenAt }
-  const unset: string[] = []
+  const { expires, originalMaxAge, createdAt, authenticatedAt, seenAt } = kept
+  const set: Record<string, unknown> = { seenAt, ...claims.set }
+  const unset = [...claims.unset]
   if (isNewLife) Object.assign(set, { expires, originalMaxAge })
   if (isNewLife || isOlder) {
     set.createdAt = createdAt
@@ -61,13 +64,6 @@ export function keptChanges (
     if (authenticatedAt === undefined) unset.push('authenticatedAt')
     else set.authenticatedAt = authenticatedAt
   }
-  if (userKey === storedClaim?.userKey && claimedAt === storedClaim?.claimedAt) return { set, unset }
-  if (userKey === undefined) {
-    unset.push('userKey', 'claimedAt')
-    return { set, unset }
-  }
-  set.claimedAt = claimedAt
-  // If only the claim was renewed, another request may have changed the owner in the meantime.
-  if (userKey !== storedClaim?.userKey) set.userKey = userKey
+  if (boundTo !== undefined) set.deviceKey = boundTo
   return { set, unset }
 }

@@ -30,10 +30,10 @@ export function date (state: SessionState, answer: Answer<void>, reason?: string
 
 /** Moves the end of a session that is otherwise unchanged. */
 export function prolong (state: SessionState, answer: Answer<void>, reason?: string): void {
-  const { sessionId, visit, since, context: { repository } } = state
+  const { storeKey, visit, since, context: { repository } } = state
   const session = attempt(() => state.forTouch(), answer)
   if (session === undefined) return
-  repository.prolong(sessionId, visit.cookie.terms, session, since, (error, found) => {
+  repository.prolong(storeKey, visit.cookie.terms, session, since, (error, found) => {
     if (error === null && found === false) state.standing = 'gone'
     answer(error ?? (state.standing === 'gone' ? new GoneError() : null))
   }, reason)
@@ -76,7 +76,7 @@ export function destroy (state: SessionState, answer: Answer<void>, code: EndCod
     answer(error)
   }
   const removed: Answer<void> = error => {
-    if (error === null && visit.sent.length > 1) endOthers(visit, state.sessionId, finish)
+    if (error === null && visit.sent.length > 1) endOthers(visit, state.storeKey, finish)
     else finish(error)
   }
   remove(state, removed, code)
@@ -84,14 +84,14 @@ export function destroy (state: SessionState, answer: Answer<void>, code: EndCod
 
 /** Ends a session of whose record a part can't be read, so that the visitor can have a new one. */
 export function discard (state: SessionState, answer: Answer<void>): void {
-  state.context.repository.warn('unreadable', state.sessionId)
+  state.context.repository.warn('unreadable', state.storeKey)
   remove(state, answer, 'expired')
 }
 
 function loadAgain (state: SessionState, recording: Recording, answer: Answer<void>): void {
   const { repository } = state.context
-  const { sessionId, visit, standing, found } = state
-  repository.load(sessionId, visit.cookie.terms, false, (error, stored) => {
+  const { sessionId, storeKey, visit, standing, found } = state
+  repository.load(storeKey, visit.cookie.terms, false, (error, stored) => {
     // Never the id that was brought for a new session.
     if (error !== null || (stored === undefined && standing !== 'new')) {
       answer(error ?? new GoneError())
@@ -111,8 +111,8 @@ function loadAgain (state: SessionState, recording: Recording, answer: Answer<vo
 
 /** Ends the session. */
 export function remove (state: SessionState, answer: Answer<void>, code: EndCode): void {
-  const { sessionId, context: { repository } } = state
-  repository.end(sessionId, error => {
+  const { storeKey, context: { repository } } = state
+  repository.end(storeKey, error => {
     if (error !== null) {
       answer(error)
       return
@@ -134,8 +134,8 @@ export function whyNotSaved (state: SessionState): Error | undefined {
 }
 
 function write (state: SessionState, answer: Answer<void>, reason: string): void {
-  const { repository, users } = state.context
-  const { sessionId, visit } = state
+  const { repository, index } = state.context
+  const { sessionId, storeKey, visit } = state
   const refused = new Refusals()
   const put = (answer: Answer<boolean>): void => {
     const writing = attempt(() => state.writing('all', refused), answer)
@@ -150,8 +150,8 @@ function write (state: SessionState, answer: Answer<void>, reason: string): void
       if (error === null && found === true) state.markWritten(writing)
       answer(error, found)
     }
-    if (state.isInStore) repository.update(sessionId, visit.cookie.terms, changes, session, written, reason)
-    else repository.create(sessionId, session, error => written(error, true), reason)
+    if (state.isInStore) repository.update(storeKey, visit.cookie.terms, changes, session, written, reason)
+    else repository.create(storeKey, session, error => written(error, true), reason)
   }
   const finish: Answer<boolean> = (error, found) => {
     const isWritten = error === null && found === true
@@ -160,16 +160,16 @@ function write (state: SessionState, answer: Answer<void>, reason: string): void
     if (failure !== null) state.lastWrite = isWritten ? 'partly' : 'failed'
     answer(failure)
   }
-  if (users === undefined) put(finish)
-  else users.claims.write(state, put, finish)
+  if (index === undefined) put(finish)
+  else index.claims.write(state, put, finish)
 }
 
 /** Writes what the library keeps of a session, and nothing of its data. */
 function writePart (state: SessionState, what: 'life' | 'creation', answer: Answer<boolean>, reason?: string): void {
-  const { sessionId, visit, context: { repository } } = state
+  const { storeKey, visit, context: { repository } } = state
   const writing = attempt(() => state.writing(what), answer)
   if (writing === undefined) return
-  repository.update(sessionId, visit.cookie.terms, writing.changes, writing.session, answer, reason)
+  repository.update(storeKey, visit.cookie.terms, writing.changes, writing.session, answer, reason)
 }
 
 /** What a store is to be given, or, if it can't be made, why: that is the answer then. */
@@ -195,7 +195,7 @@ function giveWay (
     const wasThere = removed !== false && (removed !== undefined || !state.hasEnded)
     // Anyone who was logged out in the meantime would be logged in again by what is taken along.
     if (error === null && takesData && !wasThere) {
-      state.context.repository.warn('gone', state.sessionId)
+      state.context.repository.warn('gone', state.storeKey)
       state.standing = 'gone'
       error = new GoneError()
     }
@@ -218,12 +218,12 @@ function giveWay (
     }
     state.replaceBy(next)
     const { recent } = state.context.repository
-    if (state.hasId) recent.mark(state.sessionId, 'replaced')
-    // Its place in the index by user.
-    if (state.claim !== undefined) next.replaces = { userKey: state.claim.userKey, sessionId: state.sessionId }
+    if (state.hasId) recent.mark(state.storeKey, 'replaced')
+    // Its places in the index.
+    if (state.claims.size > 0) next.replaces = { claims: state.claims, storeKey: state.storeKey }
     save(next, error => {
       // The visitor gets no new cookie to wait for.
-      if (!next.isInStore && state.hasId) recent.unreplace(state.sessionId)
+      if (!next.isInStore && state.hasId) recent.unreplace(state.storeKey)
       answer(error)
     }, 'regenerate() was called')
   })
@@ -232,13 +232,17 @@ function giveWay (
 function end (state: SessionState, isTaken: boolean, answer: Answer<SessionRecord | false>): void {
   const { repository } = state.context
   if (!state.hasId) answer(null)
-  else if (isTaken) repository.take(state.sessionId, state.visit.cookie.terms, answer, 'replaced')
-  else repository.destroy(state.sessionId, answer, 'replaced')
+  else if (isTaken) repository.take(state.storeKey, state.visit.cookie.terms, answer, 'replaced')
+  else repository.destroy(state.storeKey, answer, 'replaced')
 }
 
-// Off its user's. What fails to be released is dropped when it is listed.
-function release (state: SessionState, done: () => void): void {
-  const { repository, users } = state.context
-  if (users === undefined || state.claim === undefined) done()
-  else repository.release(state.claim.userKey, [state.sessionId], done)
+// Off its keys in the index. What fails to be released is dropped when it is listed.
+function release ({ claims, storeKey, context: { repository } }: SessionState, done: () => void): void {
+  let left = claims.size
+  if (left === 0) done()
+  for (const { key } of claims.values()) {
+    repository.release(key, [storeKey], () => {
+      if (--left === 0) done()
+    })
+  }
 }

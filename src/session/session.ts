@@ -2,7 +2,7 @@ import { inspect } from 'node:util'
 import { take, update, type Change } from './atomic'
 import { isFresh } from './freshness'
 import { destroy, regenerate, reload, saveByHand } from './operations'
-import type { SessionState, UserIndex } from './state'
+import type { Index, SessionState } from './state'
 import { ReservedKeyError } from '../errors'
 import { promised } from '../stores/call'
 import { warnLateChange } from '../warnings'
@@ -118,15 +118,15 @@ class Session {
 /** With the option `user`. Without it there are no such methods: applications may ask for data of these names. */
 class UserSession extends Session {
   list (page?: SessionPage): Promise<SessionList> {
-    return unawaited(usersOf(this).list(this[kState], page))
+    return unawaited(indexOf(this).list(this[kState], page))
   }
 
   revoke (handle: string): Promise<boolean> {
-    return unawaited(usersOf(this).revokeFor(this[kState], handle))
+    return unawaited(indexOf(this).revokeFor(this[kState], handle))
   }
 
   revokeOthers (): Promise<number> {
-    return unawaited(usersOf(this).revokeOthers(this[kState]))
+    return unawaited(indexOf(this).revokeOthers(this[kState]))
   }
 }
 
@@ -198,7 +198,7 @@ const traps: ProxyHandler<Session> = {
  * The object that a handler holds. The traps give the class the type's data properties, which the compiler can't see.
  */
 export function createSession (state: SessionState): FastifySessionObject {
-  const session = state.context.users === undefined ? new Session(state) : new UserSession(state)
+  const session = state.context.index?.hasUsers === true ? new UserSession(state) : new Session(state)
   return new Proxy(session, traps) as unknown as FastifySessionObject
 }
 
@@ -207,8 +207,8 @@ export function stateOf (value: unknown): SessionState | undefined {
   return value instanceof Session ? value[kState] : undefined
 }
 
-function usersOf (session: Session): UserIndex {
-  return session[kState].context.users as UserIndex
+function indexOf (session: Session): Index {
+  return session[kState].context.index as Index
 }
 
 /**
@@ -274,9 +274,10 @@ function replace<T> (
   operation: (state: SessionState, recording: Recording, answer: Answer<T>) => void,
   target?: 'inPlace' | 'reloaded'
 ): Promise<T | undefined> | undefined {
-  const recording = session[kState].inPlace.draft.record()
+  const asked = session[kState]
+  const recording = asked.inPlace.draft.record()
   return perform<T>(session, callback, (state, answer) => operation(state, recording, (error, value) => {
-    if (error !== null) state.draft.forget(recording)
+    if (error !== null) asked.inPlace.draft.forget(recording)
     answer(error, value)
   }), target)
 }

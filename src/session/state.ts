@@ -1,4 +1,4 @@
-import { SessionCookie, type Choice } from './cookie'
+import { attributesOf, SessionCookie, type Attributes, type Choice } from './cookie'
 import type { SessionIds } from './ids'
 import { keptChanges, keptOf } from './kept'
 import { Life } from './life'
@@ -8,14 +8,14 @@ import type { Settings } from '../options/settings'
 import type { Repository, Stored } from '../stores/repository'
 import { Draft, type Recording } from '../values/draft'
 import { cookieEndOf, cookieLifeOf, endOf, idleOf, type Lifetime } from '../values/lifetime'
-import { claimIsAging, claimOf, type Claim } from '../values/claim'
-import { authenticatedAtOf, seenAtOf, type CookieRecord } from '../values/record'
+import { claimChanges, claimIsAging, claimsIn, type ClaimMap } from '../values/claim'
+import { authenticatedAtOf, deviceKeyOf, seenAtOf, type CookieRecord } from '../values/record'
 import type { Refusals } from '../values/refusals'
 import { StoredCookie, StoredSession } from '../values/stored-session'
 import { warnAnonymous, warnHijacked, warnLateChange, warnOption, warnReplaced } from '../warnings'
 import type { CookieOptions } from '../types/cookie'
 import type { FastifySessionObject, SessionList, SessionPage } from '../types/session'
-import type { Answer, FieldChanges, SessionChanges, SessionRecord } from '../types/store'
+import type { Answer, FieldChanges, SessionChanges, StoreKey, SessionRecord } from '../types/store'
 import type { CookieSerializeOptions } from '@fastify/cookie'
 import type { FastifyRequest } from 'fastify'
 
@@ -26,8 +26,11 @@ import type { FastifyRequest } from 'fastify'
  */
 export type Standing = 'new' | 'stored' | 'written' | 'anonymous' | 'gone' | 'destroyed' | 'replaced'
 
-/** Whose sessions are whose, as far as sessions ask for it. Only with the option `user`. */
-export interface UserIndex {
+/** The index of sessions, as far as sessions ask for it. Only with the option `user` or `index`. */
+export interface Index {
+  readonly names: readonly string[]
+  /** Whether there is the option `user`. */
+  readonly hasUsers: boolean
   readonly claims: {
     write (state: SessionState, write: (answer: Answer<boolean>) => void, answer: Answer<boolean>): void
     ownerBefore (state: SessionState): string | undefined
@@ -54,10 +57,10 @@ export interface Context {
   /** Puts a session, or null, on its request. */
   readonly show: (request: FastifyRequest, session: FastifySessionObject | null) => void
   /** Ends the other sessions whose cookies came with the request. */
-  readonly endOthers: (visit: Visit, sessionId: string, answer: Answer<void>) => void
+  readonly endOthers: (visit: Visit, storeKey: StoreKey, answer: Answer<void>) => void
   /** Tells sessions of their end. */
   readonly endings: SessionEndings
-  users?: UserIndex
+  index?: Index
 }
 
 /** Where a session came from: a session that the store has, the store's failure, or nothing. */
@@ -69,6 +72,8 @@ export interface Found {
   readonly stored?: Stored
   /** Why there is no record: the store failed, and the request continues without. */
   readonly loadError?: Error
+  /** Whether the guard refused the session of the visitor's cookie. */
+  readonly isRefused?: boolean
 }
 
 /** The sessions of one request that took each other's place: only the last, so that those in between aren't held. */
@@ -104,14 +109,16 @@ export class SessionState {
   wasSavedByHand = false
   /** Whether touch() or options() asks for a reply that prolongs it and sends its cookie. */
   wasTouched = false
-  /** As whose session the store has it. */
-  claim: Claim | undefined
+  /** Under which keys the store has it in its index. */
+  claims: ClaimMap
   /** When the visitor authenticated last, in milliseconds since the epoch, as it is in the record or will be. */
   authenticatedAt: number | undefined
+  /** What this request has bound it to. regenerate() takes it along to no other session. */
+  boundTo: string | undefined
   /** Of one that isn't written yet: whose the session was from which regenerate() took data along. */
   ownerTaken: string | undefined
   /** The session that it replaces, as the index by user has it. */
-  replaces: { readonly userKey: string, readonly sessionId: string } | undefined
+  replaces: { readonly claims: ClaimMap, readonly storeKey: StoreKey } | undefined
 
   readonly draft: Draft
   readonly life: Life
@@ -124,10 +131,11 @@ export class SessionState {
   readonly isRenewal: boolean
   #line: Line | undefined
   readonly #renewals: number
-  #storedClaim: Claim | undefined
+  #storedClaims: ClaimMap
   #storedAuthenticatedAt: number | undefined
   #attributes: CookieOptions
   #sessionId: string | undefined
+  #storeKey: StoreKey | undefined
   #signedId: string | undefined
   #cookie: SessionCookie | undefined
   #session: FastifySessionObject | undefined
@@ -143,7 +151,7 @@ export class SessionState {
     this.#renewals = visit.renewals
     this.since = stored?.loadedAt ?? context.repository.recent.now
     this.draft = new Draft(stored?.record ?? {})
-    this.claim = this.#storedClaim = stored && claimOf(stored.record)
+    this.claims = this.#storedClaims = claimsIn(this.record, context.index?.names)
     this.authenticatedAt = this.#storedAuthenticatedAt = stored && authenticatedAtOf(stored.record)
     this.#sessionId = found.sessionId
     this.#signedId = found.signedId
@@ -155,6 +163,11 @@ export class SessionState {
     return this.found.stored?.record
   }
 
+  /** The device's key that it is bound to, as it is in the record or will be. */
+  get deviceKey (): string | undefined {
+    return this.boundTo ?? (this.record && deviceKeyOf(this.record))
+  }
+
   /** Whether it has an id: without one nobody can have stored it. */
   get hasId (): boolean {
     return this.#sessionId !== undefined
@@ -163,6 +176,11 @@ export class SessionState {
   /** Made on first use: a visitor who gets no session costs no id. */
   get sessionId (): string {
     return (this.#sessionId ??= this.context.ids.makeNow(this.visit.request))
+  }
+
+  /** By what the store knows it. Of one that was loaded that may be a key from an earlier time. */
+  get storeKey (): StoreKey {
+    return (this.#storeKey ??= this.found.stored?.key ?? this.context.repository.keyOf(this.sessionId))
   }
 
   /** Makes the id now, which may take its time. */
@@ -184,10 +202,19 @@ export class SessionState {
 
   get cookie (): SessionCookie {
     if (this.#cookie === undefined) {
-      const life = cookieLifeOf(this.lifetime)
-      this.#cookie = new SessionCookie(this, this.#attributes, this.visit.isOverHttps, life, this.#cookieEnd)
+      this.#cookie = new SessionCookie(this, this.attributes, cookieLifeOf(this.lifetime), this.cookieEnd)
     }
     return this.#cookie
+  }
+
+  /** The attributes of the cookie, which isn't made for that. */
+  get attributes (): Attributes {
+    return this.#cookie ?? attributesOf(this.#attributes, this.visit.isOverHttps)
+  }
+
+  /** Whether the cookie goes out as it is configured: no handler has asked for it. */
+  get hasPlainCookie (): boolean {
+    return this.#cookie === undefined && this.#attributes === this.visit.cookie
   }
 
   /** The lifetime with what the handler chose since it was written last. */
@@ -213,7 +240,7 @@ export class SessionState {
 
   /** Whether another request of this process has ended the session since this one loaded it. */
   get hasEnded (): boolean {
-    return this.#sessionId !== undefined && this.context.repository.recent.hasEnded(this.#sessionId, this.since)
+    return this.#sessionId !== undefined && this.context.repository.recent.hasEnded(this.storeKey, this.since)
   }
 
   isModified (): boolean {
@@ -232,17 +259,20 @@ export class SessionState {
 
   /** Whether the store's index by user must hear of the session again. */
   get claimIsAging (): boolean {
-    if (this.context.users === undefined) return false
-    // A record without an owner may be of a user all the same: from before the option, or written by other software,
-    // which drops the owner. Then the application is asked again.
-    const claim = this.claim ?? (this.record && { claimedAt: seenAtOf(this.record) })
-    return claim !== undefined && claimIsAging(claim, idleOf(this.lifetime), Date.now())
+    const names = this.context.index?.names ?? []
+    // A record without a claim may be a user's all the same: from before the option, or written by other software,
+    // which drops the claim. Then the application is asked again.
+    const askedAt = this.life.writtenAt ?? (this.record && seenAtOf(this.record))
+    return names.some(name => {
+      const at = this.claims.get(name)?.claimedAt ?? askedAt
+      return at !== undefined && claimIsAging(at, idleOf(this.lifetime), Date.now())
+    })
   }
 
   /** When the cookie that goes out now ends, and its other attributes. */
   cookieAttributes (): CookieSerializeOptions {
-    const { domain, path, httpOnly, secure, partitioned, sameSite, priority } = this.cookie
-    const end = this.#cookieEnd
+    const { domain, path, httpOnly, secure, partitioned, sameSite, priority } = this.attributes
+    const end = this.cookieEnd
     // These keys are all there: where one is missing, `@fastify/cookie` puts what its `parseOptions` say of all
     // cookies. Only the priority may come from there.
     const attributes: CookieSerializeOptions = {
@@ -271,7 +301,7 @@ export class SessionState {
     flaws.tellAll(warnOption, mistakesInOptions(options))
     const { cookie } = this
     this.#attributes = { ...this.#attributes, ...options }
-    cookie.setAttributes(this.#attributes, this.visit.isOverHttps)
+    cookie.setAttributes(attributesOf(this.#attributes, this.visit.isOverHttps))
     if (options.maxAge != null || !('expires' in options)) {
       if ('maxAge' in options) cookie.maxAge = options.maxAge
     } else {
@@ -305,11 +335,14 @@ export class SessionState {
     }
     const data = what === 'all' ? this.draft.changes(refused) : NOTHING
     if (!this.isInStore) {
-      const session = new StoredSession(this.sessionId, data.set, kept)
+      const session = new StoredSession(this.storeKey, data.set, kept)
       return { changes: { ...data, meta: NOTHING }, session, choice, at }
     }
     const isNewLife = choice !== undefined || this.life.isNew
-    const meta = keptChanges(kept, isNewLife, this.life.isOlder, this.#storedClaim, this.#storedAuthenticatedAt)
+    const claims = claimChanges(this.claims, this.#storedClaims)
+    const meta = keptChanges(
+      kept, isNewLife, this.life.isOlder, claims, this.#storedAuthenticatedAt, this.boundTo
+    )
     return { changes: { ...data, meta }, session: this.forStore(kept), choice, at }
   }
 
@@ -317,14 +350,14 @@ export class SessionState {
   forTouch (): StoredSession {
     if (this.context.repository.wantsData) return this.forStore()
     const end = endOf(this.lifetime, this.life.toldAt = Date.now())
-    return new StoredSession(this.sessionId, {}, new StoredCookie(dateOf(end)))
+    return new StoredSession(this.storeKey, {}, new StoredCookie(dateOf(end)))
   }
 
   /** The session for a store, with the data that it has. */
   forStore (cookie: object = this.#keptAt(Date.now())): StoredSession {
     // Stores with update need no data, and reading them all would cost what they have.
     const data = this.context.repository.wantsData ? this.draft.stored() : {}
-    return new StoredSession(this.sessionId, data, cookie)
+    return new StoredSession(this.storeKey, data, cookie)
   }
 
   markWritten ({ changes, choice, at }: Writing): void {
@@ -332,8 +365,8 @@ export class SessionState {
     if (choice !== undefined) SessionCookie.forget(this.cookie, choice)
     this.lastWrite = 'whole'
     this.standing = 'written'
-    if (this.#cookie !== undefined && !this.wasChosen) this.#cookie._expires = dateOf(this.#cookieEnd)
-    this.#storedClaim = this.claim
+    if (this.#cookie !== undefined && !this.wasChosen) this.#cookie._expires = dateOf(this.cookieEnd)
+    this.#storedClaims = this.claims
     this.#storedAuthenticatedAt = this.authenticatedAt
     this.draft.rebase(changes)
   }
@@ -345,7 +378,8 @@ export class SessionState {
     if (writtenAt === undefined) return
     this.life.markWritten(writtenAt, undefined)
     this.standing = 'written'
-    this.claim = this.#storedClaim = newer.claim
+    this.wasSavedByHand = true
+    this.claims = this.#storedClaims = newer.claims
     this.authenticatedAt = this.#storedAuthenticatedAt = newer.authenticatedAt
   }
 
@@ -402,7 +436,7 @@ export class SessionState {
   }
 
   /** When the visitor's cookie ends, in milliseconds since the epoch; NaN if that isn't known. */
-  get #cookieEnd (): number {
+  get cookieEnd (): number {
     const { lifetime } = this
     const usedAt = this.#usedAt
     return usedAt === undefined ? this.life.knownCookieEnd(lifetime) : cookieEndOf(lifetime, usedAt)
@@ -411,7 +445,7 @@ export class SessionState {
   /** What stores keep under `cookie` if the session is used at that time. */
   #keptAt (at: number): CookieRecord {
     this.life.toldAt = at
-    return keptOf(this.lifetime, this.claim, this.authenticatedAt, this.cookie, at)
+    return keptOf(this.lifetime, this.claims, this.authenticatedAt, this.deviceKey, this.attributes, at)
   }
 
   get #choice (): Choice | undefined {

@@ -7,7 +7,7 @@ import type { Answer, SessionStore } from '../types/store'
 
 export type Method =
   'get' | 'getAndTouch' | 'inspect' | 'set' | 'destroy' | 'touch' | 'update' | 'updateIf' | 'claim' | 'release' | 'revoke' |
-  'endingsOf' | 'claimsOf' | 'length' | 'watch'
+  'endingsOf' | 'claimsOf' | 'length' | 'watch' | 'all' | 'clear'
 
 // As many calls as don't keep other visitors waiting.
 const AT_ONCE = 32
@@ -27,7 +27,7 @@ const RETURNED = 'it returned a value, which counts for nothing. Declare the met
  * One call to any store, answered exactly once: by its callback, by its promise or by the time limit, whichever comes
  * first. A store that answers before it returns is answered for synchronously.
  *
- * @param timeout in milliseconds
+ * @param timeout in milliseconds; Infinity if whoever asks sees to the time
  * @param comeLate is called when the store answers after its time
  * @param more what the method gets after its callback
  */
@@ -84,10 +84,12 @@ export function callStore<T> (
   returned = true
   if (early !== undefined) return answer(...early)
   const context = new AsyncResource('SessionStore')
-  const timer = setTimeout(() => {
-    settle(new StoreTimeoutError(method, timeout, advice))
-    isLate = true
-  }, timeout)
+  const timer = timeout === Infinity
+    ? undefined
+    : setTimeout(() => {
+      settle(new StoreTimeoutError(method, timeout, advice))
+      isLate = true
+    }, timeout)
 }
 
 /** People hand a promise to the callback. */

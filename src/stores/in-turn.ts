@@ -22,11 +22,17 @@ export class InTurn {
     this.#timeout = timeout
   }
 
-  /** @param method what the turn is for, if it doesn't come in time */
+  /**
+   * @param method what the turn is for, if it doesn't come in time
+   * @param busy the error then, if others had their turn all the same; otherwise that of the store, which is away
+   */
   run<T> (
-    method: Method, sessionId: string, answer: Answer<T>, task: (done: Answer<T>) => void, isShared = false
+    method: Method, sessionId: string, answer: Answer<T>, task: (done: Answer<T>) => void, isShared = false,
+    busy?: () => Error
   ): void {
-    const giveUp = (): void => answer(new StoreTimeoutError(method, this.#timeout, STORE_AWAY))
+    const giveUp = (hasMoved: boolean): void => {
+      answer(hasMoved && busy !== undefined ? busy() : new StoreTimeoutError(method, this.#timeout, STORE_AWAY))
+    }
     this.#turns.take(sessionId, this.#timeout, giveUp, release => task((error, value) => {
       release()
       answer(error, value)

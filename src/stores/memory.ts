@@ -2,10 +2,11 @@ import { EventEmitter } from 'node:events'
 import { MemoryIndex } from './memory-index'
 import { ValueCheck } from './value-check'
 import { copy } from '../values/copy'
-import { claimOf } from '../values/claim'
+import { keysIn } from '../values/claim'
 import {
   applyChanges, cookieOf, expiryOf, isAsExpected, isExpired, movedEnd, type Expected
 } from '../values/record'
+import { StoredSession } from '../values/stored-session'
 import type {
   Callback, CallbackSession, Claimed, Claiming, FoundCallback, IndexEntry, Revoking, SessionChanges, SessionRecord,
   SessionStore, UpdateResult
@@ -114,11 +115,12 @@ Object.assign(MemoryStore.prototype, {
 
   set (this: Internals, sessionId: string, session: Fastify.Session, callback: Callback) {
     const record: SessionRecord = {}
+    const keep = StoredSession.isHandedOver(session) ? same : copy
     // Key by key: objects that come of spreads take more heap.
     for (const key of Object.keys(session)) {
       if (key === '__proto__') continue
       const value: unknown = session[key as keyof Fastify.Session]
-      record[key] = key === 'cookie' ? cookieRecord(value as object) : copy(value)
+      record[key] = key === 'cookie' ? cookieRecord(value as object) : keep(value)
     }
     write(this, sessionId, record)
     this[kCheck]?.look(sessionId, record)
@@ -245,8 +247,7 @@ function dropOldest (store: Internals): void {
 
 function drop (store: Internals, sessionId: string, record: SessionRecord): void {
   store.store.delete(sessionId)
-  const claim = claimOf(record)
-  if (claim !== undefined) store[kIndex].release(claim.userKey, [sessionId])
+  for (const key of keysIn(record)) store[kIndex].release(key, [sessionId])
 }
 
 // Goes round the map. A Map's iterator lives with its map, so nothing is copied for it.
@@ -275,6 +276,8 @@ function moveExpiry (record: SessionRecord, expires: unknown): void {
   if (cookie.expires instanceof Date && !Number.isNaN(expiryOf(record))) cookie.expires.setTime(moved)
   else record.cookie = { ...cookie, expires: new Date(moved) }
 }
+
+const same = (value: unknown): unknown => value
 
 /** What an application that calls `set` by itself gives may be the cookie of a session. */
 function cookieRecord (cookie: { toJSON?: () => unknown }): unknown {

@@ -1,4 +1,4 @@
-import { IS_OURS } from './memory'
+import { IS_OURS, MemoryStore } from './memory'
 import type { Method } from './call'
 import type { SessionStore } from '../types/store'
 
@@ -12,6 +12,14 @@ export function has (store: SessionStore, method: Method): boolean {
   return store[method] !== ours?.[method] || store.set === ours.set
 }
 
+/**
+ * Whether `set` is ours, so that nobody else sees what it is given: what has been copied for the store needs no second
+ * copy. Asked at each call, because an application may put a method of its own in its place.
+ */
+export function keepsToItself (store: SessionStore): boolean {
+  return store.set === MemoryStore.prototype.set
+}
+
 const INDEX = ['claim', 'release', 'revoke', 'endingsOf', 'claimsOf'] as const
 
 /** Whether the store has an index by user. */
@@ -21,8 +29,18 @@ export function hasIndex (store: SessionStore): boolean {
 
 /** Whether `get` hands out the store's own end: a touch of ours moves the one in the record. */
 export function tellsEnd (store: SessionStore): boolean {
-  const ours = inheritedBy(store)
-  return ours !== undefined && store.get === ours.get && store.touch === ours.touch
+  const inner = innermost(store)
+  const ours = inheritedBy(inner)
+  return ours !== undefined && inner.get === ours.get && inner.touch === ours.touch
+}
+
+/** Under it a store that wraps another one names that. For every copy of the library. */
+export const INNER = Symbol.for('@fastify/session inner store')
+
+/** The store that keeps the sessions, of one that may wrap it. */
+export function innermost (store: SessionStore): SessionStore {
+  const { [INNER]: inner } = store as { [INNER]?: SessionStore }
+  return inner === undefined ? store : innermost(inner)
 }
 
 /** What a store inherits from ours, or from that of a second copy of the library. */

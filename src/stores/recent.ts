@@ -1,4 +1,4 @@
-import type { EndCode, SessionStore } from '../types/store'
+import type { EndCode, SessionStore, StoreKey } from '../types/store'
 
 /** What became of a session: it ended, a new one took its place, or its lifetime was changed. */
 type Fate = 'destroyed' | 'replaced' | 'relived'
@@ -37,7 +37,7 @@ export function recentChangesOf (store: SessionStore): RecentChanges {
 export class RecentChanges {
   readonly #changes = new Map<string, Change>()
   /** Are called when this process has ended a session. */
-  readonly hearers = new Set<(sessionId: string, code: EndCode) => void>()
+  readonly hearers = new Set<(key: StoreKey, code: EndCode) => void>()
   /** How many changes there were. */
   now = 0
 

@@ -1,22 +1,25 @@
 import { isNotFound, isWhole } from './answers'
 import { callStore, type Method } from './call'
 import { InTurn } from './in-turn'
-import { has, tellsEnd } from './methods'
+import { has, innermost, keepsToItself, tellsEnd } from './methods'
 import { recentChangesOf, type RecentChanges } from './recent'
 import type { Signals, SecurityReason } from '../diagnostics'
 import { BusyError, StoreError } from '../errors'
 import { whyOver, type Terms } from '../values/lifetime'
 import { kindOf } from '../values/kind'
+import type { SessionSigner } from '../values/cookie-value'
 import { applyChanges, isAsExpected, isRecord, type Expected } from '../values/record'
 import { StoredSession } from '../values/stored-session'
 import { isUnreadable } from '../values/unreadable'
 import { warnNotRecord, type Flaws } from '../warnings'
 import type {
-  Answer, Claimed, Claiming, EndCode, IndexEntry, Revoking, SessionChanges, SessionRecord, SessionStore, UpdateResult
+  Answer, Claimed, Claiming, EndCode, IndexEntry, Revoking, SessionChanges, StoreKey, SessionRecord, SessionStore,
+  UpdateResult
 } from '../types/store'
 
 /** A session that a store has. */
 export interface Stored {
+  readonly key: StoreKey
   readonly record: SessionRecord
   /** Whether the record's end is the store's own, so that what is left of the session's life is known. */
   readonly isExact: boolean
@@ -26,6 +29,11 @@ export interface Stored {
   readonly loadedAt: number
 }
 
+/** A session in the index by user. */
+export type KeyedEntry = IndexEntry & { readonly sessionId: StoreKey }
+
+export type KeyedClaimed = Claimed & { readonly tooMany: readonly StoreKey[] }
+
 /** What the repository must know of the registration. */
 export interface RepositorySettings {
   readonly store: SessionStore
@@ -33,6 +41,8 @@ export interface RepositorySettings {
   readonly storeTimeout: number
   readonly rolling: boolean
   readonly flaws: Flaws
+  /** What remembers sessions by their cookies. */
+  readonly signer: Pick<SessionSigner, 'forget'>
   /** Whether the store's own clock is believed where it has one. */
   readonly trustsStoreTtl: boolean
 }
@@ -67,7 +77,9 @@ export class Repository {
     const { store, rolling } = settings
     this.#settings = settings
     this.#signals = signals
-    this.recent = recentChangesOf(store)
+    // What two wrappers of one store do to a session must not go past each other.
+    const inner = innermost(store)
+    this.recent = recentChangesOf(inner)
     this.hasTouch = has(store, 'touch')
     this.#hasUpdate = has(store, 'update')
     // A store whose other writes are a read and a write would overwrite what it writes.
@@ -80,42 +92,73 @@ export class Repository {
     // Without a touch, or where nothing rolls, each use of a session writes its record.
     this.#isExact = !this.hasTouch || !rolling || tellsEnd(store)
     this.#touchMovesEnd = this.hasTouch && (rolling || tellsEnd(store) || this.#hasInspect)
-    this.#inTurn = new InTurn(store, settings.storeTimeout)
+    this.#inTurn = new InTurn(inner, settings.storeTimeout)
+  }
+
+  /** By what the store knows the session of an id, if it is a new one. */
+  keyOf (sessionId: string): StoreKey {
+    const { store } = this.#settings
+    return (store.keyOf === undefined ? sessionId : store.keyOf(sessionId)) as StoreKey
+  }
+
+  /** By what the store may know it. */
+  keysOf (sessionId: string): StoreKey[] {
+    const former = this.#settings.store.formerKeyOf?.(sessionId) as StoreKey | undefined
+    return former === undefined ? [this.keyOf(sessionId)] : [this.keyOf(sessionId), former]
+  }
+
+  /** The session of an id that a visitor has brought. The only way from an id to a session. */
+  find (sessionId: string, terms: Terms, touch: boolean, answer: Answer<Stored>): void {
+    const former = this.#settings.store.formerKeyOf?.(sessionId) as StoreKey | undefined
+    this.load(this.keyOf(sessionId), terms, touch, answer, former)
   }
 
   /**
    * Answers the session, or undefined when the store has none, or none that is alive.
    *
    * @param touch whether this is a use of the session, so that its end may be moved in the same call
+   * @param former by what the store may know it otherwise
    */
-  load (sessionId: string, terms: Terms, touch: boolean, answer: Answer<Stored>): void {
+  load (key: StoreKey, terms: Terms, touch: boolean, answer: Answer<Stored>, former?: StoreKey): void {
     const begun = this.#signals.now()
     const loadedAt = this.recent.now
     const method = this.#methodFor(touch)
-    this.#signals.trace('load', sessionId, answer, answer => {
-      this.#get(sessionId, terms, method, (error, record, flaw) => {
+    this.#signals.trace('load', key, answer, answer => {
+      this.#get(key, terms, method, (error, record, flaw) => {
+        if (former !== undefined && error === null && record === undefined && flaw === undefined) {
+          this.load(former, terms, touch, answer)
+          return
+        }
         const reason = error === null && record === undefined ? flaw ?? 'unknown-id' : flaw
-        if (reason !== undefined) this.#signals.warn(reason, sessionId, begun)
+        if (reason !== undefined) this.#signals.warn(reason, key, begun)
         if (error !== null || record === undefined) answer(error)
-        else if (flaw !== undefined) this.destroy(sessionId, error => answer(error), 'expired')
-        else answer(null, { record, isExact: this.#isExactBy(method), isTouched: method === 'getAndTouch', loadedAt })
+        else if (flaw !== undefined) this.destroy(key, error => answer(error), 'expired')
+        else {
+          const isTouched = method === 'getAndTouch'
+          answer(null, { key, record, isExact: this.#isExactBy(method), isTouched, loadedAt })
+        }
       })
     })
   }
 
   /** A session for a list: as the store has it now, and nobody is told. Answers undefined if none is alive. */
-  inspect (sessionId: string, terms: Terms, answer: Answer<Stored>): void {
+  inspect (key: StoreKey, terms: Terms, answer: Answer<Stored>): void {
     const loadedAt = this.recent.now
     const method = this.#methodFor(false)
-    this.#get(sessionId, terms, method, (error, record, flaw) => {
+    this.#get(key, terms, method, (error, record, flaw) => {
       const isThere = record !== undefined && flaw === undefined
-      answer(error, isThere ? { record, isExact: this.#isExactBy(method), isTouched: false, loadedAt } : undefined)
+      answer(error, isThere ? { key, record, isExact: this.#isExactBy(method), isTouched: false, loadedAt } : undefined)
     })
   }
 
-  /** Writes a session whose id is fresh. */
-  create (sessionId: string, session: StoredSession, answer: Answer<void>, reason?: string): void {
-    this.#signals.trace('commit', sessionId, answer, answer => this.#call('set', [sessionId, session], answer), reason)
+  /**
+   * Writes a session whose id is fresh.
+   *
+   * @param session its values are copies that nobody changes
+   */
+  create (key: StoreKey, session: StoredSession, answer: Answer<void>, reason?: string): void {
+    if (keepsToItself(this.#settings.store)) StoredSession.handOver(session)
+    this.#signals.trace('commit', key, answer, answer => this.#call('set', [key, session], answer), reason)
   }
 
   /**
@@ -124,29 +167,30 @@ export class Repository {
    * @param expected what must still be so: otherwise nothing is written, and the answer is FST_ERR_SESSION_BUSY
    */
   update (
-    sessionId: string, terms: Terms, changes: SessionChanges, session: StoredSession, answer: Answer<boolean>,
+    key: StoreKey, terms: Terms, changes: SessionChanges, session: StoredSession, answer: Answer<boolean>,
     reason?: string, expected?: Expected
   ): void {
     if (Object.hasOwn(changes.meta.set, 'expires')) {
       const tell = answer
       // Now for those who have loaded it, and then for those who load it in the meantime.
-      this.recent.mark(sessionId, 'relived')
+      this.recent.mark(key, 'relived')
       answer = (error, found) => {
-        if (found === true) this.recent.mark(sessionId, 'relived')
+        if (found === true) this.recent.mark(key, 'relived')
         tell(error, found)
       }
     }
-    this.#commit(sessionId, answer, reason, answer => {
-      this.#update(sessionId, terms, changes, session, answer, expected)
+    this.#commit(key, answer, reason, answer => {
+      this.#update(key, terms, changes, session, answer, expected)
     })
   }
 
   /**
    * Runs what reads a session and writes it if nobody else has: not twice at the same time within this process. It
-   * takes turns of its own, because a write within it may need one too.
+   * takes turns of its own, because a write within it may need one too. Those whose turn doesn't come in time were too
+   * many: FST_ERR_SESSION_BUSY.
    */
-  alone<T> (sessionId: string, answer: Answer<T>, task: (done: Answer<T>) => void): void {
-    this.#inTurn.run('update', `update\0${sessionId}`, answer, task)
+  alone<T> (key: StoreKey, answer: Answer<T>, task: (done: Answer<T>) => void): void {
+    this.#inTurn.run('update', `update\0${key}`, answer, task, false, () => new BusyError())
   }
 
   /**
@@ -156,70 +200,70 @@ export class Repository {
    * @param since when the session was loaded: what another request made of its lifetime since then counts
    */
   prolong (
-    sessionId: string, terms: Terms, session: StoredSession, since: number, answer: Answer<boolean>, reason?: string
+    key: StoreKey, terms: Terms, session: StoredSession, since: number, answer: Answer<boolean>, reason?: string
   ): void {
-    this.#commit(sessionId, answer, reason, answer => {
+    this.#commit(key, answer, reason, answer => {
       if (this.#hasUpdate) {
-        if (this.#touchMovesEnd) this.#touch(sessionId, session, answer)
-        else this.#update(sessionId, terms, NO_CHANGES, session, answer)
+        if (this.#touchMovesEnd) this.#touch(key, session, answer)
+        else this.#update(key, terms, NO_CHANGES, session, answer)
         return
       }
       // A store of files reads and writes to touch: not at the same time as another request's write or destroy.
-      const isTouch = this.#touchMovesEnd && !this.recent.wasRelived(sessionId, since)
-      this.#inTurn.joined(isTouch ? 'touch' : 'set', sessionId, answer, done => {
-        if (isTouch) this.#touch(sessionId, session, done)
-        else this.#rewrite(sessionId, terms, NO_CHANGES, session, done)
+      const isTouch = this.#touchMovesEnd && !this.recent.wasRelived(key, since)
+      this.#inTurn.joined(isTouch ? 'touch' : 'set', key, answer, done => {
+        if (isTouch) this.#touch(key, session, done)
+        else this.#rewrite(key, terms, NO_CHANGES, session, done)
       })
     })
   }
 
   /** Removes the session. Answers the record, or false if there was none, as far as the store tells. */
-  destroy (sessionId: string, answer: Answer<SessionRecord | false>, code: EndCode): void {
-    this.#signals.trace('destroy', sessionId, answer, answer => {
+  destroy (key: StoreKey, answer: Answer<SessionRecord | false>, code: EndCode): void {
+    this.#signals.trace('destroy', key, answer, answer => {
       // A store with update needs no turn. Another one must not destroy between the re-read and the write of an
       // update, which would bring the session back.
       if (this.#hasUpdate) {
-        this.#destroy(sessionId, code, answer)
+        this.#destroy(key, code, answer)
         return
       }
-      this.#inTurn.run<SessionRecord | false>('destroy', sessionId, answer, done => {
-        this.#destroy(sessionId, code, done)
+      this.#inTurn.run<SessionRecord | false>('destroy', key, answer, done => {
+        this.#destroy(key, code, done)
       })
     }, code)
   }
 
   /** Like destroy, and requests of this process that have loaded the session know at once that it is over. */
-  end (sessionId: string, answer: Answer<SessionRecord | false>, code: EndCode): void {
-    this.destroy(sessionId, (error, removed) => {
-      if (error === null) this.recent.mark(sessionId, 'destroyed', code)
+  end (key: StoreKey, answer: Answer<SessionRecord | false>, code: EndCode): void {
+    this.destroy(key, (error, removed) => {
+      if (error === null) this.recent.mark(key, 'destroyed', code)
       answer(error, removed)
     }, code)
   }
 
   /** Like destroy, but tells if a store with three methods doesn't: it is read first. */
-  take (sessionId: string, terms: Terms, answer: Answer<SessionRecord | false>, code: EndCode): void {
+  take (key: StoreKey, terms: Terms, answer: Answer<SessionRecord | false>, code: EndCode): void {
     if (this.#hasUpdate) {
-      this.destroy(sessionId, answer, code)
+      this.destroy(key, answer, code)
       return
     }
-    this.#signals.trace('destroy', sessionId, answer, answer => {
-      this.#inTurn.run<SessionRecord | false>('destroy', sessionId, answer, done => {
-        this.#get(sessionId, terms, 'get', (error, record, flaw) => {
+    this.#signals.trace('destroy', key, answer, answer => {
+      this.#inTurn.run<SessionRecord | false>('destroy', key, answer, done => {
+        this.#get(key, terms, 'get', (error, record, flaw) => {
           if (error !== null || record === undefined || flaw !== undefined) done(error, false)
-          else this.#destroy(sessionId, code, error => done(error, record))
+          else this.#destroy(key, code, error => done(error, record))
         })
       })
     }, code)
   }
 
   /** Enters the session as a user's. */
-  claim (userKey: string, sessionId: string, claiming: Claiming, answer: Answer<Claimed>): void {
-    this.#call('claim', [userKey, sessionId, claiming], answer)
+  claim (userKey: string, key: StoreKey, claiming: Claiming, answer: Answer<KeyedClaimed>): void {
+    this.#call('claim', [userKey, key, claiming], answer)
   }
 
   /** Takes sessions off a user's. */
-  release (userKey: string, sessionIds: readonly string[], answer: Answer<void>): void {
-    this.#call('release', [userKey, sessionIds], answer)
+  release (userKey: string, keys: readonly StoreKey[], answer: Answer<void>): void {
+    this.#call('release', [userKey, keys], answer)
   }
 
   /** Moves a user's sessions to those to be ended. Answers how many. */
@@ -228,12 +272,12 @@ export class Repository {
   }
 
   /** Some of a user's sessions that are to be ended. */
-  endingsOf (userKey: string, answer: Answer<string[]>): void {
+  endingsOf (userKey: string, answer: Answer<StoreKey[]>): void {
     this.#call('endingsOf', [userKey], answer)
   }
 
   /** A user's sessions, the first that was claimed last. */
-  claimsOf (userKey: string, before: number, count: number, answer: Answer<IndexEntry[]>): void {
+  claimsOf (userKey: string, before: number, count: number, answer: Answer<KeyedEntry[]>): void {
     this.#call('claimsOf', [userKey, before, count], answer)
   }
 
@@ -243,8 +287,8 @@ export class Repository {
   }
 
   /** Tells whoever listens that a session's data were wanted and it wasn't there any more, or that it can't be read. */
-  warn (reason: SecurityReason, sessionId: string): void {
-    this.#signals.warn(reason, sessionId, this.#signals.now())
+  warn (reason: SecurityReason, key: StoreKey): void {
+    this.#signals.warn(reason, key, this.#signals.now())
   }
 
   /** Which of the store's methods tells most of a session. */
@@ -257,8 +301,8 @@ export class Repository {
     return this.#isExact || method !== 'get'
   }
 
-  #get (sessionId: string, terms: Terms, method: GetMethod, answer: GetAnswer): void {
-    this.#call(method, [sessionId], (error, result) => {
+  #get (key: StoreKey, terms: Terms, method: GetMethod, answer: GetAnswer): void {
+    this.#call(method, [key], (error, result) => {
       if (error !== null) {
         if (isNotFound(error)) answer(null)
         else if (isUnreadable(error)) answer(null, undefined, 'unreadable')
@@ -293,29 +337,29 @@ export class Repository {
   }
 
   #update (
-    sessionId: string, terms: Terms, changes: SessionChanges, session: StoredSession, answer: Answer<boolean>,
+    key: StoreKey, terms: Terms, changes: SessionChanges, session: StoredSession, answer: Answer<boolean>,
     expected?: Expected
   ): void {
     if (expected !== undefined && this.#hasUpdateIf) {
       const { record, keys } = expected
-      this.#call<UpdateResult>('updateIf', [sessionId, record, keys, changes, session], (error, result) => {
+      this.#call<UpdateResult>('updateIf', [key, record, keys, changes, session], (error, result) => {
         answer(error ?? failureOf(result), result === 'written')
       })
     } else if (expected === undefined && this.#hasUpdate) {
-      this.#call('update', [sessionId, changes, session], answer)
+      this.#call('update', [key, changes, session], answer)
     } else {
-      this.#inTurn.run<boolean>('set', sessionId, answer, done => {
-        this.#rewrite(sessionId, terms, changes, session, done, expected)
+      this.#inTurn.run<boolean>('set', key, answer, done => {
+        this.#rewrite(key, terms, changes, session, done, expected)
       })
     }
   }
 
   /** What `update` is for a store that hasn't it, and `updateIf`. In turn. */
   #rewrite (
-    sessionId: string, terms: Terms, changes: SessionChanges, session: StoredSession, done: Answer<boolean>,
+    key: StoreKey, terms: Terms, changes: SessionChanges, session: StoredSession, done: Answer<boolean>,
     expected?: Expected
   ): void {
-    this.#get(sessionId, terms, 'get', (error, record, flaw) => {
+    this.#get(key, terms, 'get', (error, record, flaw) => {
       if (error !== null || record === undefined || flaw !== undefined) {
         done(error, false)
         return
@@ -324,49 +368,50 @@ export class Repository {
       try {
         if (expected !== undefined && !isAsExpected(record, expected)) throw new BusyError()
         const { cookie, ...data } = applyChanges(record, changes, session.cookie.expires)
-        merged = new StoredSession(sessionId, data, cookie as object)
+        merged = new StoredSession(key, data, cookie as object)
       } catch (thrown) {
         done(thrown as Error)
         return
       }
       if (this.#hasUpdate) {
-        this.#call('update', [sessionId, changes, session], done)
+        this.#call('update', [key, changes, session], done)
         return
       }
       const since = this.recent.now
-      this.#call('set', [sessionId, merged], error => done(error, true), () => this.#endAgain(sessionId, since))
+      this.#call('set', [key, merged], error => done(error, true), () => this.#endAgain(key, since))
     })
   }
 
   /** A write that comes after its time brings back what has been ended in the meantime. */
-  #endAgain (sessionId: string, since: number): void {
-    const code = this.recent.endSince(sessionId, since)
-    if (code !== undefined) this.destroy(sessionId, () => {}, code)
+  #endAgain (key: StoreKey, since: number): void {
+    const code = this.recent.endSince(key, since)
+    if (code !== undefined) this.destroy(key, () => {}, code)
   }
 
-  #touch (sessionId: string, session: StoredSession, answer: Answer<boolean>): void {
-    this.#call<boolean>('touch', [sessionId, session], (error, found) => {
+  #touch (key: StoreKey, session: StoredSession, answer: Answer<boolean>): void {
+    this.#call<boolean>('touch', [key, session], (error, found) => {
       if (isNotFound(error)) answer(null, false)
       else answer(error, found)
     })
   }
 
-  #destroy (sessionId: string, code: EndCode, answer: Answer<SessionRecord | false>): void {
-    const { store, storeTimeout } = this.#settings
+  #destroy (key: StoreKey, code: EndCode, answer: Answer<SessionRecord | false>): void {
+    const { store, storeTimeout, signer } = this.#settings
     const more = this.#tellsCode ? [code] : undefined
-    callStore<SessionRecord | false>(store, 'destroy', [sessionId], storeTimeout, (error, removed) => {
-      if (error === null) this.recent.hearers.forEach(hear => hear(sessionId, code))
+    callStore<SessionRecord | false>(store, 'destroy', [key], storeTimeout, (error, removed) => {
+      signer.forget(key)
+      if (error === null) this.recent.hearers.forEach(hear => hear(key, code))
       answer(error, removed === false || isWhole(removed) ? removed : undefined)
     }, undefined, more)
   }
 
   #commit (
-    sessionId: string, answer: Answer<boolean>, reason: string | undefined, run: (answer: Answer<boolean>) => void
+    key: StoreKey, answer: Answer<boolean>, reason: string | undefined, run: (answer: Answer<boolean>) => void
   ): void {
     const begun = this.#signals.now()
-    this.#signals.trace('commit', sessionId, answer, answer => {
+    this.#signals.trace('commit', key, answer, answer => {
       run((error, found) => {
-        if (error === null && found === false) this.#signals.warn('gone', sessionId, begun)
+        if (error === null && found === false) this.#signals.warn('gone', key, begun)
         answer(error, found !== false)
       })
     }, reason)

@@ -1,5 +1,6 @@
 /** A record whose keys are parsed when they are read: what RedisStore and PostgresStore hand out. */
 import { RecordError } from '../errors'
+import { define, lazyFields } from '../values/lazy-fields'
 import { expiryOf } from '../values/record'
 import { valueError } from '../values/refusals'
 import { absoluteEndOf, COOKIE, lifeOf, objectOf, ownEndOf, type Meta } from './kept-life'
@@ -26,9 +27,7 @@ interface Hidden {
 // Below this, parsing costs less than putting it off.
 const SHORT = 64
 
-// Applications have a handful of large keys. Those that make names up don't fill the memory.
-const MOST_PROPERTIES = 1000
-const properties = new Map<string, PropertyDescriptor>()
+const parseLater = lazyFields((record, key) => parse(textOf(record, key), 'the field of a key'))
 
 // The store tells what is left, the record when: they differ by the way between.
 const SAME = 1000
@@ -136,41 +135,14 @@ function setLazily (record: SessionRecord, key: string, text: string): boolean {
       return true
     } catch {}
   }
-  Object.defineProperty(record, key, lazy(key))
+  parseLater(record, key)
   return text.length > SHORT && looksWhole(text)
-}
-
-/**
- * A property that is parsed at its first read. One for all records: where each has its own, V8 keeps the records,
- * with their texts, until its next full collection.
- */
-function lazy (key: string): PropertyDescriptor {
-  let property = properties.get(key)
-  if (property !== undefined) return property
-  property = {
-    get (this: SessionRecord) {
-      const value = parse(textOf(this, key), 'the field of a key')
-      define(this, key, value)
-      return value
-    },
-    set (this: SessionRecord, value) { define(this, key, value) },
-    enumerable: true,
-    configurable: true
-  }
-  if (properties.size === MOST_PROPERTIES) properties.clear()
-  properties.set(key, property)
-  return property
 }
 
 // Most texts that can't be read were cut.
 function looksWhole (text: string): boolean {
   const ends = text.at(0) as string + text.at(-1)
   return ends === '{}' || ends === '[]' || ends === '""' || /^[-\d]+$/.test(ends)
-}
-
-// Not by an assignment: a key may be called __proto__.
-function define (record: SessionRecord, key: string, value: unknown): void {
-  Object.defineProperty(record, key, { value, writable: true, enumerable: true, configurable: true })
 }
 
 function hide (record: SessionRecord, texts: Map<string, string> | string): void {

@@ -11,6 +11,8 @@ interface Waiting {
 interface Line {
   readonly waiting: Waiting[]
   running: number
+  /** How many have had their turn. */
+  begun: number
   /** Whether those that run share the turn. */
   isShared: boolean
   isCalling: boolean
@@ -25,20 +27,22 @@ export class Turns {
 
   /**
    * @param patience how long to wait for the turn, in milliseconds
-   * @param giveUp is called instead of the task when that was not enough
+   * @param giveUp is called instead of the task when that was not enough; with whether others had their turn since
    * @param isShared whether others that share may run at the same time
    */
-  take (sessionId: string, patience: number, giveUp: () => void, task: Task, isShared = false): void {
+  take (sessionId: string, patience: number, giveUp: (hasMoved: boolean) => void, task: Task, isShared = false): void {
     let line = this.#lines.get(sessionId)
-    if (line === undefined) this.#lines.set(sessionId, line = { waiting: [], running: 0, isShared, isCalling: false })
+    if (line === undefined) {
+      this.#lines.set(sessionId, line = { waiting: [], running: 0, begun: 0, isShared, isCalling: false })
+    }
     if (line.waiting.length === 0 && isFree(line, isShared)) {
       this.#start(sessionId, line, { isShared, start: task })
       return
     }
-    const { waiting } = line
+    const { waiting, begun } = line
     const impatience = setTimeout(AsyncResource.bind(() => {
       waiting.splice(waiting.indexOf(one), 1)
-      giveUp()
+      giveUp(line.begun > begun)
       this.#callNext(sessionId, line)
     }), patience)
     // What waits continues in its own context, and not in that of the request before it.
@@ -52,6 +56,7 @@ export class Turns {
 
   #start (sessionId: string, line: Line, { isShared, start }: Waiting): void {
     line.running++
+    line.begun++
     line.isShared = isShared
     start(() => {
       line.running--

@@ -121,6 +121,16 @@ export async function testIndex (t: TestContext, findings: Findings, openStore: 
     same([await listed(store, 'max'), await listed(store, 'eva')], [[], ['e']], 'revoke() must leave other users')
   })
 
+  await t.test('a session is under several keys, and a revocation by one leaves it under the others', async t => {
+    const store = await open(t)
+    for (const key of ['max', 'acme']) await claim(store, key, 'a')
+    const advice = 'A session may be under several keys at the same time: revoke() and endingsOf() are about one'
+    same(await ask(store, 'revoke', 'acme', {}), 1, advice)
+    same([await endingsOf(store, 'acme'), await endingsOf(store, 'max')], [['a'], []], advice)
+    same(await listed(store, 'max'), ['a'], advice)
+    same(await claim(store, 'max', 'a', { isWritten: true }), ENTERED, advice)
+  })
+
   await t.test('a claim neither creates a session nor changes one', async t => {
     const store = await open(t)
     await claim(store, 'max', 'a')

@@ -47,6 +47,14 @@ export class CallGate {
     this.store = Object.fromEntries(METHODS.filter(method => has(store, method)).map(method => [
       method, (...args: unknown[]) => this.#receive(method, args.slice(0, -1), args.at(-1) as Answer<unknown>)
     ])) as unknown as SessionStore
+    // These ask nothing of it.
+    const { keyOf, formerKeyOf } = store
+    Object.assign(this.store, { ...keyOf && { keyOf }, ...formerKeyOf && { formerKeyOf } })
+  }
+
+  /** By what the store knows a session. */
+  keyOf (sessionId: string): string {
+    return this.#store.keyOf?.(sessionId) ?? sessionId
   }
 
   close (): void {

@@ -2,6 +2,8 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { FastifyRequest } from 'fastify'
 import { fingerprint } from '../diagnostics'
+import { indexKey } from '../session/index-keys'
+import { keysIn } from '../values/claim'
 import type { SessionRecord } from '../types/store'
 
 /** What the session that all requests come with holds. */
@@ -12,7 +14,7 @@ export const FIELDS = ['createdAt', 'seenAt', 'idle', 'path']
 /** The life that a handler chooses. When all lives pass, one and a half of it have, by which no store keeps it any more. */
 export const LONGER = 1.3 * MAX_AGE
 
-type Request = Pick<FastifyRequest, 'session' | 'server'> & { session: any }
+type Request = Pick<FastifyRequest, 'session' | 'server' | 'sessionStore'> & { session: any }
 
 /** What requests do with their session. Each writes a value of its own, so that it can be told whose is in the store. */
 export const REQUESTS = {
@@ -30,7 +32,7 @@ export const REQUESTS = {
     request.session.user = 'eva'
   },
   async renew ({ session }: Request) {
-    await session.regenerate(['user', 'cart', 'begun', 'a', 'b', 'd', 's'])
+    await session.regenerate(['user', 'cart', 'begun', 'a', 'b', 'd', 's', 'team'])
   },
   async 'log out' ({ session }: Request) {
     await session.destroy()
@@ -53,8 +55,9 @@ export const REQUESTS = {
     await session.destroy()
   },
   /** An operator's. With an index by user, as the next. */
-  async revoke ({ server, session }: Request) {
-    await server.sessions.revoke(`${fingerprint('max')}.${fingerprint(session.sessionId)}`)
+  async revoke ({ server, session, sessionStore }: Request) {
+    const key = sessionStore.keyOf?.(session.sessionId) ?? session.sessionId
+    await server.sessions.revoke(`${fingerprint('max')}.${fingerprint(key)}`)
   },
   async 'revoke others' ({ session }: Request) {
     await session.revokeOthers()
@@ -63,6 +66,12 @@ export const REQUESTS = {
     await server.sessions.revokeUser('max')
     await server.sessions.revokeUser('eva')
   },
+  /** With a second name, as the next. */
+  async 'revoke teams' ({ server }: Request) {
+    await server.sessions.by('team', 'red').revoke()
+    await server.sessions.by('team', 'blue').revoke()
+  },
+  'change team': ({ session }: Request) => { session.team = 'blue' },
   async push ({ session }: Request, value: number) {
     await session.update((session: any) => { (session.cart ??= []).push(value) })
   },
@@ -74,7 +83,15 @@ export const REQUESTS = {
 }
 
 /** What nobody can do without an index by user. */
-export const NEEDS_USERS: readonly RequestName[] = ['revoke', 'revoke others', 'revoke users', 'sign up']
+export const NEEDS_USERS: readonly RequestName[] = ['revoke', 'revoke others', 'revoke users', 'revoke teams', 'sign up']
+
+/** What there is with a second name only. */
+export const NEEDS_TEAMS: readonly RequestName[] = ['revoke teams', 'change team']
+
+/** The team of a session: who is logged in is in one. */
+export function teamOf ({ user, team }: SessionRecord): string | undefined {
+  return user === undefined ? undefined : String(team ?? 'red')
+}
 
 export type RequestName = keyof typeof REQUESTS
 
@@ -149,8 +166,11 @@ export interface Observation {
   calls: readonly Call[]
   /** When the lives of all sessions passed. */
   expiredAt?: number
-  /** Where there is an index by user: the sessions in it in the end by the user's key, and how many a user may have. */
-  index?: { listed: ReadonlyMap<string, ReadonlySet<string>>, max: number }
+  /**
+   * Where there is an index by user: the sessions in it in the end by their key, how many a user may have, and whether they are
+   * in it by their team, too.
+   */
+  index?: { listed: ReadonlyMap<string, ReadonlySet<string>>, max: number, teams?: boolean }
   /** What is alive in the store in the end, by session id. */
   records: ReadonlyMap<string, SessionRecord>
   /** Whether the first session is alive when the life that was given to it has passed, and most of the one that was chosen. */
@@ -269,9 +289,9 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
   },
 
   * listed ({ records, index }) {
-    for (const [sessionId, { cookie }] of records) {
-      const userKey = (cookie as SessionRecord | undefined)?.userKey as string | undefined
-      if (index !== undefined && userKey !== undefined && index.listed.get(userKey)?.has(sessionId) !== true) yield 'a session is not in the list'
+    if (index === undefined) return
+    for (const [sessionId, record] of records) {
+      if (keysIn(record).some(key => index.listed.get(key)?.has(sessionId) !== true)) yield 'a session is not in the list'
     }
   },
 
@@ -285,8 +305,12 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
   },
 
   * owned ({ records, index }) {
-    for (const { user, cookie } of index === undefined ? [] : records.values()) {
-      const { userKey } = cookie as SessionRecord
+    if (index === undefined) return
+    for (const record of records.values()) {
+      const { user, cookie } = record
+      const { userKey, 'key:team': teamKey } = cookie as SessionRecord
+      const team = index.teams === true ? teamOf(record) : undefined
+      if (teamKey !== (team && indexKey('session', 'team', team))) yield `a session has the data of the team ${team}, and belongs to another one`
       if (userKey !== (user === undefined ? undefined : fingerprint(user as string))) yield `a session has the data of ${user as string}, and belongs to another user`
     }
   },
@@ -332,6 +356,7 @@ const CHANGED_KEY: Partial<Record<RequestName, string>> = {
   save: 's',
   'save unawaited': 's',
   'become eva': 'user',
+  'change team': 'team',
   push: 'cart',
   take: 'd'
 }
@@ -339,9 +364,9 @@ const REMEMBERING: readonly RequestName[] = ['remember', 'remember by options']
 const LOGINS: readonly RequestName[] = ['log in', 'log in unawaited']
 /** Those that wait for the store's answer, and fail where the session has ended. */
 const FAILING: readonly RequestName[] = ['save', 'renew', 'push', 'take']
-const ENDING: readonly RequestName[] = [...LOGINS, 'renew', 'log out', 'log out of both', 'revoke', 'revoke users']
+const ENDING: readonly RequestName[] = [...LOGINS, 'renew', 'log out', 'log out of both', 'revoke', 'revoke users', 'revoke teams']
 /** Those that ask for no session of their own: what a browser sends before it has the answer to its login. */
-const MAY_COME_LATE: readonly RequestName[] = ['read', 'write a', 'write b', 'delete d', 'touch', 'become eva', 'push', 'take', ...REMEMBERING]
+const MAY_COME_LATE: readonly RequestName[] = ['read', 'write a', 'write b', 'delete d', 'touch', 'become eva', 'change team', 'push', 'take', ...REMEMBERING]
 
 type Facts = ReturnType<typeof factsOf>
 
@@ -415,6 +440,7 @@ function isChange (reply: Reply): boolean {
 /** What a request leaves under its key. */
 function valueOf ({ request, value }: Reply): unknown {
   if (request === 'become eva') return 'eva'
+  if (request === 'change team') return 'blue'
   return request === 'delete d' || request === 'take' ? undefined : value
 }
 

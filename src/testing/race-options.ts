@@ -36,6 +36,12 @@ export interface RaceOptions {
   passing?: readonly Method[]
   /** Enters the sessions in the store's index by user, with these limits. */
   users?: Pick<FastifySessionOptions, 'maxPerUser' | 'onMaxPerUser'>
+  /**
+   * With `users`: enters them by a second name, too, that of their team.
+   *
+   * @default false
+   */
+  teams?: boolean
   /** Another plugin of the same interface. */
   plugin?: FastifyPluginCallback<any>
 }

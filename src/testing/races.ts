@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { clock, HOUR, opener, runnerOr, type CreateStore, type TestFunction } from './context'
-import { judge, NEEDS_USERS, REQUESTS, type Breach, type RequestName } from './race-ops'
+import { judge, NEEDS_TEAMS, NEEDS_USERS, REQUESTS, type Breach, type RequestName } from './race-ops'
 import { Track } from './track'
 import type { Choose, RaceEvent, RaceOptions } from './race-options'
 
@@ -28,7 +28,7 @@ export interface RaceResult {
 
 const A_DAY = 24 * HOUR
 const EVENTS: readonly RaceEvent[] = [
-  ...(Object.keys(REQUESTS) as RequestName[]).filter(request => !NEEDS_USERS.includes(request)), 'expire'
+  ...(Object.keys(REQUESTS) as RequestName[]).filter(request => !NEEDS_USERS.includes(request) && !NEEDS_TEAMS.includes(request)), 'expire'
 ]
 
 /** Other ways to do the same: each races with what there is, and not with another one of these. */
@@ -49,6 +49,13 @@ export const USER_RACES: ReadonlyArray<readonly RaceEvent[]> = (['revoke', 'revo
 export const OWNER_RACES: ReadonlyArray<readonly RaceEvent[]> = ([
   'read', 'write a', 'renew', 'log in', 'log out', 'become eva', 'remember', 'touch', 'revoke users'
 ] as const).map(request => ['become eva', request])
+
+/** Pairs of a request that ends sessions by one name, and one that changes what it is found by, or renews it: with `teams`. */
+export const TEAM_RACES: ReadonlyArray<readonly RaceEvent[]> = [
+  ...(['read', 'write a', 'change team', 'become eva', 'renew', 'log out'] as const).map(request => ['revoke teams', request] as const),
+  ['revoke', 'change team'], ['revoke users', 'change team'],
+  ['change team', 'change team'], ['change team', 'become eva'], ['change team', 'renew']
+]
 
 export interface RaceTestOptions extends Omit<RaceOptions, 'store' | 'expire'> {
   /**

@@ -5,16 +5,18 @@ import fastifyCookie, { unsign } from '@fastify/cookie'
 import Fastify, { type FastifyInstance, type LightMyRequestResponse } from 'fastify'
 import { fingerprint } from '../diagnostics'
 import fastifySession from '../index'
+import { indexKey } from '../session/index-keys'
 import { isExpired, timeIn, type CookieRecord } from '../values/record'
 import type { IndexEntry, SessionRecord } from '../types/store'
 import { CallGate, type Step } from './call-gate'
 import { clock, type Clock } from './context'
 import { orNothing } from './contract'
-import { BASE, FIELDS, LONGER, MAX_AGE, REQUESTS, type Observation, type Reply } from './race-ops'
+import { BASE, FIELDS, LONGER, MAX_AGE, REQUESTS, teamOf, type Observation, type Reply } from './race-ops'
 import type { Choose, RaceEvent, RaceOptions } from './race-options'
 import { dataOf } from './site'
 
-const USERS = [BASE.user as string, 'eva']
+const USER_KEYS = [BASE.user as string, 'eva'].map(fingerprint)
+const TEAM_KEYS = ['red', 'blue'].map(team => indexKey('session', 'team', team))
 const SECRET = 'the secret that signs the cookies of all races'
 const COOKIE_NAME = 'sessionId'
 // Turns of the event loop without anything new, after which nothing new will come. Where no call waits, a request hangs.
@@ -41,6 +43,7 @@ export class Track {
   readonly #gate: CallGate
   readonly #rolling: boolean
   readonly #users: RaceOptions['users']
+  readonly #teams: boolean
   readonly #expire: RaceOptions['expire']
   /** Short names of the run's sessions, the same in each run. */
   readonly #names = new Map<string, string>()
@@ -57,24 +60,26 @@ export class Track {
   }
 
   private constructor (options: RaceOptions) {
-    const { rolling = true, saveUninitialized = true, users, plugin = fastifySession } = options
+    const { rolling = true, saveUninitialized = true, users, teams = false, plugin = fastifySession } = options
     this.#rolling = rolling
     this.#users = users
+    this.#teams = teams
     this.#expire = options.expire
     this.#gate = new CallGate(options, sessionId => this.#names.get(sessionId) ?? 'another')
     const prefix = `race${randomBytes(6).toString('hex')}`
     let serial = 0
     const idGenerator = (): string => {
       const sessionId = `${prefix}${serial++}`
-      this.#names.set(sessionId, `S${this.#names.size}`)
+      this.#names.set(this.#gate.keyOf(sessionId), `S${this.#names.size}`)
       return sessionId
     }
     const cookie = { secure: false, maxAge: MAX_AGE }
     const app = Fastify() as unknown as FastifyInstance
     app.register(fastifyCookie)
     const user = (session: any): string | undefined => session.user
+    const index = teams ? { team: (session: any) => teamOf(session) } : undefined
     app.register(plugin, {
-      secret: SECRET, store: this.#gate.store, rolling, saveUninitialized, cookie, idGenerator, ...(users && { user, ...users })
+      secret: SECRET, store: this.#gate.store, rolling, saveUninitialized, cookie, idGenerator, ...(users && { user, index, ...users })
     })
     app.get('/begin', async ({ session }) => { Object.assign(session, BASE) })
     app.get('/look', async ({ session }) => dataOf(session))
@@ -93,13 +98,13 @@ export class Track {
 
   /** One schedule: from a new session to what is left of it. */
   async run (events: readonly RaceEvent[], choose: Choose): Promise<{ observation: Observation, schedule: string[] }> {
-    const begun = keptCookie(await this.#get('/begin'))
+    const begun = this.#keptCookie(await this.#get('/begin'))
     if (begun === undefined) throw new Error('The plugin gave no session to begin with')
     const first = begun.sessionId
     const run = this.#run = newRun(events)
     run.cookies.set(first, begun.header)
     const fields = this.#fields ??= await this.#fieldsOf(first)
-    const other = events.includes('log out of both') ? keptCookie(await this.#get('/begin')) : undefined
+    const other = events.includes('log out of both') ? this.#keptCookie(await this.#get('/begin')) : undefined
     if (other !== undefined) run.cookies.set(other.sessionId, other.header)
 
     this.#gate.close()
@@ -124,7 +129,7 @@ export class Track {
       replies,
       calls,
       expiredAt,
-      index: this.#users && { listed: await this.#listed(), max: this.#users.maxPerUser ?? Infinity },
+      index: this.#users && { listed: await this.#listed(), max: this.#users.maxPerUser ?? Infinity, teams: this.#teams },
       records,
       lasts: await this.#lasts(first, records),
       visits: await this.#visitsWith(run.cookies)
@@ -136,7 +141,7 @@ export class Track {
   /** Sends a request, and notes what it is told. */
   async #send ({ replies, answered, cookies }: Run, index: number, cookie: string | undefined): Promise<void> {
     const response = await this.#get(`/race/${index}`, cookie)
-    const kept = keptCookie(response)
+    const kept = this.#keptCookie(response)
     if (kept !== undefined) cookies.set(kept.sessionId, kept.header)
     const { statusCode } = response
     const isCleared = kept === undefined && response.cookies.some(({ name }) => name === COOKIE_NAME)
@@ -197,9 +202,9 @@ export class Track {
   }
 
   async #listed (): Promise<Map<string, Set<string>>> {
-    const entries = await Promise.all(USERS.map(fingerprint).map(async userKey => {
-      const entries = await this.#gate.ask('claimsOf', userKey, Infinity, 100) as IndexEntry[]
-      return [userKey, new Set(entries.map(({ sessionId }) => sessionId))] as const
+    const entries = await Promise.all(this.#keys.map(async key => {
+      const entries = await this.#gate.ask('claimsOf', key, Infinity, 100) as IndexEntry[]
+      return [key, new Set(entries.map(({ sessionId }) => sessionId))] as const
     }))
     return new Map(entries)
   }
@@ -233,11 +238,24 @@ export class Track {
     for (const sessionId of this.#gate.written) {
       await this.#gate.ask('destroy', sessionId)
       if (this.#users === undefined) continue
-      for (const user of USERS) await this.#gate.ask('release', fingerprint(user), [sessionId])
+      for (const key of this.#keys) await this.#gate.ask('release', key, [sessionId])
     }
     this.#gate.written.clear()
     this.#names.clear()
     this.#clock.passed = 0
+  }
+
+  get #keys (): string[] {
+    return this.#teams ? [...USER_KEYS, ...TEAM_KEYS] : USER_KEYS
+  }
+
+  /** The session cookie of a response, if a browser would keep it, and by what the store knows its session. */
+  #keptCookie ({ cookies }: LightMyRequestResponse): { sessionId: string, header: string } | undefined {
+    const cookie = cookies.findLast(({ name }) => name === COOKIE_NAME)
+    if (cookie === undefined || cookie.value === '' || (cookie.expires as Date) <= new Date(Date.now())) return undefined
+    const { value } = unsign(cookie.value, SECRET)
+    const sessionId = value === null ? 'not signed' : this.#gate.keyOf(value)
+    return { sessionId, header: `${COOKIE_NAME}=${encodeURIComponent(cookie.value)}` }
   }
 
   #get (url: string, cookie?: string): Promise<LightMyRequestResponse> {
@@ -254,12 +272,4 @@ function newRun (events: readonly RaceEvent[]): Run {
     cookies: new Map(),
     schedule: []
   }
-}
-
-/** The session cookie of a response, if a browser would keep it. */
-function keptCookie ({ cookies }: LightMyRequestResponse): { sessionId: string, header: string } | undefined {
-  const cookie = cookies.findLast(({ name }) => name === COOKIE_NAME)
-  if (cookie === undefined || cookie.value === '' || (cookie.expires as Date) <= new Date(Date.now())) return undefined
-  const { value: sessionId } = unsign(cookie.value, SECRET)
-  return { sessionId: sessionId ?? 'not signed', header: `${COOKIE_NAME}=${encodeURIComponent(cookie.value)}` }
 }

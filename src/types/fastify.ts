@@ -46,7 +46,7 @@ declare module 'fastify' {
   }
 
   interface FastifyInstance {
-    /** The sessions by user, for operators. Only with the option `user`. */
+    /** The sessions by user, and by what the option `index` names, for operators. Only with one of these options. */
     sessions: Sessions
   }
 

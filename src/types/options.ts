@@ -26,6 +26,15 @@ export interface RouteSessionOptions {
    */
   fresh?: number
   /**
+   * Only with `@fastify/session/device-bound`: the device of a bound session must have proved itself within so many
+   * milliseconds. Otherwise the request gets 403 `FST_ERR_SESSION_NO_PROOF` before the handler runs, and the browser
+   * proves itself before the next one. Sessions that aren't bound are let through. It is loaded at once, as with
+   * `fresh`.
+   *
+   * @default undefined, within the `maxAge` of the bound cookie
+   */
+  proof?: number
+  /**
    * `true`: requests of this route load no session before the handler says `await request.loadSession()`.
    * `config: { session: 'lazy' }` is the same.
    *
@@ -33,6 +42,9 @@ export interface RouteSessionOptions {
    */
   lazy?: boolean
 }
+
+/** Says what a session is found by: a string, a number, or undefined or null if it isn't to be found. */
+export type IndexFunction = (session: FastifySessionObject) => string | number | null | undefined
 
 export interface FastifySessionOptions {
   /**
@@ -179,7 +191,16 @@ export interface FastifySessionOptions {
    *
    * @default undefined, sessions belong to no user
    */
-  user?: (session: FastifySessionObject) => string | number | null | undefined
+  user?: IndexFunction
+  /**
+   * What else sessions are found by, each by a name of yours: `{ sid: session => session.oidc?.sid }`. All sessions of
+   * a value are listed and ended by `fastify.sessions.by('sid', sid)`. As with `user`, it is asked whenever a session
+   * is saved, what it returns is kept as a hash, undefined is for sessions that aren't to be found by that name, and
+   * the store must have an index by user.
+   *
+   * @default undefined, by nothing else
+   */
+  index?: Readonly<Record<string, IndexFunction>>
   /**
    * What lists tell of a session in addition, from its data: the device, for instance.
    *

@@ -71,14 +71,32 @@ export interface SessionView extends Record<string, any> {
    * record doesn't say, as one of an older version.
    */
   authenticatedAt: Date | null
+  /** Whether it is bound to the device of its browser, by `@fastify/session/device-bound`. */
+  deviceBound: boolean
   /** When it was used last: with `rolling` by its last request, otherwise by its last change. */
   lastSeenAt: Date
   /** When it ends if nobody uses it; null if the store decides. */
   expiresAt: Date | null
 }
 
+/** The sessions of a user, an organisation or the like. All of it rejects with the store's error, if there is one. */
+export interface SessionsBy {
+  /** Those that were logged in last come first. */
+  list(page?: SessionPage): Promise<SessionList>
+  /** Ends all of them. Says how many there were. */
+  revoke(): Promise<number>
+}
+
 /** `fastify.sessions`. All of it rejects with the store's error, if there is one. */
 export interface Sessions {
+  /**
+   * The sessions for which a function of the option `index` has returned the value. By the name `user`, those of the
+   * option `user`.
+   *
+   * @throws FST_ERR_SESSION_INDEX for a name that there isn't, and for what is no value, an empty string for instance;
+   *   FST_ERR_SESSION_USER for what is nobody's name
+   */
+  by(name: string, value: string | number): SessionsBy
   /**
    * The sessions of a user, the newest login first.
    *

@@ -5,6 +5,11 @@ export type Callback = (error?: any) => void
 export type Answer<T> = (error: Error | null, value?: T) => void
 export type CallbackSession = (error: any, result?: Fastify.Session | null) => void
 
+declare const isKey: unique symbol
+
+/** By what a store knows a session: its id, or what the store's `keyOf` makes of that. */
+export type StoreKey = string & { readonly [isKey]: true }
+
 /** What a store keeps of a session: its data by top-level key, and under `cookie` what the library keeps of it. */
 export type SessionRecord = Record<string, unknown>
 
@@ -159,8 +164,9 @@ export interface SessionStore<Session = Fastify.Session> {
    * entered. Entries whose time has passed don't count. It reads no list: its cost doesn't grow with the user's
    * sessions.
    *
-   * The index by user is this method and the next four. Only the option `user` asks for it. It finds sessions; whose a
-   * session is, its record says.
+   * The index by user is this method and the next four. Only the options `user` and `index` ask for it. It finds
+   * sessions; whose a session is, its record says. A session may be entered under several keys: its user's, and one for
+   * each name of `index`, which to a store is a user's like any other.
    */
   claim?(
     userKey: string, sessionId: string, claiming: Claiming, callback: (error: any, claimed?: Claimed) => void
@@ -195,6 +201,15 @@ export interface SessionStore<Session = Fastify.Session> {
    * for in the store.
    */
   watch?(sessionId: string, onEnd: (code?: EndCode) => void): (() => void) | Promise<() => void>
+
+  /**
+   * Answers by what the store knows the session of an id, if not by the id itself. All other methods are called with
+   * that in place of the id then, and the index by user answers it. Called once for each id that a visitor brings.
+   */
+  keyOf?(sessionId: string): string
+
+  /** By what else the store may know it, from an earlier time; undefined if by nothing. New sessions have `keyOf`'s. */
+  formerKeyOf?(sessionId: string): string | undefined
 
   /** All sessions. */
   all?(callback: (error: any, sessions?: any) => void): void

@@ -1,6 +1,7 @@
 import { isPromise } from 'node:util/types'
 import { sign, unsign } from '@fastify/cookie'
 import { SecretError, SignerError } from '../errors'
+import { Verified } from './verified'
 import type { Signer, UnsignResult } from '../types/cookie'
 
 /** A session id that a cookie value has proved. */
@@ -10,32 +11,54 @@ export interface Proof {
   readonly signedId: string | undefined
 }
 
+/** A signer that may remember what it has verified. */
+export interface SessionSigner extends Signer {
+  /**
+   * The session has ended.
+   *
+   * @param signedId its signed id, if that is known: otherwise it is signed again, to find it
+   */
+  readonly forget: (sessionId: string, signedId?: string) => void
+}
+
 const REFUSED = { valid: false, renew: false, value: null }
 
 /** Signs with the first secret of an array and verifies with all. The array stays the application's: it may change. */
-export function secretsSigner (secrets: readonly string[], algorithm: string): Signer {
+export function secretsSigner (secrets: readonly string[], algorithm: string): SessionSigner {
+  const verified = new Verified(secrets)
   return {
     sign (sessionId) {
       const first = secrets.find(isUsable)
       if (first === undefined) throw new SecretError('at least one secret is required')
-      return sign(sessionId, first, algorithm)
+      const signedId = sign(sessionId, first, algorithm)
+      verified.add(signedId, false)
+      return signedId
     },
-    unsign (value) {
+    unsign (signedId) {
+      const known = verified.get(signedId)
+      if (known !== undefined) return known
       let renew = false
       for (const secret of secrets) {
         // With an empty secret everybody can sign.
         if (!isUsable(secret)) continue
-        const { valid, value: sessionId } = unsign(value, secret, algorithm)
-        if (valid) return { valid, renew, value: sessionId }
+        const { valid, value } = unsign(signedId, secret, algorithm)
+        if (valid) {
+          verified.add(signedId, renew)
+          return { valid, renew, value }
+        }
         renew = true
       }
-      return { valid: false, renew: false, value: null }
+      return REFUSED
+    },
+    forget (sessionId, signedId) {
+      if (signedId !== undefined) verified.delete(signedId)
+      else for (const secret of secrets.filter(isUsable)) verified.delete(sign(sessionId, secret, algorithm))
     }
   }
 }
 
 /** The application's own signer, which must answer at once: the cookie can't wait for it. */
-export function customSigner (signer: Signer): Signer {
+export function customSigner (signer: Signer): SessionSigner {
   return {
     sign (sessionId) {
       const signedId: unknown = signer.sign(sessionId)
@@ -48,7 +71,9 @@ export function customSigner (signer: Signer): Signer {
       if (!isPromise(result)) return result as UnsignResult
       ignoreRejection(result)
       return REFUSED
-    }
+    },
+    // What it takes for valid is its own business, at each request.
+    forget () {}
   }
 }
 
@@ -67,13 +92,15 @@ const NAMED = '::'
  * @param names of the other sessions. An id that could be taken for what 12.0.0 signed for one of them is signed by the
  *   default name
  */
-export function defaultSigner (signer: Signer, names: ReadonlySet<string>): Signer {
+export function defaultSigner (signer: SessionSigner, names: ReadonlySet<string>): SessionSigner {
   const prefix = prefixOf('')
+  const signed = (sessionId: string): string => {
+    const isPlain = !sessionId.startsWith(NAMED) && ![...names].some(name => sessionId.startsWith(prefixOf12(name)))
+    return isPlain ? sessionId : prefix + sessionId
+  }
   return {
-    sign (sessionId) {
-      const isPlain = !sessionId.startsWith(NAMED) && ![...names].some(name => sessionId.startsWith(prefixOf12(name)))
-      return signer.sign(isPlain ? sessionId : prefix + sessionId)
-    },
+    sign: sessionId => signer.sign(signed(sessionId)),
+    forget: (sessionId, signedId) => signer.forget(signed(sessionId), signedId),
     unsign (signedId) {
       const result = signer.unsign(signedId)
       if (!result.valid || !String(result.value).startsWith(NAMED)) return result
@@ -84,10 +111,14 @@ export function defaultSigner (signer: Signer, names: ReadonlySet<string>): Sign
 }
 
 /** Signs for one session of several, by its name. What 12.0.0 signed counts, and is signed again. */
-export function namedSigner (signer: Signer, sessionName: string): Signer {
+export function namedSigner (signer: SessionSigner, sessionName: string): SessionSigner {
   const [prefix, prefix12] = [prefixOf(sessionName), prefixOf12(sessionName)]
   return {
     sign: sessionId => signer.sign(prefix + sessionId),
+    forget (sessionId, signedId) {
+      signer.forget(prefix + sessionId, signedId)
+      signer.forget(prefix12 + sessionId, signedId)
+    },
     unsign (signedId) {
       const { valid, renew, value } = signer.unsign(signedId)
       if (value?.startsWith(prefix) === true) return { valid, renew, value: value.slice(prefix.length) }

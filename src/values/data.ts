@@ -18,9 +18,12 @@ export interface OpenData {
 /** As a session shows them: `get()` and `set()` are there, and names of the session's own are refused as data. */
 export function openData (draft: Draft): OpenData {
   const keys = new Set<string>()
+  // Whoever calls get() or set() by hand may give a number.
   const note = (key: string | symbol): string => {
-    if (typeof key === 'string' && !isReserved(key)) keys.add(key)
-    return key as string
+    if (typeof key === 'symbol') return key as unknown as string
+    const name = String(key)
+    if (!isReserved(name)) keys.add(name)
+    return name
   }
   const read = (key: string | symbol): unknown => draft.get(note(key))
   const has = (key: string | symbol): boolean => draft.has(note(key))

@@ -16,6 +16,8 @@ export interface CookieRecord {
   createdAt?: number
   /** When the visitor authenticated last, in milliseconds since the epoch. Missing if nobody has said. */
   authenticatedAt?: number
+  /** The public key of the device that the session is bound to, and since when: see device-bound/proofs.ts. */
+  deviceKey?: string
   /** When the record was written, in milliseconds since the epoch. Records of older versions don't say. */
   seenAt?: number
   /** How long after its last use the session ends, in milliseconds, when the record was written. */
@@ -72,6 +74,12 @@ export function createdAtOf (record: SessionRecord): number {
 /** When the visitor authenticated last, in milliseconds since the epoch; undefined when the record doesn't say. */
 export function authenticatedAtOf (record: SessionRecord): number | undefined {
   return numberIn(cookieOf(record).authenticatedAt) || undefined
+}
+
+/** What the session is bound to; undefined if it isn't. */
+export function deviceKeyOf (record: SessionRecord): string | undefined {
+  const { deviceKey } = cookieOf(record)
+  return typeof deviceKey === 'string' ? deviceKey : undefined
 }
 
 /** When the record was written, in milliseconds since the epoch; NaN when it doesn't say. */

@@ -34,6 +34,7 @@ export class StoredSession {
   [key: string]: unknown
   readonly cookie: StoredCookie
   readonly #sessionId: string
+  #isHandedOver = false
 
   constructor (sessionId: string, data: Readonly<Record<string, unknown>>, cookie: object) {
     for (const key of Object.keys(data)) {
@@ -44,6 +45,16 @@ export class StoredSession {
     }
     this.cookie = cookie instanceof StoredCookie ? cookie : StoredCookie.of(cookie)
     this.#sessionId = sessionId
+  }
+
+  /** Whoever gets it may keep its values, because nobody else will change them. */
+  static handOver (session: StoredSession): void {
+    session.#isHandedOver = true
+  }
+
+  /** Whether that was said of it. By the same copy of the library, which knows what it means. */
+  static isHandedOver (session: object): boolean {
+    return #isHandedOver in session && session.#isHandedOver
   }
 
   get sessionId (): string {

@@ -8,6 +8,7 @@ import connectSqlite from 'better-sqlite3-session-store'
 import connectLoki from 'connect-loki'
 import connectPg from 'connect-pg-simple'
 import { RedisStore as ConnectRedis9 } from 'connect-redis'
+import { RedisStore as ConnectRedis10 } from 'connect-redis-10'
 import { RedisStore as ConnectRedis8 } from 'connect-redis-8'
 import connectSequelize from 'connect-session-sequelize'
 import { MemoryStore as ExpressMemoryStore } from 'express-session'
@@ -105,10 +106,10 @@ export const others: Contestant[] = [
     prepare: t => withNodeRedis(t, client => new ConnectRedis9({ client: client as any }))
   },
   {
-    name: 'connect-redis 8 with node-redis',
-    packages: ['connect-redis-8', 'redis'],
-    promises: { ...base, lists: false },
-    prepare: t => withNodeRedis(t, client => new ConnectRedis8({ client }))
+    name: 'connect-redis 10 with node-redis',
+    packages: ['connect-redis-10', 'redis'],
+    promises: base,
+    prepare: t => withNodeRedis(t, client => new ConnectRedis10({ client: client as any }))
   },
   {
     name: 'connect-redis 8 with ioredis',

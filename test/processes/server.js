@@ -6,7 +6,7 @@
  */
 const fastifyCookie = require('@fastify/cookie')
 const Fastify = require('fastify')
-const { Gate } = require('../../dist/testing/gate')
+const { Gate } = require('tsx/cjs/api').require('../../src/testing/gate', __filename)
 
 const MAX_AGE = 10 * 60_000
 const [backend, ...urls] = process.argv.slice(2)

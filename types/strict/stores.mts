@@ -6,6 +6,7 @@ import MongoStore from 'connect-mongo'
 import connectPgSimple from 'connect-pg-simple'
 import { RedisStore as ConnectRedis } from 'connect-redis'
 import { RedisStore as ConnectRedis8 } from 'connect-redis-8'
+import { RedisStore as ConnectRedis10 } from 'connect-redis-10'
 import expressSession from 'express-session'
 import { fastify } from 'fastify'
 import { Cluster, Redis } from 'ioredis'
@@ -29,6 +30,7 @@ app.register(fastifySession, { secret, store: new RedisStore({ client: new Redis
 app.register(fastifySession, { secret, store: new RedisStore({ client: new Cluster(['redis://127.0.0.1'], { lazyConnect: true }) }) })
 app.register(fastifySession, { secret, store: new ConnectRedis({ client }) })
 app.register(fastifySession, { secret, store: new ConnectRedis8({ client }) })
+app.register(fastifySession, { secret, store: new ConnectRedis10({ client }) })
 app.register(fastifySession, { secret, store: MongoStore.create({ mongoUrl: 'mongodb://127.0.0.1' }) })
 
 // These two ask for express-session. Fastify's application gives them `fastifySession`, which is of another type.

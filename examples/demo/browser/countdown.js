@@ -1,8 +1,9 @@
 'use strict'
 
-// Runs in the browser, as /demo.js, and makes the seconds go by, and says when the session is ended elsewhere. The page does without.
+// Runs in the browser, as /countdown.js: makes the seconds go by, says when the session is ended elsewhere, and which form is under
+// way. The page does without.
 
-/* global document, history, EventSource */
+/* global addEventListener, document, history, location, EventSource */
 
 function inWords (seconds) {
   const parts = [[Math.floor(seconds / 3600), 'h'], [Math.floor(seconds / 60) % 60, 'min'], [Math.floor(seconds) % 60, 's']]
@@ -29,9 +30,19 @@ function count () {
   document.addEventListener('visibilitychange', tick)
 
   // A reload shall not say again what the last form did, nor send it.
-  history.replaceState(null, '', '/')
+  history.replaceState(null, '', `/${location.hash}`)
   // Screen readers read out what changes, and not what was there from the start.
   setTimeout(() => notice.append(...notice.childNodes), 500)
+
+  // A second click on a button whose form is under way sends nothing.
+  document.addEventListener('submit', event => {
+    if (event.submitter.ariaDisabled === 'true') event.preventDefault()
+    event.submitter.ariaDisabled = 'true'
+  })
+  // Back to a page that the browser has kept.
+  addEventListener('pageshow', () => {
+    for (const button of document.querySelectorAll('form [aria-disabled]')) button.ariaDisabled = null
+  })
 
   if (next !== undefined && typeof EventSource === 'function') listen()
 
@@ -67,8 +78,10 @@ function count () {
 
   function say (text, offer) {
     const link = document.createElement('a')
-    link.href = '/'
+    // Another address than this one, or nothing would be loaded.
+    link.href = '/?#you'
     link.textContent = offer
+    notice.className = 'message late'
     notice.replaceChildren(text, link)
   }
 }

@@ -1,0 +1,32 @@
+import { nearest } from '../values/near'
+import { shown } from '../values/kind'
+import { tooShort } from '../values/seconds'
+
+const FLAGS = ['rolling', 'saveUninitialized', 'lazy']
+const DURATIONS = ['fresh', 'proof']
+const NAMES = [...FLAGS, ...DURATIONS]
+/** What to write in place of a text. */
+const MEANT: Readonly<Record<string, string>> = { lazy: "'lazy'", false: 'false', fresh: '{ fresh: milliseconds }' }
+
+/**
+ * What a route's `config: { session: … }` says that is likely a mistake, each as in 'The session option ...'. What
+ * resembles nothing is the application's own.
+ */
+export function mistakesInRoute (said: unknown, url: string): string[] {
+  const found = typeof said === 'string' ? [mistakenText(said)] : Object.entries(said ?? {}).map(mistakenEntry)
+  return found.filter(mistake => mistake !== undefined).map(mistake => `${mistake} (in the config of the route ${url})`)
+}
+
+function mistakenText (text: string): string | undefined {
+  const meant = text === 'lazy' ? undefined : nearest(text, Object.keys(MEANT))
+  return meant && `'${text}' isn't known: write ${MEANT[meant]}`
+}
+
+function mistakenEntry ([name, value]: [string, any]): string | undefined {
+  if (DURATIONS.includes(name)) return tooShort(name, value)
+  if (!FLAGS.includes(name)) {
+    const meant = nearest(name.replace(/^is/, ''), NAMES)
+    return meant && `${name} isn't known: write ${meant}`
+  }
+  return value == null || typeof value === 'boolean' ? undefined : `${name} must be true or false, and not ${shown(value)}`
+}

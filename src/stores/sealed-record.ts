@@ -1,0 +1,199 @@
+/** How a sealed session looks in the store that keeps it, and how it is read there. Nothing that waits. */
+import { isKey, isSealed, type Seals, type SessionSeals } from './seals'
+import { ValueCheck } from './value-check'
+import { UnopenedError } from '../errors'
+import { define, lazyFields } from '../values/lazy-fields'
+import { valueError } from '../values/refusals'
+import { StoredSession } from '../values/stored-session'
+import type { FieldChanges, SessionChanges, SessionRecord } from '../types/store'
+
+type Fields = Readonly<Record<string, unknown>>
+
+/** What a record was made of, and what opens the rest of it. */
+interface Source {
+  readonly raw: SessionRecord
+  readonly seals: SessionSeals
+  /** Whether it may have parts from before the store was sealed. */
+  readonly isFormer: boolean
+}
+
+const SOURCE = Symbol('source')
+
+// Fields under `cookie` that stores move, and what is configured: the library believes none of them.
+const UNPROVED = new Set([
+  'expires', 'originalMaxAge', 'path', 'httpOnly', 'secure', 'sameSite', 'domain', 'partitioned', 'priority'
+])
+// A session without them might live longer, so that they are missing is proved as well.
+const NEEDED = ['createdAt', 'seenAt']
+// Stands before the name of a field under `cookie`, and makes that of its proof.
+const PROOF = '~'
+const NOTHING: FieldChanges = { set: {}, unset: [] }
+
+const openLater = lazyFields((record, name) => {
+  const { raw, seals, isFormer } = sourceOf(record) as Source
+  const value = raw[name]
+  if (isFormer && !isSealed(value)) return value
+  return JSON.parse(seals.open(placeOf(name), value, `its field '${name}'`))
+})
+
+/** The record of the inner store that an opened one was made of. */
+export function rawOf (record: SessionRecord): SessionRecord {
+  return sourceOf(record)?.raw ?? record
+}
+
+export class SealedRecords {
+  readonly #seals: Seals
+  readonly #legacy: boolean
+  readonly #check = new ValueCheck()
+
+  constructor (seals: Seals, legacy: boolean) {
+    this.#seals = seals
+    this.#legacy = legacy
+  }
+
+  /** Whether the session may be from before the store was sealed. Nothing plain is believed under a key of ours. */
+  isFormer (key: string): boolean {
+    return this.#legacy && !isKey(key)
+  }
+
+  /**
+   * Values are opened when they are read.
+   *
+   * @throws FST_ERR_SESSION_RECORD
+   */
+  open (key: string, raw: SessionRecord): SessionRecord {
+    const source: Source = { raw, seals: this.#seals.of(key), isFormer: this.isFormer(key) }
+    const record: SessionRecord = {}
+    Object.defineProperty(record, SOURCE, { value: source })
+    define(record, 'cookie', openCookie(source))
+    for (const name of Object.keys(raw)) {
+      if (name === 'cookie') continue
+      // Some stores keep something there for themselves.
+      if (source.isFormer || !name.startsWith('__') || isSealed(raw[name])) openLater(record, name)
+    }
+    return record
+  }
+
+  /** @throws FST_ERR_SESSION_VALUE */
+  seal (key: string, session: SessionRecord): StoredSession {
+    const seals = this.#seals.of(key)
+    const cookie = cookieOf(session)
+    const missing = NEEDED.filter(name => cookie[name] === undefined)
+    const fields = { ...this.#prove(seals, cookie), ...proofsOf(seals, missing) }
+    return new StoredSession(key, this.#sealData(seals, key, session).set, fields)
+  }
+
+  /** @throws FST_ERR_SESSION_VALUE */
+  sealChanges (key: string, { set, unset, meta = NOTHING }: SessionChanges): SessionChanges {
+    const seals = this.#seals.of(key)
+    const data = this.#sealData(seals, key, set)
+    const missing = meta.unset.filter(name => NEEDED.includes(name))
+    const proofs = meta.unset.filter(name => !NEEDED.includes(name)).map(name => PROOF + name)
+    return {
+      set: data.set,
+      unset: [...unset, ...data.unset],
+      meta: {
+        set: { ...this.#prove(seals, meta.set), ...proofsOf(seals, missing) },
+        unset: [...meta.unset, ...proofs]
+      }
+    }
+  }
+
+  /** What makes a sealed one of a record from before; undefined if nothing does. */
+  sealPlain (key: string, raw: SessionRecord): SessionChanges | undefined {
+    try {
+      const plain = Object.entries(raw).filter(([name, value]) => name !== 'cookie' && !isSealed(value))
+      const set = Object.fromEntries(plain)
+      return plain.length === 0 ? undefined : this.sealChanges(key, { set, unset: [], meta: NOTHING })
+    } catch {
+      // A part of it can't be read, which whoever reads that finds out.
+      return undefined
+    }
+  }
+
+  /** As JSON. What that lacks, a function for instance, is no more. */
+  #sealData (seals: SessionSeals, key: string, data: Fields): FieldChanges {
+    const set: Array<[string, string]> = []
+    const unset: string[] = []
+    this.#check.look(key, data)
+    for (const name of Object.keys(data)) {
+      if (name === 'cookie') continue
+      const text = textOf(name, data[name])
+      if (text === undefined) unset.push(name)
+      else set.push([name, seals.seal(placeOf(name), text)])
+    }
+    return { set: Object.fromEntries(set), unset }
+  }
+
+  /** Stores read these fields, so each has a proof beside it. By whose a session is they know the user otherwise. */
+  #prove (seals: SessionSeals, fields: Fields): Record<string, unknown> {
+    const proved: Record<string, unknown> = {}
+    for (const [name, value] of Object.entries(fields)) {
+      const place = placeOf(name, 'cookie')
+      if (isUserKey(name) && typeof value === 'string') {
+        proved[name] = this.#seals.usersOf(value)[0]
+        proved[PROOF + name] = seals.seal(place, value)
+      } else {
+        proved[name] = value
+        if (!UNPROVED.has(name)) proved[PROOF + name] = seals.tag(place, value)
+      }
+    }
+    return proved
+  }
+}
+
+/** What a store is given that writes changes, or moves the end: no data, and nobody's name. */
+export function endOf (key: string, session: SessionRecord): StoredSession {
+  const fields = Object.entries(cookieOf(session)).filter(([name]) => !isUserKey(name))
+  return new StoredSession(key, {}, Object.fromEntries(fields))
+}
+
+/** @throws FST_ERR_SESSION_RECORD */
+function openCookie ({ raw, seals, isFormer }: Source): Fields {
+  const fields = cookieOf(raw)
+  const cookie: Record<string, unknown> = {}
+  for (const name of new Set([...Object.keys(fields), ...NEEDED])) {
+    if (name.startsWith(PROOF)) continue
+    const [value, proof] = [fields[name], fields[PROOF + name]]
+    const place = placeOf(name, 'cookie')
+    const isBelieved = UNPROVED.has(name) || (isFormer && proof === undefined)
+    if (!isBelieved && isUserKey(name)) {
+      cookie[name] = seals.open(place, proof, `its ${name}`)
+      continue
+    }
+    if (!isBelieved && !seals.isTagged(place, value, proof)) throw new UnopenedError(`its ${name}`)
+    if (Object.hasOwn(fields, name)) cookie[name] = value
+  }
+  return cookie
+}
+
+function proofsOf (seals: SessionSeals, missing: readonly string[]): Fields {
+  return Object.fromEntries(missing.map(name => [PROOF + name, seals.tag(placeOf(name, 'cookie'), undefined)]))
+}
+
+function sourceOf (record: SessionRecord): Source | undefined {
+  return (record as { [SOURCE]?: Source })[SOURCE]
+}
+
+function cookieOf ({ cookie }: SessionRecord): Fields {
+  const { toJSON } = (cookie ?? {}) as { toJSON?: () => Fields }
+  return typeof toJSON === 'function' ? toJSON.call(cookie) : { ...cookie as Fields }
+}
+
+/** Where a value belongs in its session. */
+function placeOf (name: string, part = 'data'): string {
+  return `${part} ${JSON.stringify(name)}`
+}
+
+/** Fields under `cookie` that say where in the index by user a session is. */
+function isUserKey (name: string): boolean {
+  return name === 'userKey' || name.startsWith('key:')
+}
+
+function textOf (name: string, value: unknown): string | undefined {
+  try {
+    return JSON.stringify(value)
+  } catch (thrown) {
+    throw valueError(name, value, thrown)
+  }
+}
