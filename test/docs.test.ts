@@ -48,6 +48,8 @@ declare global {
   const fastifySession: typeof import('@fastify/session')
   const { MemoryStore }: typeof import('@fastify/session')
   const { RedisStore }: typeof import('@fastify/session/redis')
+  const { migrate, PostgresStore }: typeof import('@fastify/session/postgres')
+  const pool: import('pg').Pool
   const { createClient }: typeof import('redis')
   const { randomBytes }: typeof import('node:crypto')
   const fastifyCors: typeof import('@fastify/cors').default
