@@ -12,7 +12,8 @@ import { testStore, type Promises } from '../src/testing/index'
 import type { SessionRecord, SessionStore } from '../src/types/store'
 import { build, Gate, record, SECRET, Visitor, type SessionOptions } from './helpers'
 import { ThreeMethodStore } from './odd-stores'
-import { connectTo, letPass, startRedis } from './servers'
+import { openPool, underTest } from './postgres/tables'
+import { connectTo, letPass, startPostgres, startRedis } from './servers'
 
 const [OLD, NEW] = ['the first key, which has 32 characters', Buffer.alloc(32, 'n')]
 const sealing = (store: SessionStore, options: Partial<SealedOptions> = {}) =>
@@ -68,7 +69,13 @@ t.test('connect-redis is the same store when it is sealed', async t => {
   }, { promises, test: t.test })
 })
 
-// PostgresStore, when it is there: the same test, and a line in sealed-races.
+t.test('PostgresStore is the same store when it is sealed', async t => {
+  const pool = openPool(t, (await startPostgres(t)).url)
+  await testStore(async t => {
+    const { store, another, ...more } = await underTest(t, pool)
+    return { ...more, store: sealing(store as SessionStore), another: () => sealing((another as () => SessionStore)()) }
+  }, { promises: ofRedis, test: t.test })
+})
 
 // --- What the store is given
 

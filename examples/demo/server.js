@@ -6,6 +6,7 @@
 //   HOST, PORT                      where it listens: 127.0.0.1, 3000
 //   SESSION_SECRET                  32 characters or more; without it a random one
 //   REDIS_URL                       keeps the sessions in Redis: redis://127.0.0.1:6379
+//   DATABASE_URL                    keeps the sessions in PostgreSQL: postgres://postgres@127.0.0.1:5432/postgres
 //   HTTPS_KEY, HTTPS_CERT           files in PEM form, to serve https
 //   COOKIE_NAME                     sessionId; __Host-sessionId over https
 //   IDLE_SECONDS, ABSOLUTE_SECONDS  how long a session lives unused, and at most: 600, 28800
