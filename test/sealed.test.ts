@@ -246,6 +246,20 @@ t.test('what comes out of the store is no login: a key in a cookie, or in place 
   }
 })
 
+t.test('what is told of a session whose cookie comes after its end is told by the name that it had', async t => {
+  const { app, max, rows } = await site(t, {}, { legacy: true })
+  await max.get('/login/max')
+  const [key] = rows.keys() as Iterable<string>
+  const late = at(app, max)
+  await max.get('/out')
+  const told: unknown[] = []
+  const hear = (message: unknown): void => { told.push(message) }
+  subscribe('@fastify/session:security', hear)
+  t.teardown(() => unsubscribe('@fastify/session:security', hear))
+  await late.get('/user')
+  t.match(told, [{ reason: 'unknown-id', fingerprint: fingerprint(key as string) }])
+})
+
 // --- Only what changed, only what is read
 
 t.test('only what changed is sealed', async t => {
