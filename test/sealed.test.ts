@@ -408,6 +408,14 @@ t.test('a store that fails while a session is renewed leaves none that is not fo
   }
 })
 
+t.test('a store that answers no list of sessions to be ended keeps no revocation going for ever', async t => {
+  const inner = new MemoryStore()
+  const odd = Object.assign(Object.create(inner), { endingsOf: (_user: string, callback: (error: null, keys: object) => void) => callback(null, {}) })
+  const { app, max } = await site(t, { store: sealing(odd), user: session => session.user as string })
+  await max.get('/login/max')
+  t.equal(await app.sessions.revokeUser('max'), 0)
+})
+
 // --- Sessions from before
 
 async function fromBefore (options: SessionOptions = {}): Promise<{ inner: MemoryStore, before: Visitor, id: string }> {

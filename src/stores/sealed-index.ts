@@ -46,7 +46,8 @@ export class SealedIndex {
 
   endingsOf (userKey: string, answer: Answer<string[]>): void {
     this.#askEach<string[]>('endingsOf', this.#namesOf(userKey), [], (error, all) => {
-      answer(error, all && [...new Set(all.flat())])
+      // A store that answers something else would be asked for ever.
+      answer(error, all && [...new Set(all.flat().filter(key => typeof key === 'string'))])
     })
   }
 
