@@ -37,7 +37,7 @@ ${proof()}
 <h2 id="hello">${user === null ? 'Hello, stranger' : `Hello, ${escape(user)}`}</h2>
 <p class="message problem" id="problem" role="alert">${escape(problem)}</p>
 <p class="message" id="notice" role="status" aria-live="polite">${escape(outcome)}</p>
-${user === null ? '<p class="wide">This is a session of your own. Log in from two browsers, and end the session of one from the other. The page there then says so by itself.</p>' : logoutForm(view)}
+${user === null ? '<p class="wide">This is a session of your own. Log in from two browsers. If you end the session of one from the other, the page of the ended session says so by itself.</p>' : logoutForm(view)}
 <div class="pair">
 <div>
 ${user === null ? loginForm(view, nameLength) : devices(view)}
