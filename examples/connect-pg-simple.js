@@ -1,9 +1,9 @@
 'use strict'
 
-// Sessions in PostgreSQL by way of connect-pg-simple, a store that was written for express-session.
+// Sessions in PostgreSQL with connect-pg-simple, a store that was written for express-session.
 //
 //   DATABASE_URL=postgres://postgres@127.0.0.1:5432/postgres node examples/connect-pg-simple.js
-//   curl -c jar -b jar http://127.0.0.1:3000      (restart the server in between: the counter goes on)
+//   curl -c jar -b jar http://127.0.0.1:3000      (restart the server in between: the counter continues)
 
 const connectPgSimple = require('connect-pg-simple')
 const fastify = require('fastify')
@@ -11,19 +11,19 @@ const fastifyCookie = require('@fastify/cookie')
 const fastifySession = require('@fastify/session')
 const { Pool } = require('pg')
 
-// The application's own pool will do as well.
+// You can also pass the application's own pool.
 const pool = new Pool({ connectionString: process.env.DATABASE_URL })
-// Without a listener the loss of a connection that is idle ends the process; with one the pool makes another.
+// Without a listener, the process ends if an idle connection is lost. With one, the pool opens another.
 pool.on('error', error => console.error('postgres:', error.message))
 
 const PostgresStore = connectPgSimple(fastifySession)
 const store = new PostgresStore({
   pool,
   tableName: 'session',
-  // For development. In production the table comes with your migrations (table.sql in connect-pg-simple): of two processes
-  // that start at the same moment both would make it, and the one that can't goes on failing until it is restarted.
+  // For development. In production, create the table in your migrations (table.sql in connect-pg-simple). Otherwise, if two
+  // processes start at the same moment, both try to create it, and the one that can't keeps failing until it is restarted.
   createTableIfMissing: true,
-  // In seconds. Sessions that have expired are not handed out; this is when their rows go.
+  // In seconds: how often the rows of expired sessions are deleted. An expired session is never returned.
   pruneSessionInterval: 15 * 60
 })
 
@@ -33,7 +33,7 @@ app.register(fastifyCookie)
 app.register(fastifySession, {
   secret: process.env.SESSION_SECRET || 'for this example only: at least 32 characters',
   store,
-  // When PostgreSQL doesn't answer for two seconds, the visitor gets a 503 and doesn't wait any longer.
+  // If PostgreSQL doesn't answer within two seconds, the visitor gets a 503 and doesn't wait any longer.
   storeTimeout: 2000,
   saveUninitialized: false,
   cookie: { secure: 'auto', sameSite: 'lax', maxAge: 24 * 60 * 60 * 1000 }
@@ -49,7 +49,7 @@ app.post('/forget', async (request) => {
   return 'Forgotten.\n'
 })
 
-// Once the last request is answered: the store's timer first, which would use the pool, then the pool.
+// After the last request is answered: first the store's timer, which would use the pool, then the pool.
 app.addHook('onClose', async () => {
   await store.close()
   await pool.end()

@@ -3,7 +3,7 @@
 // Sessions in PostgreSQL.
 //
 //   DATABASE_URL=postgres://postgres@127.0.0.1:5432/postgres node examples/postgres.js
-//   curl -c jar -b jar http://127.0.0.1:3000      (restart the server in between: the counter goes on)
+//   curl -c jar -b jar http://127.0.0.1:3000      (restart the server in between: the counter continues)
 
 const fastify = require('fastify')
 const fastifyCookie = require('@fastify/cookie')
@@ -11,9 +11,9 @@ const fastifySession = require('@fastify/session')
 const { migrate, PostgresStore } = require('@fastify/session/postgres')
 const { Pool } = require('pg')
 
-// The application's own pool will do as well. PgBouncer may be in between.
+// You can also pass the application's own pool. PgBouncer may be in between.
 const pool = new Pool({ connectionString: process.env.DATABASE_URL, connectionTimeoutMillis: 2000 })
-// A connection that is lost while idle; the pool makes another.
+// An idle connection was lost. The pool opens another.
 pool.on('error', error => console.error('postgres:', error.message))
 
 const app = fastify()
@@ -22,7 +22,7 @@ app.register(fastifyCookie)
 app.register(fastifySession, {
   secret: process.env.SESSION_SECRET || 'for this example only: at least 32 characters',
   store: new PostgresStore({ pool, table: 'session' }),
-  // When PostgreSQL doesn't answer for two seconds, the visitor gets a 503 and doesn't wait any longer.
+  // If PostgreSQL doesn't answer within two seconds, the visitor gets a 503 and doesn't wait any longer.
   storeTimeout: 2000,
   saveUninitialized: false,
   cookie: { secure: 'auto', sameSite: 'lax', maxAge: 24 * 60 * 60 * 1000 }
@@ -38,13 +38,13 @@ app.post('/forget', async (request) => {
   return 'Forgotten.\n'
 })
 
-// Once the last request is answered.
+// After the last request is answered.
 app.addHook('onClose', () => pool.end())
 
 // Ctrl-C, or the SIGTERM of a service manager: requests under way are answered, then the process ends by itself.
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => app.close())
 
-// The table, if it isn't there yet. Several processes may do so at the same time.
+// Creates the table if it doesn't exist yet. Several processes may do this at the same time.
 migrate(pool, { table: 'session' })
   .then(() => app.listen({ port: Number(process.env.PORT || 3000) }))
   .then(address => console.log(address))
