@@ -108,6 +108,17 @@ t.test('a start while somebody reads the table, as a backup does, makes nobody w
   t.match((await at(await ours(), visitor).get('/data')).json(), { user: 'max' })
 })
 
+t.test('a row with a strange end keeps nobody from starting, and is read', async t => {
+  const { table, ours } = await start(t)
+  const cookie = { expires: '0000-01-01T00:00:00.000Z', originalMaxAge: null }
+  await pool.query(`insert into "${table}" values ('never', '{"n":1,"cookie":{}}', 'infinity'), ('long ago', $1, '-infinity')`, [{ cookie }])
+  await ours()
+  const store = new PostgresStore({ pool, table })
+  t.match(await store.get('never'), { n: 1 })
+  await pool.query(`update "${table}" set expire = 'infinity' where sid = 'long ago'`)
+  t.same(Object.keys(await store.all()).sort(), ['long ago', 'never'])
+})
+
 t.test('texts of values stay what they are, to the letter', async t => {
   const { table, ours, oldStore } = await start(t)
   await new Promise(resolve => oldStore.set('a', record({}), resolve))

@@ -21,6 +21,9 @@ export interface MigrateOptions {
 // How many rows of connect-pg-simple are moved in one transaction.
 const MOVED = 1000
 
+// Somebody may have written 'infinity', which PostgreSQL can't subtract from.
+const LATEST = "timestamp '9999-12-31'"
+
 // One for all tables. Whoever else makes a table at the same time would fail.
 const LOCK = 1_936_028_531
 
@@ -124,12 +127,12 @@ begin
     cookie := case json_typeof(masked->'cookie') when 'object' then masked->'cookie' else '{}' end;
     new.data := ${texts('masked')} - 'cookie';
     new.meta := ${texts('cookie')} - '{path,httpOnly,secure,sameSite,domain,partitioned,priority}'::text[]
-      || jsonb_build_object('expires', case when cookie->>'expires' ~ '^\\d{4}-\\d\\d-\\d\\dT[\\d:.]+Z$'
+      || jsonb_build_object('expires', case when cookie->>'expires' ~ '^(?!0000)\\d{4}-\\d\\d-\\d\\dT[\\d:.]+Z$'
         then round(extract(epoch from (cookie->>'expires')::timestamptz) * 1000)::bigint::text else 'null' end);
-    new.expires_at := new.expire + case when cookie->>'originalMaxAge' ~ '^\\d{1,15}(\\.\\d+)?$'
+    new.expires_at := least(new.expire, ${LATEST}) + case when cookie->>'originalMaxAge' ~ '^\\d{1,15}(\\.\\d+)?$'
       then (cookie->>'originalMaxAge')::float8 / 100 else 0 end * interval '1 ms';
   elsif tg_op = 'UPDATE' and new.expire is distinct from old.expire then
-    new.expires_at := greatest(new.expires_at, new.expire);
+    new.expires_at := greatest(new.expires_at, least(new.expire, ${LATEST}));
   else
     fields := new.meta || case
       when not new.meta->>'expires' ~ '^\\d' then '{}'
