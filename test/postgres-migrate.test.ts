@@ -17,9 +17,13 @@ const MINUTE = 60 * SECOND
 const HOUR = 60 * MINUTE
 
 let pool: Pool
+let url: string
 let tables = 0
 
-t.before(async () => { pool = openPool(t, (await startPostgres(t)).url) })
+t.before(async () => {
+  url = (await startPostgres(t)).url
+  pool = openPool(t, url)
+})
 
 const routes: Routes = app => {
   app.get('/login/:user', async request => { Object.assign(request.session, request.params) })
@@ -87,6 +91,32 @@ t.test('whoever is logged in stays, with all data', async t => {
   const app = await ours()
   t.same((await at(app, visitor).get('/data')).json(), before)
   t.equal((await pool.query(`select from "${table}" where data is null`)).rows.length, 0, 'all rows are moved')
+})
+
+t.test('a start while somebody reads the table, as a backup does, makes nobody wait', async t => {
+  const { ours, table, old } = await start(t)
+  const visitor = new Visitor(old)
+  await visitor.get('/login/max')
+  await ours()
+  const client = await pool.connect()
+  await client.query(`begin; insert into "${table}" (sid, sess, expire) values ('other', '{}', now())`)
+  const impatient = openPool(t, url, { options: '-c lock_timeout=2s' })
+  await migrate(impatient, { table })
+  await client.query('rollback')
+  client.release()
+  await migrate(pool, { table })
+  t.match((await at(await ours(), visitor).get('/data')).json(), { user: 'max' })
+})
+
+t.test('a row with a strange end keeps nobody from starting, and is read', async t => {
+  const { table, ours } = await start(t)
+  const cookie = { expires: '0000-01-01T00:00:00.000Z', originalMaxAge: null }
+  await pool.query(`insert into "${table}" values ('never', '{"n":1,"cookie":{}}', 'infinity'), ('long ago', $1, '-infinity')`, [{ cookie }])
+  await ours()
+  const store = new PostgresStore({ pool, table })
+  t.match(await store.get('never'), { n: 1 })
+  await pool.query(`update "${table}" set expire = 'infinity' where sid = 'long ago'`)
+  t.same(Object.keys(await store.all()).sort(), ['long ago', 'never'])
 })
 
 t.test('texts of values stay what they are, to the letter', async t => {

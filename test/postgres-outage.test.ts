@@ -67,6 +67,34 @@ t.test('a server that restarts: requests fail with clear errors, then go on, and
   await site.check(t)
 })
 
+t.test('a connection that breaks while a login waits for its turn fails that login, and nothing else', async t => {
+  const server = await startPostgres(t)
+  const address = await Address.of(t, server.port)
+  const direct = openPool(t, server.url)
+  const pool = openPool(t, `postgres://postgres@127.0.0.1:${address.port}/postgres`, { max: 1 })
+  await migrate(pool)
+  const app = await build({ store: new PostgresStore({ pool }), user: session => (session as any).user, maxPerUser: 3, onMaxPerUser: 'refuse' }, app => {
+    app.get('/login', async request => {
+      (request.session as any).user = 'max'
+      return 'welcome'
+    })
+  })
+  t.teardown(() => app.close())
+  const other = await direct.connect()
+  await other.query('begin; lock table session_index')
+  const login = new Visitor(app).get('/login')
+  const waiting = 'select from pg_stat_activity where wait_event_type = \'Lock\''
+  await until('the login waits', async () => (await direct.query(waiting)).rows.length === 1)
+  address.breakConnections()
+  t.equal((await login).statusCode, 500)
+  await other.query('rollback')
+  other.release()
+  for (let i = 0; i < 3; i++) t.equal((await new Visitor(app).get('/login')).body, 'welcome')
+  const lent = await pool.connect()
+  t.equal(lent.listenerCount('error'), 0, 'nobody is left who listens to it')
+  lent.release()
+})
+
 t.test('a replica that takes its place: what was confirmed is there, and who logged out stays logged out', async t => {
   const primary = await startPostgres(t)
   const replica = await startReplica(t, primary)
@@ -101,17 +129,24 @@ t.test('a replica that takes its place: what was confirmed is there, and who log
 class Address {
   target: number
   readonly port: number
+  readonly #sockets: Set<Socket>
 
-  private constructor (target: number, port: number) {
+  private constructor (target: number, port: number, sockets: Set<Socket>) {
     this.target = target
     this.port = port
+    this.#sockets = sockets
+  }
+
+  /** Nobody says goodbye. */
+  breakConnections (): void {
+    for (const socket of this.#sockets) socket.destroy()
   }
 
   static async of (t: Test, target: number): Promise<Address> {
     const sockets = new Set<Socket>()
     const server = createServer().listen(0, '127.0.0.1')
     await once(server, 'listening')
-    const address = new Address(target, (server.address() as AddressInfo).port)
+    const address = new Address(target, (server.address() as AddressInfo).port, sockets)
     server.on('connection', near => {
       const far = connect(address.target, '127.0.0.1')
       for (const [one, other] of [[near, far], [far, near]] as const) {
@@ -122,7 +157,7 @@ class Address {
       }
     })
     t.teardown(() => {
-      for (const socket of sockets) socket.destroy()
+      address.breakConnections()
       server.close()
     })
     return address

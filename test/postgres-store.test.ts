@@ -338,6 +338,29 @@ t.test('several processes may make the table at the same time, and again', async
   t.equal(await new PostgresStore({ pool }).length(), 0, 'the table that is meant by default')
 })
 
+t.test('a start while somebody reads and writes the table, as a backup does, makes nobody wait', async t => {
+  const { table, store } = await open(pool)
+  const client = await pool.connect()
+  await client.query(`begin; select from "${table}"; insert into "${table}" (sid) values ('other'); insert into "${table}_index" values ('u', 's', 'f', 1, now(), now())`)
+  const impatient = openPool(t, server.url, { options: '-c lock_timeout=2s' })
+  await migrate(impatient, { table })
+  await store.set('a', record({ n: 1 }))
+  t.match(await store.get('a'), { n: 1 })
+  await client.query('rollback')
+  client.release()
+})
+
+t.test('who may not make a table may start with one that is there', async t => {
+  const { table } = await open(pool)
+  await pool.query(`create role visitor; grant select, insert, update, delete on "${table}", "${table}_index" to visitor`)
+  const weak = openPool(t, server.url, { options: '-c role=visitor' })
+  await migrate(weak, { table })
+  const store = new PostgresStore({ pool: weak, table }) as any
+  await store.set('a', record({ n: 1 }))
+  t.match(await store.get('a'), { n: 1 })
+  await t.rejects(migrate(weak, { table: 'another' }), { message: /permission denied/ })
+})
+
 // --- Visitors
 
 const routes: Routes = app => {

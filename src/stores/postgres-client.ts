@@ -4,7 +4,14 @@ import { StoreError } from '../errors'
 /** A pool that the application made, of `pg` 8 or newer or of whatever answers as its `Pool` does. */
 export interface PostgresPool {
   query (text: string, values?: any[]): Promise<PostgresResult>
-  connect (): Promise<{ query (text: string, values?: any[]): Promise<PostgresResult>, release (error?: any): void }>
+  connect (): Promise<Lent>
+}
+
+interface Lent {
+  query (text: string, values?: any[]): Promise<PostgresResult>
+  release (error?: any): void
+  on? (event: string, listener: () => void): unknown
+  off? (event: string, listener: () => void): unknown
 }
 
 interface Answered {
@@ -50,8 +57,10 @@ export function flawOf (pool: unknown): string | undefined {
 
 /** Keeps a connection that breaks from ending the process if nobody listens: each call says what is wrong anyway. */
 export function hearErrors (pool: AnyPool): void {
-  if (pool.listenerCount?.('error') === 0) pool.on('error', () => {})
+  if (pool.listenerCount?.('error') === 0) pool.on('error', saidByTheCall)
 }
+
+function saidByTheCall (): void {}
 
 /** One statement, which is a transaction of its own. */
 export async function ask (
@@ -70,13 +79,16 @@ export async function ask (
 export async function askInTurn (
   pool: PostgresPool, lock: number, text: string, values: unknown[]
 ): Promise<Answered> {
-  let client: Awaited<ReturnType<PostgresPool['connect']>> | undefined
+  let client: Lent | undefined
   try {
     client = await pool.connect()
+    // A pool doesn't listen to a client that it has lent, and one that breaks would end the process.
+    client.on?.('error', saidByTheCall)
     // Two statements, so that the second one sees what was written while the first one waited.
     await client.query(`begin isolation level read committed; select pg_advisory_xact_lock(${lock})`)
     const { rows, rowCount } = await client.query(text, values)
     await client.query('commit')
+    client.off?.('error', saidByTheCall)
     client.release()
     return { rows, count: Number(rowCount) }
   } catch (error) {

@@ -22,7 +22,7 @@ function statementsOn (table: string) {
         (extract(epoch from clock_timestamp()) * 1e6)::bigint,
         (select max(claimed_at) + 1 from ${index} where user_key = $1)
       ), ${LIVES}
-      where $5::int is null or (select count(*) ${ofUser} and sid <> $2) < $5
+      where $5::bigint is null or (select count(*) ${ofUser} and sid <> $2) < $5
         or exists (select ${ofUser} and sid = $2)
       on conflict (user_key, sid) do update set
         expires_at = greatest(i.expires_at, excluded.expires_at),

@@ -21,8 +21,24 @@ export interface MigrateOptions {
 // How many rows of connect-pg-simple are moved in one transaction.
 const MOVED = 1000
 
+// Somebody may have written 'infinity', which PostgreSQL can't subtract from.
+const LATEST = "timestamp '9999-12-31'"
+
 // One for all tables. Whoever else makes a table at the same time would fail.
 const LOCK = 1_936_028_531
+
+const EXPIRY = '_expires_at'
+const INDEX_EXPIRY = '_index_expires_at'
+
+// What is there is looked for first, and not just made 'if not exists': that waits for whoever reads the table, as a
+// backup does, and every request would wait behind it.
+const IS_MADE = `select
+  (select count(*) from pg_attribute where attrelid = to_regclass($1) and attname in ('data', 'meta', 'expires_at')) = 3
+  and (select count(*) from pg_index join pg_class on oid = indexrelid
+    where indrelid in (to_regclass($1), to_regclass($2)) and relname in ($3, $4)) = 2 as is_made`
+const OLD = `select
+  exists (select from pg_attribute where attrelid = $1::regclass and attname = 'sess' and not attisdropped) as is_old,
+  exists (select from pg_trigger where tgrelid = $1::regclass and tgname = 'fastify_session') as has_trigger`
 
 /**
  * The SQL that makes the tables of a `PostgresStore`, or adds to a table of connect-pg-simple what is missing. It
@@ -38,7 +54,7 @@ alter table ${sessions}
   add column if not exists data jsonb,
   add column if not exists meta jsonb,
   add column if not exists expires_at timestamptz;
-create index if not exists ${nameOf(table, '_expires_at')} on ${sessions} (expires_at);
+create index if not exists ${nameOf(table, EXPIRY)} on ${sessions} (expires_at);
 create table if not exists ${index} (
   user_key text not null,
   sid text not null,
@@ -50,7 +66,7 @@ create table if not exists ${index} (
   primary key (user_key, sid),
   unique (user_key, claimed_at)
 );
-create index if not exists ${nameOf(table, '_index_expires_at')} on ${index} (expires_at);
+create index if not exists ${nameOf(table, INDEX_EXPIRY)} on ${index} (expires_at);
 `
 }
 
@@ -66,10 +82,12 @@ export async function migrate (
   const flaw = flawOf(pool)
   if (flaw !== undefined) throw new OptionError(`store is wrong: migrate() ${flaw}`)
   const sessions = quoted(table)
-  await pool.query(schema(table))
-  const isOld = 'select from pg_attribute where attrelid = $1::regclass and attname = \'sess\' and not attisdropped'
-  if ((await pool.query(isOld, [sessions])).rows.length === 0) return
-  await pool.query(bothWays(table))
+  const names = [sessions, quoted(table, '_index'), bareOf(table) + EXPIRY, bareOf(table) + INDEX_EXPIRY]
+  const { rows: [{ is_made: isMade }] } = await pool.query(IS_MADE, names)
+  if (isMade !== true) await pool.query(schema(table))
+  const { rows: [{ is_old: isOld, has_trigger: hasTrigger }] } = await pool.query(OLD, [sessions])
+  if (isOld !== true) return
+  await pool.query(bothWays(table) + (hasTrigger === true ? '' : trigger(table)))
   for (let after = ''; ;) {
     const { rows: [{ last, count }] } = await pool.query(`with old as (
       select sid from ${sessions} where sid > $1 and data is null order by sid limit $2 for update
@@ -109,12 +127,12 @@ begin
     cookie := case json_typeof(masked->'cookie') when 'object' then masked->'cookie' else '{}' end;
     new.data := ${texts('masked')} - 'cookie';
     new.meta := ${texts('cookie')} - '{path,httpOnly,secure,sameSite,domain,partitioned,priority}'::text[]
-      || jsonb_build_object('expires', case when cookie->>'expires' ~ '^\\d{4}-\\d\\d-\\d\\dT[\\d:.]+Z$'
+      || jsonb_build_object('expires', case when cookie->>'expires' ~ '^(?!0000)\\d{4}-\\d\\d-\\d\\dT[\\d:.]+Z$'
         then round(extract(epoch from (cookie->>'expires')::timestamptz) * 1000)::bigint::text else 'null' end);
-    new.expires_at := new.expire + case when cookie->>'originalMaxAge' ~ '^\\d{1,15}(\\.\\d+)?$'
+    new.expires_at := least(new.expire, ${LATEST}) + case when cookie->>'originalMaxAge' ~ '^\\d{1,15}(\\.\\d+)?$'
       then (cookie->>'originalMaxAge')::float8 / 100 else 0 end * interval '1 ms';
   elsif tg_op = 'UPDATE' and new.expire is distinct from old.expire then
-    new.expires_at := greatest(new.expires_at, new.expire);
+    new.expires_at := greatest(new.expires_at, least(new.expire, ${LATEST}));
   else
     fields := new.meta || case
       when not new.meta->>'expires' ~ '^\\d' then '{}'
@@ -125,7 +143,12 @@ begin
   end if;
   return new;
 end $$;
-drop trigger if exists fastify_session on ${quoted(table)};
+`
+}
+
+function trigger (table: string): string {
+  const name = quoted(table, '_both_ways')
+  return `drop trigger if exists fastify_session on ${quoted(table)};
 create trigger fastify_session before insert or update on ${quoted(table)} for each row execute function ${name}();
 `
 }
@@ -139,5 +162,9 @@ alter table ${quoted(table)} drop column if exists sess, drop column if exists e
 
 /** An index is in the schema of its table, and named without it. */
 function nameOf (table: string, suffix: string): string {
-  return quoted(table.slice(table.lastIndexOf('.') + 1), suffix)
+  return quoted(bareOf(table), suffix)
+}
+
+function bareOf (table: string): string {
+  return table.slice(table.lastIndexOf('.') + 1)
 }

@@ -413,6 +413,7 @@ async function testIndex (t: Test, pool: Pool, ask: Ask): Promise<void> {
   t.same(await claim('b', { max: 2, refuses: true }), entered)
   t.same(await claim('c', { max: 2, refuses: true }), { outcome: 'full', tooMany: [] }, 'no room')
   t.same(await claim('a', { max: 2, refuses: true }), entered, 'is in already, and stays the first')
+  t.same(await claim('a', { max: Number.MAX_SAFE_INTEGER, refuses: true }), entered, 'as many as can be')
   t.same(await claim('nobody', { isWritten: true }), { outcome: 'lost', tooMany: [] })
   t.same(await ids(), ['b', 'a'], 'the latest first')
   const [latest, first] = await entries()
