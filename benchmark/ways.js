@@ -7,6 +7,8 @@ const autocannon = require('autocannon')
 const { quantile } = require('./statistics')
 
 const CONNECTIONS = 32
+// Until all connections are there, and for all of it, in seconds.
+const LONGEST = 60
 
 /** CPU per request, in microseconds. */
 async function measureCpu (workers, { rounds, ms, longest }) {
@@ -40,28 +42,40 @@ async function measureHttp (workers, { rounds, ms }) {
   })
 }
 
-async function load ({ port, url, cookies }, ms) {
+/**
+ * Asks for so many milliseconds, counted from when each connection has had its first answer.
+ *
+ * @param onSteady is called then
+ */
+async function load ({ protocol, port, url, cookies }, ms, connections = CONNECTIONS, onSteady = () => {}) {
   const requests = cookies.map(cookie => ({ path: url, ...(cookie && { headers: { cookie } }) }))
   let clients = 0
   const instance = autocannon({
-    url: `http://127.0.0.1:${port}`,
+    url: `${protocol}://127.0.0.1:${port}`,
     requests,
-    connections: CONNECTIONS,
-    duration: ms / 1000,
+    connections,
+    duration: LONGEST,
+    timeout: LONGEST,
     sampleInt: 100,
     // Each connection is another visitor.
     setupClient (client) {
-      const first = clients++ * Math.ceil(requests.length / CONNECTIONS) % requests.length
+      const first = clients++ * Math.ceil(requests.length / connections) % requests.length
       client.setRequests([...requests.slice(first), ...requests.slice(0, first)])
     }
   })
   // Its own latencies are whole milliseconds.
   const latencies = []
-  const begun = performance.now()
-  let last = begun
-  instance.on('response', (_client, _status, _bytes, latency) => {
-    latencies.push(latency)
+  const open = new Set()
+  let begun
+  let last
+  instance.on('response', (client, _status, _bytes, latency) => {
     last = performance.now()
+    if (begun !== undefined) latencies.push(latency)
+    else if (open.add(client).size === connections) {
+      begun = last
+      setTimeout(() => instance.stop(), ms)
+      onSteady()
+    }
   })
   const { non2xx, errors, timeouts } = await instance
   if (non2xx + errors + timeouts > 0) throw new Error(`${non2xx} bad answers, ${errors} errors, ${timeouts} timeouts`)
@@ -85,4 +99,4 @@ const ways = {
   http: { title: 'Over HTTP', measure: measureHttp }
 }
 
-module.exports = { ways, measureCpu }
+module.exports = { ways, measureCpu, load }

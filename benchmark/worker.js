@@ -4,6 +4,7 @@
 
 const events = require('node:events')
 const http = require('node:http')
+const https = require('node:https')
 const inject = require(require.resolve('light-my-request', { paths: [require.resolve('fastify')] }))
 const { contestants, COOKIE_NAME } = require('./contestants')
 const { Request, Response, drive } = require('./bare')
@@ -80,7 +81,7 @@ const actions = {
   },
 
   /** Answers where it is served over HTTP, and with which cookies. */
-  target: () => ({ port: server.address().port, url, cookies: cookies.slice(0, 200) }),
+  target: () => ({ protocol: job.tls ? 'https' : 'http', port: server.address().port, url, cookies: cookies.slice(0, MOST_COOKIES) }),
 
   cpu () {
     const { user, system } = process.cpuUsage()
@@ -101,12 +102,13 @@ async function main () {
   const built = await contestant.build({ ...scenario, way: job.way, data }, store)
   listener = built.listener
   if (job.way === 'http') {
-    server = http.createServer(listener).listen(0, '127.0.0.1')
+    server = (job.tls ? https.createServer(job.tls, listener) : http.createServer(listener)).listen(0, '127.0.0.1')
     await events.once(server, 'listening')
   }
   clear = client === undefined ? built.clear ?? (() => empty(store)) : () => client.flushDb()
-  await clear()
-  cookies = await cookiesFor(scenario.cookie)
+  if (job.cookies === undefined) await clear()
+  // Another process has made them in the same Redis.
+  cookies = job.cookies ?? await cookiesFor(scenario.cookie)
   if (contestant.isBare !== true) await check()
 }
 
@@ -166,7 +168,8 @@ const senders = {
 
   // For what comes before the measurement; then the requests come from another process.
   http (path, cookie, answer) {
-    http.get({ port: server.address().port, path, headers: cookie === undefined ? {} : { cookie } }, response => {
+    const { get } = job.tls ? https : http
+    get({ port: server.address().port, path, rejectUnauthorized: false, headers: cookie === undefined ? {} : { cookie } }, response => {
       let body = ''
       response.setEncoding('utf8')
       response.on('data', chunk => { body += chunk })

@@ -1,7 +1,7 @@
 'use strict'
 
-// Login at an identity provider by OpenID Connect, and its back-channel logout: when the provider says that a login is
-// over, every session of it ends, in all browsers and processes.
+// Login at an identity provider by OpenID Connect, and its back-channel logout: when the provider reports that a login has
+// ended, every session of that login ends, in all browsers and processes.
 //
 //   OIDC_ISSUER=https://login.example OIDC_CLIENT_ID=… OIDC_CLIENT_SECRET=… PUBLIC_URL=https://shop.example \
 //     node examples/backchannel-logout.js
@@ -19,7 +19,7 @@ const secret = process.env.SESSION_SECRET || 'for this example only: at least 32
 const MINUTE = 60 * 1000
 const LOGOUT_EVENT = 'http://schemas.openid.net/event/backchannel-logout'
 
-// Of one process. Several share a RedisStore.
+// For one process. Several processes share a RedisStore.
 const store = new fastifySession.MemoryStore()
 const app = fastify()
 
@@ -30,13 +30,13 @@ app.register(fastifySession, {
   store,
   saveUninitialized: false,
   cookie: { secure: 'auto', sameSite: 'lax', maxAge: 8 * 60 * MINUTE },
-  // The recipe: a login at the provider has a `sid`, and belongs to its user, the `sub`.
+  // The recipe: a login at the provider has a `sid`, and its user is the `sub`.
   user: session => session.oidc?.sub,
   index: { sid: session => session.oidc?.sid }
 })
 
 const provider = discover()
-// Whoever needs it gets the error.
+// The code that awaits `provider` gets the error.
 provider.catch(() => {})
 
 async function discover () {
@@ -66,7 +66,7 @@ app.get('/login', async (request, reply) => {
 })
 
 app.get('/login/callback', async (request, reply) => {
-  // Once: of two that come back with the same at the same time, one has it.
+  // If two requests come back with the same state at the same time, only one gets it.
   const attempt = await request.session.take('attempt')
   if (attempt === undefined || request.query.state !== attempt.state || request.query.code === undefined) {
     return reply.code(403).send('That login did not begin here, or has been used. Please try again.\n')
@@ -96,8 +96,8 @@ app.get('/login/callback', async (request, reply) => {
 app.get('/', async request => `Hello, ${request.session.oidc?.sub ?? 'stranger'}.\n`)
 
 app.register(async scope => {
-  // The tokens that were used, each as a 'user' who may have one session: of any number that come with the same token at
-  // the same time, the store lets one in. It is kept for as long as the token could count.
+  // Remembers the used tokens. Each one is a 'user' who may have one session. If several requests bring the same token at
+  // the same time, the store accepts only one of them. The session lives for as long as the token would be valid.
   scope.register(fastifySession, {
     sessionName: 'logoutToken',
     cookieName: 'logoutToken',
@@ -110,17 +110,17 @@ app.register(async scope => {
     onMaxPerUser: 'refuse'
   })
 
-  // Not a visitor: it has no cookie, and gets none.
+  // The provider calls this, not a visitor. It has no cookie, and gets none.
   scope.post('/backchannel-logout', { config: { session: false, logoutToken: false } }, async (request, reply) => {
     reply.header('cache-control', 'no-store')
     const { sub, sid, jti } = await verify(request.body?.logout_token)
     const used = await scope.createLogoutToken({ jti })
     try {
-      // Of that login; or, if the provider doesn't say which, all of the user's.
+      // End the sessions of that login. If the provider doesn't name a login, end all sessions of the user.
       if (sid !== undefined) await app.sessions.by('sid', sid).revoke()
       else await app.sessions.revokeUser(sub)
     } catch (error) {
-      // The provider may send it again.
+      // The provider may send the token again.
       await used.session.destroy()
       throw error
     }
@@ -136,20 +136,20 @@ app.register(async scope => {
   })
 })
 
-/** A logout token as OpenID Connect Back-Channel Logout 1.0 has it (2.6). */
+/** Verifies a logout token as OpenID Connect Back-Channel Logout 1.0 asks for (2.6). */
 async function verify (token) {
   const { keys } = await provider
   const { payload } = await jwtVerify(String(token), keys, {
     issuer,
     audience: clientId,
     requiredClaims: ['iat', 'exp', 'jti', 'events'],
-    // How long a token counts that says nothing else: less than its `jti` is kept.
+    // A token without an expiry is valid for this long: less than its `jti` is kept.
     maxTokenAge: '5 minutes'
   })
   const { events, nonce, sid, sub, jti } = payload
   const isLogout = typeof events === 'object' && events !== null && LOGOUT_EVENT in events
   const isOfSomebody = isName(sid) || (sid === undefined && isName(sub))
-  // With a nonce it is an ID token, which anyone may have.
+  // A token with a nonce is an ID token, which other parties may have, too.
   if (!isLogout || nonce !== undefined || !isOfSomebody || !isName(jti)) throw new errors.JWTInvalid('not a logout token')
   return { sub, sid, jti }
 }

@@ -1,6 +1,6 @@
 'use strict'
 
-// The password once more, before the mail address is changed.
+// Asks for the password again before the mail address is changed.
 //
 //   node examples/confirm-password.js
 //   curl -c jar -b jar -d name=ada -d password=lovelace http://127.0.0.1:3000/login
@@ -17,7 +17,7 @@ const fastifyCookie = require('@fastify/cookie')
 const fastifyFormbody = require('@fastify/formbody')
 const fastifySession = require('@fastify/session')
 
-// For how long a password counts.
+// How long a password counts after it was entered.
 const TEN_MINUTES = 10 * 60 * 1000
 
 const app = fastify()
@@ -28,7 +28,7 @@ app.register(fastifySession, {
   secret: process.env.SESSION_SECRET || 'for this example only: at least 32 characters',
   saveUninitialized: false,
   cookie: { secure: 'auto', sameSite: 'lax', maxAge: 8 * 60 * 60 * 1000 },
-  // By this the library knows of a login, and when it was.
+  // This tells the library that the visitor has logged in, and when.
   user: session => session.userId
 })
 
@@ -51,7 +51,7 @@ app.post('/mail', { schema: { body: body('mail') }, config: { session: { fresh: 
   return `Mail goes to ${request.body.mail} from now on.\n`
 })
 
-// Strangers log in, everybody else confirms the password.
+// Sends a visitor who isn't logged in to the login, and everyone else to confirm the password.
 app.setErrorHandler((error, request, reply) => {
   if (error.code !== 'FST_ERR_SESSION_NOT_FRESH') throw error
   return reply.redirect(request.session.userId === undefined ? '/login' : '/confirm', 303)
@@ -59,7 +59,7 @@ app.setErrorHandler((error, request, reply) => {
 
 app.post('/confirm', { schema: { body: body('password') } }, async (request, reply) => {
   const { userId } = request.session
-  // Of the user who is logged in, whatever the form says.
+  // The password of the logged-in user, whatever the form says.
   if (userId === undefined || !await isPassword(userId, request.body.password)) {
     return reply.code(401).send('The password is wrong.\n')
   }
@@ -76,7 +76,7 @@ app.get('/account', async (request, reply) => {
   return `${userId}, ${users.get(userId).mail}\n`
 })
 
-// Yours are in a database. Passwords are nowhere, only what scrypt makes of them.
+// In your application, users are in a database. No password is stored, only the hash that scrypt makes of it.
 const users = new Map([['ada', { mail: 'ada@example.org', ...hashed('lovelace') }]])
 const nobody = hashed(randomBytes(16).toString('hex'))
 
@@ -86,7 +86,7 @@ function hashed (password) {
 }
 
 async function isPassword (name, password) {
-  // Names that don't exist take as long as wrong passwords, so that they can't be told apart.
+  // An unknown name takes as long as a wrong password, so that nobody can tell which names exist.
   const { salt, hash } = users.get(name) ?? nobody
   return timingSafeEqual(await promisify(scrypt)(password, salt, 32), hash)
 }

@@ -1,10 +1,10 @@
 'use strict'
 
-// Sessions in Redis by way of connect-redis, a store that was written for express-session: they outlive this process,
-// and several processes share them.
+// Sessions in Redis with connect-redis, a store that was written for express-session. They outlive this process,
+// and several processes can share them.
 //
 //   REDIS_URL=redis://127.0.0.1:6379 node examples/connect-redis.js
-//   curl -c jar -b jar http://127.0.0.1:3000      (restart the server in between: the counter goes on)
+//   curl -c jar -b jar http://127.0.0.1:3000      (restart the server in between: the counter continues)
 
 const fastify = require('fastify')
 const fastifyCookie = require('@fastify/cookie')
@@ -14,7 +14,7 @@ const { createClient } = require('redis')
 
 async function start () {
   const client = createClient({ url: process.env.REDIS_URL || 'redis://127.0.0.1:6379' })
-  // Without a listener a lost connection ends the process; with one the client reconnects.
+  // Without a listener, a lost connection ends the process. With one, the client reconnects.
   client.on('error', error => console.error('redis:', error.message))
   await client.connect()
 
@@ -23,7 +23,7 @@ async function start () {
   app.register(fastifySession, {
     secret: process.env.SESSION_SECRET || 'for this example only: at least 32 characters',
     store: new RedisStore({ client, prefix: 'session:' }),
-    // When Redis doesn't answer for two seconds, the visitor gets a 503 and doesn't wait any longer.
+    // If Redis doesn't answer within two seconds, the visitor gets a 503 and doesn't wait any longer.
     storeTimeout: 2000,
     saveUninitialized: false,
     cookie: { secure: 'auto', sameSite: 'lax', maxAge: 24 * 60 * 60 * 1000 }
@@ -39,7 +39,7 @@ async function start () {
     return 'Forgotten.\n'
   })
 
-  // The requests under way need Redis, so it goes after them.
+  // Running requests need Redis, so it is closed after them.
   app.addHook('onClose', () => client.close())
 
   // Ctrl-C, or the SIGTERM of a service manager: requests under way are answered, then the process ends by itself.

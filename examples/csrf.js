@@ -1,6 +1,6 @@
 'use strict'
 
-// A form that no other site can send in the visitor's name: @fastify/csrf-protection keeps its secret in the session.
+// No other site can send this form in the visitor's name: @fastify/csrf-protection keeps a secret in the session.
 //
 //   node examples/csrf.js
 //   token=$(curl -s -c jar -b jar http://127.0.0.1:3000/ | sed -n 's/.*name="_csrf" value="\([^"]*\)".*/\1/p')
@@ -20,18 +20,18 @@ app.register(fastifyFormbody)
 app.register(fastifyCookie)
 app.register(fastifySession, {
   secret: process.env.SESSION_SECRET || 'for this example only: at least 32 characters',
-  // The form needs a session, for its secret. Pages without a form send no cookie.
+  // The form needs a session for its secret. Pages without a form send no cookie.
   saveUninitialized: false,
-  // Keeps out most of it already. Not the forms of your other subdomains, which are the same site.
+  // This alone stops most forged forms, but not those from your other subdomains, which are the same site.
   cookie: { secure: 'auto', sameSite: 'lax' }
 })
 app.register(fastifyCsrfProtection, {
   sessionPlugin: '@fastify/session',
-  // From forms only. A page of scripts sends it in a header: request.headers['csrf-token'].
+  // Reads the token of a form. A script can send it in a header: request.headers['csrf-token'].
   getToken: (request) => request.body?._csrf
 })
 
-// Every form, so that none is forgotten. After the body was read, because the token is in it.
+// Checks every form, so that none is forgotten. The token is in the body, so this runs after the body is read.
 app.addHook('preHandler', (request, reply, done) => {
   if (request.method === 'POST') app.csrfProtection(request, reply, done)
   else done()
@@ -39,7 +39,7 @@ app.addHook('preHandler', (request, reply, done) => {
 
 app.get('/', async (request, reply) => {
   const { session } = request
-  // Tabs that open at the same time get the same secret: with one of each, the form of the other tab would be refused.
+  // Tabs that open at the same time get the same secret. Otherwise the form in one of them would be refused.
   if (session.get('_csrf') === undefined) await session.update(session => { session._csrf ??= randomBytes(18).toString('base64url') })
   const messages = session.messages ?? []
   return reply.type('text/html; charset=utf-8').send(`<!doctype html>
@@ -59,7 +59,7 @@ app.post('/messages', { schema: { body: message } }, async (request, reply) => {
   return reply.redirect('/', 303)
 })
 
-// A new session has a new secret: the forms that are open in other tabs are from before the login, and are refused.
+// A new session has a new secret, so forms that were opened in other tabs before the login are refused.
 app.post('/login', async (request, reply) => {
   await request.session.regenerate(['messages'])
   return reply.redirect('/', 303)

@@ -1,6 +1,6 @@
 'use strict'
 
-// Flash messages: what a form has to say is shown once, on the page that the visitor is sent to (post, redirect, get).
+// Flash messages: the result of a form is shown once, on the page that the visitor is redirected to (post, redirect, get).
 //
 //   node examples/flash.js
 //   curl -c jar -b jar -L -d text=milk http://127.0.0.1:3000/notes
@@ -21,7 +21,7 @@ app.register(fastifySession, {
   saveUninitialized: false,
   cookie: { secure: 'auto', sameSite: 'lax' }
 })
-// After the session, where it keeps the messages.
+// Register it after the session, in which it keeps the messages.
 app.register(fastifyFlash)
 
 app.post('/notes', async (request, reply) => {
@@ -32,12 +32,12 @@ app.post('/notes', async (request, reply) => {
   } else {
     request.flash('error', 'A note without words is none.')
   }
-  // 303: the browser gets the page, and a reload sends no form again. The session is saved before the redirect goes out.
+  // 303: the browser requests the page, and a reload doesn't send the form again. The session is saved before the redirect.
   return reply.redirect('/', 303)
 })
 
 app.get('/', async (request) => {
-  // Of two pages that load at the same time one shows them. Who has none costs no call to the store.
+  // If two pages load at the same time, one of them shows the messages. A visitor without a session costs no call to the store.
   const messages = request.session.get('flash') === undefined ? {} : await request.session.take('flash') ?? {}
   const lines = Object.entries(messages).flatMap(([type, texts]) => texts.map(text => `[${type}] ${text}`))
   return [...lines, `Notes: ${request.session.notes?.join(', ') ?? 'none'}`, ''].join('\n')

@@ -1,7 +1,7 @@
 'use strict'
 
-// No cookie before there is something to remember, none for statistics before the visitor agrees, and a way to see and to
-// delete what is remembered. (What the law asks of you is for a lawyer to say.)
+// Sends no cookie before there is something to remember, and none for statistics before the visitor agrees. Visitors can
+// see and delete what is remembered. (Ask a lawyer what the law requires of you.)
 //
 //   node examples/gdpr.js
 //   curl -c jar -b jar -i http://127.0.0.1:3000/                          (no Set-Cookie, however often)
@@ -21,16 +21,16 @@ app.register(fastifyFormbody)
 app.register(fastifyCookie)
 app.register(fastifySession, {
   secret: process.env.SESSION_SECRET || 'for this example only: at least 32 characters',
-  // The recipe: a session in which nothing was stored is not saved, and its cookie is not sent.
+  // The recipe: an empty session is not saved, and its cookie is not sent.
   saveUninitialized: false,
-  // What was forgotten by its owner is forgotten here, too.
+  // No session is kept for longer than 30 days.
   absoluteTimeout: 30 * 24 * 60 * 60 * 1000,
   cookie: { secure: 'auto', sameSite: 'lax', maxAge: 7 * 24 * 60 * 60 * 1000 }
 })
 
 app.get('/', async (request) => {
   const { session } = request
-  // Reading starts no session. Writing does, so it is for who agreed.
+  // Reading starts no session. Writing does, so write only if the visitor has agreed.
   if (session.consent !== undefined) session.pages = (session.pages ?? 0) + 1
   return session.consent === undefined ? 'May we count your visits?\n' : `Page ${session.pages} of your visits.\n`
 })
@@ -47,7 +47,7 @@ app.post('/consent', async (request) => {
     session.consent = { statistics: true, since: new Date().toISOString() }
     return 'Thank you.\n'
   }
-  // A no is nothing to remember, and it takes back a yes.
+  // A no doesn't have to be remembered, and it revokes an earlier yes.
   delete session.consent
   delete session.pages
   return 'We do not count.\n'
@@ -55,8 +55,8 @@ app.post('/consent', async (request) => {
 
 app.get('/my-data', async (request) => request.session.data())
 
-// Out of the store and out of the browser. With the option `user` there is more than this device:
-// `await app.sessions.revokeUser(userId)`.
+// Deletes the session in the store, and its cookie in the browser. With the option `user`, you can end the sessions on
+// all devices: `await app.sessions.revokeUser(userId)`.
 app.post('/forget', async (request) => {
   await request.session.destroy()
   return 'Forgotten.\n'

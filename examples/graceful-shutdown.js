@@ -1,11 +1,11 @@
 'use strict'
 
-// SIGTERM while requests are under way: they are answered and their sessions saved, then Redis is let go and the process ends
-// with 0. (Every example ends like this; this one lets you watch.)
+// SIGTERM while requests are running: they are answered and their sessions saved. Then the connection to Redis is closed,
+// and the process ends with 0. (Every example ends like this; this one lets you watch.)
 //
 //   REDIS_URL=redis://127.0.0.1:6379 node examples/graceful-shutdown.js
 //   (sleep 10; echo 'The end.') | curl -c jar -b jar -T - http://127.0.0.1:3000/story &      (a request that takes its time)
-//   kill <the process id that it said>
+//   kill <the process id that it printed>
 
 const fastify = require('fastify')
 const fastifyCookie = require('@fastify/cookie')
@@ -13,7 +13,7 @@ const fastifySession = require('@fastify/session')
 const { RedisStore } = require('@fastify/session/redis')
 const { createClient } = require('redis')
 
-// What your service manager allows, less a little: Kubernetes and systemd kill what is still there after 30 and 90 seconds.
+// A little less than your service manager allows: Kubernetes kills what still runs after 30 seconds, systemd after 90.
 const DEADLINE = Number(process.env.SHUTDOWN_DEADLINE || 25_000)
 
 async function start () {
@@ -39,20 +39,20 @@ async function start () {
 
   app.get('/story', async (request) => request.session.story ?? '')
 
-  // 1. Before anything else. A health check that fails from now on tells the load balancer to send no more.
+  // 1. Runs first. A health check that fails from now on tells the load balancer to send no more requests.
   app.addHook('preClose', async () => console.log('closing: no new connections'))
 
-  // 2. After the last reply, and before that went out its session was saved. What is registered last is closed first, so
-  //    what others need goes at the top.
+  // 2. Runs after the last reply, whose session was saved before it went out. The hook that is registered last runs first, so
+  //    register what others need at the top.
   app.addHook('onClose', async () => {
     await client.close()
-    console.log('Redis is let go')
+    console.log('the connection to Redis is closed')
   })
   app.addHook('onClose', async () => console.log('the last request is answered'))
 
   for (const signal of ['SIGINT', 'SIGTERM']) {
     process.once(signal, () => {
-      // 3. A visitor who never finishes must not keep the process for ever.
+      // 3. A request that never finishes must not keep the process alive for ever.
       setTimeout(() => process.exit(1), DEADLINE).unref()
       app.close()
     })

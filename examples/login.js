@@ -1,6 +1,6 @@
 'use strict'
 
-// Login, logout, and a route for those who are logged in.
+// Login, logout, and a route for logged-in visitors.
 //
 //   node examples/login.js
 //   curl -c jar -b jar -d name=ada -d password=lovelace http://127.0.0.1:3000/login
@@ -20,11 +20,11 @@ app.register(fastifyFormbody)
 app.register(fastifyCookie)
 app.register(fastifySession, {
   secret: process.env.SESSION_SECRET || 'for this example only: at least 32 characters',
-  // No cookie before somebody has logged in: nothing has to be remembered.
+  // Sends no cookie before the login: there is nothing to remember.
   saveUninitialized: false,
   cookie: {
     secure: 'auto',
-    // Other sites' forms come without the cookie (CSRF). @fastify/csrf-protection is the full answer.
+    // Forms from other sites are sent without the cookie (CSRF). @fastify/csrf-protection is the full protection.
     sameSite: 'lax',
     // Eight hours after the last request the visitor is logged out.
     maxAge: 8 * 60 * 60 * 1000
@@ -41,20 +41,20 @@ app.post('/login', { schema: { body: credentials } }, async (request, reply) => 
   const { name, password } = request.body
   if (!await isPassword(name, password)) return reply.code(401).send('Name or password is wrong.\n')
 
-  // A new id for a visitor who gains rights. Without it, whoever slipped a visitor a session id of their own would be
-  // logged in together with them (session fixation).
+  // A new id for a visitor who gains rights. Otherwise an attacker who has made a visitor use a known session id would be
+  // logged in with that visitor (session fixation).
   await request.session.regenerate()
   request.session.user = { name }
   return `Welcome, ${name}.\n`
 })
 
-// The session ends in the store and in the browser. Copies of the cookie are worth nothing from now on.
+// Ends the session in the store and in the browser. From now on, copies of the cookie are worthless.
 app.post('/logout', async (request) => {
   await request.session.destroy()
   return 'Goodbye.\n'
 })
 
-// Routes that say `preHandler: loggedIn` are for visitors who are.
+// Routes with `preHandler: loggedIn` are for logged-in visitors only.
 async function loggedIn (request, reply) {
   if (request.session.user === undefined) return reply.code(401).send('Please log in.\n')
 }
@@ -63,7 +63,7 @@ app.get('/account', { preHandler: loggedIn }, async (request) => {
   return `This is the account of ${request.session.user.name}.\n`
 })
 
-// Yours are in a database. Passwords are nowhere, only what scrypt makes of them.
+// In your application, users are in a database. No password is stored, only the hash that scrypt makes of it.
 const users = new Map([['ada', hashed('lovelace')]])
 const nobody = hashed(randomBytes(16).toString('hex'))
 
@@ -73,7 +73,7 @@ function hashed (password) {
 }
 
 async function isPassword (name, password) {
-  // Names that don't exist take as long as wrong passwords, so that they can't be told apart.
+  // An unknown name takes as long as a wrong password, so that nobody can tell which names exist.
   const { salt, hash } = users.get(name) ?? nobody
   return timingSafeEqual(await promisify(scrypt)(password, salt, 32), hash)
 }

@@ -1,7 +1,7 @@
 'use strict'
 
-// Login at somebody else's, by OAuth 2 and @fastify/oauth2. The `state`, which proves that who comes back is who left, is in
-// the session, for one use.
+// Login at another site, by OAuth 2 and @fastify/oauth2. The session keeps the `state`, for one use. The `state` proves
+// that the visitor who comes back is the one who left.
 //
 //   OAUTH_SERVER=https://login.example OAUTH_CLIENT_ID=… OAUTH_CLIENT_SECRET=… node examples/oauth.js
 //   (then open http://127.0.0.1:3000/login in a browser)
@@ -21,7 +21,7 @@ app.register(fastifyCookie)
 app.register(fastifySession, {
   secret: process.env.SESSION_SECRET || 'for this example only: at least 32 characters',
   saveUninitialized: false,
-  // Not 'strict': the way back comes from another site, and would come without the cookie.
+  // Not 'strict': the visitor comes back from another site, so the browser wouldn't send the cookie.
   cookie: { secure: 'auto', sameSite: 'lax', maxAge: 8 * 60 * 60 * 1000 }
 })
 
@@ -33,19 +33,19 @@ app.register(fastifyOauth2, {
   },
   scope: ['profile'],
   startRedirectPath: '/login',
-  // Never from a header that anybody can send, in production: a fixed address.
+  // In production, use a fixed address, never a header, which anyone can send.
   callbackUri: (request) => `${PUBLIC_URL || `http://${request.host}`}/login/callback`,
-  // Who has caught the code can't use it without the verifier, which @fastify/oauth2 keeps in a cookie of its own.
+  // Anyone who intercepts the code also needs the verifier, which @fastify/oauth2 keeps in its own cookie.
   pkce: 'S256',
   cookie: { secure: (PUBLIC_URL ?? '').startsWith('https:'), path: '/login' },
 
-  // The recipe. The request's reply saves the session, before the browser leaves.
+  // The recipe. The session is saved with this reply, before the browser leaves.
   async generateStateFunction (request) {
     request.session.oauthState = randomBytes(16).toString('base64url')
     return request.session.oauthState
   },
   async checkStateFunction (request) {
-    // Once: of two that come back with the same at the same time, one has it.
+    // If two requests come back with the same state at the same time, only one gets it.
     const expected = await request.session.take('oauthState')
     return expected !== undefined && isSame(request.query.state, expected)
   }

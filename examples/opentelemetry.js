@@ -1,7 +1,7 @@
 'use strict'
 
-// Each call for a session as a span of OpenTelemetry. The library says what it does on node:diagnostics_channel; nothing in
-// it knows OpenTelemetry.
+// An OpenTelemetry span for each operation on a session. The library publishes what it does on node:diagnostics_channel,
+// and knows nothing of OpenTelemetry.
 //
 //   node examples/opentelemetry.js
 //   curl -c jar -b jar http://127.0.0.1:3000/
@@ -14,7 +14,7 @@ const fastify = require('fastify')
 const fastifyCookie = require('@fastify/cookie')
 const fastifySession = require('@fastify/session')
 
-// 1. Yours comes from your set-up, and sends its spans to a collector. This one keeps them, for the route below.
+// 1. Your set-up has a provider that sends spans to a collector. This one keeps them for the route below.
 const exporter = new InMemorySpanExporter()
 trace.setGlobalTracerProvider(new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] }))
 
@@ -42,7 +42,7 @@ for (const operation of ['load', 'commit', 'destroy']) {
   })
 }
 
-// A refused cookie is no operation on the store: an event of the request's span, or a span where there is none.
+// A refused cookie isn't an operation on the store. It is an event of the request's span, or a span if there is none.
 channel('@fastify/session:security').subscribe(({ reason, ...message }) => {
   const attributes = { ...attributesOf(message), 'session.security.reason': reason }
   const active = trace.getActiveSpan()
@@ -54,7 +54,7 @@ function attributesOf ({ session, store, fingerprint }) {
   return { 'session.name': session, 'session.store': store, 'session.fingerprint': fingerprint }
 }
 
-// 3. An application, as any.
+// 3. An ordinary application.
 const app = fastify()
 
 app.register(fastifyCookie)

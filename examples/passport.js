@@ -1,7 +1,7 @@
 'use strict'
 
-// Login by @fastify/passport: its strategies, on these sessions. A strategy of our own here; those of the passport-* packages
-// go in the same place.
+// Login with @fastify/passport and its strategies, on these sessions. This example has a strategy of its own. Those of the
+// passport-* packages go in the same place.
 //
 //   node examples/passport.js
 //   curl -c jar -b jar -d name=ada -d password=lovelace http://127.0.0.1:3000/login
@@ -15,7 +15,7 @@ const fastifyFormbody = require('@fastify/formbody')
 const { Authenticator, Strategy } = require('@fastify/passport')
 const fastifySession = require('@fastify/session')
 
-// Yours are in a database, and their passwords are hashed; see login.js.
+// In your application, users are in a database, and passwords are hashed; see login.js.
 const users = new Map([['ada', { id: 'ada', name: 'Ada Lovelace', password: 'lovelace' }]])
 
 class PasswordStrategy extends Strategy {
@@ -29,16 +29,16 @@ class PasswordStrategy extends Strategy {
 
 const authenticator = new Authenticator()
 authenticator.use('password', new PasswordStrategy('password'))
-// What the session remembers of a user is the id, and nothing that could change or leak.
+// The session remembers only the id of the user: nothing that could change or leak.
 authenticator.registerUserSerializer(async (user) => user.id)
-// Asked at each request. Null for who is no longer there: they are logged out.
+// Called with each request. Returns null if the user no longer exists: the visitor is logged out.
 authenticator.registerUserDeserializer(async (id) => users.get(id) ?? null)
 
 const app = fastify()
 
 app.register(fastifyFormbody)
 app.register(fastifyCookie)
-// First the session, then passport, which keeps its user there.
+// First the session, then passport, which keeps its user in it.
 app.register(fastifySession, {
   secret: process.env.SESSION_SECRET || 'for this example only: at least 32 characters',
   saveUninitialized: false,
@@ -53,8 +53,8 @@ const credentials = {
   properties: { name: { type: 'string' }, password: { type: 'string' } }
 }
 
-// A strategy that succeeds regenerates the session: a new id, and nothing of what was in it before, unless
-// `keepSessionInfo: true` is beside the strategy's name. One that fails answers 401. After the body's check, hence preHandler.
+// A strategy that succeeds regenerates the session: it gets a new id and loses its data, unless `keepSessionInfo: true` is
+// beside the strategy's name. A strategy that fails answers 401. It runs after the body is validated, so it is a preHandler.
 app.post('/login', {
   schema: { body: credentials },
   preHandler: authenticator.authenticate('password')
@@ -65,7 +65,7 @@ app.get('/account', async (request, reply) => {
   return `This is the account of ${request.user.name}.\n`
 })
 
-// request.logout() empties the session and gives it a new id. To end it, in the store and in the browser:
+// request.logout() empties the session and changes its id. To end the session, in the store and in the browser:
 app.post('/logout', async (request) => {
   await request.session.destroy()
   return 'Goodbye.\n'

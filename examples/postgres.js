@@ -1,39 +1,28 @@
 'use strict'
 
-// Sessions in PostgreSQL by way of connect-pg-simple, a store that was written for express-session.
+// Sessions in PostgreSQL.
 //
 //   DATABASE_URL=postgres://postgres@127.0.0.1:5432/postgres node examples/postgres.js
-//   curl -c jar -b jar http://127.0.0.1:3000      (restart the server in between: the counter goes on)
+//   curl -c jar -b jar http://127.0.0.1:3000      (restart the server in between: the counter continues)
 
-const connectPgSimple = require('connect-pg-simple')
 const fastify = require('fastify')
 const fastifyCookie = require('@fastify/cookie')
 const fastifySession = require('@fastify/session')
+const { migrate, PostgresStore } = require('@fastify/session/postgres')
 const { Pool } = require('pg')
 
-// The application's own pool will do as well.
-const pool = new Pool({ connectionString: process.env.DATABASE_URL })
-// Without a listener the loss of a connection that is idle ends the process; with one the pool makes another.
+// You can also pass the application's own pool. PgBouncer may be in between.
+const pool = new Pool({ connectionString: process.env.DATABASE_URL, connectionTimeoutMillis: 2000 })
+// An idle connection was lost. The pool opens another.
 pool.on('error', error => console.error('postgres:', error.message))
-
-const PostgresStore = connectPgSimple(fastifySession)
-const store = new PostgresStore({
-  pool,
-  tableName: 'session',
-  // For development. In production the table comes with your migrations (table.sql in connect-pg-simple): of two processes
-  // that start at the same moment both would make it, and the one that can't goes on failing until it is restarted.
-  createTableIfMissing: true,
-  // In seconds. Sessions that have expired are not handed out; this is when their rows go.
-  pruneSessionInterval: 15 * 60
-})
 
 const app = fastify()
 
 app.register(fastifyCookie)
 app.register(fastifySession, {
   secret: process.env.SESSION_SECRET || 'for this example only: at least 32 characters',
-  store,
-  // When PostgreSQL doesn't answer for two seconds, the visitor gets a 503 and doesn't wait any longer.
+  store: new PostgresStore({ pool, table: 'session' }),
+  // If PostgreSQL doesn't answer within two seconds, the visitor gets a 503 and doesn't wait any longer.
   storeTimeout: 2000,
   saveUninitialized: false,
   cookie: { secure: 'auto', sameSite: 'lax', maxAge: 24 * 60 * 60 * 1000 }
@@ -49,13 +38,13 @@ app.post('/forget', async (request) => {
   return 'Forgotten.\n'
 })
 
-// Once the last request is answered: the store's timer first, which would use the pool, then the pool.
-app.addHook('onClose', async () => {
-  await store.close()
-  await pool.end()
-})
+// After the last request is answered.
+app.addHook('onClose', () => pool.end())
 
 // Ctrl-C, or the SIGTERM of a service manager: requests under way are answered, then the process ends by itself.
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => app.close())
 
-app.listen({ port: Number(process.env.PORT || 3000) }).then(address => console.log(address))
+// Creates the table if it doesn't exist yet. Several processes may do this at the same time.
+migrate(pool, { table: 'session' })
+  .then(() => app.listen({ port: Number(process.env.PORT || 3000) }))
+  .then(address => console.log(address))

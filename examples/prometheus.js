@@ -1,6 +1,6 @@
 'use strict'
 
-// Metrics of sessions for Prometheus: how long the store takes, how often it fails, and who brings cookies that are no good.
+// Session metrics for Prometheus: how long the store takes, how often it fails, and how often a cookie is refused.
 //
 //   node examples/prometheus.js
 //   curl -c jar -b jar http://127.0.0.1:3000/
@@ -13,7 +13,7 @@ const fastifyCookie = require('@fastify/cookie')
 const fastifySession = require('@fastify/session')
 const { Counter, Histogram, register } = require('prom-client')
 
-// 1. The recipe. A fingerprint is no label: each would be a time series of its own.
+// 1. The recipe. Don't use the fingerprint as a label: each one would be a time series of its own.
 const duration = new Histogram({
   name: 'session_store_duration_seconds',
   help: 'How long operations on the session store took',
@@ -36,11 +36,11 @@ for (const operation of ['load', 'commit', 'destroy']) {
 
 channel('@fastify/session:security').subscribe(({ session, reason }) => refused.inc({ session, reason }))
 
-// What has not happened yet is 0 and not missing, or the first time would not show as a rise.
+// What has not happened yet is 0, not missing. Otherwise the first time would not show as an increase.
 const reasons = ['bad-signature', 'unknown-id', 'expired', 'absolute-timeout', 'gone', 'duplicate-cookie', 'store-timeout']
 for (const reason of reasons) refused.inc({ session: 'session', reason }, 0)
 
-// 2. An application, as any.
+// 2. An ordinary application.
 const app = fastify()
 
 app.register(fastifyCookie)
@@ -55,7 +55,7 @@ app.get('/', async (request) => {
   return `This is your visit number ${request.session.visits}.\n`
 })
 
-// Prometheus brings no cookie, and needs no session. Yours is not for everybody to see: another port, or a proxy's rule.
+// Prometheus sends no cookie and needs no session. Hide your metrics from visitors: use another port, or a rule in the proxy.
 app.get('/metrics', { config: { session: false } }, async (_request, reply) => {
   return reply.type(register.contentType).send(await register.metrics())
 })

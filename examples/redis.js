@@ -1,11 +1,11 @@
 'use strict'
 
-// Sessions in Redis: one server, a Cluster, or what Sentinels watch. The store is the same.
+// Sessions in Redis: one server, a Cluster, or a server that Sentinels watch. The store is the same.
 //
 //   REDIS_URL=redis://127.0.0.1:6379 node examples/redis.js
 //   REDIS_CLUSTER=redis://10.0.0.1:6379,redis://10.0.0.2:6379 node examples/redis.js
 //   REDIS_SENTINEL=10.0.0.1:26379,10.0.0.2:26379 REDIS_SENTINEL_NAME=main node examples/redis.js
-//   curl -c jar -b jar http://127.0.0.1:3000      (restart the server in between: the counter goes on)
+//   curl -c jar -b jar http://127.0.0.1:3000      (restart the server in between: the counter continues)
 
 const fastify = require('fastify')
 const fastifyCookie = require('@fastify/cookie')
@@ -16,7 +16,7 @@ const { createClient, createCluster, createSentinel } = require('redis')
 const { REDIS_URL, REDIS_CLUSTER, REDIS_SENTINEL, REDIS_SENTINEL_NAME } = process.env
 
 function makeClient () {
-  // Some of its nodes are enough: they know the others.
+  // Some of the nodes are enough: they know the others.
   if (REDIS_CLUSTER) return createCluster({ rootNodes: REDIS_CLUSTER.split(',').map(url => ({ url })) })
   if (REDIS_SENTINEL) {
     const sentinelRootNodes = REDIS_SENTINEL.split(',').map(address => {
@@ -30,7 +30,7 @@ function makeClient () {
 
 async function start () {
   const client = makeClient()
-  // Without a listener a lost connection ends the process; with one the client reconnects.
+  // Without a listener, a lost connection ends the process. With one, the client reconnects.
   client.on('error', error => console.error('redis:', error.message))
   await client.connect()
 
@@ -39,7 +39,7 @@ async function start () {
   app.register(fastifySession, {
     secret: process.env.SESSION_SECRET || 'for this example only: at least 32 characters',
     store: new RedisStore({ client, prefix: 'session:' }),
-    // When Redis doesn't answer for two seconds, the visitor gets a 503 and doesn't wait any longer.
+    // If Redis doesn't answer within two seconds, the visitor gets a 503 and doesn't wait any longer.
     storeTimeout: 2000,
     saveUninitialized: false,
     cookie: { secure: 'auto', sameSite: 'lax', maxAge: 24 * 60 * 60 * 1000 }
@@ -55,7 +55,7 @@ async function start () {
     return 'Forgotten.\n'
   })
 
-  // The requests under way need Redis, so it goes after them.
+  // Running requests need Redis, so it is closed after them.
   app.addHook('onClose', () => client.close())
 
   // Ctrl-C, or the SIGTERM of a service manager: requests under way are answered, then the process ends by itself.

@@ -1,6 +1,6 @@
 'use strict'
 
-// 'Remember me': with the box ticked the cookie lives for 30 days, without it until the browser is closed.
+// 'Remember me': if the box is ticked, the cookie lives for 30 days. Otherwise it lives until the browser is closed.
 //
 //   node examples/remember-me.js
 //   curl -c jar -b jar -i -d name=ada http://127.0.0.1:3000/login                  (no Expires)
@@ -21,9 +21,9 @@ app.register(fastifyCookie)
 app.register(fastifySession, {
   secret: process.env.SESSION_SECRET || 'for this example only: at least 32 characters',
   saveUninitialized: false,
-  // Ninety days after the login everybody logs in again, however often they come.
+  // Ninety days after the login, visitors must log in again, however often they come.
   absoluteTimeout: 90 * DAY,
-  // A session that a handler doesn't decide on ends after a day without a visit.
+  // If a handler doesn't choose a lifetime, the session ends after a day without a visit.
   cookie: { secure: 'auto', sameSite: 'lax', maxAge: DAY }
 })
 
@@ -33,10 +33,10 @@ app.post('/login', async (request, reply) => {
 
   await request.session.regenerate()
   request.session.name = name
-  // In milliseconds, from the last request on. It is kept with this session, so no other route has to know.
-  // Both ways: regenerate() takes a lifetime along, and whoever doesn't tick the box may have ticked it last time.
-  // Without the box the cookie ends with the browser. The server never hears of that, and many browsers restore such
-  // cookies with their tabs; so the day of above stays the time after which the session ends if nobody comes.
+  // In milliseconds, from the last request on. The session keeps it, so no other route has to know.
+  // Set it in both cases: regenerate() keeps a lifetime, and a visitor who doesn't tick the box may have ticked it before.
+  // Without the tick, the cookie ends with the browser. The server never learns of that, and many browsers restore such
+  // cookies with their tabs. So the session still ends after a day without a visit, as configured above.
   request.session.cookie.maxAge = remember === 'on' ? 30 * DAY : undefined
   return `Welcome, ${name}.\n`
 })
@@ -48,7 +48,7 @@ app.get('/', async (request) => {
   return `Hello, ${name}. You are remembered ${days > 0 ? `for ${days} days` : 'until you close the browser'}.\n`
 })
 
-// A new id when a visitor gains rights or changes the password: remembered as before.
+// A new id when a visitor gains rights or changes the password. The lifetime stays the same.
 app.post('/password', async (request) => {
   await request.session.regenerate(['name'])
   return 'Changed.\n'

@@ -1,13 +1,13 @@
 'use strict'
 
-// A new secret, without logging anyone out and without a restart: the secrets are in a file, one a line, the newest first,
-// and SIGHUP reads it again.
+// Changes the secret without logging anyone out and without a restart. The secrets are in a file, one per line, the newest
+// first. SIGHUP reads the file again.
 //
 //   openssl rand -hex 32 > secrets
 //   SECRETS_FILE=secrets node examples/rotating-secrets.js
 //   curl -c jar -b jar -d name=ada http://127.0.0.1:3000/login
-//   (openssl rand -hex 32; cat secrets) > new && mv new secrets && kill -HUP <the process id that it said>
-//   curl -c jar -b jar -i http://127.0.0.1:3000/      (still logged in; the cookie is signed anew)
+//   (openssl rand -hex 32; cat secrets) > new && mv new secrets && kill -HUP <the process id that it printed>
+//   curl -c jar -b jar -i http://127.0.0.1:3000/      (still logged in; the cookie is signed again)
 
 const { readFileSync } = require('node:fs')
 const fastify = require('fastify')
@@ -21,7 +21,7 @@ function readSecrets () {
   return secrets
 }
 
-// 1. The first signs, all of them verify. The library looks into this array at each request.
+// 1. The first secret signs, all of them verify. The library reads this array at each request.
 const secrets = readSecrets()
 
 const app = fastify()
@@ -34,7 +34,7 @@ app.register(fastifySession, {
   cookie: { secure: 'auto', sameSite: 'lax', maxAge: 8 * 60 * 60 * 1000 }
 })
 
-// 2. The same array with other contents, in one step. A file that is no good changes nothing.
+// 2. Replaces the contents of the same array in one step. An invalid file changes nothing.
 process.on('SIGHUP', () => {
   try {
     secrets.splice(0, secrets.length, ...readSecrets())
@@ -44,9 +44,9 @@ process.on('SIGHUP', () => {
   }
 })
 
-// 3. Whoever comes while the old secret is second gets a cookie signed with the new one. Take the old one off the file when
-//    the sessions of its time have ended: here, eight hours after the rotation. Where several processes share the sessions,
-//    give all of them the new one at the end of the list first, and move it to the front once all know it.
+// 3. While the old secret is second, each visitor who comes gets a cookie signed with the new one. Remove the old one from
+//    the file when the sessions from its time have ended: here, eight hours after the rotation. If several processes share
+//    the sessions, first add the new one at the end of the list, and move it to the front when all processes have it.
 
 app.post('/login', async (request, reply) => {
   if (!request.body?.name) return reply.code(400).send('Please give a name.\n')

@@ -1,7 +1,7 @@
 'use strict'
 
-// Two sessions side by side: the visitor's, and a short one for those who may administer. Logging out of one leaves the
-// other, and a stolen cookie of the first opens no door of the second.
+// Two sessions side by side: the visitor's, and a short one for administrators. A logout from one doesn't end the other,
+// and a stolen cookie of the first is useless for the second.
 //
 //   node examples/two-sessions.js
 //   curl -c jar -b jar -d name=ada http://127.0.0.1:3000/login
@@ -23,11 +23,11 @@ const app = fastify()
 app.register(fastifyFormbody)
 app.register(fastifyCookie)
 
-// The visitor's: request.session, for a month after the last visit.
+// The visitor's session: request.session, for a month after the last visit.
 app.register(fastifySession, {
   secret: process.env.SESSION_SECRET || 'for this example only: at least 32 characters',
   saveUninitialized: false,
-  // Sent again once a minute and not with each response.
+  // The cookie is sent again at most once a minute, not with each response.
   refreshAfter: MINUTE,
   cookie: { secure: 'auto', sameSite: 'lax', maxAge: 30 * 24 * 60 * MINUTE }
 })
@@ -43,8 +43,8 @@ app.post('/login', { schema: { body: named } }, async (request) => {
 app.get('/', async (request) => `Hello, ${request.session.name ?? 'stranger'}.\n`)
 
 app.register(async (admin) => {
-  // The other one: request.adminSession. It has a name, a cookie, a secret and a life of its own: a quarter of an hour
-  // after the last request, and never longer than a working day. Its routes alone know it.
+  // The administrator's session: request.adminSession. It has its own name, cookie, secret and lifetime: a quarter of an hour
+  // after the last request, and never longer than a working day. Only the routes in this scope have it.
   admin.register(fastifySession, {
     sessionName: 'adminSession',
     cookieName: 'adminId',
@@ -66,7 +66,7 @@ app.register(async (admin) => {
     return 'You no longer administer.\n'
   })
 
-  // A page that asks again and again must not keep the session alive.
+  // A page that polls must not keep the session alive.
   admin.get('/poll', { config: { adminSession: { rolling: false } } }, async (request) => {
     return { isAdmin: request.adminSession.since !== undefined }
   })
@@ -77,7 +77,7 @@ app.register(async (admin) => {
   })
 }, { prefix: '/admin' })
 
-// Your administrators have accounts; see login.js.
+// In your application, administrators have accounts; see login.js.
 function isPassword (password) {
   const digest = (text) => createHash('sha256').update(String(text)).digest()
   return timingSafeEqual(digest(password), digest(process.env.ADMIN_PASSWORD || 'for this example only'))

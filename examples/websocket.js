@@ -1,6 +1,6 @@
 'use strict'
 
-// A WebSocket for those who are logged in, until they log out.
+// A WebSocket for logged-in visitors. It ends when they log out.
 //
 //   node examples/websocket.js
 //   curl -c jar -d name=ada http://127.0.0.1:3000/login
@@ -19,8 +19,8 @@ app.register(fastifyCookie)
 app.register(fastifySession, {
   secret: process.env.SESSION_SECRET || 'for this example only: at least 32 characters',
   saveUninitialized: false,
-  // Browsers open WebSockets to other sites, and send cookies along, unless the cookie says no (cross-site WebSocket
-  // hijacking). 'lax' and 'strict' do.
+  // A page of another site can open a WebSocket to this one, and the browser sends the cookie (cross-site WebSocket
+  // hijacking). 'lax' and 'strict' prevent that.
   cookie: { secure: 'auto', sameSite: 'lax', maxAge: 60 * 60 * 1000 }
 })
 app.register(fastifyWebsocket)
@@ -38,7 +38,7 @@ app.post('/logout', async (request) => {
   return 'Goodbye.\n'
 })
 
-// Routes must come after the plugin for WebSockets, hence the scope.
+// Routes must come after the WebSocket plugin, so they are in a scope.
 app.register(async (scope) => {
   scope.get('/chat', {
     websocket: true,
@@ -47,11 +47,11 @@ app.register(async (scope) => {
     }
   }, (socket, request) => {
     const { name, signal } = request.session
-    // A socket outlives many things, the session not: by a logout, in another tab or another process, or by its time.
+    // The socket ends with its session: after a logout, also in another tab or process, or when the session expires.
     const hangUp = () => socket.close(1008, signal.reason.code)
     if (signal.aborted) hangUp()
     else signal.addEventListener('abort', hangUp)
-    // A socket has no reply that could save what is changed: load a session for that, by app.loadSession().
+    // A socket has no reply that would save a change. To change a session, load it with app.loadSession().
     socket.on('message', message => socket.send(`${name}: ${message}`))
   })
 })

@@ -13,7 +13,9 @@ const { OPTIONS } = require('tsx/cjs/api').require('../src/options/table', __fil
 const entries = {
   'index.d.ts': ['FastifySessionOptions', 'CookieOptions', 'RouteSessionOptions', 'RegenerateOptions', 'MemoryStoreOptions'],
   'device-bound/index.d.ts': ['DeviceBoundOptions'],
-  'stores/redis.d.ts': ['RedisStoreOptions']
+  'stores/redis.d.ts': ['RedisStoreOptions'],
+  'stores/postgres.d.ts': ['PostgresStoreOptions'],
+  'stores/postgres-migrate.d.ts': ['MigrateOptions']
 }
 // All other numbers are durations.
 const counts = ['max', 'maxPerUser']

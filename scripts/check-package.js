@@ -23,6 +23,7 @@ async function checkPackage () {
   checkSealed(require(`${pkg.name}/sealed`), await import(`${pkg.name}/sealed`))
   checkRedis(require(`${pkg.name}/redis`), await import(`${pkg.name}/redis`))
   checkDeviceBound(require(`${pkg.name}/device-bound`), await import(`${pkg.name}/device-bound`))
+  checkPostgres(require(`${pkg.name}/postgres`), await import(`${pkg.name}/postgres`))
   checkTesting(require(`${pkg.name}/testing`), await import(`${pkg.name}/testing`))
   await checkServer(require(pkg.name))
   console.log(`The package is whole: ${files.length} files, require() and import give the same.`)
@@ -44,10 +45,10 @@ function checkLinks (files) {
   }
 }
 
-// npm refuses an optional peer, too, if another version of it is there: so any jose may be. Version 11 asks for nothing. `prepare` is for clones.
+// npm refuses an optional peer, too, if another version of it is there: so any may be. Version 11 asks for nothing. `prepare` is for clones.
 function checkWhatIsAskedFor () {
-  assert.deepEqual(pkg.peerDependencies, { '@fastify/cookie': '>=10', fastify: '^5.0.0', jose: '*' })
-  assert.deepEqual(pkg.peerDependenciesMeta, { jose: { optional: true } })
+  assert.deepEqual(pkg.peerDependencies, { '@fastify/cookie': '>=10', fastify: '^5.0.0', jose: '*', pg: '*' })
+  assert.deepEqual(pkg.peerDependenciesMeta, { jose: { optional: true }, pg: { optional: true } })
   for (const name of ['engines', 'os', 'cpu', 'devEngines', 'optionalDependencies', 'bundleDependencies']) assert.equal(pkg[name], undefined, name)
   for (const name of ['preinstall', 'install', 'postinstall']) assert.equal(pkg.scripts[name], undefined, name)
 }
@@ -79,8 +80,15 @@ function checkImport (imported) {
 }
 
 function checkThatOthersAreAside () {
-  const loaded = Object.keys(require.cache).filter(file => /dist[\\/].*(redis|seal|lazy-fields)/.test(file))
+  const loaded = Object.keys(require.cache).filter(file => /dist[\\/].*(redis|postgres|text-record|kept-life|seal|lazy-fields)/.test(file))
   assert.deepEqual(loaded, [], 'nothing of the other entries is loaded by the main one')
+}
+
+function checkPostgres ({ PostgresStore, migrate, schema }, imported) {
+  assert.deepEqual([imported.PostgresStore, imported.migrate, imported.schema], [PostgresStore, migrate, schema])
+  assert.throws(() => new PostgresStore({}), { code: 'FST_ERR_SESSION_OPTION' })
+  const loaded = Object.keys(require.cache).filter(file => /node_modules[\\/](@?pg|pg-[\w-]+)[\\/]/.test(file))
+  assert.deepEqual(loaded, [], 'PostgresStore brings no client of its own')
 }
 
 function checkSealed ({ sealed }, imported) {

@@ -20,7 +20,7 @@ const FLOORS = [
   ['diagnostics', 'errors', 'warnings', 'types']
 ]
 // An entry beside the package's own, of stores that need nothing above them.
-const OWN_ENTRIES = ['stores/redis']
+const OWN_ENTRIES = ['stores/redis', 'stores/postgres']
 
 const files = readdirSync(root, { recursive: true })
   .map(file => file.replaceAll('\\', '/'))

@@ -17,6 +17,7 @@ const CHROMIUM_APPS = ['Chromium', 'Google Chrome'].map(name => `/Applications/$
 const requirements = [
   { what: `redis-server ${REDIS} or newer`, apt: 'redis-server', brew: 'redis', isThere: hasRedis },
   { what: 'PostgreSQL (initdb and postgres)', apt: 'postgresql', brew: 'postgresql@17', isThere: () => ['initdb', 'postgres'].every(findPostgres) },
+  { what: 'PgBouncer', apt: 'pgbouncer', brew: 'pgbouncer', isThere: () => find('pgbouncer', ['/usr/sbin']) },
   { what: 'nginx', apt: 'nginx', brew: 'nginx', isThere: findNginx },
   { what: 'Chromium or Chrome (or CHROME_PATH, its place)', apt: 'chromium', brew: '--cask google-chrome', isThere: findChromium },
   { what: 'openssl', apt: 'openssl', brew: 'openssl', isThere: () => find('openssl') },

@@ -40,6 +40,8 @@ interface Registration {
   readonly keepAlive: KeepAlive
   readonly kSlot: symbol
   readonly loader: Loader
+  /** What routes have said that was looked at for mistakes. */
+  readonly checked: WeakSet<object>
 }
 
 type Done = (error?: Error) => void
@@ -70,16 +72,15 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
   const kSlot = slotKeyOf(settings.cookieName)
   const keepAlive = new KeepAlive()
   const loader = loaderFor(settings)
-  const registration: Registration = { context, finder, keepAlive, kSlot, loader }
+  const registration: Registration = { context, finder, keepAlive, kSlot, loader, checked: new WeakSet() }
   decorate(fastify, settings, outsideOf(fastify, context, finder), index && sessionsOf(index))
   const guarded: Guarded = { context, finder }
   fastify.decorate(guardedKeyOf(settings.sessionName), guarded)
 
   fastify.addHook('onRoute', ({ config, url }) => {
-    const route = routeOptionsOf(config, settings.sessionName)
-    const mistake = mistakeIn(freshOf(route))
+    const mistake = mistakeIn(freshOf(routeOptionsOf(config, settings.sessionName)))
     if (mistake !== undefined) throw mistake
-    settings.flaws.tellAll(warnOption, mistakesInRoute(route, url))
+    checkRoute(registration, config, url)
   })
   fastify.addHook('onRequest', (request, reply, done) => openSession(registration, request as Slotted, reply, done))
   fastify.addHook('onSend', (request, reply, payload, done) => {
@@ -104,13 +105,23 @@ export function sessionPlugin (fastify: FastifyInstance, options: FastifySession
 function openSession (registration: Registration, request: Slotted, reply: FastifyReply, done: Done): void {
   const { kSlot, loader, context: { settings } } = registration
   const { sessionName, lazy, flaws } = settings
-  const route = routeOptionsOf(request.routeOptions.config, sessionName)
+  const { config, url } = request.routeOptions
+  const route = routeOptionsOf(config, sessionName)
+  // Of a route that was declared before the plugin has loaded nobody has heard until now.
+  if (route !== undefined && !registration.checked.has(config)) checkRoute(registration, config, url)
   if (wasUsedEarly(request[kSlot]?.other?.value)) flaws.tell(warnEarly, sessionName)
   if (!isLoadedLate(route, lazy)) {
     loadSession(registration, request, reply, route, done)
     return
   }
   done(putOff(loader, settings, request, reply, done => loadSession(registration, request, reply, route, done)))
+}
+
+/** Tells what is likely a mistake in what a route says of its session. */
+function checkRoute ({ checked, context: { settings } }: Registration, config: object | undefined, url = ''): void {
+  if (config === undefined) return
+  checked.add(config)
+  settings.flaws.tellAll(warnOption, mistakesInRoute(routeOptionsOf(config, settings.sessionName), url))
 }
 
 /** Finds the session of a request. */

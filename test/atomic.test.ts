@@ -4,13 +4,15 @@ import { inspect } from 'node:util'
 import type { FastifyInstance, FastifyRequest, LightMyRequestResponse } from 'fastify'
 import t, { type Test } from 'tap'
 import { MemoryStore } from '../src/index'
+import { PostgresStore } from '../src/stores/postgres'
 import { RedisStore } from '../src/stores/redis'
 import type { SessionStore } from '../src/types/store'
 import { warned } from './heard'
 import { build, Gate, setCookies, type SessionOptions } from './helpers'
 import { later, ThreeMethodStore, TouchStore } from './odd-stores'
 import { WholeStore } from './planted-stores'
-import { connectTo, startRedis } from './servers'
+import { freshTable, openPool } from './postgres/tables'
+import { connectTo, startPostgres, startRedis } from './servers'
 
 type Handler = (request: FastifyRequest & { session: any }) => unknown
 
@@ -91,7 +93,11 @@ const STORES: Record<string, (t: Test) => Promise<SessionStore> | SessionStore> 
   'a store with update, and no updateIf': () => without(new RemoteMemory(), 'updateIf'),
   'a store with updateIf, and no update': () => without(new RemoteMemory(), 'update'),
   'a store with all methods': () => new WholeStore() as any,
-  async RedisStore (t) { return new RedisStore({ client: await connectTo(t, await startRedis(t)) }) }
+  async RedisStore (t) { return new RedisStore({ client: await connectTo(t, await startRedis(t)) }) },
+  async PostgresStore (t) {
+    const pool = openPool(t, (await startPostgres(t)).url)
+    return new PostgresStore({ pool, table: await freshTable(pool) })
+  }
 }
 
 const add = (item: unknown): Handler => ({ session }) => session.update((session: any) => { session.cart.push(item) })

@@ -73,7 +73,7 @@ function counting (): { cookies: object, count: { written: number } } {
     count.written++
     return /[^\u0021\u0023-\u002B\u002D-\u003A\u003C-\u005B\u005D-\u007E]|%/.test(value) ? encodeURIComponent(value) : value
   }
-  return { cookies: { parseOptions: { encode } }, count }
+  return { cookies: { parseOptions: { encode, priority: 'low' } }, count }
 }
 
 t.test('with every combination of attributes', async t => {
@@ -237,6 +237,30 @@ t.test('a setCookie() of somebody else, who writes no date', async t => {
   })
   const [header] = await compare(t, app, 'no date')
   t.match(header, /; Path=\/; HttpOnly$/)
+})
+
+t.test('a setCookie() of somebody else, who writes what the request says', async t => {
+  stopClock(t)
+  const app = await start(t, {
+    options: { cookie: { maxAge: HOUR } },
+    before (app) {
+      app.addHook('onRequest', async (_request, reply: AnyReply) => {
+        const prototype = Object.getPrototypeOf(reply) as AnyReply
+        if (Object.hasOwn(prototype, 'isWrapped')) return
+        const { setCookie } = prototype
+        prototype.isWrapped = true
+        prototype.setCookie = prototype.cookie = function (this: AnyReply, name: string, value: string, options?: object) {
+          return setCookie.call(this, name, value, { ...options, domain: this.request.hostname })
+        }
+      })
+    }
+  })
+  const visitor = new Visitor(app)
+  await visitor.get('/login')
+  for (const host of ['one.example', 'one.example', 'one.example', 'two.example', 'one.example']) {
+    const [header] = setCookies(await visitor.copy().get('/', { headers: { host } }))
+    t.match(header, `; Domain=${host}; `)
+  }
 })
 
 t.test('a date is that of the second, and each session has its own', async t => {

@@ -6,7 +6,7 @@ import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { Browser } from './browser'
 import { conduct, ROOT, start, stop, type Program } from './program'
-import { freePort, makeCertificate, startRedis } from './servers'
+import { freePort, makeCertificate, startPostgres, startRedis } from './servers'
 import { until } from './waiting'
 
 // The demo as `npm start` runs it, over real HTTP. It requires the built package: `npm run build` first.
@@ -443,9 +443,12 @@ t.test('for programs', async t => {
   t.notMatch(stdout, /SESSION_SECRET/, 'nothing to say about a secret of yours')
 })
 
-t.test('on Redis: over a restart, and while Redis is away', async t => {
-  const redis = await startRedis(t)
-  const env = { REDIS_URL: redis.url, SESSION_SECRET: 'x'.repeat(32) }
+// What processes share, and how the demo is told.
+const SHARED = [['Redis', startRedis, 'REDIS_URL'], ['PostgreSQL', startPostgres, 'DATABASE_URL']] as const
+
+SHARED.forEach(([name, startServer, variable]) => t.test(`on ${name}: over a restart, and while it is away`, async t => {
+  const server = await startServer(t)
+  const env = { [variable]: server.url, SESSION_SECRET: 'x'.repeat(32) }
   let demo = start(t, DEMO, env)
   const laptop = new Visitor(await addressOf(demo))
   const phone = new Visitor(laptop.address, IPHONE)
@@ -468,15 +471,15 @@ t.test('on Redis: over a restart, and while Redis is away', async t => {
   const page = await back.does('/cart', { good: 'bread' })
   t.match(page, /<td>commit<[^]*Store calls: <strong>[1-9]\d*<[^]*Bytes written: <strong>[1-9]/, 'counted there, too')
 
-  await redis.stop()
+  await server.stop()
   const { status, text } = await back.open()
   t.ok(status >= 500)
   t.equal(alertOf(text), 'Something went wrong here. Please try again in a while.')
-  t.notMatch(text, /redis|ECONNREFUSED|\.js:\d/i, 'nothing that is not for visitors')
-  await redis.restart()
+  t.notMatch(text, /redis|postgres|ECONNREFUSED|\.js:\d/i, 'nothing that is not for visitors')
+  await server.restart()
   await until('it comes back by itself', async () => await back.status('/') === 200)
   await stop(t, demo)
-})
+}))
 
 t.test('over https, with a cookie that only this host can set', async t => {
   const { key, cert } = await makeCertificate(t)
@@ -508,6 +511,7 @@ t.test('it says what it can\'t start with', async t => {
     [{ PORT: port }, /EADDRINUSE/],
     [{ PORT: port, REDIS_URL: redis.url }, /EADDRINUSE/],
     [{ REDIS_URL: `redis://127.0.0.1:${await freePort()}` }, /ECONNREFUSED/],
+    [{ DATABASE_URL: `postgres://127.0.0.1:${await freePort()}/postgres` }, /ECONNREFUSED/],
     [{ HTTPS_KEY: '/nowhere', HTTPS_CERT: '/nowhere' }, /ENOENT/],
     [{ IDLE_SECONDS: 'soon' }, /maxAge/]
   ]

@@ -4,10 +4,12 @@ import { channel } from 'node:diagnostics_channel'
 import fastifyCookie from '@fastify/cookie'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
+import { fingerprint } from '../src/diagnostics'
 import fastifySession, { MemoryStore, type SecurityMessage } from '../src/index'
 import deviceBound, { type DeviceBoundOptions } from '../src/device-bound/index'
 import { openVerifier } from '../src/device-bound/keys'
 import { RedisStore } from '../src/stores/redis'
+import { sealed } from '../src/stores/sealed'
 import { challengeIn, Device } from './device'
 import { clock, SECRET, setCookies, stopClock, Visitor, type SessionOptions } from './helpers'
 import { ThreeMethodStore } from './odd-stores'
@@ -97,6 +99,18 @@ t.test('a browser that registers has a bound session, and proves itself with a c
   t.same((await device.get('/data')).json(), { user: 'ada' }, 'the challenge is gone')
   const [{ cookie }] = [...store.store.values()] as any
   t.match(cookie.deviceKey, /^[\da-z]+\.[\w-]{44}$/, 'the store has the public key, and nothing else')
+})
+
+t.test('on a sealed store, too, what is told of who has no proof is told by the name of the session there', async t => {
+  const inner = new MemoryStore()
+  const { device } = await bound(t, { session: { store: sealed(inner, { keys: [SECRET] }) } })
+  const fingerprints: string[] = []
+  const add = (message: unknown): void => { fingerprints.push((message as SecurityMessage).fingerprint) }
+  channel('@fastify/session:security').subscribe(add)
+  t.teardown(() => channel('@fastify/session:security').unsubscribe(add))
+  t.equal(await who(thief(device)), 'nobody')
+  t.same(fingerprints, [...inner.store.keys()].map(fingerprint))
+  t.equal(await who(device), 'ada')
 })
 
 t.test('whoever has the cookie of a bound session, and not the device, is nobody', async t => {

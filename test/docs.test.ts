@@ -48,6 +48,8 @@ declare global {
   const fastifySession: typeof import('@fastify/session')
   const { MemoryStore }: typeof import('@fastify/session')
   const { RedisStore }: typeof import('@fastify/session/redis')
+  const { migrate, PostgresStore }: typeof import('@fastify/session/postgres')
+  const pool: import('pg').Pool
   const { createClient }: typeof import('redis')
   const { randomBytes }: typeof import('node:crypto')
   const fastifyCors: typeof import('@fastify/cors').default
@@ -138,6 +140,26 @@ t.test('every link to a heading leads to one', async t => {
       t.ok(headings(target).includes(heading), `${document}: ${link}#${heading}`)
     }
   }
+})
+
+t.test('every test that security.md cites exists, by file and title', async t => {
+  const text = readFileSync(join(ROOT, 'docs/security.md'), 'utf8')
+  const sources = new Map<string, string>()
+  for (const [, file = ''] of text.matchAll(/`([\w./-]+\.ts)`/g)) {
+    const path = [`test/${file}`, file].map(path => join(ROOT, path)).find(existsSync)
+    t.ok(path, file)
+    if (path !== undefined) sources.set(file, readFileSync(path, 'utf8').replaceAll("\\'", "'"))
+  }
+  let titles = 0
+  for (const [, file = '', cited = ''] of text.matchAll(/`([\w./-]+\.ts)`(?:, [^`:]*)?:\s+(`[^`]+`(?:,\s+`[^`]+`)*)/g)) {
+    for (const [, title = ''] of cited.matchAll(/`([^`]+)`/g)) {
+      titles++
+      // A title in backticks may continue with what differs by run.
+      const isThere = [`'${title}'`, `"${title}"`, `\`${title}`].some(quoted => sources.get(file)?.includes(quoted))
+      t.ok(isThere, `${file}: ${title}`)
+    }
+  }
+  t.ok(titles >= 80, 'a title that is cited in another form is not looked at')
 })
 
 t.test('every block says what language it is in', async t => {

@@ -527,6 +527,17 @@ t.test('what is likely a mistake in the config of a route is warned about, with 
   }
 })
 
+t.test('a mistake in the config of a route from before the plugin has loaded is warned about at its first request, once', async t => {
+  const app = Fastify()
+  app.register(fastifyCookie)
+  app.register(fastifySession, { secret: SECRET, cookie: { secure: false } })
+  app.get('/odd', { config: { session: { fesh: HOUR } as any } }, async () => 'ok')
+  t.teardown(() => app.close())
+  const heard = await warned(async () => { for (let i = 0; i < 3; i++) await app.inject('/odd') })
+  t.match(heard, [{ code: 'FST_SESSION_OPTION', message: /fesh isn't known: write fresh \(in the config of the route \/odd\)/ }])
+  t.equal(heard.length, 1)
+})
+
 t.test('one of a route from before the plugin is refused at its first request', async t => {
   const app = Fastify()
   app.register(fastifyCookie)

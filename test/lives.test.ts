@@ -1,5 +1,7 @@
 /** How long sessions live, sentence by sentence, on each kind of store: to the millisecond, with a clock that the tests move. */
 import { once } from 'node:events'
+import { get } from 'node:http'
+import { connect } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import { PassThrough } from 'node:stream'
 import { mock } from 'node:test'
@@ -707,7 +709,7 @@ t.test("storeTtl: 'trusted': a session that 12.0.0 beside ours has touched, goes
 const WRITES = ['set', 'touch', 'update']
 
 /** An app with long requests, on a clock of the test's own. `writes` are the calls that prolonged or wrote the session. */
-async function longRequests (t: Test, store: any, options: SessionOptions = {}): Promise<{ visitor: Visitor, writes: string[], wait: () => Promise<void>, end: () => void }> {
+async function longRequests (t: Test, store: any, options: SessionOptions = {}, server: object = {}): Promise<{ visitor: Visitor, writes: string[], wait: () => Promise<void>, end: () => void }> {
   const writes: string[] = []
   for (const method of WRITES) {
     const real = store[method]
@@ -758,7 +760,7 @@ async function longRequests (t: Test, store: any, options: SessionOptions = {}):
       reply.raw.write('begun')
       held.then(() => reply.raw.end(), t.fail)
     })
-  })
+  }, server)
   t.teardown(() => app.close())
   const visitor = new Visitor(app)
   await visitor.get('/login')
@@ -858,3 +860,29 @@ onEachLongRequest(
     t.equal(await copyIs(visitor), 'nobody')
   }
 )
+
+t.test('a request whose client has left keeps no session, also over HTTP/2', async t => {
+  for (const http2 of [false, true]) {
+    await t.test(http2 ? 'HTTP/2' : 'HTTP/1', async t => {
+      const { visitor, writes, wait, end } = await longRequests(t, new MemoryStore(), {}, { http2 })
+      const { app } = visitor
+      await app.listen({ port: 0 })
+      const { port } = app.server.address() as AddressInfo
+      const [url, cookie] = [`http://localhost:${port}`, visitor.cookieHeader()]
+      const came = once(app.server, 'request')
+      const client = http2 ? connect(url) : get(`${url}/long`, { headers: { cookie } })
+      client.on('error', () => {})
+      if ('request' in client) client.request({ ':path': '/long', cookie }).on('error', () => {})
+      const [, response] = await came
+      await new Promise(resolve => setImmediate(resolve))
+      const left = once(response, 'close')
+      client.destroy()
+      await left
+      writes.length = 0
+      await wait()
+      t.same(writes, [])
+      t.equal(await whoami(visitor), 'nobody')
+      end()
+    })
+  }
+})

@@ -624,6 +624,15 @@ t.test('a new session is copied for the store once: what the handler, or a set()
         change(session)
       }
       return outer
+    },
+    'a method of its own for all': () => {
+      const { set } = MemoryStore.prototype
+      t.teardown(() => { MemoryStore.prototype.set = set })
+      MemoryStore.prototype.set = function (sessionId, session, callback) {
+        set.call(this, sessionId, session, callback)
+        change(session)
+      }
+      return new MemoryStore()
     }
   }
   for (const [name, makeStore] of Object.entries(stores)) {

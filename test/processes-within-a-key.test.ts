@@ -1,12 +1,15 @@
-/** What four processes behind one Redis do within one key of one session. They run the built package. */
+/** What four processes behind one Redis, or one PostgreSQL, do within one key of one session. They run the built package. */
 import t, { type Test } from 'tap'
 import { Fleet, type Backend, type Reply } from './processes/fleet'
-import { startRedis } from './servers'
+import { migrate } from '../src/stores/postgres'
+import { openPool } from './postgres/tables'
+import { startPostgres, startRedis } from './servers'
 
 const PROCESSES = 4
 
 async function start (t: Test, backend: Backend): Promise<Fleet> {
-  const { url } = await startRedis(t)
+  const { url } = backend === 'postgres' ? await startPostgres(t) : await startRedis(t)
+  if (backend === 'postgres') await migrate(openPool(t, url))
   const fleet = new Fleet(t, backend, [url])
   await fleet.start(PROCESSES)
   return fleet
@@ -26,31 +29,33 @@ function said (replies: Reply[]): { statuses: Record<string, number>, kept: numb
 
 const ascending = (a: number, b: number): number => a - b
 
-t.test('of what four processes add to one array at the same time, all is kept that was answered, and up to twenty are never refused', async t => {
-  const fleet = await start(t, 'node-redis')
-  for (const count of [2, 5, 20, 100]) {
-    for (let round = 0; round < 5; round++) {
-      const cookie = await newSession(fleet, { cart: [] })
-      const replies = await Promise.all(Array.from({ length: count }, (_, item) => fleet.ask({ path: '/push', cookie, body: { item } })))
-      const { statuses, kept } = said(replies)
-      t.comment(`${count} at the same time:`, statuses)
-      const { cart } = JSON.parse((await fleet.ask({ path: '/data', cookie })).body)
-      t.same(cart.sort(ascending), kept, `${count} at the same time`)
-      t.same(Object.keys(statuses).filter(status => status !== '200' && (status !== '409' || count <= 20)), [])
-      t.match(replies.filter(({ status }) => status === 409).map(({ body }) => JSON.parse(body).code), /^(FST_ERR_SESSION_BUSY,?)*$/)
+for (const backend of ['node-redis', 'postgres'] as const) {
+  t.test(`${backend}: of what four processes add to one array at the same time, all is kept that was answered, and up to twenty are never refused`, async t => {
+    const fleet = await start(t, backend)
+    for (const count of [2, 5, 20, 100]) {
+      for (let round = 0; round < 5; round++) {
+        const cookie = await newSession(fleet, { cart: [] })
+        const replies = await Promise.all(Array.from({ length: count }, (_, item) => fleet.ask({ path: '/push', cookie, body: { item } })))
+        const { statuses, kept } = said(replies)
+        t.comment(`${count} at the same time:`, statuses)
+        const { cart } = JSON.parse((await fleet.ask({ path: '/data', cookie })).body)
+        t.same(cart.sort(ascending), kept, `${count} at the same time`)
+        t.same(Object.keys(statuses).filter(status => status !== '200' && (status !== '409' || count <= 20)), [])
+        t.match(replies.filter(({ status }) => status === 409).map(({ body }) => JSON.parse(body).code), /^(FST_ERR_SESSION_BUSY,?)*$/)
+      }
     }
-  }
-})
+  })
 
-t.test('of twenty who take a key through four processes at the same time one gets it', async t => {
-  const fleet = await start(t, 'node-redis')
-  for (let round = 0; round < 10; round++) {
-    const cookie = await newSession(fleet, { state: 'xyz' })
-    const replies = await Promise.all(Array.from({ length: 20 }, () => fleet.ask({ path: '/take', cookie, body: { key: 'state' } })))
-    t.same(said(replies).statuses, { 200: 20 })
-    t.same(replies.filter(({ body }) => JSON.parse(body).value === 'xyz').length, 1)
-  }
-})
+  t.test(`${backend}: of twenty who take a key through four processes at the same time one gets it`, async t => {
+    const fleet = await start(t, backend)
+    for (let round = 0; round < 10; round++) {
+      const cookie = await newSession(fleet, { state: 'xyz' })
+      const replies = await Promise.all(Array.from({ length: 20 }, () => fleet.ask({ path: '/take', cookie, body: { key: 'state' } })))
+      t.same(said(replies).statuses, { 200: 20 })
+      t.same(replies.filter(({ body }) => JSON.parse(body).value === 'xyz').length, 1)
+    }
+  })
+}
 
 // Between processes such a store reads once more, and that is all that can be done.
 t.test('on a store with three methods, what one process adds is kept', async t => {

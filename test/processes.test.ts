@@ -1,6 +1,7 @@
 /**
- * What holds across processes: four real ones behind one Redis, and behind a Redis Cluster, with 200 visitors who make
- * parallel requests through all of them, while one process is killed and one Redis goes away and comes back.
+ * What holds across processes: four real ones behind one Redis, behind a Redis Cluster and behind a PostgreSQL, with 200
+ * visitors who make parallel requests through all of them, while one process is killed and one server of the store goes
+ * away and comes back.
  *
  * What Redis itself may lose is not asked for here: without persistence all of it when it ends; with `appendfsync
  * everysec` a second or two of confirmed writes when the machine crashes (not when Redis is stopped, as here: it writes
@@ -8,13 +9,16 @@
  *
  * The processes run the built package: `npm run build` first.
  */
+import { Client as PgClient } from 'pg'
 import { createClient } from 'redis'
 import t, { type Test } from 'tap'
 import { Client } from './processes/client'
 import { Findings, VIOLATIONS } from './processes/findings'
 import { Fleet, type Backend, type Member } from './processes/fleet'
 import { sessionIdOf } from './processes/replies'
-import { startRedis, startRedisCluster, type Server } from './servers'
+import { migrate } from '../src/stores/postgres'
+import { openPool } from './postgres/tables'
+import { startPostgres, startRedis, startRedisCluster, type Server } from './servers'
 import { until } from './waiting'
 
 const PROCESSES = 4
@@ -40,6 +44,7 @@ interface Run {
   servers: Server[]
   /** What happens while the visitors are there. They go when it is over. */
   course: (fleet: Fleet, findings: Findings) => Promise<void>
+  keysOf?: typeof keysOf
 }
 
 t.test('four processes behind one Redis', async t => {
@@ -53,6 +58,12 @@ t.test('four processes behind a Redis Cluster', async t => {
   await keepsItsPromises(t, { backend: 'ioredis Cluster', servers: nodes, course })
 })
 
+t.test('four processes behind one PostgreSQL', async t => {
+  const postgres = await startPostgres(t)
+  await migrate(openPool(t, postgres.url))
+  await keepsItsPromises(t, { backend: 'postgres', servers: [postgres], course: disturbance(postgres, CLUSTER_TOTAL), keysOf: rowsOf })
+})
+
 // Visitors who found nothing here would look in the wrong place.
 t.test('the same visitors find lost keys and revived sessions in version 11', async t => {
   const redis = await startRedis(t)
@@ -64,10 +75,10 @@ t.test('the same visitors find lost keys and revived sessions in version 11', as
   await run(t, { backend: 'version 11', servers: [redis], course })
 })
 
-/** A process is killed and replaced, then a Redis goes away and comes back. */
-function disturbance (redis: Server, total: number): Run['course'] {
+/** A process is killed and replaced, then a server of the store goes away and comes back. */
+function disturbance (server: Server, total: number): Run['course'] {
   return async (fleet, findings) => {
-    const { 'all is well': well, 'a process is gone': killed, 'Redis is away': away, 'Redis is back': back } = findings.counts
+    const { 'all is well': well, 'a process is gone': killed, 'the store is away': away, 'the store is back': back } = findings.counts
     await findings.reach('requests while all is well', () => well.confirmed >= BEFORE_KILL)
     findings.phase = 'a process is gone'
     await fleet.kill(0)
@@ -75,12 +86,12 @@ function disturbance (redis: Server, total: number): Run['course'] {
     await fleet.replace(0)
     findings.phase = 'all is well'
     await findings.reach('requests after it was replaced', () => well.confirmed >= BEFORE_KILL + BEFORE_STOP)
-    findings.phase = 'Redis is away'
-    await redis.stop()
-    await findings.reach('errors while Redis is away', () => away.failed >= FAILED_BEFORE_RESTART)
-    await redis.restart()
-    findings.phase = 'Redis is back'
-    await findings.reach('requests when Redis is back', () => back.confirmed >= AFTER_RESTART && findings.total('confirmed') >= total)
+    findings.phase = 'the store is away'
+    await server.stop()
+    await findings.reach('errors while the store is away', () => away.failed >= FAILED_BEFORE_RESTART)
+    await server.restart()
+    findings.phase = 'the store is back'
+    await findings.reach('requests when the store is back', () => back.confirmed >= AFTER_RESTART && findings.total('confirmed') >= total)
   }
 }
 
@@ -88,10 +99,10 @@ async function keepsItsPromises (t: Test, options: Run): Promise<void> {
   const { findings, fleet } = await run(t, options)
   for (const kind of VIOLATIONS) t.same(findings.violations(kind).slice(0, SHOWN), [], `no ${kind}`)
 
-  const keys = (await Promise.all(options.servers.map(keysOf))).flat()
-  // Redis keeps a session for a hundredth of its life longer.
+  const keys = (await Promise.all(options.servers.map(options.keysOf ?? keysOf))).flat()
+  // The store keeps a session for a hundredth of its life longer.
   const endless = keys.filter(({ ttl }) => ttl <= 0 || ttl > MAX_AGE * 1.01)
-  t.same(endless.slice(0, SHOWN), [], 'every key in Redis ends, and none later than its session')
+  t.same(endless.slice(0, SHOWN), [], 'every session in the store ends, and none later than it should')
 
   t.equal(fleet.crashes, 0, 'no process ended but the one that was killed')
   const sessionIds = [...findings.ended.map(sessionIdOf), ...keys.map(({ key }) => key.replace(/^sess:/, ''))]
@@ -138,6 +149,18 @@ async function keysOf ({ url }: Server): Promise<Array<{ key: string, ttl: numbe
     return await Promise.all(Array.from(keys, async key => ({ key, ttl: await client.pTTL(key) })))
   } finally {
     client.destroy()
+  }
+}
+
+async function rowsOf ({ url }: Server): ReturnType<typeof keysOf> {
+  const client = new PgClient({ connectionString: url })
+  await client.connect()
+  try {
+    // What has expired goes in passing.
+    const text = 'select sid as key, (extract(epoch from expires_at - now()) * 1000)::float8 as ttl from session where expires_at > now()'
+    return (await client.query(text)).rows
+  } finally {
+    await client.end()
   }
 }
 

@@ -24,7 +24,6 @@ const POST = { method: 'POST' }
 const redis = started(startRedis(t))
 const cluster = started(startRedisCluster(t))
 const sentinel = started(startRedisSentinel(t))
-const postgres = started(startPostgres(t))
 
 /** Whoever needs the server gets the error too; nobody may be waiting yet. */
 function started<Server> (server: Promise<Server>): Promise<Server> {
@@ -440,38 +439,40 @@ t.test('production.mjs, which the README shows: a hardened cookie over https onl
   t.match(stderr, /FST_SESSION_INSECURE/, 'and a warning that says so')
 })
 
-t.test('postgres.js makes its table, and keeps sessions over a restart and over lost connections', async t => {
-  const { url } = await postgres
-  const env = { DATABASE_URL: url }
-  let program = start(t, 'examples/postgres.js', env)
-  const visitor = new Browser(await program.says(/http:\S+/))
-  t.match(await visitor.text('/'), 'visit number 1.')
-  t.match(await visitor.text('/'), 'visit number 2.')
-  await stop(t, program)
+for (const file of ['examples/postgres.js', 'examples/connect-pg-simple.js']) {
+  t.test(`${file} makes its table, and keeps sessions over a restart and over lost connections`, async t => {
+    const { url } = await startPostgres(t)
+    const env = { DATABASE_URL: url }
+    let program = start(t, file, env)
+    const visitor = new Browser(await program.says(/http:\S+/))
+    t.match(await visitor.text('/'), 'visit number 1.')
+    t.match(await visitor.text('/'), 'visit number 2.')
+    await stop(t, program)
 
-  // Its timeouts are a thousand times as long.
-  const slow = 'const { setTimeout } = globalThis; globalThis.setTimeout = (run, ms, ...args) => setTimeout(run, 1000 * ms, ...args)'
-  program = start(t, 'examples/postgres.js', env, ['--import', `data:text/javascript,${encodeURIComponent(slow)}`])
-  const back = new Browser(await program.says(/http:\S+/))
-  back.cookie = visitor.cookie
-  t.match(await back.text('/'), 'visit number 3.', 'after a restart')
+    // Its timeouts are a thousand times as long.
+    const slow = 'const { setTimeout } = globalThis; globalThis.setTimeout = (run, ms, ...args) => setTimeout(run, 1000 * ms, ...args)'
+    program = start(t, file, env, ['--import', `data:text/javascript,${encodeURIComponent(slow)}`])
+    const back = new Browser(await program.says(/http:\S+/))
+    back.cookie = visitor.cookie
+    t.match(await back.text('/'), 'visit number 3.', 'after a restart')
 
-  const database = new Client({ connectionString: url })
-  await database.connect()
-  t.teardown(() => database.end())
-  t.equal((await database.query('SELECT sid FROM session')).rowCount, 1, 'one session')
-  await database.query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = \'client backend\'')
-  await program.complains(/postgres: .*administrator command/)
-  t.match(await back.text('/'), 'visit number 4.', 'after the connections were lost')
+    const database = new Client({ connectionString: url })
+    await database.connect()
+    t.teardown(() => database.end())
+    t.equal((await database.query('SELECT sid FROM session')).rowCount, 1, 'one session')
+    await database.query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = \'client backend\'')
+    await program.complains(/postgres: .*administrator command/)
+    t.match(await back.text('/'), 'visit number 4.', 'after the connections were lost')
 
-  const copy = back.copy()
-  t.equal((await back.get('/forget', POST)).status, 200)
-  t.match(await copy.text('/'), 'visit number 1.', 'the old id leads nowhere')
-  // A pool that isn't ended would keep the process until its connections have been idle for long.
-  const { code, stderr } = await program.end('SIGTERM')
-  t.equal(code, 0, 'the pool is let go')
-  t.match(stderr, /^(postgres: .*\n)+$/, 'no warnings')
-})
+    const copy = back.copy()
+    t.equal((await back.get('/forget', POST)).status, 200)
+    t.match(await copy.text('/'), 'visit number 1.', 'the old id leads nowhere')
+    // A pool that isn't ended would keep the process until its connections have been idle for long.
+    const { code, stderr } = await program.end('SIGTERM')
+    t.equal(code, 0, 'the pool is let go')
+    t.match(stderr, /^(postgres: .*\n)+$/, 'no warnings')
+  })
+}
 
 t.test('typed-sessions.ts compiles as an ES module and as CommonJS against the built package, and runs', async t => {
   const app = readFileSync(join(ROOT, 'examples/typed-sessions.ts'), 'utf8')
@@ -538,14 +539,14 @@ t.test('graceful-shutdown.js answers and saves what is under way', async t => {
   program.signal('SIGTERM')
   await program.says(/closing/)
   await t.rejects(fetch(visitor.address), 'nobody new is let in')
-  t.notMatch(program.stdout, /Redis is let go/)
+  t.notMatch(program.stdout, /the connection to Redis is closed/)
   const reply = await underWay.finish('The end.')
   t.equal(reply.status, 200)
   t.equal(reply.body, 'Once upon a time. The end.')
   t.equal(reply.headers.connection, 'close')
   const { code, stdout, stderr } = await program.end()
   t.equal(code, 0)
-  t.match(stdout, /closing.*\nthe last request is answered\nRedis is let go\n$/, 'in this order')
+  t.match(stdout, /closing.*\nthe last request is answered\nthe connection to Redis is closed\n$/, 'in this order')
   t.equal(stderr, '', 'no warnings')
 
   const client = createClient({ url })

@@ -12,7 +12,8 @@ import { testStore, type Promises } from '../src/testing/index'
 import type { SessionRecord, SessionStore } from '../src/types/store'
 import { build, Gate, record, SECRET, Visitor, type SessionOptions } from './helpers'
 import { ThreeMethodStore } from './odd-stores'
-import { connectTo, letPass, startRedis } from './servers'
+import { openPool, underTest } from './postgres/tables'
+import { connectTo, letPass, startPostgres, startRedis } from './servers'
 
 const [OLD, NEW] = ['the first key, which has 32 characters', Buffer.alloc(32, 'n')]
 const sealing = (store: SessionStore, options: Partial<SealedOptions> = {}) =>
@@ -68,7 +69,13 @@ t.test('connect-redis is the same store when it is sealed', async t => {
   }, { promises, test: t.test })
 })
 
-// PostgresStore, when it is there: the same test, and a line in sealed-races.
+t.test('PostgresStore is the same store when it is sealed', async t => {
+  const pool = openPool(t, (await startPostgres(t)).url)
+  await testStore(async t => {
+    const { store, another, ...more } = await underTest(t, pool)
+    return { ...more, store: sealing(store as SessionStore), another: () => sealing((another as () => SessionStore)()) }
+  }, { promises: ofRedis, test: t.test })
+})
 
 // --- What the store is given
 
@@ -204,7 +211,8 @@ for (const [what, change] of Object.entries({
   'a user that nobody proves': (cookie: any) => { cookie.userKey = 'max' },
   'a field that nobody proves': (cookie: any) => { cookie.authenticatedAt = Date.now() },
   "another field's proof": (cookie: any) => { cookie['~idle'] = cookie['~seenAt'] },
-  'a proof that is no text': (cookie: any) => { cookie['~idle'] = { é: 1 } }
+  'a proof that is no text': (cookie: any) => { cookie['~idle'] = { é: 1 } },
+  'a proof that nothing makes a text of': (cookie: any) => { cookie['~idle'] = { toString: 1, valueOf: 1 } }
 })) {
   t.test(`a session with ${what} isn't one`, async t => {
     const { max, ofMax, heard } = await loggedIn(t)
@@ -245,6 +253,20 @@ t.test('what comes out of the store is no login: a key in a cookie, or in place 
   }
 })
 
+t.test('what is told of a session whose cookie comes after its end is told by the name that it had', async t => {
+  const { app, max, rows } = await site(t, {}, { legacy: true })
+  await max.get('/login/max')
+  const [key] = rows.keys() as Iterable<string>
+  const late = at(app, max)
+  await max.get('/out')
+  const told: unknown[] = []
+  const hear = (message: unknown): void => { told.push(message) }
+  subscribe('@fastify/session:security', hear)
+  t.teardown(() => unsubscribe('@fastify/session:security', hear))
+  await late.get('/user')
+  t.match(told, [{ reason: 'unknown-id', fingerprint: fingerprint(key as string) }])
+})
+
 // --- Only what changed, only what is read
 
 t.test('only what changed is sealed', async t => {
@@ -263,6 +285,33 @@ t.test('stores keep something under __ for themselves: that is no data', async t
   const { max, ofMax } = await loggedIn(t)
   ofMax.__lastAccess = 1
   t.same((await max.get('/all')).json(), { user: 'max', cart: ['cart of max'] })
+})
+
+t.test('connect-mongo says with touchAfter when it was written: that is no data, and no touch fails by it', async t => {
+  class Mongo extends ThreeMethodStore {
+    readonly touched: unknown[] = []
+
+    override get (sessionId: string, callback: (error: any, record?: any) => void): void {
+      super.get(sessionId, (error, record) => callback(error, record && { ...record, lastModified: new Date() }))
+    }
+
+    touch (_sessionId: string, session: any, callback: () => void): void {
+      this.touched.push(session.lastModified?.getTime())
+      callback()
+    }
+  }
+  for (const isLegacy of [false, true]) {
+    const inner = new Mongo()
+    const options = { cookie: { maxAge: 3_600_000 } }
+    const first = await site(t, { ...options, store: isLegacy ? inner : sealing(inner) })
+    await first.max.get('/login/max')
+    const { app } = await site(t, { ...options, store: sealing(inner, { legacy: true }) })
+    const max = at(app, first.max)
+    t.same((await max.get('/all')).json(), { user: 'max', cart: ['cart of max'] })
+    await max.get('/note/hello')
+    t.same((await max.get('/all')).json(), { user: 'max', cart: ['cart of max'], note: 'hello' })
+    t.ok(inner.touched.length > 0)
+  }
 })
 
 // --- Keys that change
@@ -297,6 +346,81 @@ t.test('of several keys the first seals, and all open: nobody is logged out whil
   t.equal((await second.get('/user')).body, 'nobody')
   const late = await site(t, {}, { keys: [NEW] }, inner)
   t.equal((await at(late.app, third).get('/user')).body, 'nobody', 'without its key a session is lost')
+})
+
+t.test('who renews a session while keys change is found when the old key is dropped', async t => {
+  const inner = new MemoryStore()
+  const user = (session: any): string => session.user
+  for (const [before, then, afterwards] of [
+    [sealing(inner), sealing(inner, { keys: [NEW, OLD] }), sealing(inner, { keys: [NEW] })],
+    [inner, sealing(inner, { legacy: true }), sealing(inner)]
+  ] as const) {
+    const sites = await Promise.all([before, then, afterwards].map(store => site(t, { store, user })))
+    const [first, second, last] = sites as [Site, Site, Site]
+    await first.max.get('/login/max')
+    const max = at(second.app, first.max)
+    await max.get('/renew')
+    const late = at(last.app, max)
+    t.equal((await late.get('/user')).body, 'max')
+    t.equal(await last.app.sessions.revokeUser('max'), 1)
+    t.equal((await late.get('/user')).body, 'nobody')
+  }
+})
+
+t.test('a revocation while keys change is not outrun by who renews a session then', async t => {
+  for (const [keys, order] of [[[NEW, OLD], 'afterwards'], [[OLD, NEW], 'before']] as const) {
+    for (let call = 1; call <= 3; call++) {
+      const inner = new MemoryStore()
+      const gate = new Gate()
+      let left = call
+      const slow: SessionStore = Object.assign(Object.create(inner), {
+        revoke: (userKey: string, which: object, callback: () => void) => inner.revoke(userKey, which, () => {
+          if (--left === 0) gate.pass().then(callback)
+          else callback()
+        })
+      })
+      const user = (session: any): string => session.user
+      const first = await site(t, { user }, {}, inner)
+      await first.max.get('/login/max')
+      const revoking = await site(t, { store: sealing(slow, { keys }), user })
+      const { app } = await site(t, { user }, { keys: [NEW, OLD] }, inner)
+      const max = at(app, first.max)
+      const revoked = revoking.app.sessions.revokeUser('max')
+      await gate.holds()
+      await max.get('/renew')
+      gate.open()
+      await revoked
+      t.equal((await max.get('/user')).body, 'nobody', `${order}, after call ${call}`)
+    }
+  }
+})
+
+t.test('a store that fails while a session is renewed leaves none that is not found', async t => {
+  for (let call = 1; call <= 5; call++) {
+    const inner = new MemoryStore()
+    let left = Infinity
+    const failing: SessionStore = Object.assign(Object.create(inner), {
+      claim: (...all: Parameters<MemoryStore['claim']>) => --left === 0 ? all[3](new Error('away')) : inner.claim(...all)
+    })
+    const user = (session: any): string => session.user
+    const first = await site(t, { user }, {}, inner)
+    await first.max.get('/login/max')
+    const { app } = await site(t, { store: sealing(failing, { keys: [NEW, OLD] }), user })
+    const max = at(app, first.max)
+    left = call
+    t.equal((await max.get('/renew')).statusCode, 500, `call ${call}`)
+    left = Infinity
+    await app.sessions.revokeUser('max')
+    t.equal((await max.get('/user')).body, 'nobody', `call ${call}`)
+  }
+})
+
+t.test('a store that answers no list of sessions to be ended keeps no revocation going for ever', async t => {
+  const inner = new MemoryStore()
+  const odd = Object.assign(Object.create(inner), { endingsOf: (_user: string, callback: (error: null, keys: object) => void) => callback(null, {}) })
+  const { app, max } = await site(t, { store: sealing(odd), user: session => session.user as string })
+  await max.get('/login/max')
+  t.equal(await app.sessions.revokeUser('max'), 0)
 })
 
 // --- Sessions from before

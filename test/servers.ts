@@ -44,6 +44,7 @@ interface Start extends ProgramOptions {
 
 const NEEDS_REDIS = 'redis-server is needed to run this test: install Redis 7 or newer (Debian: redis-server)'
 const NEEDS_POSTGRES = 'PostgreSQL is needed to run this test: install its server (Debian: postgresql)'
+const NEEDS_PGBOUNCER = 'PgBouncer is needed to run this test: install it (Debian: pgbouncer)'
 const NEEDS_NGINX = 'nginx is needed to run this test: install it (Debian: nginx)'
 const NEEDS_OPENSSL = 'openssl is needed to run this test: install it (Debian: openssl)'
 const SLOTS = 16384
@@ -112,25 +113,77 @@ export async function startRedisSentinel (t: Test): Promise<{ master: Server, se
   return { master, sentinelPort, name }
 }
 
-/** A PostgreSQL with one database and no password. */
-export async function startPostgres (t: Test): Promise<{ url: string }> {
-  const dir = await temporaryFolder(t)
+export interface PostgresOptions {
+  /** Settings, as `name=value`. */
+  settings?: string[]
+  /** Where its files are already, as those of a replica. */
+  dir?: string
+}
+
+export interface PostgresServer extends Server {
+  /** What it takes to run PostgreSQL's other programs beside it. */
+  readonly dir: string
+}
+
+/** A PostgreSQL with one database and no password. What it has is there again after a restart. */
+export async function startPostgres (t: Test, options: PostgresOptions = {}): Promise<PostgresServer> {
+  const { settings = [], dir = await newCluster(t) } = options
   const port = await freePort()
-  const options: ProgramOptions = { cwd: dir, ...await postgresUser() }
-  if (options.uid !== undefined) await chown(dir, options.uid, options.gid as number)
-  const [initdb, postgres] = [findPostgres('initdb'), findPostgres('postgres')]
-  const initArgs = ['-D', dir, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync']
-  await promisify(execFile)(initdb, initArgs, options as object)
-  await start(t, {
-    command: postgres,
+  const postgres: Start = {
+    command: findPostgres('postgres'),
     // No socket file, and no care for a machine that crashes: the folder goes with the test.
-    args: ['-D', dir, '-p', String(port), '-h', '127.0.0.1', '-k', '', '-c', 'fsync=off'],
-    ready: /ready to accept connections/,
+    args: ['-D', dir, '-p', String(port), '-h', '127.0.0.1', '-k', '', ...['fsync=off', ...settings].flatMap(setting => ['-c', setting])],
+    ready: /ready to accept (read-only )?connections/,
     stream: 'stderr',
     // The default signal would wait for the clients to go, and for its files to be in order.
     endSignal: 'SIGQUIT',
-    ...options,
+    cwd: dir,
+    ...await postgresUser(),
     needs: NEEDS_POSTGRES
+  }
+  let end = await start(t, postgres)
+  const stop = async (): Promise<void> => { await end() }
+  return {
+    url: `postgres://postgres@127.0.0.1:${port}/postgres`,
+    port,
+    dir,
+    stop,
+    async restart () {
+      await stop()
+      end = await start(t, postgres)
+    }
+  }
+}
+
+/** A replica that streams from a PostgreSQL, until it is promoted. */
+export async function startReplica (t: Test, primary: PostgresServer): Promise<PostgresServer & { promote: () => Promise<void> }> {
+  const dir = await postgresFolder(t)
+  const args = ['-d', primary.url, '-D', dir, '-R', '-X', 'stream', '--checkpoint=fast', '--no-sync']
+  const user = await postgresUser()
+  await promisify(execFile)(findPostgres('pg_basebackup'), args, user as object)
+  const replica = await startPostgres(t, { dir })
+  const promoteArgs = ['promote', '-w', '-D', dir]
+  return { ...replica, async promote () { await promisify(execFile)(findPostgres('pg_ctl'), promoteArgs, user as object) } }
+}
+
+/** A PgBouncer before a PostgreSQL, in transaction mode. */
+export async function startPgBouncer (t: Test, { port: serverPort }: Pick<Server, 'port'>, settings: string[] = []): Promise<{ url: string }> {
+  const dir = await postgresFolder(t)
+  const port = await freePort()
+  await writeFile(join(dir, 'users.txt'), '"postgres" ""\n')
+  await writeFile(join(dir, 'pgbouncer.ini'), [
+    '[databases]', `postgres = host=127.0.0.1 port=${serverPort} dbname=postgres user=postgres`,
+    '[pgbouncer]', 'listen_addr = 127.0.0.1', `listen_port = ${port}`, 'unix_socket_dir =', 'auth_type = trust',
+    `auth_file = ${join(dir, 'users.txt')}`, 'pool_mode = transaction', ...settings, ''
+  ].join('\n'))
+  await start(t, {
+    command: findPgBouncer(),
+    args: [join(dir, 'pgbouncer.ini')],
+    ready: /process up/,
+    stream: 'stderr',
+    endSignal: 'SIGQUIT',
+    ...await postgresUser(),
+    needs: NEEDS_PGBOUNCER
   })
   return { url: `postgres://postgres@127.0.0.1:${port}/postgres` }
 }
@@ -256,6 +309,21 @@ async function command (url: string, ...args: string[]): Promise<unknown> {
   }
 }
 
+/** The files of a PostgreSQL that has never run. */
+async function newCluster (t: Test): Promise<string> {
+  const dir = await postgresFolder(t)
+  const initArgs = ['-D', dir, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync']
+  await promisify(execFile)(findPostgres('initdb'), initArgs, { cwd: dir, ...await postgresUser() } as object)
+  return dir
+}
+
+async function postgresFolder (t: Test): Promise<string> {
+  const dir = await temporaryFolder(t)
+  const { uid, gid } = await postgresUser()
+  if (uid !== undefined) await chown(dir, uid, gid as number)
+  return dir
+}
+
 /** PostgreSQL refuses to run as root. */
 async function postgresUser (): Promise<{ uid?: number, gid?: number }> {
   if (process.getuid?.() !== 0) return {}
@@ -281,11 +349,19 @@ function findPostgres (name: string): string {
   return path
 }
 
-/** On the PATH, or where Debian keeps what is for administrators. */
 function findNginx (): string {
+  return findForAdministrators('nginx', NEEDS_NGINX)
+}
+
+function findPgBouncer (): string {
+  return findForAdministrators('pgbouncer', NEEDS_PGBOUNCER)
+}
+
+/** On the PATH, or where Debian keeps what is for administrators. */
+function findForAdministrators (name: string, needs: string): string {
   const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin']
-  const path = folders.map(folder => join(folder, 'nginx')).find(isExecutable)
-  if (path === undefined) throw new Error(NEEDS_NGINX)
+  const path = folders.map(folder => join(folder, name)).find(isExecutable)
+  if (path === undefined) throw new Error(needs)
   return path
 }
 

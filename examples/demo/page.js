@@ -1,6 +1,6 @@
 'use strict'
 
-// The demo's page: plain HTML and forms. The session is all on the server.
+// The demo's page: plain HTML and forms. The whole session is on the server.
 
 const { readFileSync } = require('node:fs')
 const { join } = require('node:path')
@@ -10,7 +10,7 @@ const { THINGS } = require('./shop')
 
 const shopCode = readFileSync(join(__dirname, 'shop.js'), 'utf8')
 
-/** Lets the browser take scripts and styles from here only, and nothing inline. */
+/** Lets the browser load scripts and styles from this server only, and nothing inline. */
 const contentSecurityPolicy = [
   "default-src 'none'",
   "script-src 'self'",
@@ -37,7 +37,7 @@ ${proof()}
 <h2 id="hello">${user === null ? 'Hello, stranger' : `Hello, ${escape(user)}`}</h2>
 <p class="message problem" id="problem" role="alert">${escape(problem)}</p>
 <p class="message" id="notice" role="status" aria-live="polite">${escape(outcome)}</p>
-${user === null ? '<p class="wide">This is a session of your own. Log in from two browsers: one can end the session of the other, whose page then says so by itself.</p>' : logoutForm(view)}
+${user === null ? '<p class="wide">This is a session of your own. Log in from two browsers. If you end the session of one from the other, the page of the ended session says so by itself.</p>' : logoutForm(view)}
 <div class="pair">
 <div>
 ${user === null ? loginForm(view, nameLength) : devices(view)}
@@ -62,7 +62,7 @@ function proof () {
 <p class="wide">Two small applications run beside this page. Their code is the same, and only the library differs: one has
 version ${escape(old.version)}, the other this version. Each button makes your browser send the same requests to both. Watch them in its
 developer tools, under Network.</p>
-<noscript><p>The buttons need JavaScript. The rest of the page does without.</p></noscript>
+<noscript><p>The buttons need JavaScript. The rest of the page works without it.</p></noscript>
 ${experiment('logout', 'Logged out stays logged out', `You log out while a request is running that takes 800 ms. When it ends, version 11
 saves the session that it loaded before the logout, and you are logged in again.`, '<button data-experiment="logout">Log out while a slow request is running</button>')}
 ${experiment('adds', 'Parallel requests keep each other’s changes', `Ten requests put one thing each into the session. Version 11 saves
@@ -108,7 +108,7 @@ function lastClick ({ work }) {
 </table>
 <p>Store calls: <strong>${escape(work.calls.length)}</strong> (${escape(work.calls.join(', '))})<br>
 Bytes written: <strong>${escape(work.bytes)}</strong></p>
-<small>Told by the library’s diagnostics channel, and counted at the store.</small>`
+<small>From the library’s diagnostics channel, and counted at the store.</small>`
   return `<section class="card" aria-labelledby="click">
 <h3 id="click">What the server did for your last click</h3>
 ${said}
@@ -142,7 +142,7 @@ function documentOf (said, body) {
 }
 
 function form ({ csrf }, action, fields) {
-  // Other sites can send forms here, but they don't know the token (CSRF).
+  // Other sites can send forms to this server, but they don't know the token (CSRF).
   return `<form method="post" action="${action}#you"><input type="hidden" name="_csrf" value="${escape(csrf)}">${fields}</form>`
 }
 
@@ -220,7 +220,7 @@ function sessionFacts ({ session }) {
 </section>`
 }
 
-/** The script counts on from here. */
+/** The script counts from here. */
 function clock (seconds, counts, id) {
   return `<span${id === undefined ? '' : ` id="${id}"`} data-seconds="${escape(seconds)}" data-counts="${counts}">${escape(inWords(seconds))}</span>`
 }
@@ -241,7 +241,7 @@ function cookieFacts ({ cookie }) {
 </section>`
 }
 
-/** What visitors typed must stay text (XSS), so everything goes through here. */
+/** What visitors typed must stay text (XSS), so all values go through this function. */
 function escape (value) {
   const entities = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' }
   return String(value).replace(/[&<>"']/g, character => entities[character])

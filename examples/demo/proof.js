@@ -1,10 +1,10 @@
 'use strict'
 
-// Puts the same small application beside the demo twice: on version 11.1.3 of the library, and on this one.
+// Runs the same small application twice beside the demo: on version 11.1.3 of the library, and on this version.
 
 const { shop } = require('./shop')
 
-// What `npm ci` has installed, under the version that it says.
+// What `npm ci` has installed, each under its own version number.
 const LIBRARIES = ['upstream-session', '@fastify/session'].map(name => {
   const { version } = require(`${name}/package.json`)
   return { name, version, prefix: `/proof/${version}` }
@@ -15,7 +15,7 @@ function addProof (app) {
     const beside = shop(require(name), prefix)
     app.all(`${prefix}/*`, {
       config: { session: false },
-      // Before the body is read: from here on the other application has the request.
+      // Before the body is read. From here on, the other application handles the request.
       onRequest (request, reply) {
         reply.hijack()
         beside.routing(request.raw, reply.raw)

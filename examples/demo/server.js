@@ -1,16 +1,17 @@
 'use strict'
 
-// The library at work: two proofs beside version 11 (proof.js), and a session of your own: log in, fill a cart from two
-// tabs at once, end your other devices, log out. `npm start` runs it. From the environment:
+// The library at work: two proofs beside version 11 (proof.js), and a session of your own. You can log in, fill a cart from
+// two tabs at once, end your other devices, and log out. `npm start` runs it. Environment variables:
 //
 //   HOST, PORT                      where it listens: 127.0.0.1, 3000
-//   SESSION_SECRET                  32 characters or more; without it a random one
+//   SESSION_SECRET                  32 characters or more; a random one if it is not set
 //   REDIS_URL                       keeps the sessions in Redis: redis://127.0.0.1:6379
+//   DATABASE_URL                    keeps the sessions in PostgreSQL: postgres://postgres@127.0.0.1:5432/postgres
 //   HTTPS_KEY, HTTPS_CERT           files in PEM form, to serve https
 //   COOKIE_NAME                     sessionId; __Host-sessionId over https
 //   IDLE_SECONDS, ABSOLUTE_SECONDS  how long a session lives unused, and at most: 600, 28800
 //
-// With curl, which needs the form's token as well:
+// With curl, you also need the form's token:
 //
 //   demo () { curl -s -c jar -b jar -H 'accept: application/json' "$@"; echo; }
 //   token () { demo http://127.0.0.1:3000/ | sed -E 's/.*"csrf":"([^"]+)".*/\1/'; }
@@ -59,7 +60,7 @@ const ENDS = {
   expired: 'Your session has run out.'
 }
 
-// What the browser loads. It is the same for everybody.
+// What the browser loads. It is the same for all visitors.
 const FILES = ['demo.css', 'countdown.js', 'proof.js']
 const TYPES = { css: 'text/css; charset=utf-8', js: 'text/javascript; charset=utf-8' }
 
@@ -70,7 +71,7 @@ function build () {
   })
   const { store, connect, close } = chooseStore(process.env, error => app.log.error(error, 'store'))
   app.addHook('onReady', connect)
-  // The requests under way need the store, so it goes after them.
+  // Running requests need the store, so it is closed after them.
   app.addHook('onClose', close)
 
   countWork(app)
@@ -81,24 +82,24 @@ function build () {
     secret: SESSION_SECRET || randomBytes(32).toString('hex'),
     cookieName,
     store: counted(store),
-    // When it doesn't answer, visitors are told so soon.
+    // If the store doesn't answer, visitors get an error soon.
     storeTimeout: 2000,
-    // What is no page starts no session.
+    // A request for something other than a page starts no session.
     saveUninitialized: false,
     absoluteTimeout,
     cookie: {
-      // Over https only where there is https, so that the demo runs on a laptop. Behind a proxy, set `trustProxy` too.
+      // Secure if the request came over https, so that the demo also runs on a laptop. Behind a proxy, set `trustProxy` too.
       secure: 'auto',
       sameSite: 'lax',
       maxAge: idleTimeout
     },
-    // Whose sessions are listed together, and what the list says of each.
+    // Which sessions belong together in a list, and what the list shows for each.
     user: session => session.user?.name,
     describe: session => ({ device: session.device }),
     // The eleventh login ends the oldest session.
     maxPerUser: 10
   })
-  // Browsers bind nothing over http.
+  // Over http, browsers don't bind sessions.
   if (app.initialConfig.https) require('./device-bound')(app)
   app.register(fastifyCsrfProtection, { sessionPlugin: '@fastify/session', getToken: request => request.body?._csrf })
 
@@ -111,7 +112,7 @@ function build () {
     })
   })
 
-  // Every form, so that none is forgotten. After the body was read, because the token is in it.
+  // Checks every form, so that none is forgotten. The token is in the body, so this runs after the body is read.
   app.addHook('preHandler', (request, reply, done) => {
     if (request.method === 'POST') app.csrfProtection(request, reply, done)
     else done()
@@ -129,7 +130,8 @@ function build () {
     app.get(`/${name}`, { config: { session: false } }, (request, reply) => reply.type(TYPES[name.split('.')[1]]).send(file))
   }
 
-  // Open as long as the page is, which is no use of the session. One message, when it has ended: wherever that was.
+  // Open as long as the page is. This doesn't count as a use of the session. It sends one message, when the session has ended,
+  // wherever that happened.
   const streams = new Set()
   app.get('/events', { config: { session: { rolling: false } } }, (request, reply) => {
     const { raw } = reply.hijack()
@@ -141,7 +143,7 @@ function build () {
     if (user === undefined || signal.aborted) end()
     else signal.addEventListener('abort', end)
   })
-  // They would keep the server from closing.
+  // Open streams would keep the server from closing.
   app.addHook('preClose', async () => { for (const stream of streams) stream.end() })
 
   app.post('/login', async (request, reply) => {
@@ -149,12 +151,12 @@ function build () {
     if (name === '' || name.length > NAME_LENGTH) {
       return show(request, reply.code(400), { problem: `Please give a name of 1 to ${NAME_LENGTH} characters.`, invalid: 'name' })
     }
-    // A new id for a visitor who gains rights: whoever knew the old one must not be logged in with them (session
-    // fixation). The cart comes along, everything else is left behind: the token, too.
+    // A new id for a visitor who gains rights. Otherwise an attacker who knows the old one would be logged in, too (session
+    // fixation). Only the cart is kept. Everything else is dropped, also the token.
     await request.session.regenerate(['cart'])
     request.session.user = { name }
     request.session.device = deviceOf(request.headers['user-agent'])
-    // Now, and not when the reply goes out, so that the list in the reply has it.
+    // Saved now, not when the reply goes out, so that the list in the reply has it.
     await request.session.save()
     return done(request, reply, 'logged-in')
   })
@@ -162,10 +164,10 @@ function build () {
   app.post('/cart', async (request, reply) => {
     const { good, slow } = request.body
     if (!GOODS.has(good)) return show(request, reply.code(400), { problem: 'There is no such thing in this shop.' })
-    // Long enough to add something in another tab meanwhile.
+    // Long enough to add something in another tab in the meantime.
     if (slow !== undefined) await sleep(2000)
-    // Onto what the store has now, and once more if another tab was faster: so two tabs that add at the same time both do.
-    // Fails where the session has ended meanwhile, and then nobody is told that it is in the cart.
+    // Changes the cart that the store has now, and tries again if another tab was faster. So two tabs can add at the same time.
+    // Fails if the session has ended in the meantime. Then the page doesn't say that the thing is in the cart.
     const isAdded = await request.session.update(session => {
       const cart = cartOf(session)
       if (Object.values(cart).reduce((sum, count) => sum + count) >= CART_SIZE) return false
@@ -182,7 +184,7 @@ function build () {
   })
 
   app.post('/end', { preHandler: loggedIn }, async (request, reply) => {
-    // Of the same user only, whatever handle is sent.
+    // Ends only a session of the same user, whatever handle is sent.
     if (!await request.session.revoke(request.body.handle)) {
       return show(request, reply.code(404), { problem: 'There is no such session of yours: it has ended already.' })
     }
@@ -224,12 +226,12 @@ async function loggedIn (request, reply) {
   if (request.session.user === undefined) return show(request, reply.code(401), { problem: 'Please log in first.' })
 }
 
-/** Whether the visitor came with a session that is no more: it ran out, or was ended elsewhere. */
+/** Whether the visitor came with a session that has ended: it expired, or was ended elsewhere. */
 function hasEnded ({ cookies, session }) {
   return cookies[cookieName] !== undefined && session !== null && !session.isSaved() && !session.isModified()
 }
 
-// Browsers are sent back to the page, so that reloading it doesn't send the form again.
+// Redirects browsers to the page, so that a reload doesn't send the form again.
 function done (request, reply, outcome) {
   return wantsJson(request) ? show(request, reply, { outcome: OUTCOMES.get(outcome) }) : reply.redirect(`/?done=${outcome}&click=${keepWork(request.work)}`, 303)
 }
@@ -242,12 +244,12 @@ async function show (request, reply, said = {}) {
   return reply.type('text/html; charset=utf-8').send(page({ ...view, work }, { goods: GOODS, nameLength: NAME_LENGTH }))
 }
 
-/** Where there may be no session to show. */
+/** For requests that may have no session to show. */
 function showProblem (request, reply, problem) {
   return wantsJson(request) ? reply.send({ problem }) : reply.type('text/html; charset=utf-8').send(problemPage(problem))
 }
 
-/** What a visitor is shown. After destroy() the session is null. */
+/** What the visitor sees. After destroy(), the session is null. */
 async function viewOf (session, reply) {
   const cart = cartOf(session ?? {})
   if (session === null) return { user: null, csrf: null, cart, session: null, cookie: null, devices: [] }
@@ -263,11 +265,11 @@ async function viewOf (session, reply) {
     session: current === undefined
       ? null
       : {
-          // The session's name where others may see it. The id belongs in the cookie, where no script can read it.
+          // A name for the session that others may see. The id stays in the cookie, where no script can read it.
           handle: current.handle,
           device: current.device,
           age: seconds(now - current.createdAt),
-          // This request has started the idle time anew.
+          // This request has restarted the idle time.
           idleLeft: seconds(idleTimeout),
           absoluteLeft: seconds(current.createdAt.getTime() + absoluteTimeout - now)
         },
@@ -282,12 +284,12 @@ function seconds (milliseconds) {
   return Math.max(0, Math.floor(milliseconds / 1000))
 }
 
-/** How many there are of each. */
+/** Returns how many of each the cart has. */
 function cartOf (session) {
   return Object.fromEntries([...GOODS.keys()].map(good => [good, session.cart?.[good] ?? 0]))
 }
 
-/** 'Firefox, Linux'. In words of ours only: anybody can call their browser anything. */
+/** Returns, for instance, 'Firefox, Linux'. Uses only these words, because a browser can send any text. */
 function deviceOf (userAgent = '') {
   const named = names => names.find(([, pattern]) => pattern.test(userAgent))?.[0]
   const browser = named([

@@ -1,6 +1,6 @@
 'use strict'
 
-// A small application with a login and a few things to keep. The demo runs it twice: on version 11.1.3 and on this one.
+// A small application with a login and a few things to keep. The demo runs it twice: on version 11.1.3 and on this version.
 
 const { randomBytes } = require('node:crypto')
 const { setTimeout: sleep } = require('node:timers/promises')
@@ -20,7 +20,7 @@ function shop (fastifySession, prefix) {
     cookie: { path: prefix, secure: 'auto', maxAge: 10 * 60 * 1000 }
   })
   app.register(async app => {
-    // After the library's own hook, so what that did is counted.
+    // Runs after the library's own hook, so that its work is counted.
     app.addHook('onSend', async (request, reply) => {
       reply.headers({ 'cache-control': 'no-store', 'store-calls': request.work.calls.length, 'store-bytes': request.work.bytes })
     })
@@ -38,7 +38,7 @@ function shop (fastifySession, prefix) {
     })
 
     app.post('/add/:thing', { schema: { params: { type: 'object', properties: { thing: { enum: THINGS } } } } }, async request => {
-      // As if it asked another service.
+      // As if it called another service.
       await sleep(300)
       request.session[request.params.thing] = true
       return {}

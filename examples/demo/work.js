@@ -1,6 +1,6 @@
 'use strict'
 
-// What a request has the server do: what the library says on its diagnostics channel, and what the store is asked.
+// Records what the server does for a request: the operations from the library's diagnostics channel, and the store calls.
 
 const { AsyncLocalStorage } = require('node:async_hooks')
 const { randomUUID } = require('node:crypto')
@@ -8,32 +8,32 @@ const { tracingChannel } = require('node:diagnostics_channel')
 
 const current = new AsyncLocalStorage()
 
-/** Counts for each request of an application, in `request.work`. Called before the library is registered. */
+/** Counts the work for each request of an application, in `request.work`. Call it before the library is registered. */
 function countWork (app) {
   app.decorateRequest('work', null)
   app.addHook('onRequest', (request, _reply, done) => {
     request.work = { operations: [], calls: [], bytes: 0 }
     current.run(request.work, done)
   })
-  // Again when the body was read, which happens in the socket's context.
+  // Again after the body is read, because that happens in the socket's context.
   app.addHook('preValidation', (request, _reply, done) => current.run(request.work, done))
 }
 
-// In the request's context, so it is known whose work this is.
+// The message comes in the request's context, which tells whose work it is.
 for (const name of ['load', 'commit', 'destroy']) {
   tracingChannel(`@fastify/session:${name}`).start.subscribe(message => {
-    // The library adds the duration to the same message, when the store has answered.
+    // When the store has answered, the library adds the duration to the same message.
     current.getStore()?.operations.push({ name, message })
   })
 }
 
-// Which argument is written.
+// The index of the argument that is written.
 const WRITTEN = { set: 1, update: 1, updateIf: 3 }
 const kinds = new Set()
 
-/** Has the calls of all stores of this kind counted, and the bytes of what they are given to write, as JSON. Returns the store. */
+/** Counts the calls to all stores of this class, and the bytes that they write, as JSON. Returns the store. */
 function counted (store) {
-  // In the class, as tracers do it: a wrapped object would be another kind of store to the library.
+  // Patches the class, as tracers do. To the library, a wrapped object would be another kind of store.
   const kind = Object.getPrototypeOf(store)
   if (kinds.has(kind)) return store
   kinds.add(kind)
@@ -51,7 +51,7 @@ function counted (store) {
   return store
 }
 
-// The page after a form shows what the form had the server do. The last ones are enough.
+// The page after a form shows what the server did for that form. The last 100 clicks are enough.
 const clicks = new Map()
 
 function keepWork (work) {

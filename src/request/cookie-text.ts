@@ -98,16 +98,20 @@ function learn (reply: FastifyReply, state: SessionState, name: string, date: st
   return { setCookie, text: { behindValue: rest.slice(0, at), behindDate: rest.slice(at + date.length) } }
 }
 
-/** What is written after a value; undefined if the value isn't written as by `serializeCookie`. */
+/** What is written after a value; undefined if `serializeCookie` would write the cookie differently. */
 function behind (probe: string, reply: FastifyReply, state: SessionState, name: string): string | undefined {
-  const front = reply.server.serializeCookie(name, probe)
+  const attributes = state.cookieAttributes()
   try {
-    reply.setCookie(name, probe, state.cookieAttributes())
+    const front = reply.server.serializeCookie(name, probe)
+    reply.setCookie(name, probe, attributes)
+    const text = String(reply.getHeader('set-cookie'))
+    // Only `parseOptions` may add a priority. What a wrapper adds may be different for the next request.
+    const asked: object = { ...attributes, priority: /; Priority=(\w+)/.exec(text)?.[1] }
+    return text === reply.server.serializeCookie(name, probe, asked) ? text.slice(front.length) : undefined
   } catch {
     return undefined
+  } finally {
+    // Only an example: the session's own cookie is set next.
+    reply.removeHeader('set-cookie')
   }
-  const text = reply.getHeader('set-cookie')
-  // Only an example: the session's own cookie is set next.
-  reply.removeHeader('set-cookie')
-  return typeof text === 'string' && text.startsWith(front) ? text.slice(front.length) : undefined
 }

@@ -3,10 +3,10 @@ import type { Guard, Sender } from './guard'
 import type { Signals } from '../diagnostics'
 import type { Settings } from '../options/settings'
 import type { Found } from '../session/state'
-import type { Repository } from '../stores/repository'
+import type { Repository, Stored } from '../stores/repository'
 import { prove, type Proof } from '../values/cookie-value'
 import type { Terms } from '../values/lifetime'
-import type { Answer, SessionRecord } from '../types/store'
+import type { Answer } from '../types/store'
 
 // Browsers send a few cookies of one name. A client that sends more wants to keep the server busy with signatures or
 // look-ups.
@@ -70,9 +70,9 @@ export class Finder {
     }
     const { guard } = this
     // A refused request must not prolong the session.
-    this.#findFrom(0, values, terms, false, NOTHING, answer, (sessionId, record) => {
+    this.#findFrom(0, values, terms, false, NOTHING, answer, (sessionId, { key, record }) => {
       const objection = guard.objection(sessionId, record, sender)
-      if (objection !== undefined) this.#signals.warn(objection, sessionId, this.#signals.now())
+      if (objection !== undefined) this.#signals.warn(objection, key, this.#signals.now())
       return objection !== undefined && guard.refuses
     })
   }
@@ -107,7 +107,7 @@ export class Finder {
 
   #findFrom (
     start: number, values: readonly string[], terms: Terms, touch: boolean, before: Finding, answer: Answer<Finding>,
-    refuses?: (sessionId: string, record: SessionRecord) => boolean
+    refuses?: (sessionId: string, stored: Stored) => boolean
   ): void {
     for (let i = start; i < values.length; i++) {
       const value = values[i] as string
@@ -123,7 +123,7 @@ export class Finder {
         // Written out, because a spread costs 1 to 3 us per request.
         if (error !== null) {
           answer(error, { sessionId, signedId, loadError: error, provedId: sessionId })
-        } else if (stored !== undefined && refuses?.(sessionId, stored.record) !== true) {
+        } else if (stored !== undefined && refuses?.(sessionId, stored) !== true) {
           answer(null, { sessionId, signedId, stored, provedId: sessionId })
         } else {
           if (stored === undefined) this.#settings.signer.forget(sessionId, signedId)

@@ -77,7 +77,8 @@ function dueOf ({ state }: Slot, now: number): number {
 /** Whether the reply has been sent, hijacked or given up. */
 function isOver ({ visit }: Slot): boolean {
   const reply = visit?.reply
-  return visit?.phase !== 'open' || reply === undefined || reply.sent || reply.raw.headersSent || reply.raw.destroyed
+  if (visit?.phase !== 'open' || reply === undefined || reply.sent || reply.raw.headersSent) return true
+  return visit.connection?.destroyed === true
 }
 
 // An error is published on the diagnostics channel. The commit will meet it, too.

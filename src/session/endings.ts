@@ -1,5 +1,6 @@
 import { AsyncResource } from 'node:async_hooks'
 import { setMaxListeners } from 'node:events'
+import { setTimeout as pause } from 'node:timers/promises'
 import { isEndCode, SessionEndedError } from './ended'
 import type { SessionEndings, SessionState } from './state'
 import type { Connection } from './visit'
@@ -10,6 +11,9 @@ import type { Repository } from '../stores/repository'
 import type { Terms } from '../values/lifetime'
 import { warnNotWatching } from '../warnings'
 import type { EndCode, StoreKey } from '../types/store'
+
+// How long a store's message may take, in milliseconds.
+const GRACE = 200
 
 /** A signal that will abort when its session ends. */
 interface Follower {
@@ -169,7 +173,10 @@ export class Endings implements SessionEndings {
     const isThere = await promised(answer => this.#repository.inspect(storeKey, followed.terms, answer)).then(
       stored => stored !== undefined, () => true
     )
-    if (!isThere && this.#followed.get(storeKey) === followed) this.#end(storeKey, 'expired')
+    if (isThere) return
+    // The store may be about to tell why.
+    if (followed.unwatch !== undefined) await pause(GRACE, undefined, { ref: false })
+    if (this.#followed.get(storeKey) === followed) this.#end(storeKey, 'expired')
   }
 }
 

@@ -13,12 +13,15 @@ export function has (store: SessionStore, method: Method): boolean {
   return store[method] !== ours?.[method] || store.set === ours.set
 }
 
+// As it was before anybody could put another one in its place.
+const { set: OURS } = MemoryStore.prototype
+
 /**
  * Whether `set` is MemoryStore's own, so that the values need no second copy. Checked at each call, because an
  * application may replace the method.
  */
 export function keepsToItself (store: SessionStore): boolean {
-  return store.set === MemoryStore.prototype.set
+  return store.set === OURS
 }
 
 const INDEX = ['claim', 'release', 'revoke', 'endingsOf', 'claimsOf'] as const

@@ -1,11 +1,13 @@
 import type * as Fastify from 'fastify'
 import { OptionError, StoreError } from '../errors'
+import { answered } from './answered'
 import { isClient, isCluster, plainClient, read, remove, scan, type RedisClient, type Script } from './redis-client'
+import { absoluteEndOf, COOKIE, isData, isMeta, objectOf, ownEndOf, timeToKeep } from './kept-life'
 import {
-  absoluteEndOf, convert, COOKIE, cookieText, dataFields, fieldOfKey, fieldOfMeta, fieldsOf, isData, isMeta, metaFields,
-  objectOf, ownEndOf, timeArgument, timeToKeep, type Fields
+  convert, cookieText, dataFields, fieldOfKey, fieldOfMeta, fieldsOf, metaFields, timeArgument, type Fields
 } from './redis-layout'
-import { foundIn, textOf, type Found } from './redis-record'
+import { foundIn } from './redis-record'
+import { textOf, type Found } from './text-record'
 import { RedisIndex } from './redis-index'
 import { RedisWatch, type RedisSubscriber } from './redis-watch'
 import { CONVERT, DESTROY, SET, TOUCH, UPDATE } from './redis-scripts'
@@ -336,10 +338,4 @@ function tellMistakes (options: RedisStoreOptions): void {
 // ioredis has an option to answer numbers as strings.
 function isOne (reply: unknown): boolean {
   return Number(reply) === 1
-}
-
-/** Answers by the callback too, if there is one. */
-function answered<T> (promise: Promise<T>, callback: ((error: any, value?: any) => void) | undefined): Promise<T> {
-  if (callback !== undefined) promise.then(value => callback(null, value), callback)
-  return promise
 }

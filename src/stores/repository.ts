@@ -118,19 +118,22 @@ export class Repository {
    *
    * @param touch whether this is a use of the session, so that the same call may move its end
    * @param former an older key that the session may have
+   * @param told the key to publish if the store doesn't have the session
    */
-  load (key: StoreKey, terms: Terms, touch: boolean, answer: Answer<Stored>, former?: StoreKey): void {
+  load (
+    key: StoreKey, terms: Terms, touch: boolean, answer: Answer<Stored>, former?: StoreKey, told: StoreKey = key
+  ): void {
     const begun = this.#signals.now()
     const loadedAt = this.recent.now
     const method = this.#methodFor(touch)
     this.#signals.trace('load', key, answer, answer => {
       this.#get(key, terms, method, (error, record, flaw) => {
         if (former !== undefined && error === null && record === undefined && flaw === undefined) {
-          this.load(former, terms, touch, answer)
+          this.load(former, terms, touch, answer, undefined, told)
           return
         }
-        const reason = error === null && record === undefined ? flaw ?? 'unknown-id' : flaw
-        if (reason !== undefined) this.#signals.warn(reason, key, begun)
+        if (flaw !== undefined) this.#signals.warn(flaw, key, begun)
+        else if (error === null && record === undefined) this.#signals.warn('unknown-id', told, begun)
         if (error !== null || record === undefined) answer(error)
         else if (flaw !== undefined) this.destroy(key, error => answer(error), 'expired')
         else {

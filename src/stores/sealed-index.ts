@@ -18,38 +18,71 @@ export class SealedIndex {
     this.#namesOf = namesOf
   }
 
-  /** An existing entry, or that of the replaced session, may be under an older name. */
+  /** The entry of a session that this one replaces may be under an older name. */
   claim (userKey: string, key: string, claiming: Claiming, answer: Answer<Claimed>): void {
-    const isFound = ({ outcome }: Claimed): boolean => outcome !== 'lost'
-    this.#askEach<Claimed>('claim', userKey, [key, claiming], (error, all) => answer(error, all?.at(-1)), isFound)
+    const [name, ...before] = this.#namesOf(userKey) as [string, ...string[]]
+    const { replaces } = claiming
+    const enter = (answer: Answer<Claimed>): void => this.#ask('claim', [name, key, claiming], answer)
+    enter((error, claimed) => {
+      if (replaces === undefined || before.length === 0 || claimed?.outcome !== 'lost') return answer(error, claimed)
+      this.#adopt(name, before, replaces, claiming, (error, adopted) => {
+        if (adopted?.outcome === 'entered') enter(answer)
+        else answer(error, adopted)
+      })
+    })
   }
 
   release (userKey: string, keys: readonly string[], answer: Answer<void>): void {
-    this.#askEach('release', userKey, [keys], error => answer(error))
+    this.#askEach('release', this.#namesOf(userKey), [keys], error => answer(error))
   }
 
+  /** Today's name between the others: a session that goes from one to another meanwhile is met by one of them. */
   revoke (userKey: string, which: Revoking, answer: Answer<number>): void {
-    this.#askEach<number>('revoke', userKey, [which], (error, all) => {
+    const names = this.#namesOf(userKey)
+    this.#askEach<number>('revoke', [...names.slice(1).reverse(), ...names], [which], (error, all) => {
       answer(error, all?.reduce((sum, count) => sum + count, 0))
     })
   }
 
   endingsOf (userKey: string, answer: Answer<string[]>): void {
-    this.#askEach<string[]>('endingsOf', userKey, [], (error, all) => answer(error, all && [...new Set(all.flat())]))
+    this.#askEach<string[]>('endingsOf', this.#namesOf(userKey), [], (error, all) => {
+      // A store that answers something else would be asked for ever.
+      answer(error, all && [...new Set(all.flat().filter(key => typeof key === 'string'))])
+    })
   }
 
   claimsOf (userKey: string, before: number, count: number, answer: Answer<IndexEntry[]>): void {
-    this.#askEach<IndexEntry[]>('claimsOf', userKey, [before, count], (error, all) => {
+    this.#askEach<IndexEntry[]>('claimsOf', this.#namesOf(userKey), [before, count], (error, all) => {
       // If a session is under two names, the current entry counts.
       const entries = new Map(all?.flat().reverse().map(entry => [entry.sessionId, entry]))
       answer(error, [...entries.values()].sort((a, b) => b.claimedAt - a.claimedAt).slice(0, count))
     })
   }
 
-  #askEach<T> (
-    method: IndexMethod, userKey: string, args: unknown[], answer: Answer<T[]>, isEnough = (_value: T): boolean => false
+  /**
+   * Enters a session by today's name that is there by one from before, so that what takes its place isn't lost with
+   * that name. It is looked for there afterwards: whoever revoked it in between has ended it, whoever does so later
+   * finds it by both.
+   */
+  #adopt (
+    name: string, before: readonly string[], key: string, { fingerprint, lives }: Claiming, answer: Answer<Claimed>
   ): void {
-    const names = this.#namesOf(userKey)
+    const claiming: Claiming = { fingerprint, lives, refuses: false, isWritten: false, max: Infinity }
+    this.#ask<Claimed>('claim', [name, key, claiming], error => {
+      if (error !== null) return answer(error)
+      const isFound = ({ outcome }: Claimed): boolean => outcome !== 'lost'
+      this.#askEach<Claimed>('claim', before, [key, { ...claiming, isWritten: true }], (error, all) => {
+        const found = all?.at(-1)
+        if (found?.outcome === 'entered') answer(null, found)
+        else this.#ask<void>('release', [name, [key]], () => answer(error, found))
+      }, isFound)
+    })
+  }
+
+  #askEach<T> (
+    method: IndexMethod, names: readonly string[], args: unknown[], answer: Answer<T[]>,
+    isEnough = (_value: T): boolean => false
+  ): void {
     const all: T[] = []
     const next = (): void => this.#ask<T>(method, [names[all.length], ...args], (error, value) => {
       if (error !== null) return answer(error)

@@ -1,4 +1,5 @@
 /** The form of a sealed session in the inner store. All of this is synchronous. */
+import { isDate } from 'node:util/types'
 import { isKey, isSealed, type Seals, type SessionSeals } from './seals'
 import { ValueCheck } from './value-check'
 import { UnopenedError } from '../errors'
@@ -67,9 +68,7 @@ export class SealedRecords {
     Object.defineProperty(record, SOURCE, { value: source })
     define(record, 'cookie', openCookie(source))
     for (const name of Object.keys(raw)) {
-      if (name === 'cookie') continue
-      // Some stores keep fields of their own under such names.
-      if (source.isFormer || !name.startsWith('__') || isSealed(raw[name])) openLater(record, name)
+      if (name !== 'cookie' && !isOfStore(name, source)) openLater(record, name)
     }
     return record
   }
@@ -178,6 +177,13 @@ function sourceOf (record: SessionRecord): Source | undefined {
 function cookieOf ({ cookie }: SessionRecord): Fields {
   const { toJSON } = (cookie ?? {}) as { toJSON?: () => Fields }
   return typeof toJSON === 'function' ? toJSON.call(cookie) : { ...cookie as Fields }
+}
+
+/** Whether it is a store's own field among the data. With such a name an attacker in the store can only remove data. */
+function isOfStore (name: string, { raw, isFormer }: Source): boolean {
+  // connect-mongo, with touchAfter.
+  if (name === 'lastModified' && isDate(raw[name])) return true
+  return !isFormer && name.startsWith('__') && !isSealed(raw[name])
 }
 
 /** The place of a value in its session. A seal opens only there. */

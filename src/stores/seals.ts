@@ -96,7 +96,7 @@ export class SessionSeals {
   }
 
   isTagged (place: string, value: unknown, tag: unknown): boolean {
-    const given = Buffer.from(String(tag))
+    const given = Buffer.from(typeof tag === 'string' ? tag : '')
     return this.#masters.some((_master, i) => {
       const wanted = Buffer.from(this.#tag(i, place, value))
       return given.length === wanted.length && timingSafeEqual(given, wanted)

@@ -26,6 +26,8 @@ export class CallGate {
   isOpen = true
   /** The number of steps taken. */
   now = 0
+  /** The number of running calls that aren't held. */
+  passing = 0
   /** The steps that wait. */
   readonly steps: Step[] = []
   /** The calls since the gate was closed. */
@@ -72,7 +74,11 @@ export class CallGate {
     const sessionId = idIn(args[BY_USER.includes(method) ? 1 : 0])
     if (method === 'set') this.written.add(sessionId)
     if (this.isOpen || this.#passing.includes(method)) {
-      this.#call(method, args, answer)
+      this.passing++
+      this.#call(method, args, (error, value) => {
+        this.passing--
+        answer(error, value)
+      })
       return
     }
     const call: Call = { method, sessionId, askedAt: this.now }

@@ -182,7 +182,7 @@ export class Track {
       // With an index by user, a request may wait for several calls.
       if ((this.#users === undefined ? waiting : 0) + answered.length === requests) return
       await setImmediate()
-      if (calls.length + answered.length !== seen) idle = 0
+      if (calls.length + answered.length !== seen || this.#gate.passing > 0) idle = 0
       seen = calls.length + answered.length
     }
   }

@@ -22,6 +22,7 @@ import fastifySession, { MemoryStore, type SessionStore } from '../../src/index'
 import { RedisStore } from '../../src/stores/redis'
 import { MINUTE, recordIntervals, type CreateStore, type StoreUnderTest } from '../../src/testing/context'
 import type { Promises } from '../../src/testing/promises'
+import { openPool, underTest } from '../postgres/tables'
 import { connectTo, letPass, startPostgres, startRedis, temporaryFolder, type NodeRedis } from '../servers'
 
 export interface Contestant {
@@ -84,6 +85,15 @@ export const ours: Contestant[] = [
     packages: ['ioredis'],
     promises: redis,
     prepare: t => withIoRedis(t, client => new RedisStore({ client }), REDIS_GRAIN)
+  },
+  {
+    name: 'PostgresStore',
+    packages: ['pg'],
+    promises: redis,
+    async prepare (t) {
+      const pool = openPool(t, (await startPostgres(t)).url)
+      return t => underTest(t, pool)
+    }
   }
 ]
 

@@ -92,8 +92,8 @@ export const DIFFERENCES: Meant[] = [
     fits: ({ fact, theirs, ours }) => fact === 'cookie.priority' && theirs === undefined && ours === 'High'
   },
   {
-    version11: 'Of several cookies with the session\'s name the first counts.',
-    version12: 'The first that is signed and known.',
+    version11: 'If there are several cookies with the session\'s name, the first one counts.',
+    version12: 'The first one that is signed and known counts.',
     why: 'One bad cookie logged visitors out.',
     example: program([visit([set('user', 1)]), visit([look], { sends: 'forged and own' })]),
     fits: ({ request }) => request.sends === 'forged and own',
@@ -101,15 +101,15 @@ export const DIFFERENCES: Meant[] = [
   },
   {
     version11: 'With `saveUninitialized`, a preflight (`OPTIONS`) and a `POST` that comes from another site without a cookie start a session.',
-    version12: 'Not unless something is stored in it.',
-    why: 'Browsers keep no cookie of a preflight. The other one would replace the visitor\'s own session.',
+    version12: 'They start one only if something is stored in it.',
+    why: 'Browsers keep no cookie of a preflight. The session of such a POST would replace the visitor\'s own.',
     example: program([visit([], { method: 'OPTIONS' })]),
     fits: ({ fact, theirs, ours, request: { method, isFromElsewhere } }) => fact === 'cookie' && theirs === 'sent' && ours !== 'sent' &&
       (method === 'OPTIONS' || (method === 'POST' && isFromElsewhere)),
     parts: true
   },
   {
-    version11: 'A request with the cookie of before a `regenerate()` starts a new, empty session.',
+    version11: 'A request with a cookie from before a `regenerate()` starts a new, empty session.',
     version12: 'For 30 seconds its reply leaves the cookie alone.',
     why: 'The browser sent it before the new cookie came. The late reply would log the visitor out again.',
     example: program([visit([set('user', 1)]), visit([call('regenerate')]), visit([], { sends: 'old' })]),
@@ -125,7 +125,7 @@ export const DIFFERENCES: Meant[] = [
     parts: true
   },
   {
-    version11: '`regenerate(keys)` fails, or breaks the session, if a name of the session\'s own is among the keys.',
+    version11: '`regenerate(keys)` fails, or breaks the session, if one of the session\'s own names is among the keys.',
     version12: 'Such names are left out.',
     why: 'They are not data.',
     example: program([visit([call('regenerate', { keys: ['sessionId'] })])]),
@@ -152,22 +152,22 @@ export const DIFFERENCES: Meant[] = [
   {
     version11: '`get()` also returns methods, prototypes and the id.',
     version12: 'Data only.',
-    why: 'What one visitor changed of a prototype was seen by all.',
+    why: 'All visitors saw what one of them changed in a prototype.',
     example: program([visit([{ do: 'get', key: '__proto__' }])]),
     fits: ({ fact, theirs, ours, step }) => fact === 'answer' && step?.do === 'get' && JSON.stringify(ours) === '{}' &&
       ['a function', 'a prototype', 'an id'].includes(theirs)
   },
   {
     version11: '`session.data` is `undefined`.',
-    version12: 'It is a method, until the application stores data of its own under the name.',
+    version12: 'It is a method until the application stores its own data under that name.',
     why: 'It is new. `@fastify/passport` asks for it.',
     example: program([visit([{ do: 'property', key: 'data' }])]),
     fits: ({ fact, theirs, ours, step }) => fact === 'answer' && step?.do === 'property' && step.key === 'data' &&
       JSON.stringify(theirs) === '{}' && ours === 'a function'
   },
   {
-    version11: 'A key that is set to `undefined`, or that `regenerate(keys)` doesn\'t find, is a key of the session until the reply; in memory until later.',
-    version12: 'It is none.',
+    version11: 'A key that is set to `undefined`, or that `regenerate(keys)` doesn\'t find, is a key of the session until the reply, and in memory for longer.',
+    version12: 'It isn\'t a key.',
     why: 'JSON has no `undefined`, so other stores lose it.',
     example: program([visit([set('user', undefined), look])]),
     fits: ({ fact, theirs, ours, did, before, config }) => fact === 'look.keys' && keysIn(ours).every(key => keysIn(theirs).includes(key)) &&
@@ -183,7 +183,7 @@ export const DIFFERENCES: Meant[] = [
   {
     version11: 'A getter that is defined on the session is stored as a value.',
     version12: 'It is not stored.',
-    why: 'What is computed would be data of the next request.',
+    why: 'A computed value would be data of the next request.',
     example: program([visit([{ do: 'define a getter', key: 'user' }]), visit([look])]),
     fits: ({ fact, before, did }) => has([...before, ...did], 'define a getter') && (isAbout(fact, DATA) || isCookie(fact) || fact === 'answer'),
     parts: true
@@ -197,7 +197,7 @@ export const DIFFERENCES: Meant[] = [
   },
   {
     version11: 'One reply can clear the cookie and set it.',
-    version12: 'It has one cookie of the name at most.',
+    version12: 'It has at most one cookie of that name.',
     why: 'Only the last counts.',
     example: program([visit([set('user', 1)]), visit([call('save')], { pause: 10 * MINUTE })], { rolling: false, saveUninitialized: false }),
     fits: ({ fact, theirs, ours }) => fact === 'cookies' && theirs === 2 && ours === undefined
@@ -212,7 +212,7 @@ export const DIFFERENCES: Meant[] = [
     parts: true
   },
   {
-    version11: 'Where the cookie may go over https only, and a request came over http: what is changed after `save()` is not stored, though the cookie is sent.',
+    version11: 'If the cookie may go over https only, and a request came over http, a change after `save()` is not stored, though the cookie is sent.',
     version12: 'It is stored.',
     why: 'The visitor has the session.',
     example: program([visit([call('save'), set('user', 1)], { https: false }), visit([look])], { cookie: { maxAge: MINUTE } }),
@@ -229,9 +229,9 @@ export const DIFFERENCES: Meant[] = [
     parts: true
   },
   {
-    version11: 'What is called on an object that `regenerate()` or `reload()` has replaced acts on the session of before.',
-    version12: 'It is passed on to the session in its place.',
-    why: 'A logout by a stale object logged nobody out.',
+    version11: 'A call on an object that `regenerate()` or `reload()` has replaced acts on the old session.',
+    version12: 'It acts on the session that took its place.',
+    why: 'A logout through a stale object logged nobody out.',
     example: program([visit([set('user', 1)]), visit([call('regenerate'), call('reload', { isFirst: true })])]),
     fits: ({ fact, did }) => (isCookie(fact) || isAbout(fact, [...DATA, ...LIFETIME]) || fact === 'answer') &&
       did.some(step => 'isFirst' in step && step.isFirst) && did.filter(step => 'isFirst' in step).length > 1,
@@ -247,7 +247,7 @@ export const DIFFERENCES: Meant[] = [
   },
   {
     version11: 'A request writes its whole session over what another one has stored in the meantime.',
-    version12: 'Only what it changed.',
+    version12: 'It writes only what it changed.',
     why: 'Parallel requests don\'t lose each other\'s changes.',
     example: program([visit([set('user', 1)]), visit([{ do: 'write elsewhere' }]), visit([look])]),
     fits: ({ before, did, fact }) => has([...before, ...did], 'write elsewhere') && isAbout(fact, DATA),
@@ -285,13 +285,13 @@ export const DIFFERENCES: Meant[] = [
   },
   {
     version11: 'With `rolling: false`, `cookie.expires` of a session that was loaded is always a full `maxAge` away.',
-    version12: 'It is when the cookie ends, or `null` if that isn\'t known.',
+    version12: 'It is the cookie\'s end, or `null` if that isn\'t known.',
     why: 'It means what it says.',
     example: program([visit([set('user', 1)]), visit([look], { pause: SECOND })], { rolling: false }),
     fits: ({ fact, ours, theirs, config }) => fact === 'look.expires' && !config.rolling && theirs !== null && (ours === null || ours < theirs)
   },
   {
-    version11: 'A new session in the place of one that has expired takes over what a handler chose for that: lifetime, attributes.',
+    version11: 'A new session in place of an expired one takes over what a handler chose for the old one: lifetime, attributes.',
     version12: 'It is as configured.',
     why: 'It may be another visitor\'s.',
     example: program([visit([{ do: 'maxAge', maxAge: 30 * SECOND }]), visit([], { pause: 10 * MINUTE })]),
@@ -301,7 +301,7 @@ export const DIFFERENCES: Meant[] = [
   },
   {
     version11: 'A session that has expired is replaced by an empty record at once, also with `saveUninitialized: false`.',
-    version12: 'When the reply goes out, if there is something to store.',
+    version12: 'It is replaced when the reply goes out, and only if there is something to store.',
     why: 'Nobody could reach the record.',
     example: program([visit([set('user', 1)]), visit([{ do: 'write elsewhere' }], { pause: 10 * MINUTE })], { saveUninitialized: false }),
     fits: ({ fact, step, theirs, ours, time }) => fact === 'answer' && step?.do === 'write elsewhere' && theirs === null &&
@@ -310,8 +310,8 @@ export const DIFFERENCES: Meant[] = [
   },
   {
     version11: 'A configured `expires` that has passed is sent at first, and left out after `regenerate()`.',
-    version12: 'It is always sent, and what was stored has expired.',
-    why: 'The configuration says the same of all sessions.',
+    version12: 'It is always sent, and the stored session has expired.',
+    why: 'The configuration applies to all sessions alike.',
     example: program([visit([call('regenerate')], { pause: MINUTE })], { cookie: { expires: SECOND } }),
     fits: ({ fact, config, time }) => hasPassed(config, time) && (isCookie(fact) || isAbout(fact, [...LIFETIME, ...DATA])),
     parts: true
@@ -319,15 +319,15 @@ export const DIFFERENCES: Meant[] = [
   {
     version11: '`cookie.expires =` and `options({ expires })` do nothing, or count for one reply only, if there is a `maxAge`.',
     version12: 'What a handler chose counts until it chooses again.',
-    why: '\'Until Sunday\' is a lifetime as \'for an hour\' is.',
+    why: '\'Until Sunday\' is as much a lifetime as \'for an hour\'.',
     example: program([visit([{ do: 'options', after: 30 * SECOND }])]),
     fits: ({ fact, before, did }) => isAbout(fact, LIFETIME) && [...before, ...did].some(choosesEnd),
     parts: true
   },
   {
-    version11: '`cookie.expires = null` takes the session\'s end away on the server, too.',
-    version12: 'The cookie ends with the browser, the session when it was idle for as long as is configured.',
-    why: 'A cookie\'s end is no reason to keep a session for ever.',
+    version11: '`cookie.expires = null` also removes the session\'s end on the server.',
+    version12: 'The cookie ends with the browser, and the session after the configured idle time.',
+    why: 'The server must not keep the session for ever.',
     example: program([visit([set('user', 1), { do: 'expires', after: null }]), visit([look], { pause: 10 * MINUTE })]),
     fits: ({ fact, before, time }) => (isCookie(fact) || isAbout(fact, DATA)) && time >= 30 * SECOND &&
       before.some(step => step.do === 'expires' && step.after === null),
@@ -336,7 +336,7 @@ export const DIFFERENCES: Meant[] = [
   {
     version11: 'A lifetime that was set and not saved survives `reload()` if the store doesn\'t have another one, or is in memory.',
     version12: 'It is dropped.',
-    why: 'So is all that was not saved.',
+    why: 'So is everything else that was not saved.',
     example: program([visit([{ do: 'options', maxAge: 10 * MINUTE }, call('reload')])]),
     fits: ({ fact, did }) => isAbout(fact, LIFETIME) && has(did, 'reload') && did.some(choosesLifetime),
     parts: true
@@ -351,7 +351,7 @@ export const DIFFERENCES: Meant[] = [
     parts: true
   },
   {
-    version11: 'A lifetime that is set on `session.cookie` is forgotten by `regenerate()`.',
+    version11: '`regenerate()` forgets a lifetime that is set on `session.cookie`.',
     version12: 'It is taken along.',
     why: '\'Remember me\' comes before or after the new id.',
     example: program([visit([{ do: 'maxAge', maxAge: 10 * MINUTE }, call('regenerate')])]),
@@ -359,7 +359,7 @@ export const DIFFERENCES: Meant[] = [
     parts: true
   },
   {
-    version11: 'Attributes in a stored record win over the configuration: a change by `options()` or on `session.cookie` lasts, and so does what `secure: \'auto\'` was at first.',
+    version11: 'Attributes in a stored record take precedence over the configuration: a change by `options()` or on `session.cookie` lasts, and so does what `secure: \'auto\'` was at first.',
     version12: 'Attributes hold for one request; only the lifetime is kept.',
     why: 'Otherwise a hardened configuration never applies.',
     example: program([visit([{ do: 'options', attributes: { path: '/app' } }]), visit([])]),

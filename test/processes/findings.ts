@@ -17,7 +17,7 @@ export const VIOLATIONS = [
 export type Violation = typeof VIOLATIONS[number]
 
 /** What goes on while requests are made. */
-export type Phase = 'all is well' | 'a process is gone' | 'Redis is away' | 'Redis is back'
+export type Phase = 'all is well' | 'a process is gone' | 'the store is away' | 'the store is back'
 
 interface Counts {
   requests: number
@@ -38,8 +38,8 @@ export class Findings {
   readonly counts: Record<Phase, Counts> = {
     'all is well': newCounts(),
     'a process is gone': newCounts(),
-    'Redis is away': newCounts(),
-    'Redis is back': newCounts()
+    'the store is away': newCounts(),
+    'the store is back': newCounts()
   }
 
   /** What a reply did to the cookie in the browser, where its session ended while the request was held up. */

@@ -5,7 +5,7 @@ import type { Test } from 'tap'
 import { startWithChannel, type Program } from '../program'
 
 /** What `test/processes/server.js` can keep its sessions in. */
-export type Backend = 'node-redis' | 'ioredis Cluster' | 'connect-redis' | 'connect-pg-simple' | 'version 11'
+export type Backend = 'node-redis' | 'ioredis Cluster' | 'connect-redis' | 'connect-pg-simple' | 'postgres' | 'version 11'
 
 export interface Question {
   path: string

@@ -33,6 +33,13 @@ const BACKENDS = {
     const pool = new Pool({ connectionString: urls[0] })
     return { fastifySession, store: new PgStore({ pool }) }
   },
+  async postgres () {
+    const { Pool } = require('pg')
+    const { PostgresStore } = require('../../dist/stores/postgres')
+    const pool = new Pool({ connectionString: urls[0] })
+    pool.on('error', logClientError)
+    return { fastifySession: require('../../dist'), store: new PostgresStore({ pool }) }
+  },
   async 'version 11' () {
     return { fastifySession: require('upstream-session'), store: await connectRedis() }
   }
@@ -57,7 +64,7 @@ async function nodeRedis () {
 
 // Without a listener the process would end with the first error.
 function logClientError (error) {
-  app.log.warn(error, 'Redis client')
+  app.log.warn(error, 'client of the store')
 }
 
 /** Where a slow request waits, its session loaded, until the test lets it go on. */

@@ -1,7 +1,7 @@
 'use strict'
 
-// Runs in the browser, as /countdown.js: makes the seconds go by, says when the session is ended elsewhere, and which form is under
-// way. The page does without.
+// Runs in the browser, as /countdown.js. Counts the seconds, shows when the session has ended elsewhere, and marks the form that
+// is being sent. The page also works without it.
 
 /* global addEventListener, document, history, location, EventSource */
 
@@ -12,7 +12,7 @@ function inWords (seconds) {
 }
 
 function count () {
-  // By the time that has passed here: the visitor's clock may be wrong.
+  // Counts the time that has passed here, because the visitor's clock may be wrong.
   const openedAt = Date.now()
   const notice = document.getElementById('notice')
   const clocks = [...document.querySelectorAll('[data-seconds]')].map(element => {
@@ -29,24 +29,24 @@ function count () {
   // Back and forward show an old page, and so does a phone that slept.
   document.addEventListener('visibilitychange', tick)
 
-  // A reload shall not say again what the last form did, nor send it.
+  // A reload must not repeat the message of the last form, nor send the form again.
   history.replaceState(null, '', `/${location.hash}`)
-  // Screen readers read out what changes, and not what was there from the start.
+  // Screen readers read out changes, not what was there from the start.
   setTimeout(() => notice.append(...notice.childNodes), 500)
 
-  // A second click on a button whose form is under way sends nothing.
+  // While a form is being sent, a second click on its button sends nothing.
   document.addEventListener('submit', event => {
     if (event.submitter.ariaDisabled === 'true') event.preventDefault()
     event.submitter.ariaDisabled = 'true'
   })
-  // Back to a page that the browser has kept.
+  // The visitor went back to a page that the browser has kept.
   addEventListener('pageshow', () => {
     for (const button of document.querySelectorAll('form [aria-disabled]')) button.ariaDisabled = null
   })
 
   if (next !== undefined && typeof EventSource === 'function') listen()
 
-  // One message comes, when the session has ended.
+  // The server sends one message, when the session has ended.
   function listen () {
     const events = new EventSource('/events')
     events.onmessage = ({ data }) => {
@@ -78,7 +78,7 @@ function count () {
 
   function say (text, offer) {
     const link = document.createElement('a')
-    // Another address than this one, or nothing would be loaded.
+    // The address must differ from this one. Otherwise nothing would be loaded.
     link.href = '/?#you'
     link.textContent = offer
     notice.className = 'message late'
@@ -86,6 +86,6 @@ function count () {
   }
 }
 
-// The page's first words are made on the server.
+// The server makes the first text of the page.
 if (typeof document === 'undefined') module.exports = { inWords }
 else count()

@@ -1,12 +1,12 @@
 'use strict'
 
-// Runs in the browser, as /proof.js: sends the same requests to both applications, one after the other, and draws what happened.
+// Runs in the browser, as /proof.js. Sends the same requests to one application and then to the other, and draws what happened.
 
 /* global document, fetch, navigator */
 
 const pause = milliseconds => new Promise(resolve => setTimeout(resolve, milliseconds))
 
-// What is sent, and what its answers mean. `send` resolves to the answer.
+// What is sent, and what the answers mean. `send` resolves to the answer.
 const EXPERIMENTS = {
   async logout (send) {
     await send('Log in', 'POST', '/login')
@@ -28,7 +28,7 @@ const EXPERIMENTS = {
   }
 }
 
-/** Sends requests, and knows when each began and ended, in milliseconds since the first. */
+/** Sends requests, and records when each began and ended, in milliseconds since the first. */
 function recorder (prefix) {
   const requests = []
   const begun = performance.now()
@@ -50,7 +50,8 @@ function recorder (prefix) {
   }
 }
 
-// One experiment at a time, in all tabs: each begins with a login to the same applications. Plain http has locks on this machine only.
+// Runs one experiment at a time, in all tabs, because each begins with a login to the same applications. Over plain http, browsers
+// have locks on localhost only.
 const inTurn = run => navigator.locks?.request('proof', run) ?? run()
 
 for (const button of document.querySelectorAll('[data-experiment]')) {
@@ -67,7 +68,7 @@ async function run (button) {
   const experiment = button.closest('.experiment')
   const status = experiment.querySelector('[role=status]')
   const panels = [...experiment.querySelectorAll('.run')].map(emptied)
-  // What a screen reader says.
+  // For screen readers.
   const summary = []
   for (const panel of panels) {
     const { name, prefix } = panel.element.dataset
@@ -113,7 +114,7 @@ function conclude ({ element, verdict, work, record, rows }, result) {
   }
 }
 
-/** All to one scale. */
+/** Draws all panels to the same scale. */
 function draw (panels) {
   const begun = panels.filter(({ record }) => record !== undefined)
   const ends = begun.flatMap(({ record }) => record.requests.map(({ end }) => end ?? record.now()))

@@ -1,0 +1,7 @@
+/** Answers by the callback too, if there is one. */
+export function answered<T> (
+  promise: Promise<T>, callback: ((error: any, value?: any) => void) | undefined
+): Promise<T> {
+  if (callback !== undefined) promise.then(value => callback(null, value), callback)
+  return promise
+}

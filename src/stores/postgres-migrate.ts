@@ -1,0 +1,170 @@
+import { flawOf, type PostgresPool } from './postgres-client'
+import { quoted } from './postgres-sql'
+import { OptionError } from '../errors'
+
+export interface MigrateOptions {
+  /**
+   * The table, as in the options of the store.
+   *
+   * @default 'session'
+   */
+  table?: string
+  /**
+   * What becomes of the columns that connect-pg-simple made in this table. 'keep': both can be used at the same time,
+   * each reads what the other one writes. 'drop': they go, when no process with connect-pg-simple is left.
+   *
+   * @default 'keep'
+   */
+  oldColumns?: 'keep' | 'drop'
+}
+
+// How many rows of connect-pg-simple are moved in one transaction.
+const MOVED = 1000
+
+// Somebody may have written 'infinity', which PostgreSQL can't subtract from.
+const LATEST = "timestamp '9999-12-31'"
+
+// One for all tables. Whoever else makes a table at the same time would fail.
+const LOCK = 1_936_028_531
+
+const EXPIRY = '_expires_at'
+const INDEX_EXPIRY = '_index_expires_at'
+
+// What is there is looked for first, and not just made 'if not exists': that waits for whoever reads the table, as a
+// backup does, and every request would wait behind it.
+const IS_MADE = `select
+  (select count(*) from pg_attribute where attrelid = to_regclass($1) and attname in ('data', 'meta', 'expires_at')) = 3
+  and (select count(*) from pg_index join pg_class on oid = indexrelid
+    where indrelid in (to_regclass($1), to_regclass($2)) and relname in ($3, $4)) = 2 as is_made`
+const OLD = `select
+  exists (select from pg_attribute where attrelid = $1::regclass and attname = 'sess' and not attisdropped) as is_old,
+  exists (select from pg_trigger where tgrelid = $1::regclass and tgname = 'fastify_session') as has_trigger`
+
+/**
+ * The SQL that makes the tables of a `PostgresStore`, or adds to a table of connect-pg-simple what is missing. It
+ * may be run again, and by several at the same time.
+ *
+ * @param table as in the options of the store
+ */
+export function schema (table = 'session'): string {
+  const [sessions, index] = [quoted(table), quoted(table, '_index')]
+  return `select pg_advisory_xact_lock(${LOCK});
+create table if not exists ${sessions} (sid text primary key);
+alter table ${sessions}
+  add column if not exists data jsonb,
+  add column if not exists meta jsonb,
+  add column if not exists expires_at timestamptz;
+create index if not exists ${nameOf(table, EXPIRY)} on ${sessions} (expires_at);
+create table if not exists ${index} (
+  user_key text not null,
+  sid text not null,
+  fingerprint text not null,
+  claimed_at bigint not null,
+  entered_at timestamptz not null default now(),
+  expires_at timestamptz not null,
+  is_ending boolean not null default false,
+  primary key (user_key, sid),
+  unique (user_key, claimed_at)
+);
+create index if not exists ${nameOf(table, INDEX_EXPIRY)} on ${index} (expires_at);
+`
+}
+
+/**
+ * Makes the tables of a `PostgresStore`, and moves the sessions of a table that connect-pg-simple made, row by row.
+ * Every process may call it at its start.
+ *
+ * @throws FST_ERR_SESSION_OPTION
+ */
+export async function migrate (
+  pool: PostgresPool, { table = 'session', oldColumns = 'keep' }: MigrateOptions = {}
+): Promise<void> {
+  const flaw = flawOf(pool)
+  if (flaw !== undefined) throw new OptionError(`store is wrong: migrate() ${flaw}`)
+  const sessions = quoted(table)
+  const names = [sessions, quoted(table, '_index'), bareOf(table) + EXPIRY, bareOf(table) + INDEX_EXPIRY]
+  const { rows: [{ is_made: isMade }] } = await pool.query(IS_MADE, names)
+  if (isMade !== true) await pool.query(schema(table))
+  const { rows: [{ is_old: isOld, has_trigger: hasTrigger }] } = await pool.query(OLD, [sessions])
+  if (isOld !== true) return
+  await pool.query(bothWays(table) + (hasTrigger === true ? '' : trigger(table)))
+  for (let after = ''; ;) {
+    const { rows: [{ last, count }] } = await pool.query(`with old as (
+      select sid from ${sessions} where sid > $1 and data is null order by sid limit $2 for update
+    ), moved as (
+      update ${sessions} s set data = null from old where s.sid = old.sid
+    ) select max(sid) as last, count(*)::int as count from old`, [after, MOVED])
+    if (Number(count) < MOVED) break
+    after = last
+  }
+  if (oldColumns === 'drop') await pool.query(switched(table))
+}
+
+/**
+ * While connect-pg-simple is there, a trigger keeps both forms of a row in step. PostgreSQL refuses to look into JSON
+ * that has a zero byte or half of a character escaped, so escapes are escaped before it looks: each backslash becomes
+ * two, by way of characters that JSON can't have. The texts of values stay what they are, and keys stay escaped.
+ */
+function bothWays (table: string): string {
+  const name = quoted(table, '_both_ways')
+  const texts = (json: string): string => `(select coalesce(
+    jsonb_object_agg(key, regexp_replace(value::text, '\\\\\\\\\\\\?(.)', '\\\\\\1', 'g')), '{}') from json_each(${json}))`
+  const fields = (texts: string): string =>
+    `(select string_agg('"' || key || '":' || value, ',') from jsonb_each_text(${texts}))`
+  const date = (time: string): string =>
+    `jsonb_build_object('expires', to_char(${time} at time zone 'UTC', '\\"YYYY-MM-DD"T"HH24:MI:SS.MS"Z"\\"'))`
+  return `select pg_advisory_xact_lock(${LOCK});
+create or replace function ${name}() returns trigger language plpgsql as $$
+declare
+  masked json;
+  cookie json;
+  fields jsonb;
+begin
+  if new.data is null or (tg_op = 'UPDATE' and new.sess::text is distinct from old.sess::text) then
+    masked := replace(replace(replace(replace(replace(replace(new.sess::text, '\\\\', chr(1)), '\\"', chr(2)), '\\', chr(3)),
+      chr(1), '\\\\\\\\'), chr(2), '\\\\\\"'), chr(3), '\\\\');
+    masked := case json_typeof(masked) when 'object' then masked else '{}' end;
+    cookie := case json_typeof(masked->'cookie') when 'object' then masked->'cookie' else '{}' end;
+    new.data := ${texts('masked')} - 'cookie';
+    new.meta := ${texts('cookie')} - '{path,httpOnly,secure,sameSite,domain,partitioned,priority}'::text[]
+      || jsonb_build_object('expires', case when cookie->>'expires' ~ '^(?!0000)\\d{4}-\\d\\d-\\d\\dT[\\d:.]+Z$'
+        then round(extract(epoch from (cookie->>'expires')::timestamptz) * 1000)::bigint::text else 'null' end);
+    new.expires_at := least(new.expire, ${LATEST}) + case when cookie->>'originalMaxAge' ~ '^\\d{1,15}(\\.\\d+)?$'
+      then (cookie->>'originalMaxAge')::float8 / 100 else 0 end * interval '1 ms';
+  elsif tg_op = 'UPDATE' and new.expire is distinct from old.expire then
+    new.expires_at := greatest(new.expires_at, least(new.expire, ${LATEST}));
+  else
+    fields := new.meta || case
+      when not new.meta->>'expires' ~ '^\\d' then '{}'
+      when coalesce(new.meta->>'idle', new.meta->>'originalMaxAge') ~ '^\\d' then ${date('new.expires_at')}
+      else ${date("to_timestamp((new.meta->>'expires')::float8 / 1000)")} end;
+    new.expire := new.expires_at;
+    new.sess := ('{' || concat_ws(',', ${fields('new.data')}, '"cookie":{' || ${fields('fields')} || '}') || '}')::json;
+  end if;
+  return new;
+end $$;
+`
+}
+
+function trigger (table: string): string {
+  const name = quoted(table, '_both_ways')
+  return `drop trigger if exists fastify_session on ${quoted(table)};
+create trigger fastify_session before insert or update on ${quoted(table)} for each row execute function ${name}();
+`
+}
+
+function switched (table: string): string {
+  return `select pg_advisory_xact_lock(${LOCK});
+drop function if exists ${quoted(table, '_both_ways')} cascade;
+alter table ${quoted(table)} drop column if exists sess, drop column if exists expire;
+`
+}
+
+/** An index is in the schema of its table, and named without it. */
+function nameOf (table: string, suffix: string): string {
+  return quoted(bareOf(table), suffix)
+}
+
+function bareOf (table: string): string {
+  return table.slice(table.lastIndexOf('.') + 1)
+}

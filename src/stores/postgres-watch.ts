@@ -1,0 +1,98 @@
+import { fingerprint } from '../diagnostics'
+import type { PostgresClient } from './postgres-client'
+import type { EndCode } from '../types/store'
+
+type OnEnd = (code?: EndCode) => void
+
+// How long to wait before it connects again, in milliseconds: the first time, and at most.
+const FIRST_PAUSE = 100
+const LONGEST_PAUSE = 5000
+
+/**
+ * Listens for the end of sessions, on one channel for all of a table. Messages name a session by its fingerprint:
+ * everyone who may connect to the database may listen.
+ */
+export class PostgresWatch {
+  readonly #connect: () => PostgresClient
+  /** Answers the channel. */
+  readonly #channel: string
+  readonly #watched = new Map<string, Set<OnEnd>>()
+  #client: PostgresClient | undefined
+  #listening: Promise<void> | undefined
+  #hasLost = false
+
+  /** @param channel a statement that tells the channel's name */
+  constructor (connect: () => PostgresClient, channel: string) {
+    this.#connect = connect
+    this.#channel = channel
+  }
+
+  async watch (sessionId: string, onEnd: OnEnd): Promise<() => void> {
+    const print = fingerprint(sessionId)
+    const heard = this.#watched.get(print) ?? new Set()
+    this.#watched.set(print, heard.add(onEnd))
+    const unwatch = (): void => {
+      heard.delete(onEnd)
+      if (heard.size === 0 && this.#watched.get(print) === heard) this.#watched.delete(print)
+    }
+    try {
+      await this.#listen()
+    } catch (error) {
+      unwatch()
+      throw error
+    }
+    return unwatch
+  }
+
+  /** One connection for all who watch. */
+  #listen (): Promise<void> {
+    this.#listening ??= this.#begin().catch(error => {
+      this.#listening = undefined
+      throw error
+    })
+    return this.#listening
+  }
+
+  async #begin (): Promise<void> {
+    const client = this.#connect()
+    this.#client = client
+    client.on('notification', ({ payload }) => this.#hear(String(payload)))
+    client.on('error', () => this.#lose(client))
+    client.on('end', () => this.#lose(client))
+    try {
+      await client.connect()
+      const { rows: [{ channel }] } = await client.query(this.#channel)
+      await client.query(`listen "${channel}"`)
+      // It keeps no process from ending.
+      ;(client as { unref?: () => void }).unref?.()
+    } catch (error) {
+      this.#client = undefined
+      client.end().catch(() => {})
+      throw error
+    }
+    if (!this.#hasLost) return
+    this.#hasLost = false
+    // Messages may have been lost.
+    for (const heard of this.#watched.values()) for (const onEnd of heard) onEnd()
+  }
+
+  #hear (message: string): void {
+    const [print = '', code] = message.split(' ')
+    for (const onEnd of this.#watched.get(print) ?? []) onEnd(code as EndCode)
+  }
+
+  #lose (client: PostgresClient): void {
+    if (this.#client !== client) return
+    this.#client = this.#listening = undefined
+    this.#hasLost = true
+    client.end().catch(() => {})
+    this.#beginAgain(FIRST_PAUSE)
+  }
+
+  #beginAgain (pause: number): void {
+    setTimeout(() => {
+      if (this.#watched.size === 0) return
+      this.#listen().catch(() => this.#beginAgain(Math.min(2 * pause, LONGEST_PAUSE)))
+    }, pause).unref()
+  }
+}

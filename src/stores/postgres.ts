@@ -1,0 +1,346 @@
+import type * as Fastify from 'fastify'
+import { OptionError } from '../errors'
+import { answered } from './answered'
+import { isData, isMeta, lifeOf, metaOf, objectOf, ownEndOf, slackOf, timeToKeep, type Meta } from './kept-life'
+import { ask, flawOf, hearErrors, type PostgresClient, type PostgresPool } from './postgres-client'
+import { PostgresIndex } from './postgres-index'
+import { escaped, statementsOn, unescaped, type Statements } from './postgres-sql'
+import { PostgresWatch } from './postgres-watch'
+import { foundInTexts, jsonOf, parse, textOf, type Found } from './text-record'
+import { ValueCheck } from './value-check'
+import { fingerprint } from '../diagnostics'
+import { nearest } from '../values/near'
+import { expiryOf } from '../values/record'
+import { tooShort } from '../values/seconds'
+import { warnOption } from '../warnings'
+import type {
+  Callback, CallbackSession, Claimed, Claiming, EndCode, FieldChanges, FoundCallback, IndexEntry, Revoking,
+  SessionChanges, SessionRecord, SessionStore, UpdateResult
+} from '../types/store'
+
+export { migrate, schema, type MigrateOptions } from './postgres-migrate'
+export type { PostgresClient, PostgresPool, UpdateResult }
+
+export interface PostgresStoreOptions {
+  /** A pool of `pg`: `new Pool({ connectionString })`. It may lead to PgBouncer, in any mode. */
+  pool: PostgresPool
+  /**
+   * The table of the sessions, which `migrate` makes; with its schema, if that isn't in the `search_path`:
+   * 'app.session'. The index by user is in a second one, '_index' after its name.
+   *
+   * @default 'session'
+   */
+  table?: string
+  /**
+   * How long a session without an idle time of its own is kept after its last use (with `rolling: false`, its last
+   * write), in milliseconds.
+   *
+   * @default 86400000, one day
+   */
+  ttl?: number
+  /**
+   * Makes a client of `pg`, for nothing else: `() => new Client({ connectionString })`. It listens for sessions that
+   * other processes end, so that their `session.signal` fires at once. It must lead to PostgreSQL itself: PgBouncer
+   * passes on no messages in transaction mode. Called again when the connection is lost.
+   *
+   * @default undefined, `session.signal` fires within the option `watchInterval`
+   */
+  listen?: () => PostgresClient
+}
+
+const ONE_DAY = 86_400_000
+
+// How many expired sessions are removed at once, and how long after that it is looked again, in milliseconds. Where
+// there were as many, it is looked again at once.
+const SWEPT = 1000
+const SWEEP_PAUSE = 60_000
+
+const NO_META = { set: {}, unset: [] }
+
+// What the end of a session depends on, in the library's own fields.
+const LIMITS = ['idle', 'createdAt', 'absoluteTimeout']
+
+/**
+ * Keeps sessions in PostgreSQL: a row for each, with the text of each top-level key (JSON) in one object, and what the
+ * library keeps of the session in another one. Each operation is one statement. A read is one, and one more once in a
+ * hundredth of the session's life, which moves the end. What changed is written in one atomic step, and only if the
+ * session is still there.
+ *
+ * A record's keys are parsed when they are read. One that can't be throws FST_ERR_SESSION_RECORD then.
+ *
+ * What JSON changes (a `Map`, a `Date`, an instance of a class) is warned about at a key's first write. What it can't
+ * hold (a `BigInt`, a circle) is FST_ERR_SESSION_VALUE, and nothing of that call is written.
+ *
+ * Expired sessions are removed in passing, a thousand at a time, when a new one is written: no timer.
+ *
+ * Methods answer through their callback, or by a promise if they are called without one.
+ */
+export class PostgresStore implements SessionStore {
+  /** The pool, as the application made it. */
+  readonly pool: PostgresPool
+  readonly #sql: Statements
+  readonly #index: PostgresIndex
+  readonly #ttl: number
+  readonly #check = new ValueCheck()
+  readonly #watch: PostgresWatch | undefined
+  #sweepAt = 0
+
+  /** @throws FST_ERR_SESSION_OPTION */
+  constructor (options: PostgresStoreOptions = {} as PostgresStoreOptions) {
+    const { pool, table = 'session', ttl = ONE_DAY, listen } = options
+    const flaw = flawOf(pool)
+    if (flaw !== undefined) throw new OptionError(`store is wrong: PostgresStore ${flaw}`)
+    if (!(typeof ttl === 'number' && ttl > 0 && ttl <= Number.MAX_SAFE_INTEGER)) {
+      throw new OptionError('store is wrong: the ttl of a PostgresStore must be a positive number of milliseconds')
+    }
+    if (listen !== undefined && typeof listen !== 'function') {
+      const needed = 'a function that makes a client of pg: () => new Client({ connectionString })'
+      throw new OptionError(`store is wrong: listen of a PostgresStore must be ${needed}`)
+    }
+    tellMistakes(options)
+    hearErrors(pool)
+    this.pool = pool
+    this.#sql = statementsOn(table)
+    this.#watch = listen === undefined ? undefined : new PostgresWatch(listen, this.#sql.channel)
+    this.#ttl = Math.ceil(ttl)
+    this.#index = new PostgresIndex(pool, table, this.#ttl)
+  }
+
+  get (sessionId: string, callback?: CallbackSession): Promise<SessionRecord | undefined> {
+    return answered(this.#get(sessionId), callback)
+  }
+
+  getAndTouch (sessionId: string, callback?: CallbackSession): Promise<SessionRecord | undefined> {
+    return answered(this.#getAndTouch(sessionId), callback)
+  }
+
+  inspect (sessionId: string, callback?: CallbackSession): Promise<SessionRecord | undefined> {
+    return answered(this.#get(sessionId), callback)
+  }
+
+  set (sessionId: string, session: Fastify.Session, callback?: Callback): Promise<void> {
+    return answered(this.#set(sessionId, session), callback)
+  }
+
+  /** @param code why the session ends, for `session.signal`; 'revoked' if nobody says */
+  destroy (sessionId: string, callback?: FoundCallback, code?: EndCode): Promise<SessionRecord | false> {
+    return answered(this.#destroy(sessionId, code ?? 'revoked'), callback)
+  }
+
+  touch (sessionId: string, session: Fastify.Session, callback?: FoundCallback): Promise<boolean> {
+    return answered(this.#touch(sessionId, ownEndOf(objectOf(session.cookie))), callback)
+  }
+
+  update (
+    sessionId: string, changes: SessionChanges, session: Fastify.Session, callback?: FoundCallback
+  ): Promise<boolean> {
+    return answered(this.#update(sessionId, '{}', changes, session), callback)
+  }
+
+  /**
+   * As `update`, but only where these keys are as they were in a record that this store handed out: their texts are
+   * compared, and a key that was missing must be missing.
+   */
+  updateIf (
+    sessionId: string, record: SessionRecord, keys: readonly string[], changes: SessionChanges,
+    session: Fastify.Session, callback?: (error: any, result?: UpdateResult) => void
+  ): Promise<UpdateResult> {
+    return answered(this.#updateIf(sessionId, record, keys, changes, session), callback)
+  }
+
+  claim (
+    userKey: string, sessionId: string, claiming: Claiming, callback?: (error: any, claimed?: Claimed) => void
+  ): Promise<Claimed> {
+    return answered(this.#index.claim(userKey, sessionId, claiming), callback)
+  }
+
+  release (userKey: string, sessionIds: readonly string[], callback?: Callback): Promise<void> {
+    return answered(this.#index.release(userKey, sessionIds), callback)
+  }
+
+  revoke (userKey: string, which: Revoking, callback?: (error: any, count?: number) => void): Promise<number> {
+    return answered(this.#index.revoke(userKey, which), callback)
+  }
+
+  endingsOf (userKey: string, callback?: (error: any, sessionIds?: string[]) => void): Promise<string[]> {
+    return answered(this.#index.endingsOf(userKey), callback)
+  }
+
+  claimsOf (
+    userKey: string, before: number, count: number, callback?: (error: any, entries?: IndexEntry[]) => void
+  ): Promise<IndexEntry[]> {
+    return answered(this.#index.claimsOf(userKey, before, count), callback)
+  }
+
+  /** Tells when a session ends, if there is a `listen`. */
+  async watch (sessionId: string, onEnd: (code?: EndCode) => void): Promise<() => void> {
+    return await this.#watch?.watch(sessionId, onEnd) ?? (() => {})
+  }
+
+  /** All sessions, by their ids. Reads the whole table: not for every request. */
+  all (
+    callback?: (error: any, sessions?: Record<string, SessionRecord>) => void
+  ): Promise<Record<string, SessionRecord>> {
+    return answered(this.#all(), callback)
+  }
+
+  /** The number of sessions. Reads the whole table: not for every request. */
+  length (callback?: (error: any, length?: number) => void): Promise<number> {
+    return answered(this.#ask('length', []).then(({ rows }) => Number(rows[0].count)), callback)
+  }
+
+  /** Removes all sessions, and the index by user. */
+  clear (callback?: Callback): Promise<void> {
+    return answered(this.#ask('clear', []).then(() => {}), callback)
+  }
+
+  async #find (sessionId: string): Promise<Found | undefined> {
+    const { rows } = await this.#ask('read', [escaped(sessionId)])
+    return rows.length === 0 ? undefined : this.#foundIn(rows[0])
+  }
+
+  async #get (sessionId: string): Promise<SessionRecord | undefined> {
+    return (await this.#find(sessionId))?.record
+  }
+
+  async #getAndTouch (sessionId: string): Promise<SessionRecord | undefined> {
+    const found = await this.#find(sessionId)
+    if (found === undefined || !found.isDue) return found?.record
+    return await this.#touch(sessionId, NaN) ? found.record : undefined
+  }
+
+  async #set (sessionId: string, session: object): Promise<void> {
+    const { cookie, ...data } = session as SessionRecord
+    const kept = textsOf(data, isData)
+    const meta = textsOf({ ...metaOf(cookie), ...endIn(cookie) }, isKept)
+    this.#check.look(sessionId, session)
+    await this.#ask('set', [escaped(sessionId), kept.text, meta.text, timeToKeep(session, this.#ttl)])
+    this.#sweep()
+  }
+
+  async #destroy (sessionId: string, code: EndCode): Promise<SessionRecord | false> {
+    const { rows } = await this.#ask('destroy', [escaped(sessionId), `${fingerprint(sessionId)} ${code}`])
+    if (rows.length === 0) return false
+    try {
+      return this.#foundIn(rows[0]).record
+    } catch {
+      // It was broken, and is gone all the same.
+      return {}
+    }
+  }
+
+  /** @param end in milliseconds since the epoch; NaN for a whole life from now */
+  async #touch (sessionId: string, end: number): Promise<boolean> {
+    const { count } = await this.#ask('touch', [escaped(sessionId), Date.now(), orNull(end), this.#ttl])
+    return count > 0
+  }
+
+  /** @param expected an object of texts, null for what must be missing */
+  async #update (
+    sessionId: string, expected: string, { set, unset, meta = NO_META }: SessionChanges, { cookie }: Fastify.Session
+  ): Promise<boolean> {
+    const isExact = Object.hasOwn(meta.set, 'expires')
+    const data = textsOf(set, isData)
+    const ends = isExact ? endIn({ expires: objectOf(cookie).expires, originalMaxAge: meta.set.originalMaxAge }) : {}
+    const own = textsOf({ ...meta.set, ...ends }, isExact ? isKept : isMeta)
+    this.#check.look(sessionId, set)
+    const end = ownEndOf(objectOf(cookie))
+    const isCut = LIMITS.some(name => Object.hasOwn(meta.set, name))
+    // What only says when the session was created, and tells no end, isn't a use of it.
+    const isUse = Number.isFinite(end) || Object.hasOwn(meta.set, 'seenAt')
+    const { count } = await this.#ask('update', [
+      escaped(sessionId),
+      removed(unset, data, isData), data.text, removed(meta.unset, own, isMeta), own.text,
+      Date.now(), orNull(end), this.#ttl, isExact ? 1 : !isCut ? 0 : isUse ? 2 : 3, expected
+    ])
+    return count > 0
+  }
+
+  async #updateIf (
+    sessionId: string, record: SessionRecord, keys: readonly string[], changes: SessionChanges, session: Fastify.Session
+  ): Promise<UpdateResult> {
+    const expected = Object.fromEntries(keys.map(key => [escaped(key), textOf(record, key) || null]))
+    if (await this.#update(sessionId, JSON.stringify(expected), changes, session)) return 'written'
+    const { rows } = await this.#ask('isThere', [escaped(sessionId)])
+    return rows.length > 0 ? 'changed' : 'gone'
+  }
+
+  async #all (): Promise<Record<string, SessionRecord>> {
+    const sessions: Record<string, SessionRecord> = Object.create(null)
+    const { rows } = await this.#ask('all', [])
+    for (const row of rows) sessions[unescaped(row.sid)] = this.#foundIn(row).record
+    return sessions
+  }
+
+  #foundIn ({ data, meta, left_: left }: { data: string, meta: string, left_: unknown }): Found {
+    const texts = new Map(Object.entries(textsIn(data)).map(([key, text]) => [unescaped(key), text]))
+    const own: Meta = {}
+    for (const [name, text] of Object.entries(textsIn(meta))) own[unescaped(name)] = parse(text, 'a field of the library')
+    return foundInTexts(texts, own, Number(left), this.#ttl, slackOf(lifeOf(own, this.#ttl)))
+  }
+
+  /** Removes what has expired. Nobody waits for it; what fails is tried again. */
+  #sweep (): void {
+    const now = Date.now()
+    if (now < this.#sweepAt) return
+    this.#sweepAt = now + SWEEP_PAUSE
+    this.#ask('sweep', [SWEPT]).then(({ count }) => { if (count === SWEPT) this.#sweepAt = 0 }, () => {})
+  }
+
+  #ask (name: keyof Statements, values: unknown[]): ReturnType<typeof ask> {
+    return ask(this.pool, this.#sql[name], values)
+  }
+}
+
+interface Texts {
+  /** An object of texts, as a text. */
+  readonly text: string
+  /** What JSON lacks, a function for instance: it is no more. */
+  readonly lacking: readonly string[]
+}
+
+/** @throws FST_ERR_SESSION_VALUE */
+function textsOf (values: Readonly<Record<string, unknown>>, isKept: (name: string) => boolean): Texts {
+  const texts: Record<string, string> = Object.create(null)
+  const lacking: string[] = []
+  for (const name of Object.keys(values)) {
+    if (!isKept(name)) continue
+    const text = jsonOf(name, values[name])
+    if (text === undefined) lacking.push(escaped(name))
+    else texts[escaped(name)] = text
+  }
+  return { text: JSON.stringify(texts), lacking }
+}
+
+function textsIn (text: string): Record<string, string> {
+  return JSON.parse(text)
+}
+
+function removed (unset: FieldChanges['unset'], { lacking }: Texts, isKept: (name: string) => boolean): string[] {
+  return [...unset.filter(isKept).map(escaped), ...lacking]
+}
+
+/** The end as statements read it: in milliseconds since the epoch. */
+function endIn (cookie: unknown): { expires: number | null, originalMaxAge: unknown } {
+  const { originalMaxAge = null } = objectOf(cookie)
+  return { expires: orNull(expiryOf({ cookie })), originalMaxAge }
+}
+
+function isKept (name: string): boolean {
+  return name === 'expires' || name === 'originalMaxAge' || isMeta(name)
+}
+
+function orNull (time: number): number | null {
+  return Number.isFinite(time) ? time : null
+}
+
+const NAMES = ['pool', 'table', 'ttl', 'listen']
+
+function tellMistakes (options: PostgresStoreOptions): void {
+  for (const name of Object.keys(options)) {
+    const meant = NAMES.includes(name) ? undefined : nearest(name, NAMES)
+    if (meant !== undefined) warnOption(`store: ${name} of PostgresStore isn't known: write ${meant}`)
+  }
+  const short = tooShort('store: the ttl of PostgresStore', options.ttl)
+  if (short !== undefined) warnOption(short)
+}

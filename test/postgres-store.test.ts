@@ -1,0 +1,390 @@
+/** What is PostgreSQL's own about PostgresStore. As a store for visitors it is tested by the suite, like all others. */
+import { sign } from '@fastify/cookie'
+import type { FastifyInstance } from 'fastify'
+import { Client, Pool } from 'pg'
+import t, { type Test } from 'tap'
+import { migrate, PostgresStore, schema } from '../src/stores/postgres'
+import { testStore } from '../src/testing/index'
+import { build, record, SECRET, Visitor, type Routes, type SessionOptions } from './helpers'
+import { warned } from './heard'
+import { open, testContract } from './postgres/contract'
+import { freshTable, openPool, underTest } from './postgres/tables'
+import { isAbout } from './redis/contract'
+import { Wire } from './redis/wire'
+import { startPostgres, type PostgresServer } from './servers'
+import { until } from './waiting'
+
+const NO_META = { set: {}, unset: [] }
+
+const SECOND = 1000
+const MINUTE = 60 * SECOND
+const HOUR = 60 * MINUTE
+
+let server: PostgresServer
+let pool: Pool
+
+t.before(async () => {
+  server = await startPostgres(t, { settings: ['shared_preload_libraries=pg_stat_statements', 'max_connections=60'] })
+  pool = openPool(t, server.url)
+})
+
+t.test('PostgresStore', async t => testContract(t, pool))
+
+t.test('the store suite', async t => {
+  await testStore(t => underTest(t, pool), {
+    promises: {
+      shared: true,
+      parallel: true,
+      ended: true,
+      renews: true,
+      noDeadCookie: false,
+      touches: true,
+      oneCall: true,
+      expires: true,
+      waits: false,
+      dates: false,
+      onlyYours: true,
+      lists: true,
+      stops: true,
+      copies: true,
+      touchesOnly: true,
+      users: true,
+      updates: true,
+      tellsGone: true
+    },
+    test: t.test
+  })
+})
+
+t.test('options that can not work are refused', async t => {
+  const refused = (options: any, why: string | RegExp): void => {
+    const shown = Object.entries(options ?? {}).slice(-1).join()
+    t.throws(() => new PostgresStore(options), { code: 'FST_ERR_SESSION_OPTION', message: why }, shown)
+  }
+  for (const pool of [undefined, null, {}, 7, new Map(), { query: true }, { query () {}, getConnection () {} }]) {
+    refused({ pool }, /PostgresStore needs a pool of pg/)
+  }
+  refused(undefined, /PostgresStore needs a pool of pg/)
+  refused({ pool: server.url }, /was given a connection string: write new Pool/)
+  refused({ pool: new Client() }, /was given a client, which is one connection/)
+  const client = await pool.connect()
+  refused({ pool: client }, /was given a client, which is one connection/)
+  client.release()
+  refused({ pool: { $pool: pool, query () {}, connect () {} } }, /its pool is db\.\$pool/)
+  for (const table of [null, 7, {}, '', 'a.', 'ü'.repeat(24)]) refused({ pool, table }, /the table of a PostgresStore must be/)
+  for (const ttl of [0, -1, NaN, null, 'a day', {}, Infinity, 1e21]) refused({ pool, ttl }, /the ttl of a PostgresStore must be/)
+  for (const listen of [null, true, pool, new Client(), server.url]) refused({ pool, listen }, /listen of a PostgresStore must be a function/)
+  for (const options of [{}, { table: 'a.b' }, { ttl: 1 }, { ttl: undefined, table: undefined, listen: undefined }]) {
+    t.ok(new PostgresStore({ pool, ...options }))
+  }
+  await t.rejects(migrate(server.url as any), { code: 'FST_ERR_SESSION_OPTION', message: /migrate\(\) was given a connection string/ })
+})
+
+t.test('what is meant otherwise is warned about', async t => {
+  const warnings = await warned(async () => {
+    t.ok(new PostgresStore({ pool, tabel: 'x' } as any))
+    t.ok(new PostgresStore({ pool, ttl: 86_400 }))
+    t.ok(new PostgresStore({ pool, prefix: 'sess:' } as any), 'for something else')
+  })
+  t.match(warnings.map(({ message }) => message), [
+    /tabel of PostgresStore isn't known: write table/, /ttl of PostgresStore counts milliseconds/
+  ])
+})
+
+t.test('a pool whose idle connection breaks ends no process', async t => {
+  const own = new Pool({ connectionString: server.url })
+  t.teardown(() => own.end())
+  const store = new PostgresStore({ pool: own, table: await freshTable(pool) })
+  await store.length()
+  await pool.query("select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = 'client backend' and state = 'idle'")
+  await until('the pool has heard of it', async () => own.totalCount === 0)
+  t.equal(await store.length(), 0)
+})
+
+// --- The cost of a request
+
+const REQUESTS = 10
+
+const sizedSessions: Routes = app => {
+  app.get('/fill/:size', async request => {
+    const count = Number((request.params as { size: string }).size) / 100
+    for (let i = 0; i < count; i++) (request.session as any)[`filler${i}`] = 'x'.repeat(85)
+    return 'filled'
+  })
+  app.get('/read', async request => (request.session as any).filler0)
+  app.get('/nothing', async () => 'nothing')
+  app.get('/change', async request => {
+    const session = request.session as any
+    session.visits = (session.visits ?? 10) + 1
+    return 'changed'
+  })
+  app.get('/renew', async request => {
+    await request.session.regenerate(['filler0'])
+    return 'renewed'
+  })
+}
+
+t.test('a read is one statement and a change two, of bytes in proportion to what changed', async t => {
+  await pool.query('create extension pg_stat_statements')
+  async function costOf (url: string, size: number, options: SessionOptions = {}): Promise<{ statements: number, written: number, roundTrips: number, bytes: number }> {
+    const wire = await Wire.to(t, server.port)
+    const own = openPool(t, `postgres://postgres@127.0.0.1:${wire.port}/postgres`)
+    const table = await freshTable(pool)
+    const app = await build({ store: new PostgresStore({ pool: own, table }), ...options, cookie: { maxAge: HOUR } }, sizedSessions)
+    t.teardown(() => app.close())
+    const visitor = new Visitor(app)
+    await visitor.get(`/fill/${size}`)
+    await visitor.get(url)
+    // What is removed in passing isn't waited for.
+    await until('nothing is under way', async () => own.idleCount === own.totalCount)
+    await pool.query('select pg_stat_statements_reset()')
+    wire.reset()
+    for (let i = 0; i < REQUESTS; i++) t.equal((await visitor.get(url)).statusCode, 200)
+    const { rows: [{ calls, rows }] } = await pool.query(
+      'select sum(calls)::int as calls, sum(rows) filter (where query ilike \'update%\')::int as rows from pg_stat_statements where query like $1', [`%"${table}"%`]
+    )
+    return { statements: calls / REQUESTS, written: rows ?? 0, roundTrips: wire.roundTrips / REQUESTS, bytes: Math.round(wire.bytes / REQUESTS) }
+  }
+  const bytes: number[] = []
+  for (const size of [2000, 20_000]) {
+    const [read, change] = [await costOf('/read', size), await costOf('/change', size)]
+    t.comment(`${size} bytes: read`, read, 'one key changed', change)
+    t.match(read, { statements: 1, roundTrips: 1, written: 0 }, `read, ${size}`)
+    t.match(change, { statements: 2, roundTrips: 2, written: REQUESTS }, `changed, ${size}`)
+    bytes.push(read.bytes, change.bytes)
+  }
+  t.ok(Math.abs(bytes[0] as number - (bytes[2] as number)) <= 2 && Math.abs(bytes[1] as number - (bytes[3] as number)) <= 2, `the bytes do not grow with the session: ${bytes}`)
+  t.match(await costOf('/read', 2000, { rolling: false }), { statements: 1, written: 0 }, 'rolling: false')
+  t.match(await costOf('/nothing', 2000), { statements: 1, written: 0 }, 'a request that does not look at its session')
+  t.match(await costOf('/renew', 2000), { statements: 3 }, 'regenerate: load, destroy, set')
+})
+
+t.test('a read moves the end once in a hundredth of the life', async t => {
+  const { store, left, leave } = await open(pool)
+  await store.set('a', record({ user: 'max' }))
+  for (const [kept, moves] of [[HOUR * 1.01, false], [HOUR + SECOND, false], [HOUR - SECOND, true], [SECOND, true]] as const) {
+    await leave('a', kept)
+    const { cookie } = await store.getAndTouch('a')
+    t.ok(isAbout(await left('a') as number, moves ? HOUR * 1.01 : kept), `${kept} ms kept`)
+    t.ok(cookie.expires.getTime() > Date.now(), 'nor is a living session over by what is handed out')
+  }
+})
+
+t.test('a session that ends between the read and the touch is gone', async t => {
+  const { table, leave, store } = await open(pool)
+  await store.set('a', record({ user: 'max' }))
+  await leave('a', MINUTE)
+  const loggingOut = {
+    connect: () => pool.connect(),
+    async query (text: string, values: unknown[]) {
+      const result = await pool.query(text, values)
+      if (text.startsWith('select')) await store.destroy('a')
+      return result
+    }
+  }
+  t.equal(await new PostgresStore({ pool: loggingOut, table }).getAndTouch('a'), undefined)
+})
+
+t.test('expired sessions go in passing, a thousand at a time, and hold up nobody', async t => {
+  const { store, table } = await open(pool)
+  const count = async (name = table): Promise<number> => Number((await pool.query(`select count(*) from "${name}"`)).rows[0].count)
+  await pool.query(`insert into "${table}" select 'old ' || n, '{}', '{}', now() - interval '1 s' from generate_series(1, 2500) n`)
+  await pool.query(`insert into "${table}_index" select 'eva', 'old ' || n, 'f', n, now(), now() - interval '1 s' from generate_series(1, 10) n`)
+  t.equal(await store.length(), 0)
+  // Another one has them in hand.
+  const client = await pool.connect()
+  await client.query(`begin; select from "${table}" where sid in ('old 1', 'old 2') for update`)
+  for (const left of [1501, 502, 4]) {
+    await store.set(`new ${left}`, record({}))
+    await until(`${left} are left`, async () => await count() <= left + 1)
+  }
+  await client.query('rollback')
+  client.release()
+  t.equal(await count(`${table}_index`), 0, 'of the index too')
+  t.equal(await store.length(), 3, 'and those that live stay')
+  await store.set('another', record({}))
+  t.equal(await store.length(), 4)
+})
+
+t.test('a sweep that fails is nobody else\'s failure', async t => {
+  const table = await freshTable(pool)
+  const failing = {
+    connect: () => pool.connect(),
+    query: async (text: string, values: unknown[]) => {
+      if (text.includes('skip locked')) throw new Error('too slow')
+      return await pool.query(text, values)
+    }
+  }
+  const store = new PostgresStore({ pool: failing, table }) as any
+  await store.set('a', record({ n: 1 }))
+  t.equal((await store.get('a')).n, 1)
+})
+
+// --- What is stored is broken
+
+t.test('what can not be read is no session, or a clear error, and no part of it is shown', async t => {
+  const HIDDEN = 'hidden data'
+  const { store, table, leave } = await open(pool)
+  const log: string[] = []
+  const app = await loggedApp(t, { store, saveUninitialized: false }, log)
+  const CASES: Array<[name: string, data: object, meta: object, answer: string | number]> = [
+    ['a key that is no JSON', { user: `"${HIDDEN}` }, {}, 500],
+    ['a long key that is no JSON', { user: `"${HIDDEN.repeat(50)}` }, {}, 500],
+    ['a key that is no JSON, and nobody reads', { user: '"max"', note: `"${HIDDEN}` }, {}, 'max'],
+    ['a field of the library that is no JSON', { user: '"max"' }, { userKey: HIDDEN }, 'nobody'],
+    ['no cookie', { user: '"max"' }, {}, 'max'],
+    ['lives that are none', { user: '"max"' }, { idle: '"abc"', originalMaxAge: '{}', expires: 'true', createdAt: '1e300', absoluteTimeout: '[]' }, 'max'],
+    ['lives without end', { user: '"max"' }, { idle: '1e15', originalMaxAge: '999999999999999999999', seenAt: 'null' }, 'max']
+  ]
+  for (const [name, data, meta, answer] of CASES) {
+    const sessionId = `an id that nobody knows, ${name}`
+    await pool.query(`insert into "${table}" values ($1, $2, $3, now() + interval '1 minute')`, [sessionId, data, meta])
+    const visitor = visitorWith(app, sessionId)
+    const response = await visitor.get('/user')
+    if (answer === 500) t.match(response.json(), { statusCode: 500, code: 'FST_ERR_SESSION_RECORD' }, name)
+    else t.equal(response.body, answer, name)
+    if (answer === 'max') t.equal((await visitor.get('/write')).statusCode, 200, name)
+    const said = `${response.body} ${log.join(' ')}`
+    t.notOk(said.includes(HIDDEN), 'no part of the data is shown')
+    t.notOk(said.includes('an id that nobody knows'), 'nor the session id')
+  }
+  await store.set('a', record({ user: 'max' }))
+  await pool.query(`update "${table}" set data = data || '{"cart": "{"}' where sid = 'a'`)
+  await leave('a', MINUTE)
+  const found = await store.getAndTouch('a')
+  t.throws(() => found.cart, { code: 'FST_ERR_SESSION_RECORD' })
+  t.equal(found.user, 'max')
+  t.ok(isAbout(await (await open(pool)).left('a') ?? MINUTE, MINUTE), 'and is not kept alive by those who try')
+  await pool.query(`update "${table}" set meta = meta || '{"userKey": "{"}' where sid = 'a'`)
+  t.same(await store.destroy('a'), {}, 'but can be removed')
+})
+
+// --- A pool that fails
+
+const session = record({ user: 'max' }) as any
+const CLAIMING = { fingerprint: 'f', lives: HOUR, isWritten: false, max: 1, refuses: true }
+const CALLS: Array<[method: string, ...args: any[]]> = [
+  ['get', 'a secret id'], ['getAndTouch', 'a secret id'], ['inspect', 'a secret id'], ['set', 'a secret id', session],
+  ['destroy', 'a secret id'], ['touch', 'a secret id', session], ['update', 'a secret id', { set: {}, unset: [], meta: NO_META }, session],
+  ['updateIf', 'a secret id', {}, ['n'], { set: {}, unset: [], meta: NO_META }, session], ['claim', 'eva', 'a secret id', CLAIMING],
+  ['claim', 'eva', 'a secret id', { ...CLAIMING, refuses: false }], ['release', 'eva', ['a secret id']], ['revoke', 'eva', {}],
+  ['endingsOf', 'eva'], ['claimsOf', 'eva', Infinity, 1], ['all'], ['length'], ['clear']
+]
+
+t.test('each method rejects, or calls back with the error', async t => {
+  const away = async (): Promise<never> => { throw new Error('away') }
+  const pools: Record<string, any> = {
+    rejects: { query: away, connect: away },
+    throws: { query () { throw new Error('away') }, connect () { throw new Error('away') } },
+    'rejects with nothing of an error': { query: () => Promise.reject('away'), connect: () => Promise.reject('away') } // eslint-disable-line prefer-promise-reject-errors
+  }
+  for (const [name, pool] of Object.entries(pools)) {
+    const store = new PostgresStore({ pool }) as any
+    for (const [method, ...args] of CALLS) {
+      const error = await store[method](...args).then(() => t.fail(method), (error: unknown) => error)
+      t.match(error, { code: 'FST_ERR_SESSION_STORE', message: /away/ }, `${name}: ${method}`)
+      t.equal(await new Promise(resolve => store[method](...args, resolve)) !== null, true)
+    }
+  }
+})
+
+t.test('a table that is not there says how it is made, and no error shows a session id', async t => {
+  const store = new PostgresStore({ pool, table: 'nowhere' }) as any
+  for (const [method, ...args] of CALLS) {
+    const error = await store[method](...args).then(() => t.fail(method), (error: any) => error)
+    t.match(error.message, /"nowhere(_index)?" does not exist.* made by migrate\(\)/, method)
+    t.notOk(JSON.stringify({ ...error, message: error.message, stack: error.stack }).includes('a secret id'), method)
+  }
+  const { store: other, table } = await open(pool)
+  await pool.query(`alter table "${table}" add check (data = '{}')`)
+  const error = await other.set('a secret id', session).catch((error: any) => error)
+  t.match(error, { code: '23514' })
+  t.notOk(JSON.stringify({ ...error, message: error.message, stack: error.stack }).includes('a secret id'), 'of a row that was refused')
+})
+
+t.test('transactions that the application made stricter lose no change', async t => {
+  const strict = openPool(t, server.url, { options: '-c default_transaction_isolation=serializable' })
+  const { table } = await open(pool)
+  const store = new PostgresStore({ pool: strict, table }) as any
+  await store.set('a', record({}))
+  await Promise.all(Array.from({ length: 8 }, (_, i) => store.update('a', { set: { [i]: i }, unset: [] }, record({}))))
+  t.equal(Object.keys(await store.get('a')).length, 9)
+})
+
+t.test('a pool that is exhausted is a clear error, and then it goes on', async t => {
+  const small = openPool(t, server.url, { max: 1 })
+  const { table } = await open(pool)
+  const app = await loggedApp(t, { store: new PostgresStore({ pool: small, table }), storeTimeout: 200 }, [])
+  const visitor = new Visitor(app)
+  await visitor.get('/login')
+  const client = await small.connect()
+  const { statusCode, body } = await visitor.get('/user')
+  t.equal(statusCode, 503)
+  t.match(body, /FST_ERR_SESSION_STORE_TIMEOUT/)
+  client.release()
+  t.equal((await visitor.get('/user')).body, 'max')
+})
+
+// --- The table
+
+t.test('several processes may make the table at the same time, and again', async t => {
+  const pools = Array.from({ length: 4 }, () => openPool(t, server.url))
+  await Promise.all([...pools, ...pools].map(pool => migrate(pool, { table: 'at once' })))
+  await migrate(pool, { table: 'at once' })
+  t.equal(await new PostgresStore({ pool, table: 'at once' }).length(), 0)
+  await pool.query(schema('by hand'))
+  t.equal(await new PostgresStore({ pool, table: 'by hand' }).length(), 0)
+  await migrate(pool)
+  t.equal(await new PostgresStore({ pool }).length(), 0, 'the table that is meant by default')
+})
+
+t.test('a start while somebody reads and writes the table, as a backup does, makes nobody wait', async t => {
+  const { table, store } = await open(pool)
+  const client = await pool.connect()
+  await client.query(`begin; select from "${table}"; insert into "${table}" (sid) values ('other'); insert into "${table}_index" values ('u', 's', 'f', 1, now(), now())`)
+  const impatient = openPool(t, server.url, { options: '-c lock_timeout=2s' })
+  await migrate(impatient, { table })
+  await store.set('a', record({ n: 1 }))
+  t.match(await store.get('a'), { n: 1 })
+  await client.query('rollback')
+  client.release()
+})
+
+t.test('who may not make a table may start with one that is there', async t => {
+  const { table } = await open(pool)
+  await pool.query(`create role visitor; grant select, insert, update, delete on "${table}", "${table}_index" to visitor`)
+  const weak = openPool(t, server.url, { options: '-c role=visitor' })
+  await migrate(weak, { table })
+  const store = new PostgresStore({ pool: weak, table }) as any
+  await store.set('a', record({ n: 1 }))
+  t.match(await store.get('a'), { n: 1 })
+  await t.rejects(migrate(weak, { table: 'another' }), { message: /permission denied/ })
+})
+
+// --- Visitors
+
+const routes: Routes = app => {
+  app.get('/login', async request => {
+    (request.session as any).user = 'max'
+    return 'welcome'
+  })
+  app.get('/user', async request => (request.session as any).user ?? 'nobody')
+  app.get('/write', async request => {
+    const session = request.session as any
+    session.n = (session.n ?? 0) + 1
+    return 'written'
+  })
+}
+
+async function loggedApp (t: Test, options: SessionOptions, log: string[]): Promise<FastifyInstance> {
+  const stream = { write: (line: string): void => { log.push(line) } }
+  const app = await build(options, routes, { logger: { level: 'trace', stream } })
+  t.teardown(() => app.close())
+  return app
+}
+
+function visitorWith (app: FastifyInstance, sessionId: string): Visitor {
+  const visitor = new Visitor(app)
+  visitor.cookies.set('sessionId', sign(sessionId, SECRET))
+  return visitor
+}

@@ -1,0 +1,40 @@
+/** Tables of PostgresStore for tests, whose time goes by without waiting for it. */
+import { Pool } from 'pg'
+import type { Test } from 'tap'
+import type { StoreUnderTest, TestContext } from '../../src/testing/context'
+import { migrate, PostgresStore, type PostgresStoreOptions } from '../../src/stores/postgres'
+
+// PostgreSQL itself tells what is left, and is told again once in a hundredth of a life.
+export const GRAIN = 0.01
+
+let tables = 0
+
+export function openPool (t: Pick<Test, 'teardown'>, url: string, options: object = {}): Pool {
+  const pool = new Pool({ connectionString: url, ...options }).on('error', () => {})
+  t.teardown(() => pool.end())
+  return pool
+}
+
+/** A table of its own for a test. */
+export async function freshTable (pool: Pool, schema = ''): Promise<string> {
+  const table = `${schema}session ${++tables}`
+  await migrate(pool, { table })
+  return table
+}
+
+/** PostgreSQL's clock can't be moved, so the rows are made older. */
+export async function letPass (pool: Pool, table: string, milliseconds: number): Promise<void> {
+  const [sessions, index] = [`"${table}"`, `"${table}_index"`]
+  const earlier = '- $1::float8 * interval \'1 ms\''
+  await pool.query(`update ${sessions} set expires_at = expires_at ${earlier}`, [milliseconds])
+  await pool.query(`update ${index} set expires_at = expires_at ${earlier}, entered_at = entered_at ${earlier}`, [milliseconds])
+}
+
+/** For the store suite. */
+export async function underTest (
+  _t: TestContext, pool: Pool, options: Partial<PostgresStoreOptions> = {}
+): Promise<StoreUnderTest> {
+  const table = await freshTable(pool)
+  const open = (): PostgresStore => new PostgresStore({ pool, table, ...options })
+  return { store: open(), another: open, pass: milliseconds => letPass(pool, table, milliseconds), grain: GRAIN }
+}
