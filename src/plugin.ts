@@ -117,7 +117,7 @@ function openSession (registration: Registration, request: Slotted, reply: Fasti
   done(putOff(loader, settings, request, reply, done => loadSession(registration, request, reply, route, done)))
 }
 
-/** Tells what is likely a mistake in what a route says of its session. */
+/** Warns of likely mistakes in the session options of a route. */
 function checkRoute ({ checked, context: { settings } }: Registration, config: object | undefined, url = ''): void {
   if (config === undefined) return
   checked.add(config)

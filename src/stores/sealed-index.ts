@@ -36,7 +36,9 @@ export class SealedIndex {
     this.#askEach('release', this.#namesOf(userKey), [keys], error => answer(error))
   }
 
-  /** Today's name between the others: a session that goes from one to another meanwhile is met by one of them. */
+  /**
+   * The current name between the others, so that a session that moves from one to another is found under one of them.
+   */
   revoke (userKey: string, which: Revoking, answer: Answer<number>): void {
     const names = this.#namesOf(userKey)
     this.#askEach<number>('revoke', [...names.slice(1).reverse(), ...names], [which], (error, all) => {
@@ -60,9 +62,8 @@ export class SealedIndex {
   }
 
   /**
-   * Enters a session by today's name that is there by one from before, so that what takes its place isn't lost with
-   * that name. It is looked for there afterwards: whoever revoked it in between has ended it, whoever does so later
-   * finds it by both.
+   * Enters a session that has an entry under an older name under the current one too, so that its successor is entered
+   * there. Then looks for the old entry again: a revocation in between has removed it, and a later one finds both.
    */
   #adopt (
     name: string, before: readonly string[], key: string, { fingerprint, lives }: Claiming, answer: Answer<Claimed>

@@ -172,7 +172,7 @@ export async function testUsers (t: TestContext, findings: Findings, openStore: 
     same((await app.sessions.forUser('max')).length, 2, 'both logins must be in the list: claim() enters, claimsOf() lists')
     same(await app.sessions.revokeUser('max'), 2, 'both sessions must be ended')
     const bodies = await Promise.all([max, stranger, eva].map(async visitor => (await visitor.get('/whoami')).body))
-    same(bodies, ['nobody', 'nobody', 'eva'], 'whoever was revoked must be logged out, and nobody besides')
+    same(bodies, ['nobody', 'nobody', 'eva'], 'the revoked sessions must be logged out, and no others')
     same(await app.sessions.forUser('max'), [], 'what was ended must be taken off the list: release()')
   })
 
@@ -182,7 +182,7 @@ export async function testUsers (t: TestContext, findings: Findings, openStore: 
     await max.get('/login/eva')
     same((await app.sessions.forUser('max')).length, 0, 'release() must take the session off the user before')
     same(await app.sessions.revokeUser('eva'), 1, 'the new owner must be written: update() applies changes.meta')
-    same((await max.get('/whoami')).body, 'nobody', 'whoever was revoked must be logged out')
+    same((await max.get('/whoami')).body, 'nobody', 'a revoked session must be logged out')
   })
 
   await t.test('of too many logins the oldest are ended, or the last is refused', async t => {
