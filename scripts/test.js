@@ -28,7 +28,7 @@ async function main () {
     process.exitCode = 1
     return
   }
-  console.log('This takes about nine minutes. Less than one: npm run test:quick')
+  console.log('This takes about twelve minutes. Less than one: npm run test:quick')
   const results = new Results(before.length + checks.length + all().length + 1)
   const start = performance.now()
   const failed = await runScripts(before, results)
