@@ -87,7 +87,7 @@ t.test('what is meant otherwise is warned about', async t => {
     t.ok(new PostgresStore({ pool, prefix: 'sess:' } as any), 'for something else')
   })
   t.match(warnings.map(({ message }) => message), [
-    /tabel of PostgresStore isn't known: write table/, /ttl of PostgresStore counts milliseconds/
+    /tabel of PostgresStore isn't known: write table/, /ttl of PostgresStore is in milliseconds/
   ])
 })
 
