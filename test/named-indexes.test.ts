@@ -192,6 +192,20 @@ onEach('the same value by two names, and of another registration, are two', asyn
   t.equal((await others.by('org', 'x').list()).length, 1)
 })
 
+t.test('a request may enter one name and leave another', async t => {
+  for (const store of [new MemoryStore(), new RedisStore({ client: redis })]) {
+    const app = await open(t, store)
+    const visitor = await login(app, 'user=max&org=acme')
+    t.equal((await visitor.get('/change?org=&sid=s1')).statusCode, 200)
+    t.equal((await app.sessions.by('org', 'acme').list()).length, 0)
+    t.equal((await app.sessions.by('sid', 's1').list()).length, 1)
+    t.equal(await app.sessions.by('org', 'acme').revoke(), 0)
+    t.equal(await userOf(visitor), 'max')
+    t.equal(await app.sessions.by('sid', 's1').revoke(), 1)
+    t.equal(await userOf(visitor), 'nobody')
+  }
+})
+
 t.test('a name that there is not is an error that tells those that there are', async t => {
   const app = await open(t, new MemoryStore())
   for (const name of ['device', 'constructor', '__proto__', '']) {

@@ -353,6 +353,7 @@ t.test('who renews a session while keys change is found when the old key is drop
   const user = (session: any): string => session.user
   for (const [before, then, afterwards] of [
     [sealing(inner), sealing(inner, { keys: [NEW, OLD] }), sealing(inner, { keys: [NEW] })],
+    [sealing(inner), sealing(inner, { keys: [NEW, Buffer.alloc(32, 'u'), OLD] }), sealing(inner, { keys: [NEW] })],
     [inner, sealing(inner, { legacy: true }), sealing(inner)]
   ] as const) {
     const sites = await Promise.all([before, then, afterwards].map(store => site(t, { store, user })))

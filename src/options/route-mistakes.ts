@@ -18,7 +18,7 @@ export function mistakesInRoute (said: unknown, url: string): string[] {
 }
 
 function mistakenText (text: string): string | undefined {
-  const meant = text === 'lazy' ? undefined : nearest(text, Object.keys(MEANT))
+  const meant = nearest(text, Object.keys(MEANT))
   return meant && `'${text}' isn't known: write ${MEANT[meant]}`
 }
 

@@ -91,10 +91,14 @@ function learn (reply: FastifyReply, state: SessionState, name: string, date: st
   const { setCookie } = reply
   // A wrapper, for this reply or for all, may do something else each time.
   if (Object.hasOwn(reply, 'setCookie') || reply.cookie !== setCookie) return undefined
-  const [rest, ...others] = PROBES.map(probe => behind(probe, reply, state, name))
+  const [rest, ...others] = PROBES.map(probe => {
+    const text = behind(probe, reply, state, name)
+    // Only an example: the session's own cookie is set next.
+    reply.removeHeader('set-cookie')
+    return text
+  })
   if (rest === undefined || others.some(other => other !== rest)) return { setCookie }
   const at = rest.lastIndexOf(date)
-  if (at === -1) return { setCookie }
   return { setCookie, text: { behindValue: rest.slice(0, at), behindDate: rest.slice(at + date.length) } }
 }
 
@@ -110,8 +114,5 @@ function behind (probe: string, reply: FastifyReply, state: SessionState, name: 
     return text === reply.server.serializeCookie(name, probe, asked) ? text.slice(front.length) : undefined
   } catch {
     return undefined
-  } finally {
-    // Only an example: the session's own cookie is set next.
-    reply.removeHeader('set-cookie')
   }
 }

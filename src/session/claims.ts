@@ -282,7 +282,8 @@ function without (moves: readonly Move[], claims: ClaimMap): ClaimMap {
 
 /** All keys that may have an entry. */
 function allKeysOf ({ claims }: SessionState, moves: readonly Move[]): string[] {
-  return [...new Set([...moves.flatMap(({ key }) => key ?? []), ...Array.from(claims.values(), ({ key }) => key)])]
+  const had = Array.from(claims.values(), ({ key }) => key)
+  return [...new Set([...keysOf(moves, 'enter'), ...keysOf(moves, 'renew'), ...had])]
 }
 
 /** Runs something for each item at the same time. If one fails, it waits for the others before it throws. */
