@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 import { migrate, PostgresStore } from '../src/stores/postgres'
 import { testStore } from '../src/testing/index'
 import { build, Visitor } from './helpers'
-import { openPool, underTest } from './postgres/tables'
+import { openPool, promises, underTest } from './postgres/tables'
 import { startPgBouncer, startPostgres, startReplica } from './servers'
 import { until } from './waiting'
 
@@ -18,26 +18,7 @@ t.test('through PgBouncer in transaction mode', async t => {
   // Fewer connections than the application has: each statement may come by another one.
   const { url } = await startPgBouncer(t, server, ['default_pool_size = 3', 'max_client_conn = 100'])
   await testStore(t => underTest(t, openPool(t as any, url)), {
-    promises: {
-      shared: true,
-      parallel: true,
-      ended: true,
-      renews: true,
-      noDeadCookie: false,
-      touches: true,
-      oneCall: true,
-      expires: true,
-      waits: false,
-      dates: false,
-      onlyYours: true,
-      lists: true,
-      stops: true,
-      copies: true,
-      touchesOnly: true,
-      users: true,
-      updates: true,
-      tellsGone: true
-    },
+    promises,
     test: t.test
   })
 

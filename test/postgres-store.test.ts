@@ -8,7 +8,7 @@ import { testStore } from '../src/testing/index'
 import { build, record, SECRET, Visitor, type Routes, type SessionOptions } from './helpers'
 import { warned } from './heard'
 import { open, testContract } from './postgres/contract'
-import { freshTable, openPool, underTest } from './postgres/tables'
+import { freshTable, openPool, promises, underTest } from './postgres/tables'
 import { isAbout } from './redis/contract'
 import { Wire } from './redis/wire'
 import { startPostgres, type PostgresServer } from './servers'
@@ -32,26 +32,7 @@ t.test('PostgresStore', async t => testContract(t, pool))
 
 t.test('the store suite', async t => {
   await testStore(t => underTest(t, pool), {
-    promises: {
-      shared: true,
-      parallel: true,
-      ended: true,
-      renews: true,
-      noDeadCookie: false,
-      touches: true,
-      oneCall: true,
-      expires: true,
-      waits: false,
-      dates: false,
-      onlyYours: true,
-      lists: true,
-      stops: true,
-      copies: true,
-      touchesOnly: true,
-      users: true,
-      updates: true,
-      tellsGone: true
-    },
+    promises,
     test: t.test
   })
 })

@@ -9,13 +9,13 @@ import type { Repository, Stored } from '../stores/repository'
 import { Draft, type Recording } from '../values/draft'
 import { cookieEndOf, cookieLifeOf, endOf, idleOf, type Lifetime } from '../values/lifetime'
 import { claimChanges, claimIsAging, claimsIn, type ClaimMap } from '../values/claim'
-import { authenticatedAtOf, deviceKeyOf, seenAtOf, type CookieRecord } from '../values/record'
+import { authenticatedAtOf, deviceKeyOf, NO_FIELDS, seenAtOf, type CookieRecord } from '../values/record'
 import type { Refusals } from '../values/refusals'
 import { StoredCookie, StoredSession } from '../values/stored-session'
 import { warnAnonymous, warnHijacked, warnLateChange, warnOption, warnReplaced } from '../warnings'
 import type { CookieOptions } from '../types/cookie'
 import type { FastifySessionObject, SessionList, SessionPage } from '../types/session'
-import type { Answer, FieldChanges, SessionChanges, StoreKey, SessionRecord } from '../types/store'
+import type { Answer, SessionChanges, StoreKey, SessionRecord } from '../types/store'
 import type { CookieSerializeOptions } from '@fastify/cookie'
 import type { FastifyRequest } from 'fastify'
 
@@ -96,8 +96,6 @@ export interface Writing {
   /** In milliseconds since the epoch. */
   readonly at: number
 }
-
-const NOTHING: FieldChanges = { set: {}, unset: [] }
 
 /** One session in one request: what the store has, what changed, and its status. */
 export class SessionState {
@@ -328,14 +326,14 @@ export class SessionState {
     const choice = this.#choice
     if (what === 'creation') {
       const { createdAt, absoluteTimeout } = kept
-      const changes = { ...NOTHING, meta: { set: { createdAt, absoluteTimeout }, unset: [] } }
+      const changes = { ...NO_FIELDS, meta: { set: { createdAt, absoluteTimeout }, unset: [] } }
       // The end isn't moved.
       return { changes, session: this.forStore({ ...kept, expires: null }), choice: undefined, at }
     }
-    const data = what === 'all' ? this.draft.changes(refused) : NOTHING
+    const data = what === 'all' ? this.draft.changes(refused) : NO_FIELDS
     if (!this.isInStore) {
       const session = new StoredSession(this.storeKey, data.set, kept)
-      return { changes: { ...data, meta: NOTHING }, session, choice, at }
+      return { changes: { ...data, meta: NO_FIELDS }, session, choice, at }
     }
     const isNewLife = choice !== undefined || this.life.isNew
     const claims = claimChanges(this.claims, this.#storedClaims)

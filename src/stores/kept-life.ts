@@ -10,6 +10,9 @@ export const COOKIE = 'cookie'
 /** What other software reads in a cookie, and configuration decides. Never kept. */
 export const ATTRIBUTES = new Set(['path', 'httpOnly', 'secure', 'sameSite', 'domain', 'partitioned', 'priority'])
 
+// The library's own fields that decide when a session ends.
+const LIMITS = ['idle', 'createdAt', 'absoluteTimeout']
+
 // No idle time is longer: PEXPIRE couldn't take it.
 const LONGEST_LIFE = 1e15
 
@@ -60,6 +63,20 @@ export function timeToKeep (session: object, ttl: number): number {
   const end = ownEndOf(cookie)
   const left = Number.isNaN(end) ? life : end - now
   return Math.ceil(left <= 0 ? left : Math.min(left + slackOf(life), absoluteEndOf(cookie) - now))
+}
+
+/**
+ * How a write moves the end that the store keeps, by the numbers that scripts and statements know. 0: to a later one.
+ * 1: exactly to the one that is written. 2: also to an earlier one, by the limits that are written. 3: only to that.
+ *
+ * @param set the library's own fields that are written
+ * @param end the session's own, in milliseconds since the epoch; NaN if it has none
+ */
+export function endMoveOf (set: Meta, end: number): number {
+  if (Object.hasOwn(set, 'expires')) return 1
+  if (!LIMITS.some(name => Object.hasOwn(set, name))) return 0
+  // Writing only the creation date isn't a use of the session.
+  return Number.isFinite(end) || Object.hasOwn(set, 'seenAt') ? 2 : 3
 }
 
 /** When the session ends however much it is used, in milliseconds since the epoch. */

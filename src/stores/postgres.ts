@@ -1,18 +1,16 @@
 import type * as Fastify from 'fastify'
 import { OptionError } from '../errors'
 import { answered } from './answered'
-import { isData, isMeta, lifeOf, metaOf, objectOf, ownEndOf, slackOf, timeToKeep, type Meta } from './kept-life'
+import { endMoveOf, isData, isMeta, lifeOf, metaOf, objectOf, ownEndOf, slackOf, timeToKeep, type Meta } from './kept-life'
 import { ask, flawOf, hearErrors, type PostgresClient, type PostgresPool } from './postgres-client'
 import { PostgresIndex } from './postgres-index'
 import { escaped, statementsOn, unescaped, type Statements } from './postgres-sql'
 import { PostgresWatch } from './postgres-watch'
 import { foundInTexts, jsonOf, parse, textOf, type Found } from './text-record'
+import { checkTtl, tellMistakes } from './store-options'
 import { ValueCheck } from './value-check'
 import { fingerprint } from '../diagnostics'
-import { nearest } from '../values/near'
-import { expiryOf } from '../values/record'
-import { tooShort } from '../values/seconds'
-import { warnOption } from '../warnings'
+import { expiryOf, NO_FIELDS } from '../values/record'
 import type {
   Callback, CallbackSession, Claimed, Claiming, EndCode, FieldChanges, FoundCallback, IndexEntry, Revoking,
   SessionChanges, SessionRecord, SessionStore, UpdateResult
@@ -55,11 +53,6 @@ const ONE_DAY = 86_400_000
 const SWEPT = 1000
 const SWEEP_PAUSE = 60_000
 
-const NO_META = { set: {}, unset: [] }
-
-// What the end of a session depends on, in the library's own fields.
-const LIMITS = ['idle', 'createdAt', 'absoluteTimeout']
-
 /**
  * Keeps sessions in PostgreSQL: a row for each, with the text of each top-level key (JSON) in one object, and what the
  * library keeps of the session in another one. Each operation is one statement. A read is one, and one more once in a
@@ -90,14 +83,12 @@ export class PostgresStore implements SessionStore {
     const { pool, table = 'session', ttl = ONE_DAY, listen } = options
     const flaw = flawOf(pool)
     if (flaw !== undefined) throw new OptionError(`store is wrong: PostgresStore ${flaw}`)
-    if (!(typeof ttl === 'number' && ttl > 0 && ttl <= Number.MAX_SAFE_INTEGER)) {
-      throw new OptionError('store is wrong: the ttl of a PostgresStore must be a positive number of milliseconds')
-    }
+    checkTtl('PostgresStore', ttl)
     if (listen !== undefined && typeof listen !== 'function') {
       const needed = 'a function that makes a client of pg: () => new Client({ connectionString })'
       throw new OptionError(`store is wrong: listen of a PostgresStore must be ${needed}`)
     }
-    tellMistakes(options)
+    tellMistakes('PostgresStore', options, NAMES)
     hearErrors(pool)
     this.pool = pool
     this.#sql = statementsOn(table)
@@ -237,21 +228,18 @@ export class PostgresStore implements SessionStore {
 
   /** @param expected an object of texts, null for what must be missing */
   async #update (
-    sessionId: string, expected: string, { set, unset, meta = NO_META }: SessionChanges, { cookie }: Fastify.Session
+    sessionId: string, expected: string, { set, unset, meta = NO_FIELDS }: SessionChanges, { cookie }: Fastify.Session
   ): Promise<boolean> {
     const isExact = Object.hasOwn(meta.set, 'expires')
     const data = textsOf(set, isData)
     const ends = isExact ? endIn({ expires: objectOf(cookie).expires, originalMaxAge: meta.set.originalMaxAge }) : {}
     const own = textsOf({ ...meta.set, ...ends }, isExact ? isKept : isMeta)
     this.#check.look(sessionId, set)
-    const end = ownEndOf(objectOf(cookie))
-    const isCut = LIMITS.some(name => Object.hasOwn(meta.set, name))
-    // What only says when the session was created, and tells no end, isn't a use of it.
-    const isUse = Number.isFinite(end) || Object.hasOwn(meta.set, 'seenAt')
+    const ownEnd = ownEndOf(objectOf(cookie))
     const { count } = await this.#ask('update', [
       escaped(sessionId),
       removed(unset, data, isData), data.text, removed(meta.unset, own, isMeta), own.text,
-      Date.now(), orNull(end), this.#ttl, isExact ? 1 : !isCut ? 0 : isUse ? 2 : 3, expected
+      Date.now(), orNull(ownEnd), this.#ttl, endMoveOf(meta.set, ownEnd), expected
     ])
     return count > 0
   }
@@ -335,12 +323,3 @@ function orNull (time: number): number | null {
 }
 
 const NAMES = ['pool', 'table', 'ttl', 'listen']
-
-function tellMistakes (options: PostgresStoreOptions): void {
-  for (const name of Object.keys(options)) {
-    const meant = NAMES.includes(name) ? undefined : nearest(name, NAMES)
-    if (meant !== undefined) warnOption(`store: ${name} of PostgresStore isn't known: write ${meant}`)
-  }
-  const short = tooShort('store: the ttl of PostgresStore', options.ttl)
-  if (short !== undefined) warnOption(short)
-}

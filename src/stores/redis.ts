@@ -2,7 +2,7 @@ import type * as Fastify from 'fastify'
 import { OptionError, StoreError } from '../errors'
 import { answered } from './answered'
 import { isClient, isCluster, plainClient, read, remove, scan, type RedisClient, type Script } from './redis-client'
-import { absoluteEndOf, COOKIE, isData, isMeta, objectOf, ownEndOf, timeToKeep } from './kept-life'
+import { absoluteEndOf, COOKIE, endMoveOf, isData, isMeta, objectOf, ownEndOf, timeToKeep } from './kept-life'
 import {
   convert, cookieText, dataFields, fieldOfKey, fieldOfMeta, fieldsOf, metaFields, timeArgument, type Fields
 } from './redis-layout'
@@ -11,10 +11,9 @@ import { textOf, type Found } from './text-record'
 import { RedisIndex } from './redis-index'
 import { RedisWatch, type RedisSubscriber } from './redis-watch'
 import { CONVERT, DESTROY, SET, TOUCH, UPDATE } from './redis-scripts'
+import { checkTtl, tellMistakes } from './store-options'
 import { ValueCheck } from './value-check'
-import { nearest } from '../values/near'
-import { tooShort } from '../values/seconds'
-import { warnOption } from '../warnings'
+import { NO_FIELDS } from '../values/record'
 import type {
   Callback, CallbackSession, Claimed, Claiming, EndCode, FoundCallback, IndexEntry, Revoking, SessionChanges,
   SessionRecord, SessionStore, UpdateResult
@@ -55,13 +54,8 @@ const ONE_DAY = 86_400_000
 // How often an update is tried because another writer keeps writing the session in an older form.
 const MOST_TRIES = 10
 
-const NO_META = { set: {}, unset: [] }
-
 // PTTL's answer if the key doesn't exist.
 const GONE = -2
-
-// The library's own fields that decide when a session ends.
-const LIMITS = ['idle', 'createdAt', 'absoluteTimeout']
 
 // By the numbers that the script returns.
 const RESULTS: readonly UpdateResult[] = ['gone', 'written', 'changed']
@@ -103,10 +97,8 @@ export class RedisStore implements SessionStore {
       throw new OptionError(`store is wrong: RedisStore needs ${needed}`)
     }
     if (typeof prefix !== 'string') throw new OptionError('store is wrong: the prefix of a RedisStore must be a string')
-    if (!(typeof ttl === 'number' && ttl > 0 && ttl <= Number.MAX_SAFE_INTEGER)) {
-      throw new OptionError('store is wrong: the ttl of a RedisStore must be a positive number of milliseconds')
-    }
-    tellMistakes(options)
+    checkTtl('RedisStore', ttl)
+    tellMistakes('RedisStore', options, NAMES)
     this.client = client
     this.#isCluster = isCluster(client)
     this.#watch = subscriber == null ? undefined : new RedisWatch(client, subscriber)
@@ -257,7 +249,7 @@ export class RedisStore implements SessionStore {
   }
 
   async #update (
-    sessionId: string, expected: Fields, { set, unset, meta = NO_META }: SessionChanges,
+    sessionId: string, expected: Fields, { set, unset, meta = NO_FIELDS }: SessionChanges,
     { cookie }: Fastify.Session
   ): Promise<UpdateResult> {
     const [data, own] = [dataFields(set), metaFields(meta.set)]
@@ -267,18 +259,14 @@ export class RedisStore implements SessionStore {
       ...unset.filter(isData).map(fieldOfKey), ...data.lacking,
       ...meta.unset.filter(isMeta).map(fieldOfMeta), ...own.lacking
     ]
-    const isExact = Object.hasOwn(meta.set, 'expires')
-    const end = timeArgument(ownEndOf(objectOf(cookie)))
-    const isCut = LIMITS.some(name => Object.hasOwn(meta.set, name))
-    // Writing only the creation date isn't a use of the session.
-    const isUse = end !== '' || Object.hasOwn(meta.set, 'seenAt')
-    if (isExact) {
+    const ownEnd = ownEndOf(objectOf(cookie))
+    if (Object.hasOwn(meta.set, 'expires')) {
       const { expires } = objectOf(cookie)
       fields.push(COOKIE, cookieText({ expires, originalMaxAge: meta.set.originalMaxAge }))
     }
     for (let tries = 0; tries < MOST_TRIES; tries++) {
       const reply = await this.#run(UPDATE, sessionId, [
-        Date.now(), end, this.#ttl, isExact ? 1 : !isCut ? 0 : isUse ? 2 : 3,
+        Date.now(), timeArgument(ownEnd), this.#ttl, endMoveOf(meta.set, ownEnd),
         expected.length / 2, removed.length, ...expected, ...removed, ...fields
       ])
       if (!Array.isArray(reply)) return RESULTS[Number(reply)] as UpdateResult
@@ -325,15 +313,6 @@ export class RedisStore implements SessionStore {
 }
 
 const NAMES = ['client', 'subscriber', 'prefix', 'ttl']
-
-function tellMistakes (options: RedisStoreOptions): void {
-  for (const name of Object.keys(options)) {
-    const meant = NAMES.includes(name) ? undefined : nearest(name, NAMES)
-    if (meant !== undefined) warnOption(`store: ${name} of RedisStore isn't known: write ${meant}`)
-  }
-  const short = tooShort('store: the ttl of RedisStore', options.ttl)
-  if (short !== undefined) warnOption(short)
-}
 
 // ioredis has an option to answer numbers as strings.
 function isOne (reply: unknown): boolean {

@@ -4,6 +4,7 @@ import { isKey, isSealed, type Seals, type SessionSeals } from './seals'
 import { ValueCheck } from './value-check'
 import { UnopenedError } from '../errors'
 import { define, lazyFields } from '../values/lazy-fields'
+import { NO_FIELDS } from '../values/record'
 import { valueError } from '../values/refusals'
 import { StoredSession } from '../values/stored-session'
 import type { FieldChanges, SessionChanges, SessionRecord } from '../types/store'
@@ -28,7 +29,6 @@ const UNPROVED = new Set([
 const NEEDED = ['createdAt', 'seenAt']
 // The name of a field's proof under `cookie` is the field's name with this before it.
 const PROOF = '~'
-const NOTHING: FieldChanges = { set: {}, unset: [] }
 
 const openLater = lazyFields((record, name) => {
   const { raw, seals, isFormer } = sourceOf(record) as Source
@@ -83,7 +83,7 @@ export class SealedRecords {
   }
 
   /** @throws FST_ERR_SESSION_VALUE */
-  sealChanges (key: string, { set, unset, meta = NOTHING }: SessionChanges): SessionChanges {
+  sealChanges (key: string, { set, unset, meta = NO_FIELDS }: SessionChanges): SessionChanges {
     const seals = this.#seals.of(key)
     const data = this.#sealData(seals, key, set)
     const missing = meta.unset.filter(name => NEEDED.includes(name))
@@ -103,7 +103,7 @@ export class SealedRecords {
     try {
       const plain = Object.entries(raw).filter(([name, value]) => name !== 'cookie' && !isSealed(value))
       const set = Object.fromEntries(plain)
-      return plain.length === 0 ? undefined : this.sealChanges(key, { set, unset: [], meta: NOTHING })
+      return plain.length === 0 ? undefined : this.sealChanges(key, { set, unset: [], meta: NO_FIELDS })
     } catch {
       // A part of it can't be read. Reading that part will fail.
       return undefined

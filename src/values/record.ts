@@ -38,7 +38,7 @@ export interface Expected {
   readonly keys: readonly string[]
 }
 
-const NO_FIELDS: FieldChanges = { set: {}, unset: [] }
+export const NO_FIELDS: FieldChanges = { set: {}, unset: [] }
 
 /** The fields under `cookie`. Other software may have written anything there. */
 export function cookieOf (record: SessionRecord): Partial<CookieRecord> {

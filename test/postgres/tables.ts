@@ -2,6 +2,7 @@
 import { Pool } from 'pg'
 import type { Test } from 'tap'
 import type { StoreUnderTest, TestContext } from '../../src/testing/context'
+import type { Promises } from '../../src/testing/index'
 import { migrate, PostgresStore, type PostgresStoreOptions } from '../../src/stores/postgres'
 
 // PostgreSQL itself tells what is left, and is told again once in a hundredth of a life.
@@ -28,6 +29,28 @@ export async function letPass (pool: Pool, table: string, milliseconds: number):
   const earlier = '- $1::float8 * interval \'1 ms\''
   await pool.query(`update ${sessions} set expires_at = expires_at ${earlier}`, [milliseconds])
   await pool.query(`update ${index} set expires_at = expires_at ${earlier}, entered_at = entered_at ${earlier}`, [milliseconds])
+}
+
+/** What the store suite finds of it. */
+export const promises: Promises = {
+  shared: true,
+  parallel: true,
+  ended: true,
+  renews: true,
+  noDeadCookie: false,
+  touches: true,
+  oneCall: true,
+  expires: true,
+  waits: false,
+  dates: false,
+  onlyYours: true,
+  lists: true,
+  stops: true,
+  copies: true,
+  touchesOnly: true,
+  users: true,
+  updates: true,
+  tellsGone: true
 }
 
 /** For the store suite. */
