@@ -38,7 +38,7 @@ const LAYOUTS = {
       }
     }
   },
-  '**this version: a hash, also of the library\'s own fields**' (client) {
+  '**this version: a hash, with fields for the library\'s own values**' (client) {
     const store = new RedisStore({ client, prefix: '' })
     return {
       write: (key, session) => store.set(key, session),
@@ -49,7 +49,7 @@ const LAYOUTS = {
       }
     }
   },
-  'the same, but each read moves the end' (client) {
+  'the same, but each read moves the expiry' (client) {
     const store = new RedisStore({ client, prefix: '' })
     return {
       write: (key, session) => store.set(key, session),
@@ -82,7 +82,7 @@ const LAYOUTS = {
       change: (key, session) => client.eval(script, { keys: [key], arguments: ['00000001', text(session)] })
     }
   },
-  'a hash of two fields, data and the rest: as above' (client) {
+  'a hash of two fields, data and the rest: a change may have to be repeated' (client) {
     const script = `
       if redis.call('HGET', KEYS[1], 'v') ~= ARGV[1] then return 2 end
       redis.call('HSET', KEYS[1], 'data', ARGV[2], 'v', ARGV[3])

@@ -10,7 +10,7 @@ import { RedisStore } from '@fastify/session/redis'
 import { createClient } from 'redis'
 
 const { REDIS_URL, SESSION_SECRET = '' } = process.env
-const app = fastify({ logger: true, trustProxy: 'loopback' }) // the address of the proxy that ends TLS
+const app = fastify({ logger: true, trustProxy: 'loopback' }) // the address of the proxy that terminates TLS
 const client = createClient({ url: REDIS_URL })
 client.on('error', error => app.log.error(error))
 await client.connect()
@@ -24,8 +24,8 @@ app.register(fastifySession, {
   absoluteTimeout: 12 * 60 * 60 * 1000, // and 12 hours after the login at the latest
   saveUninitialized: false, // no cookie before there is something to remember
   store: new RedisStore({ client }),
-  storeTimeout: 2000, // then the visitor gets a 503
-  user: session => session.userId // lists and ends all sessions of a user
+  storeTimeout: 2000, // a request that waits longer for Redis fails with 503
+  user: session => session.userId // to list and end all sessions of a user
 })
 app.addHook('onClose', () => client.close())
 

@@ -182,7 +182,7 @@ const LINES: Record<string, (t: Test, library: Library) => Promise<boolean | und
     return !calls.includes('set') && !calls.includes('update')
   },
 
-  async 'A store that never answers is an error in time' (t, library) {
+  async 'A store that never answers causes an error in time' (t, library) {
     const { address, store } = await open(t, library)
     if (store === undefined) return undefined
     const visitor = new Browser(address)
@@ -210,7 +210,7 @@ const LINES: Record<string, (t: Test, library: Library) => Promise<boolean | und
     return !await isKnown(phone) && await isKnown(laptop)
   },
 
-  async 'Logout takes the cookie out of the browser' (t, library) {
+  async 'Logout removes the cookie from the browser' (t, library) {
     const { address } = await open(t, library)
     const visitor = new Browser(address)
     await visitor.text('/login/max')

@@ -368,7 +368,7 @@ t.test('what the older versions do not promise while they are still there', asyn
   }
 })
 
-// --- What falls out of a record
+// --- What is dropped from a record
 
 /** Ours, and what other software is given of it: three methods, and JSON as from any database. */
 function sharedStore (): { store: MemoryStore, three: any, record: () => any } {
@@ -457,8 +457,8 @@ const KEPT: Array<[options: Options, choice: string, isKept: IsKept]> = [
   [{}, 'nothing', ({ seenAt }) => seenAt !== undefined]
 ]
 
-t.test('what falls out of a record is what the guide says', async t => {
-  const start = GUIDE.indexOf('| what the record keeps | as |')
+t.test('what is dropped from a record is what the guide says', async t => {
+  const start = GUIDE.indexOf('| what the record keeps | field |')
   const [head = [], , ...rows] = GUIDE.slice(start, GUIDE.indexOf('\n\n', start)).split('\n')
     .map(line => line.split('|').slice(1, -1).map(cell => cell.trim()))
   t.equal(rows.length, KEPT.length)
@@ -478,13 +478,13 @@ t.test('what falls out of a record is what the guide says', async t => {
         const { cookie, ...data } = shared.record()
         t.match(data, { ...ADA, cart: { items: ['pen'] } }, 'the data are all there')
         await ada.post(ours, '/cart/ink')
-        t.equal(isKept(cookie, before, shared.record().cookie) ? 'stays' : 'out', rows[i]?.[j + 2])
+        t.equal(isKept(cookie, before, shared.record().cookie) ? 'kept' : 'dropped', rows[i]?.[j + 2])
       })
     }
   }
 })
 
-t.test('a session whose owner fell out of its record is listed and revoked all the same, and has its owner again when it is saved', async t => {
+t.test('a session whose owner was dropped from its record is listed and revoked all the same, and has its owner again when it is saved', async t => {
   for (const [name, change] of Object.entries(OTHERS)) {
     const shared = sharedStore()
     const options: Options = { user: nameOf }

@@ -17,18 +17,18 @@ exports.SqliteStore = class SqliteStore {
   }
 
   set (sessionId, session, callback) {
-    // Who comes clears away what nobody comes for any more, so there is no timer.
+    // Each call of set deletes the sessions that have expired, so no timer is needed.
     this.#db.prepare('DELETE FROM sessions WHERE expires <= ?').run(Date.now())
     this.#write(sessionId, session, timeOf(session.cookie.expires))
     callback(null)
   }
 
-  /** Answers what it removed: `regenerate()` takes the data along as they are at that moment. */
+  /** Answers what it removed: `regenerate()` takes along the data as they are at that moment. */
   destroy (sessionId, callback) {
     callback(null, recordOf(this.#db.prepare('DELETE FROM sessions WHERE id = ? RETURNING *').get(sessionId)) ?? false)
   }
 
-  /** Moves the end, never back, and nothing else. Without an end there is none to move. */
+  /** Moves the expiry, but never back, and changes nothing else. A session without an expiry stays without one. */
   touch (sessionId, { cookie }, callback) {
     const touch = this.#db.prepare('UPDATE sessions SET expires = MAX(expires, ?) WHERE id = ? AND (expires IS NULL OR expires > ?)')
     callback(null, touch.run(timeOf(cookie.expires), sessionId, Date.now()).changes > 0)
@@ -38,7 +38,7 @@ exports.SqliteStore = class SqliteStore {
     callback(null, this.#change(sessionId, changes, session) === 'written')
   }
 
-  /** The same, if these keys are still as they were in a record that was read. */
+  /** Does the same, but only if these keys are still as they were in a record that was read. */
   updateIf (sessionId, read, keys, changes, session, callback) {
     callback(null, this.#change(sessionId, changes, session, record => keys.every(key => textOf(record, key) === textOf(read, key))))
   }

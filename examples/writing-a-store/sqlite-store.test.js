@@ -1,6 +1,6 @@
 'use strict'
 
-// What the store promises, asked by the library's own kit:
+// Tests what the store promises, with the library's own kit:
 //
 //   node --test examples/writing-a-store/
 
@@ -10,7 +10,7 @@ const { join } = require('node:path')
 const { testRaces, testStore } = require('@fastify/session/testing')
 const { SqliteStore } = require('./sqlite-store')
 
-/** An empty store for one test, and what another process would have. */
+/** Returns an empty store for one test, and a function that opens it again, as another process would. */
 function createStore (t) {
   const folder = mkdtempSync(join(tmpdir(), 'sessions-'))
   t.after(() => rmSync(folder, { recursive: true }))

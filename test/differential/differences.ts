@@ -166,7 +166,7 @@ export const DIFFERENCES: Meant[] = [
       JSON.stringify(theirs) === '{}' && ours === 'a function'
   },
   {
-    version11: 'A key that is set to `undefined`, or that `regenerate(keys)` doesn\'t find, is a key of the session until the reply, and in memory for longer.',
+    version11: 'A key that is set to `undefined`, or that `regenerate(keys)` doesn\'t find, is a key of the session until the reply, and with MemoryStore for longer.',
     version12: 'It isn\'t a key.',
     why: 'JSON has no `undefined`, so other stores lose it.',
     example: program([visit([set('user', undefined), look])]),
@@ -334,7 +334,7 @@ export const DIFFERENCES: Meant[] = [
     parts: true
   },
   {
-    version11: 'A lifetime that was set and not saved survives `reload()` if the store doesn\'t have another one, or is in memory.',
+    version11: 'A lifetime that was set and not saved survives `reload()` if the store doesn\'t have another one, or is MemoryStore.',
     version12: 'It is dropped.',
     why: 'So is everything else that was not saved.',
     example: program([visit([{ do: 'options', maxAge: 10 * MINUTE }, call('reload')])]),
@@ -353,13 +353,13 @@ export const DIFFERENCES: Meant[] = [
   {
     version11: '`regenerate()` forgets a lifetime that is set on `session.cookie`.',
     version12: 'It is taken along.',
-    why: '\'Remember me\' comes before or after the new id.',
+    why: 'A handler may set \'remember me\' before or after `regenerate()`.',
     example: program([visit([{ do: 'maxAge', maxAge: 10 * MINUTE }, call('regenerate')])]),
     fits: ({ fact, did }) => isAbout(fact, LIFETIME) && has(did, 'regenerate') && did.some(choosesLifetime),
     parts: true
   },
   {
-    version11: 'Attributes in a stored record take precedence over the configuration: a change by `options()` or on `session.cookie` lasts, and so does what `secure: \'auto\'` was at first.',
+    version11: 'Attributes in a stored record take precedence over the configuration: a change by `options()` or on `session.cookie` lasts, and so does what `secure: \'auto\'` first came to.',
     version12: 'Attributes hold for one request; only the lifetime is kept.',
     why: 'Otherwise a hardened configuration never applies.',
     example: program([visit([{ do: 'options', attributes: { path: '/app' } }]), visit([])]),
