@@ -82,7 +82,7 @@ app.get('/login/callback', async (request, reply) => {
       code_verifier: attempt.verifier
     })
   })
-  if (!answer.ok) return reply.code(403).send('The login server has refused that. Please try again.\n')
+  if (!answer.ok) return reply.code(403).send('The login server has refused the login. Please try again.\n')
   const { id_token: idToken } = await answer.json()
   const { payload: { sub, sid, nonce } } = await jwtVerify(idToken, keys, { issuer, audience: clientId })
   if (nonce !== attempt.nonce) return reply.code(403).send('That login did not begin here. Please try again.\n')
@@ -96,7 +96,7 @@ app.get('/login/callback', async (request, reply) => {
 app.get('/', async request => `Hello, ${request.session.oidc?.sub ?? 'stranger'}.\n`)
 
 app.register(async scope => {
-  // Remembers the used tokens. Each one is a 'user' who may have one session. If several requests bring the same token at
+  // Remembers the used tokens. Each token is a 'user' that may have one session. If several requests bring the same token at
   // the same time, the store accepts only one of them. The session lives for as long as the token would be valid.
   scope.register(fastifySession, {
     sessionName: 'logoutToken',

@@ -1,4 +1,4 @@
-// As an ES module: the plugin is the default export, the classes have names.
+// As an ES module: the plugin is the default export, and the classes are named exports.
 //
 //   node examples/esm.mjs
 //   curl -c jar -b jar http://127.0.0.1:3000      (more than once)
@@ -7,12 +7,12 @@ import fastify from 'fastify'
 import fastifyCookie from '@fastify/cookie'
 import fastifySession, { MemoryStore } from '@fastify/session'
 
-// One process, and at most ten thousand sessions: those that were used longest ago go first.
+// For one process, with at most ten thousand sessions. One more removes the least recently used one.
 const store = new MemoryStore(undefined, { max: 10_000 })
 
 const app = fastify()
 
-// Each of these waits until what it registered is ready; without `await`, listen() does so for all.
+// `await` waits until the plugin is ready. Without it, listen() waits for all plugins.
 await app.register(fastifyCookie)
 await app.register(fastifySession, {
   secret: process.env.SESSION_SECRET || 'for this example only: at least 32 characters',

@@ -27,7 +27,7 @@ for (const operation of ['load', 'commit', 'destroy']) {
 
   tracingChannel(`@fastify/session:${operation}`).subscribe({
     start (message) {
-      // Within the request's context, so this is a child of the request's span where there is one.
+      // Within the request's context, so this is a child of the request's span, if there is one.
       spans.set(message, tracer.startSpan(`session ${operation}`, { kind: SpanKind.CLIENT, attributes: attributesOf(message) }))
     },
     error (message) {
@@ -35,7 +35,7 @@ for (const operation of ['load', 'commit', 'destroy']) {
       span?.recordException(message.error)
       span?.setStatus({ code: SpanStatusCode.ERROR, message: message.error.message })
     },
-    // The store has answered. What comes afterwards is the handler's time.
+    // The store has answered. The time after this is the handler's.
     asyncStart (message) {
       spans.get(message)?.end()
     }

@@ -36,7 +36,7 @@ for (const operation of ['load', 'commit', 'destroy']) {
 
 channel('@fastify/session:security').subscribe(({ session, reason }) => refused.inc({ session, reason }))
 
-// What has not happened yet is 0, not missing. Otherwise the first time would not show as an increase.
+// Begins each series at 0. Otherwise the first refusal would not show as an increase.
 const reasons = ['bad-signature', 'unknown-id', 'expired', 'absolute-timeout', 'gone', 'duplicate-cookie', 'store-timeout']
 for (const reason of reasons) refused.inc({ session: 'session', reason }, 0)
 

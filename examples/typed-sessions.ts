@@ -1,4 +1,4 @@
-// Sessions that TypeScript knows: say once what is in them, and every route is checked.
+// Typed sessions: declare once what they contain, and TypeScript checks every route.
 //
 //   npx tsx examples/typed-sessions.ts        (or, with Node.js 22.18 or newer, node examples/typed-sessions.ts)
 //   curl -c jar -b jar -H 'content-type: application/json' -d '{"name":"Ada"}' http://127.0.0.1:3000/login
@@ -29,7 +29,7 @@ const body = { type: 'object', required: ['name'], properties: { name: { type: '
 
 app.post<{ Body: { name: string } }>('/login', { schema: { body } }, async (request) => {
   await request.session.regenerate()
-  // As text: a Date would come back as a string from stores that keep JSON, whatever its type says.
+  // Stored as text, because a Date would come back as a string from stores that keep JSON, whatever its type says.
   request.session.user = { name: request.body.name, loggedInAt: new Date().toISOString() }
   return { welcome: request.body.name }
 })

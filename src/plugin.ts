@@ -40,7 +40,7 @@ interface Registration {
   readonly keepAlive: KeepAlive
   readonly kSlot: symbol
   readonly loader: Loader
-  /** What routes have said that was looked at for mistakes. */
+  /** The configs of routes that were already checked for mistakes. */
   readonly checked: WeakSet<object>
 }
 
@@ -107,7 +107,7 @@ function openSession (registration: Registration, request: Slotted, reply: Fasti
   const { sessionName, lazy, flaws } = settings
   const { config, url } = request.routeOptions
   const route = routeOptionsOf(config, sessionName)
-  // Of a route that was declared before the plugin has loaded nobody has heard until now.
+  // The onRoute hook hasn't seen routes that were declared before the plugin was loaded.
   if (route !== undefined && !registration.checked.has(config)) checkRoute(registration, config, url)
   if (wasUsedEarly(request[kSlot]?.other?.value)) flaws.tell(warnEarly, sessionName)
   if (!isLoadedLate(route, lazy)) {
@@ -206,7 +206,7 @@ function commitSession (
     commit(slot as Slot, guard, request, reply, finish)
     return
   }
-  const tooLate = (): Error => new StoreTimeoutError('methods, all in all,', storeTimeout, STORE_AWAY)
+  const tooLate = (): Error => new StoreTimeoutError('methods together', storeTimeout, STORE_AWAY)
   visit.pending.settle(storeTimeout, tooLate, error => {
     if (error === null) commit(slot as Slot, guard, request, reply, finish)
     // The rest of the session was stored, so the visitor needs its cookie.

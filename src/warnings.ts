@@ -128,7 +128,7 @@ export const warnNotConnected = warning(
 export const warnNotWatching = warning(
   'FST_SESSION_NOT_WATCHING',
   "The session store can't tell when another process ends a session, so session.signal fires only when the store is asked again, " +
-  'within watchInterval. Check that the subscriber of RedisStore, or what PostgresStore listens by, is connected.'
+  'within watchInterval. Check that the subscriber of RedisStore, or the client that listens for PostgresStore, is connected.'
 )
 
 export const warnRedisEvicts = warning(

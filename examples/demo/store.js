@@ -18,9 +18,9 @@ function chooseStore ({ REDIS_URL, DATABASE_URL }, onError) {
 
 function redisStore (url, onError) {
   let isConnected = false
-  // If Redis can't be reached at the start, that is a mistake, so don't retry. Later the client reconnects by itself.
+  // Doesn't retry if Redis can't be reached at the start, because that is a mistake. Later the client reconnects by itself.
   const client = createClient({ url, socket: { reconnectStrategy: retries => isConnected && Math.min(retries * 100, 1000) } })
-  // It hears which sessions other processes end.
+  // Listens for sessions that other processes end.
   const subscriber = client.duplicate()
   for (const connection of [client, subscriber]) connection.on('error', onError)
   return {
@@ -43,7 +43,7 @@ function postgresStore (connectionString, onError) {
   pool.on('error', onError)
   let ended
   return {
-    // The second connection hears which sessions other processes end.
+    // The second connection listens for sessions that other processes end.
     store: new PostgresStore({ pool, listen: () => new Client({ connectionString }) }),
     connect: () => migrate(pool),
     close: () => (ended ??= pool.end())

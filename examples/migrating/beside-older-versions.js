@@ -1,13 +1,13 @@
 'use strict'
 
-// For the days in which processes of an older version and of version 12 share a store: what version 12 is given as its
-// `store`. Afterwards give it the store itself.
+// For a transition in which processes with an older version and with version 12 share a store. Pass the result to version 12
+// as its option `store`. Afterwards, pass the store itself.
 
 const { sign, unsign } = require('@fastify/cookie')
 
 /**
- * Beside version 10 or 11. Of the store only the three methods that they use: each request writes the whole record then, and
- * with it the expiry by which they judge.
+ * Beside version 10 or 11. Has only the three methods that they use. So each request writes the whole record, with the expiry
+ * that they check.
  */
 function besideVersion11 (store) {
   return {
@@ -17,13 +17,13 @@ function besideVersion11 (store) {
   }
 }
 
-/** Beside version 9, which looks for the session's id in the record, and without one gives the data a new id. */
+/** Beside version 9, which reads the session's id from the record. If it is missing, version 9 gives the data a new id. */
 function besideVersion9 (store, secret) {
   const three = besideVersion11(store)
   return {
     ...three,
     set (sessionId, session, callback) {
-      // Of several secrets the first signs.
+      // If there are several secrets, the first one signs.
       const encryptedSessionId = sign(sessionId, [secret].flat()[0])
       three.set(sessionId, { ...session, sessionId, encryptedSessionId }, callback)
     }
@@ -31,15 +31,15 @@ function besideVersion9 (store, secret) {
 }
 
 /**
- * The `secret` after version 9 with `unsignSignedCookie`: cookies were signed by the session and then by @fastify/cookie.
- * Also for later, as long as its `parseOptions` say `signed: true`.
+ * The option `secret` after version 9 with `unsignSignedCookie`, where cookies were signed by the session and then by
+ * @fastify/cookie. Keep it as long as the `parseOptions` of @fastify/cookie have `signed: true`.
  */
 function signedTwice (secret, cookieSecret) {
   return {
     sign: sessionId => sign(sessionId, secret),
     unsign (value) {
       const outer = unsign(value, cookieSecret)
-      // Signed anew each time, because @fastify/cookie will sign it again.
+      // Signed again each time, because @fastify/cookie will also sign it again.
       return outer.valid ? { ...unsign(outer.value, secret), renew: true } : unsign(value, secret)
     }
   }

@@ -5,7 +5,7 @@
 const express = require('express')
 const expressSession = require('express-session')
 
-/** What the Fastify application registers: `app.register(fastifySession, sessionOptions(...))`. */
+/** The options for the Fastify application: `app.register(fastifySession, sessionOptions(...))`. */
 function sessionOptions ({ secret, store, rolling = false, cookie }) {
   return {
     secret,
@@ -19,7 +19,7 @@ function sessionOptions ({ secret, store, rolling = false, cookie }) {
   }
 }
 
-/** The Express application, as it may have been for years. */
+/** The existing Express application. */
 function expressApp ({ secret, store, rolling = false, cookie }) {
   const app = express()
   app.use(expressSession({ secret, store, name: 'connect.sid', resave: false, saveUninitialized: false, rolling, cookie }))

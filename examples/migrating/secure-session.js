@@ -1,7 +1,7 @@
 'use strict'
 
-// From @fastify/secure-session: who comes with its cookie gets a session in the store with the data of that cookie, and the
-// old cookie is cleared.
+// Migrates from @fastify/secure-session. A visitor who comes with its cookie gets a session in the store with the data of that
+// cookie, and the old cookie is cleared.
 //
 //   app.register(fastifyCookie)
 //   app.register(fastifySession, { ... })
@@ -11,14 +11,14 @@ const fp = require('fastify-plugin')
 const secureSession = require('@fastify/secure-session')
 
 /**
- * Takes the options with which @fastify/secure-session was registered, and two of its own.
+ * Takes the options of @fastify/secure-session as they were, and two more.
  *
- * @param options.until a date from when on old cookies count no more; they expire by themselves as well
- * @param options.convert gets the data of an old cookie; gives what the new session gets, or null where it counts no more
+ * @param options.until a date from which on old cookies are only cleared; they also expire by themselves
+ * @param options.convert receives the data of an old cookie, and returns the data of the new session, or null for no session
  */
 async function moveSecureSessions (app, { until = Infinity, convert = data => data, ...options }) {
   if (Number.isNaN(Number(until))) throw new Error('until must be a date')
-  // Its cookie keeps the name that it has in the browsers; `request.session` is the new session.
+  // The old cookie has the same name as before. `request.session` is the new session.
   const cookieName = options.cookieName ?? options.sessionName ?? 'session'
   await app.register(secureSession, { ...options, cookieName, sessionName: 'secureSession' })
 
@@ -26,20 +26,20 @@ async function moveSecureSessions (app, { until = Infinity, convert = data => da
     const { session, secureSession } = request
     const data = secureSession.data()
     if (Object.keys(data).length === 0 || !canBeSaved(request)) return
-    // Whoever has logged in since then has a newer session.
+    // A visitor who has logged in since then already has a new session.
     const isNew = Object.keys(session.data()).length === 0
     const moved = isNew && Date.now() < until ? await convert(data) : null
     if (moved !== null) {
       for (const [key, value] of Object.entries(moved)) session.set(key, value)
-      // Written at once, under an id that nobody has seen: it may be a login (session fixation).
+      // Writes the session at once, with a new id that nobody has seen: the visitor may be logged in (session fixation).
       await session.regenerate(Object.keys(moved))
     }
     secureSession.delete()
   })
 }
 
-// Else the old cookie stays for another time: on routes without a session, over plain http where cookie.secure is true, and
-// while the store is away (onStoreError: 'anonymous').
+// If the session can't be saved, the old cookie stays for the next request: on routes without a session, over plain http if
+// cookie.secure is true, and while the store is down (onStoreError: 'anonymous').
 function canBeSaved ({ session, protocol }) {
   if (typeof session.regenerate !== 'function' || session.isAnonymous) return false
   return session.cookie.secure !== true || protocol === 'https'

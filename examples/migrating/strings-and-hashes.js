@@ -1,6 +1,7 @@
 'use strict'
 
-// Between connect-redis and RedisStore: reads what both write, and writes as connect-redis does, which both read.
+// For the transition from connect-redis to RedisStore. Reads what either of them wrote, and writes as connect-redis does,
+// because both can read that.
 //
 //   const hashes = new RedisStore({ client })                // of @fastify/session/redis
 //   const store = new StringsAndHashes({ client, hashes })
@@ -10,7 +11,7 @@ const { RedisStore: ConnectRedis } = require('connect-redis')
 class StringsAndHashes extends ConnectRedis {
   #hashes
 
-  /** The options of connect-redis; and a RedisStore on the same client, with the same prefix. */
+  /** Takes the options of connect-redis, and a RedisStore with the same client and prefix. */
   constructor ({ hashes, ...options }) {
     super(options)
     this.#hashes = hashes
@@ -18,7 +19,7 @@ class StringsAndHashes extends ConnectRedis {
 
   get (sessionId, callback) {
     return super.get(sessionId, (error, record) => {
-      // What Redis says where the key holds a hash.
+      // Redis's error if the key contains a hash.
       if (error?.message?.startsWith('WRONGTYPE')) this.#hashes.get(sessionId, callback)
       else callback(error, record)
     })

@@ -1,6 +1,6 @@
 'use strict'
 
-// An application that can be tested: a function that builds it, and nothing that listens. app.test.js tests it.
+// An application that is easy to test: a function builds it, and nothing listens on a port. app.test.js tests it.
 
 const fastify = require('fastify')
 const fastifyCookie = require('@fastify/cookie')

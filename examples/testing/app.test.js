@@ -1,7 +1,7 @@
 'use strict'
 
-// How to test an application with sessions: without a server, with cookies carried along or, for most tests, with a session
-// that is there from the start.
+// How to test an application with sessions, without a server. A test can keep cookies between requests. Most tests can simply
+// begin with a session.
 //
 //   node --test examples/testing/app.test.js
 
@@ -9,14 +9,14 @@ const assert = require('node:assert/strict')
 const { test } = require('node:test')
 const build = require('./app')
 
-/** An application of the test's own. Its MemoryStore is empty and goes with it, so tests don't see each other. */
+/** Returns a new application for one test, with an empty MemoryStore of its own, so that tests don't affect each other. */
 function start (t, options) {
   const app = build(options)
   t.after(() => app.close())
   return app
 }
 
-/** Sends what a form would, as who has the cookies, which it keeps up to date as a browser does. */
+/** Sends a form with these cookies, and updates the cookies as a browser does. */
 async function post (app, url, fields, cookies = {}) {
   const response = await app.inject({
     method: 'POST',
@@ -32,7 +32,7 @@ async function post (app, url, fields, cookies = {}) {
   return response
 }
 
-// 1. The whole way, once: what goes wrong between one request and the next is found here.
+// 1. One test of the whole flow. It finds what goes wrong between one request and the next.
 test('a visitor fills a cart, logs in and orders', async (t) => {
   const app = start(t)
   const cookies = {}
@@ -49,8 +49,8 @@ test('a visitor fills a cart, logs in and orders', async (t) => {
   assert.deepEqual(cookies, {}, 'the cookie is gone')
 })
 
-// 2. Logged in from the start: createSession() makes the session, and the header that carries it. No password, no form.
-test('who is logged in can order', async (t) => {
+// 2. Begins as a logged-in visitor: createSession() returns a session and its Cookie header. This needs no password and no form.
+test('a logged-in visitor can order', async (t) => {
   const app = start(t)
   await app.ready()
   const { cookie } = await app.createSession({ user: { name: 'ada' }, cart: ['milk'] })
@@ -58,12 +58,12 @@ test('who is logged in can order', async (t) => {
   const response = await app.inject({ method: 'POST', url: '/orders', headers: { cookie } })
   assert.deepEqual(response.json(), { for: 'ada', goods: ['milk'] })
 
-  // 3. What is in the session now: loadSession() takes the same header. Null is no session.
+  // 3. Checks the session's data: loadSession() takes the same header. It returns null if there is no session.
   const session = await app.loadSession(cookie)
   assert.deepEqual(session.data(), { user: { name: 'ada' } }, 'the cart is empty')
 })
 
-test('a logout ends the session, copies of the cookie too', async (t) => {
+test('a logout ends the session, also for copies of the cookie', async (t) => {
   const app = start(t)
   await app.ready()
   const { cookie } = await app.createSession({ user: { name: 'ada' } })
@@ -80,11 +80,11 @@ test('a wrong password starts no session', async (t) => {
   assert.equal(response.headers['set-cookie'], undefined)
 })
 
-// 4. A store that fails, to see what your visitors would.
-test('while the store is away nobody can order', async (t) => {
-  const away = (...all) => all.at(-1)(new Error('the store is away'))
+// 4. A store that fails shows what your visitors would see.
+test('while the store is down, nobody can order', async (t) => {
+  const away = (...all) => all.at(-1)(new Error('the store is down'))
   const app = start(t, { store: { get: away, set: away, touch: away, destroy: away } })
-  // A cookie that is good, made by an application whose store works: they share the secret.
+  // A valid cookie, from an application with the same secret whose store works.
   const other = start(t)
   await other.ready()
   const { cookie } = await other.createSession({ user: { name: 'ada' } })

@@ -20,7 +20,7 @@ const GRACE = 60_000
 // How long until a browser that didn't register is asked again, in milliseconds.
 const AGAIN = 60 * 60_000
 
-/** Accepts sessions that aren't bound, and those whose device has lately proved that it has the key. */
+/** Accepts sessions that aren't bound, and bound sessions whose device has recently proved that it has the key. */
 export class DeviceGuard implements Guard {
   readonly refuses: boolean
   readonly #fastify: FastifyInstance

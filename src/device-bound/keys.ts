@@ -5,7 +5,7 @@ import { OptionError } from '../errors'
  * Verifies what browsers sign. Resolves to the challenge and the public key, or to undefined if the signature isn't
  * valid.
  *
- * @param known the session's key; without it the key in the JWS's own header, as at a registration
+ * @param known the session's key; if it is missing, as at a registration, the key in the JWS's own header is used
  */
 export type Verifier = (jws: string, known?: string) => Promise<{ jti: unknown, key: string } | undefined>
 

@@ -81,7 +81,7 @@ export function resolveOptions (fastify: FastifyInstance, given: FastifySessionO
   flaws.tellAll(warnOption, mistakesIn(given))
   const indexSettings = indexSettingsOf(options)
   if (indexSettings !== undefined && !hasIndex(store)) {
-    throw new OptionError(`${options.user === undefined ? 'index' : 'user'} needs a store with an index by user (claim, release, revoke, endingsOf and claimsOf), such as MemoryStore or RedisStore`)
+    throw new OptionError(`${options.user === undefined ? 'index' : 'user'} needs a store with an index by user (claim, release, revoke, endingsOf and claimsOf), such as MemoryStore, RedisStore or PostgresStore`)
   }
   if (rolling && store.touch === undefined) warnNoTouch()
 

@@ -81,7 +81,7 @@ function isOver ({ visit }: Slot): boolean {
   return visit.connection?.destroyed === true
 }
 
-// An error is published on the diagnostics channel. The commit will meet it, too.
+// An error is published on the diagnostics channel. The commit will also get it.
 function keep ({ state, visit }: Slot): void {
   if (state === undefined || !state.isInStore || visit?.isBusy === true) return
   const reason = 'the request takes longer than the session may be idle'

@@ -5,7 +5,7 @@ const ENDS: Readonly<Record<EndCode, string>> = {
   revoked: 'it was revoked',
   limit: 'its user has too many sessions',
   replaced: 'it was regenerated',
-  expired: 'its time is over, or it is not in the store any more'
+  expired: 'it expired, or it is not in the store any more'
 }
 
 export function isEndCode (code: unknown): code is EndCode {

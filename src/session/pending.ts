@@ -28,8 +28,8 @@ export class Pending {
   }
 
   /**
-   * Answers when all operations so far are over, with the first error of one that failed in the meantime. That a
-   * session is gone isn't an error here: the reply deals with it.
+   * Answers when all operations so far are over, with the first error of one that failed in the meantime. A GoneError
+   * doesn't count here, because the reply handles sessions that are gone.
    *
    * @param patience how long to wait, in milliseconds
    * @param tooLate makes the error after that time

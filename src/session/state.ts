@@ -270,8 +270,8 @@ export class SessionState {
   cookieAttributes (): CookieSerializeOptions {
     const { domain, path, httpOnly, secure, partitioned, sameSite, priority } = this.attributes
     const end = this.cookieEnd
-    // All keys are set, because `@fastify/cookie` fills what is missing from its `parseOptions`. Only the priority may
-    // come from there.
+    // All keys are set, because `@fastify/cookie` takes missing attributes from its `parseOptions`. Only the priority
+    // may come from there.
     const attributes: CookieSerializeOptions = {
       domain: domain ?? undefined,
       path,

@@ -1,4 +1,4 @@
-/** Answers by the callback too, if there is one. */
+/** Also answers through the callback, if there is one. */
 export function answered<T> (
   promise: Promise<T>, callback: ((error: any, value?: any) => void) | undefined
 ): Promise<T> {

@@ -1,19 +1,19 @@
-/** What RedisStore and PostgresStore keep of a session's cookie, and how long they keep the session. */
+/** Which fields of a session's cookie RedisStore and PostgresStore keep, and how long they keep the session. */
 import { expiryOf } from '../values/record'
 import type { SessionRecord } from '../types/store'
 
-/** The library's own fields of a session, which stand under `cookie` in its record. */
+/** The library's own fields of a session, which are under `cookie` in its record. */
 export type Meta = Record<string, unknown>
 
 export const COOKIE = 'cookie'
 
-/** What other software reads in a cookie, and configuration decides. Never kept. */
+/** The cookie's attributes. They are never kept, because the configuration decides them. */
 export const ATTRIBUTES = new Set(['path', 'httpOnly', 'secure', 'sameSite', 'domain', 'partitioned', 'priority'])
 
 // The library's own fields that decide when a session ends.
 const LIMITS = ['idle', 'createdAt', 'absoluteTimeout']
 
-// No idle time is longer: PEXPIRE couldn't take it.
+// An idle time must be shorter, because PEXPIRE couldn't take it.
 const LONGEST_LIFE = 1e15
 
 export function isData (key: string): boolean {
@@ -25,8 +25,8 @@ export function isMeta (name: string): boolean {
 }
 
 /**
- * The session's end by what was written, in milliseconds since the epoch; NaN if it has none of its own. Of one that
- * has an absolute end only, that stands there, too: how long such a session may be idle the store's ttl says.
+ * The session's end as it was written, in milliseconds since the epoch; NaN if it has none of its own. If the session
+ * has only an absolute end, `expires` contains that. The result is NaN then, too: the store's ttl is its idle time.
  */
 export function ownEndOf (cookie: Meta): number {
   const end = expiryOf({ cookie })
@@ -36,9 +36,9 @@ export function ownEndOf (cookie: Meta): number {
 }
 
 /**
- * How long the session may be idle, in milliseconds; 0 for one with a fixed end.
+ * The session's idle time, in milliseconds; 0 if its end is fixed.
  *
- * @param ttl the store's, for a session without an end
+ * @param ttl the store's ttl, for a session without an end
  */
 export function lifeOf (cookie: Meta, ttl: number): number {
   if (isLife(cookie.idle)) return cookie.idle
@@ -46,7 +46,7 @@ export function lifeOf (cookie: Meta, ttl: number): number {
   return Number.isNaN(ownEndOf(cookie)) ? ttl : 0
 }
 
-/** By how much the store keeps a session longer, so that a read moves the end only once in a hundredth of its life. */
+/** How much longer the store keeps a session, so that reads move the end only once in a hundredth of its life. */
 export function slackOf (life: number): number {
   return life / 100
 }
@@ -54,7 +54,7 @@ export function slackOf (life: number): number {
 /**
  * How long the store must keep a session that is written now, in milliseconds. Never past its absolute end.
  *
- * @param ttl the store's, for a session without an end
+ * @param ttl the store's ttl, for a session without an end
  */
 export function timeToKeep (session: object, ttl: number): number {
   const cookie = metaOf((session as SessionRecord).cookie)
@@ -66,11 +66,14 @@ export function timeToKeep (session: object, ttl: number): number {
 }
 
 /**
- * How a write moves the end that the store keeps, by the numbers that scripts and statements know. 0: to a later one.
- * 1: exactly to the one that is written. 2: also to an earlier one, by the limits that are written. 3: only to that.
+ * How a write moves the end that the store keeps, as a number for scripts and statements:
+ * - 0: only to a later time
+ * - 1: exactly to the written time
+ * - 2: to a later time, or to an earlier one if the written fields limit it
+ * - 3: only to an earlier time, if the written fields limit it
  *
  * @param set the library's own fields that are written
- * @param end the session's own, in milliseconds since the epoch; NaN if it has none
+ * @param end the session's own end, in milliseconds since the epoch; NaN if it has none
  */
 export function endMoveOf (set: Meta, end: number): number {
   if (Object.hasOwn(set, 'expires')) return 1
@@ -79,19 +82,19 @@ export function endMoveOf (set: Meta, end: number): number {
   return Number.isFinite(end) || Object.hasOwn(set, 'seenAt') ? 2 : 3
 }
 
-/** When the session ends however much it is used, in milliseconds since the epoch. */
+/** The session's absolute end, in milliseconds since the epoch; Infinity if it has no absolute timeout. */
 export function absoluteEndOf ({ createdAt, absoluteTimeout }: Meta): number {
   return typeof createdAt === 'number' && typeof absoluteTimeout === 'number' ? createdAt + absoluteTimeout : Infinity
 }
 
-/** Whatever other software wrote there. */
+/** The value if it is an object, otherwise an empty object: other software may have written anything. */
 export function objectOf (value: unknown): Meta {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? value as Meta : {}
 }
 
-/** The fields of a cookie, which may be a live one. */
+/** The fields of a cookie, from a record or from a live session. */
 export function metaOf (cookie: unknown): Meta {
-  // A live cookie says what it holds by its toJSON.
+  // The cookie of a live session has toJSON.
   const { toJSON } = objectOf(cookie)
   return objectOf(typeof toJSON === 'function' ? toJSON.call(cookie) : cookie)
 }

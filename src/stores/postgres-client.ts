@@ -1,7 +1,7 @@
-/** What PostgresStore needs of a pool, and how it asks one. */
+/** What PostgresStore needs from a pool, and how it sends statements to it. */
 import { StoreError } from '../errors'
 
-/** A pool that the application made, of `pg` 8 or newer or of whatever answers as its `Pool` does. */
+/** A pool that the application made: a `Pool` of `pg` 8 or newer, or an object with the same interface. */
 export interface PostgresPool {
   query (text: string, values?: any[]): Promise<PostgresResult>
   connect (): Promise<Lent>
@@ -34,14 +34,15 @@ export interface PostgresClient {
 
 type AnyPool = Record<string, any>
 
-// A deadlock, transactions that an application has made stricter, two claims in one microsecond: nothing was written.
+// A deadlock, a serialization failure (if the application has made transactions stricter), or two claims in the same
+// microsecond. Nothing was written, so the statement is sent again.
 const TRY_AGAIN = ['40P01', '40001', '23505']
 const MOST_TRIES = 10
 
-// An unknown table or column.
+// Unknown table, unknown column.
 const NOT_MADE = ['42P01', '42703']
 
-/** What is wrong with what was given for a pool; undefined if nothing is. */
+/** Describes what is wrong with a value given as the pool; undefined if nothing is. */
 export function flawOf (pool: unknown): string | undefined {
   const { query, connect, $pool, release, processID } = (pool ?? {}) as AnyPool
   if (typeof pool === 'string') return 'was given a connection string: write new Pool({ connectionString })'
@@ -50,19 +51,22 @@ export function flawOf (pool: unknown): string | undefined {
     return 'needs a pool of pg: new Pool({ connectionString })'
   }
   if (typeof release === 'function' || processID !== undefined) {
-    return 'was given a client, which is one connection and lost when that breaks: write new Pool()'
+    return 'was given a client, which is one connection, and useless once that breaks: write new Pool()'
   }
   return undefined
 }
 
-/** Keeps a connection that breaks from ending the process if nobody listens: each call says what is wrong anyway. */
+/**
+ * Adds a listener if there is none, because otherwise a connection that breaks would end the process. Calls report the
+ * error anyway.
+ */
 export function hearErrors (pool: AnyPool): void {
   if (pool.listenerCount?.('error') === 0) pool.on('error', saidByTheCall)
 }
 
 function saidByTheCall (): void {}
 
-/** One statement, which is a transaction of its own. */
+/** Runs one statement, which is a transaction of its own. */
 export async function ask (
   pool: PostgresPool, text: string, values: unknown[], tries = MOST_TRIES
 ): Promise<Answered> {
@@ -75,14 +79,14 @@ export async function ask (
   }
 }
 
-/** One statement, after those of other processes that hold the same lock. */
+/** Runs one statement, after those of other processes that hold the same lock. */
 export async function askInTurn (
   pool: PostgresPool, lock: number, text: string, values: unknown[]
 ): Promise<Answered> {
   let client: Lent | undefined
   try {
     client = await pool.connect()
-    // A pool doesn't listen to a client that it has lent, and one that breaks would end the process.
+    // A pool doesn't listen for errors of a client that it has lent, so one that breaks would end the process.
     client.on?.('error', saidByTheCall)
     // Two statements, so that the second one sees what was written while the first one waited.
     await client.query(`begin isolation level read committed; select pg_advisory_xact_lock(${lock})`)
@@ -92,15 +96,15 @@ export async function askInTurn (
     client.release()
     return { rows, count: Number(rowCount) }
   } catch (error) {
-    // It is closed, and its transaction with it.
+    // This closes the connection, which rolls the transaction back.
     client?.release(true)
     throw withoutValues(error)
   }
 }
 
 /**
- * PostgreSQL hangs on its errors what it was asked with: a session id, for whoever logs them. What says nothing but
- * that the connection is gone, or that there is none, has no code.
+ * Removes the statement's values from an error. PostgreSQL puts them there, so a session id would end up in a log. An
+ * error without a code only says that the connection is lost, or that there is none.
  */
 export function withoutValues (error: any): unknown {
   if (error?.code === undefined) return new StoreError('query', String(error?.message ?? error), { cause: error })

@@ -9,14 +9,15 @@ const ALIVE = 'expires_at > now()'
 const LIVES = "now() + least($4::float8, 8.7e15) * interval '1 ms'"
 
 /**
- * A row for each session of a user, because a session is claimed before it is written. A session that takes another
- * one's place takes its row, so who revokes at the same time waits for the row and finds it: no renewal outruns it.
+ * The index has a table of its own, with a row for each session of a user, because a session is claimed before it is
+ * written. A session that replaces another one takes over its row. A revocation at the same time waits for that row and
+ * then finds it, so no session escapes by replacing itself.
  */
 function statementsOn (table: string) {
   const index = quoted(table, '_index')
   const ofUser = `from ${index} where user_key = $1 and not is_ending and ${ALIVE}`
   return {
-    /** $1: the user, $2: the id, $3: its fingerprint, $4: how long it lives, $5: how many there may be or null. */
+    /** $1: the user, $2: the id, $3: its fingerprint, $4: how long the entry lives, $5: the limit or null. */
     enter: sql`insert into ${index} as i (user_key, sid, fingerprint, claimed_at, expires_at)
       select $1, $2, $3, greatest(
         (extract(epoch from clock_timestamp()) * 1e6)::bigint,
@@ -31,12 +32,12 @@ function statementsOn (table: string) {
         is_ending = false
       where not i.is_ending or not i.${ALIVE}`,
 
-    /** $1: the user, $2: the id, $3: the id of the session that must be there, $4: how long the entry lives. */
+    /** $1: the user, $2: the id, $3: the id of the session that must have an entry, $4: how long the entry lives. */
     renew: sql`update ${index} set sid = $2, expires_at = greatest(expires_at, ${LIVES}),
         entered_at = case when sid = $2 then entered_at else now() end
       where user_key = $1 and sid = $3 and not is_ending and ${ALIVE}`,
 
-    /** $1: the user, $2: how many there may be. Not by their ids, which may change in the meantime. */
+    /** $1: the user, $2: the limit of sessions. Rows aren't selected by id, because ids may change in the meantime. */
     endOldest: sql`update ${index} set is_ending = true
       where user_key = $1 and not is_ending and claimed_at in (
         select claimed_at ${ofUser} order by claimed_at desc offset $2 limit 100
@@ -45,21 +46,21 @@ function statementsOn (table: string) {
     isEnding: sql`select from ${index} where user_key = $1 and sid = any($2::text[]) and is_ending`,
     release: sql`delete from ${index} where user_key = $1 and sid = any($2::text[])`,
 
-    /** $1: the user, $2: a fingerprint or null, $3: the id of the one that stays or null. */
+    /** $1: the user, $2: a fingerprint or null, $3: the id of the session that stays or null. */
     revoke: sql`update ${index} set is_ending = true
       where user_key = $1 and not is_ending and ${ALIVE} and fingerprint = coalesce($2, fingerprint)
         and sid is distinct from $3`,
 
     endingsOf: sql`select sid from ${index} where user_key = $1 and is_ending limit 100`,
 
-    /** $1: the user, $2: before which time in microseconds or null, $3: how many. */
+    /** $1: the user, $2: the latest time, exclusive, in microseconds or null, $3: the number of entries. */
     claimsOf: sql`select sid, fingerprint, claimed_at::float8 as claimed_at,
         (extract(epoch from now() - entered_at) * 1000)::float8 as age
       ${ofUser} and ($2::float8 is null or claimed_at < $2) order by claimed_at desc limit $3`
   }
 }
 
-/** Which sessions are whose, in PostgreSQL. */
+/** The index by user in PostgreSQL. */
 export class PostgresIndex {
   readonly #pool: PostgresPool
   readonly #ttl: number

@@ -4,34 +4,35 @@ import { OptionError } from '../errors'
 
 export interface MigrateOptions {
   /**
-   * The table, as in the options of the store.
+   * The name of the table, as in the store's options.
    *
    * @default 'session'
    */
   table?: string
   /**
-   * What becomes of the columns that connect-pg-simple made in this table. 'keep': both can be used at the same time,
-   * each reads what the other one writes. 'drop': they go, when no process with connect-pg-simple is left.
+   * What to do with the columns that connect-pg-simple made in this table. 'keep': both stores can be used at the same
+   * time, and each reads what the other writes. 'drop': removes these columns. Use it only when no process with
+   * connect-pg-simple is left.
    *
    * @default 'keep'
    */
   oldColumns?: 'keep' | 'drop'
 }
 
-// How many rows of connect-pg-simple are moved in one transaction.
+// How many rows of connect-pg-simple are converted in one transaction.
 const MOVED = 1000
 
-// Somebody may have written 'infinity', which PostgreSQL can't subtract from.
+// The column may contain 'infinity', which PostgreSQL can't subtract from.
 const LATEST = "timestamp '9999-12-31'"
 
-// One for all tables. Whoever else makes a table at the same time would fail.
+// One lock for all tables. If two processes made a table at the same time, one would fail.
 const LOCK = 1_936_028_531
 
 const EXPIRY = '_expires_at'
 const INDEX_EXPIRY = '_index_expires_at'
 
-// What is there is looked for first, and not just made 'if not exists': that waits for whoever reads the table, as a
-// backup does, and every request would wait behind it.
+// Looks for the table first: even with 'if not exists', statements that make it wait for everyone who reads the table,
+// such as a backup, and every request would wait behind them.
 const IS_MADE = `select
   (select count(*) from pg_attribute where attrelid = to_regclass($1) and attname in ('data', 'meta', 'expires_at')) = 3
   and (select count(*) from pg_index join pg_class on oid = indexrelid
@@ -41,10 +42,10 @@ const OLD = `select
   exists (select from pg_trigger where tgrelid = $1::regclass and tgname = 'fastify_session') as has_trigger`
 
 /**
- * The SQL that makes the tables of a `PostgresStore`, or adds to a table of connect-pg-simple what is missing. It
- * may be run again, and by several at the same time.
+ * Returns the SQL that makes the tables of a `PostgresStore`, or adds what is missing to a table of connect-pg-simple.
+ * It can be run again, and by several processes at the same time.
  *
- * @param table as in the options of the store
+ * @param table the name of the table, as in the store's options
  */
 export function schema (table = 'session'): string {
   const [sessions, index] = [quoted(table), quoted(table, '_index')]
@@ -71,8 +72,8 @@ create index if not exists ${nameOf(table, INDEX_EXPIRY)} on ${index} (expires_a
 }
 
 /**
- * Makes the tables of a `PostgresStore`, and moves the sessions of a table that connect-pg-simple made, row by row.
- * Every process may call it at its start.
+ * Makes the tables of a `PostgresStore`. In a table that connect-pg-simple made, it also converts the sessions, row by
+ * row. Every process may call it when it starts.
  *
  * @throws FST_ERR_SESSION_OPTION
  */
@@ -101,9 +102,10 @@ export async function migrate (
 }
 
 /**
- * While connect-pg-simple is there, a trigger keeps both forms of a row in step. PostgreSQL refuses to look into JSON
- * that has a zero byte or half of a character escaped, so escapes are escaped before it looks: each backslash becomes
- * two, by way of characters that JSON can't have. The texts of values stay what they are, and keys stay escaped.
+ * The trigger's function. As long as the columns of connect-pg-simple exist, it keeps both forms of a row in sync.
+ * PostgreSQL refuses to read JSON with the escape of a zero byte or of half a character, so the escapes are escaped
+ * first: each backslash becomes two, by way of characters that JSON can't contain. The texts of values stay as they
+ * are, and keys stay escaped.
  */
 function bothWays (table: string): string {
   const name = quoted(table, '_both_ways')
@@ -160,7 +162,7 @@ alter table ${quoted(table)} drop column if exists sess, drop column if exists e
 `
 }
 
-/** An index is in the schema of its table, and named without it. */
+/** The name of an index. It has no schema, because an index is always in its table's schema. */
 function nameOf (table: string, suffix: string): string {
   return quoted(bareOf(table), suffix)
 }

@@ -1,15 +1,15 @@
 /**
- * The statements of PostgresStore. Each is a transaction of its own, and checks and acts in one step: a row that
- * another one holds is waited for, and looked at again. No JSON of a session is made or read here, because its texts
- * must stay what they are.
+ * The statements of PostgresStore. Each is a transaction of its own, and checks and acts in one step: if another
+ * transaction holds the row, the statement waits for it, and then checks again. The statements don't make or parse a
+ * session's JSON, because its texts must stay as they are.
  */
 import { OptionError } from '../errors'
 
-// PostgreSQL cuts names off after 63 bytes. What is made beside the table is called after it.
+// PostgreSQL cuts names off after 63 bytes. The names of the index and of the function begin with the table's.
 const LONGEST_NAME = 63 - '_index_expires_at'.length
 
 /**
- * A table's name, schema-qualified or not, as SQL takes it.
+ * A table's name quoted for SQL, with or without a schema.
  *
  * @throws FST_ERR_SESSION_OPTION
  */
@@ -17,13 +17,16 @@ export function quoted (table: string, suffix = ''): string {
   const parts = typeof table === 'string' ? table.split('.') : []
   const name = parts.pop() ?? ''
   if (name === '' || Buffer.byteLength(name) > LONGEST_NAME) {
-    const needed = `a table's name of at most ${LONGEST_NAME} bytes, with its schema before it or not`
+    const needed = `a table's name of at most ${LONGEST_NAME} bytes, with or without a schema before it`
     throw new OptionError(`store is wrong: the table of a PostgresStore must be ${needed}`)
   }
   return [...parts, name + suffix].map(part => `"${part.replaceAll('"', '""')}"`).join('.')
 }
 
-/** Text that PostgreSQL can hold: no zero bytes, no halves of characters. Ids of ours and most keys stay the same. */
+/**
+ * Escapes a text so that PostgreSQL can store it, without zero bytes and halves of characters. Our ids and most keys
+ * stay the same.
+ */
 export function escaped (text: string): string {
   return JSON.stringify(text).slice(1, -1)
 }
@@ -32,14 +35,14 @@ export function unescaped (text: string): string {
   return text.includes('\\') ? JSON.parse(`"${text}"`) : text
 }
 
-/** A statement without line breaks: it is sent with each call. What is put in stays as it is. */
+/** Joins a statement into one line, because it is sent with each call. Inserted values stay as they are. */
 export function sql (parts: TemplateStringsArray, ...values: string[]): string {
   return parts.map((part, i) => part.replace(/\s+/g, ' ') + (values[i] ?? '')).join('').trim()
 }
 
 const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`
 
-// Of the library's own fields, which are texts of JSON: what isn't a number that a time can be doesn't count.
+// Reads one of the library's own fields, which are JSON texts, as a number. Null if it can't be a time.
 const number = (name: string): string =>
   `case when meta->>'${name}' ~ '^-?\\d{1,16}(\\.\\d+)?$' then (meta->>'${name}')::float8 end`
 const life = (name: string): string => `case when ${name} > 0 and ${name} < 1e15 then ${name} end`
@@ -48,13 +51,15 @@ const LEFT = 'extract(epoch from expires_at - now()) * 1000'
 const milliseconds = (value: string): string => `now() + least(greatest(${value}, 0), 8.7e15) * interval '1 ms'`
 
 /**
- * From a row's `meta` how long it must be kept, in milliseconds: until its end and a hundredth of its life, but never
- * past its absolute end (`wanted`); the same without the hundredth (`needed`); and what is left until the absolute end
- * (`most`). Unless the end is exact, it is no later than what the record itself says of the idle time: whoever uses a
- * session may not know of a lifetime that somebody has chosen since. 'offset 0' has each step done once: otherwise
- * PostgreSQL writes each into the next, wherever that names it.
+ * Computes from a row's `meta` how long the row must be kept, in milliseconds. `wanted`: until the session's end plus a
+ * hundredth of its life, but never past its absolute end. `needed`: the same without the hundredth. `most`: until the
+ * absolute end. Unless the end is exact, it is no later than the record's own idle time from now, because another
+ * request may have chosen a shorter lifetime since. `offset 0` makes PostgreSQL compute each step once. Otherwise it
+ * would repeat a step wherever the next one names it.
  *
- * @param now parameters: the time, the session's end (null for the end of a whole life from now), the store's ttl
+ * @param now the statement's parameter with the time
+ * @param ends the one with the session's end; null for one idle time from now
+ * @param ttl the one with the store's ttl
  */
 const timesFrom = (meta: string, now: string, ends: string, ttl: string, isExact: string): string => sql`
   (select ${meta} as meta offset 0) _0,
@@ -70,7 +75,7 @@ const timesFrom = (meta: string, now: string, ends: string, ttl: string, isExact
   lateral (select case when whole <= 0 then 0 else least(whole + coalesce(idle, 0) / 100, most) end as wanted,
     least(whole, most) as needed, ${LEFT} as kept offset 0) _6`
 
-/** The statements on a table. */
+/** The statements for a table. */
 export function statementsOn (table: string) {
   const sessions = quoted(table)
   const index = quoted(table, '_index')
@@ -80,16 +85,17 @@ export function statementsOn (table: string) {
   return {
     read: sql`select ${row} from ${sessions} where sid = $1 and ${alive}`,
 
-    /** $1: the id, $2: data, $3: meta, $4: milliseconds to keep it. */
+    /** $1: the id, $2: data, $3: meta, $4: how long to keep it in milliseconds. */
     set: sql`insert into ${sessions} (sid, data, meta, expires_at)
       values ($1, $2::jsonb, $3::jsonb, ${milliseconds('$4::float8')})
       on conflict (sid) do update set data = excluded.data, meta = excluded.meta, expires_at = excluded.expires_at`,
 
     /**
-     * $1: the id, $2 and $3: of the data what goes and what comes, $4 and $5: the same of the meta, $6: the time, $7:
-     * the end or null, $8: the store's ttl, $9: what the end is (1: exactly that; 2: cut short by what is written; 3:
-     * the same, and not moved otherwise; 0: none of these), $10: what must be there, null for what must not. It is
-     * counted: PostgreSQL would make a join of 'not exists', and not ask again when it has waited for the row.
+     * $1: the id, $2 and $3: the keys of the data to remove, and the data to write, $4 and $5: the same for the meta,
+     * $6: the time, $7: the end or null, $8: the store's ttl, $9: what the end is (1: exact; 2: limited by what is
+     * written; 3: the same, and not moved otherwise; 0: none of these), $10: the expected texts by key, null for a key
+     * that must be missing. Differences are counted, because PostgreSQL would make a join of 'not exists', and wouldn't
+     * check that again after waiting for the row.
      */
     update: sql`update ${sessions} s set (data, meta, expires_at) = (
         select (s.data - $2::text[]) || $3::jsonb, meta, case
@@ -109,7 +115,7 @@ export function statementsOn (table: string) {
       )
       where sid = $1 and ${alive}`,
 
-    /** $1: the id, $2: what those who listen are told. */
+    /** $1: the id, $2: the message for processes that listen. */
     destroy: sql`with gone as (delete from ${sessions} where sid = $1 returning data, meta, expires_at)
       select ${row}, pg_notify(${channel}, $2) from gone where ${alive}`,
 
@@ -119,7 +125,7 @@ export function statementsOn (table: string) {
     clear: sql`with entries as (delete from ${index}) delete from ${sessions}`,
     channel: sql`select ${channel} as channel`,
 
-    /** $1: how many. Those that another process removes are left to it. */
+    /** $1: how many rows. Skips rows that another process is removing. */
     sweep: sql`with old as (
         select sid from ${sessions} where expires_at <= now() order by expires_at limit $1 for update skip locked
       ), entries as (

@@ -4,24 +4,24 @@ import type { EndCode } from '../types/store'
 
 type OnEnd = (code?: EndCode) => void
 
-// How long to wait before it connects again, in milliseconds: the first time, and at most.
+// The first and the longest pause before it connects again, in milliseconds.
 const FIRST_PAUSE = 100
 const LONGEST_PAUSE = 5000
 
 /**
- * Listens for the end of sessions, on one channel for all of a table. Messages name a session by its fingerprint:
- * everyone who may connect to the database may listen.
+ * Listens for the end of sessions, on one channel per table. Messages name a session by its fingerprint, because anyone
+ * who can connect to the database can listen.
  */
 export class PostgresWatch {
   readonly #connect: () => PostgresClient
-  /** Answers the channel. */
+  /** A statement that returns the channel's name. */
   readonly #channel: string
   readonly #watched = new Map<string, Set<OnEnd>>()
   #client: PostgresClient | undefined
   #listening: Promise<void> | undefined
   #hasLost = false
 
-  /** @param channel a statement that tells the channel's name */
+  /** @param channel a statement that returns the channel's name */
   constructor (connect: () => PostgresClient, channel: string) {
     this.#connect = connect
     this.#channel = channel
@@ -44,7 +44,7 @@ export class PostgresWatch {
     return unwatch
   }
 
-  /** One connection for all who watch. */
+  /** Opens the connection, which all watched sessions share. */
   #listen (): Promise<void> {
     this.#listening ??= this.#begin().catch(error => {
       this.#listening = undefined
@@ -63,7 +63,7 @@ export class PostgresWatch {
       await client.connect()
       const { rows: [{ channel }] } = await client.query(this.#channel)
       await client.query(`listen "${channel}"`)
-      // It keeps no process from ending.
+      // So that the connection doesn't keep the process from ending.
       ;(client as { unref?: () => void }).unref?.()
     } catch (error) {
       this.#client = undefined

@@ -20,11 +20,11 @@ export { migrate, schema, type MigrateOptions } from './postgres-migrate'
 export type { PostgresClient, PostgresPool, UpdateResult }
 
 export interface PostgresStoreOptions {
-  /** A pool of `pg`: `new Pool({ connectionString })`. It may lead to PgBouncer, in any mode. */
+  /** A pool of `pg`: `new Pool({ connectionString })`. It may connect to PgBouncer, in any mode. */
   pool: PostgresPool
   /**
-   * The table of the sessions, which `migrate` makes; with its schema, if that isn't in the `search_path`:
-   * 'app.session'. The index by user is in a second one, '_index' after its name.
+   * The name of the table for the sessions, which `migrate` makes. If its schema isn't in the `search_path`, put it
+   * before the name: 'app.session'. The index by user is in a second table, with '_index' after the name.
    *
    * @default 'session'
    */
@@ -37,34 +37,34 @@ export interface PostgresStoreOptions {
    */
   ttl?: number
   /**
-   * Makes a client of `pg`, for nothing else: `() => new Client({ connectionString })`. It listens for sessions that
-   * other processes end, so that their `session.signal` fires at once. It must lead to PostgreSQL itself: PgBouncer
-   * passes on no messages in transaction mode. Called again when the connection is lost.
+   * Returns a new client of `pg`, used for nothing else: `() => new Client({ connectionString })`. The client listens
+   * for sessions that other processes end, so that `session.signal` fires at once. It must connect to PostgreSQL
+   * itself, because PgBouncer in transaction mode doesn't pass messages on. Called again if the connection is lost.
    *
-   * @default undefined, `session.signal` fires within the option `watchInterval`
+   * @default undefined, `session.signal` fires within `watchInterval`
    */
   listen?: () => PostgresClient
 }
 
 const ONE_DAY = 86_400_000
 
-// How many expired sessions are removed at once, and how long after that it is looked again, in milliseconds. Where
-// there were as many, it is looked again at once.
+// How many expired sessions are removed at once, and the pause before the next removal, in milliseconds. If so many
+// were removed, there may be more, and there is no pause.
 const SWEPT = 1000
 const SWEEP_PAUSE = 60_000
 
 /**
- * Keeps sessions in PostgreSQL: a row for each, with the text of each top-level key (JSON) in one object, and what the
- * library keeps of the session in another one. Each operation is one statement. A read is one, and one more once in a
- * hundredth of the session's life, which moves the end. What changed is written in one atomic step, and only if the
- * session is still there.
+ * Keeps sessions in PostgreSQL. A session is one row with two columns of JSON texts: one for the top-level keys, and
+ * one for the library's own fields. Each operation is one statement. Once in a hundredth of the session's life, a
+ * read needs a second one, which moves the end. Changes are written in one atomic step, only if the session still
+ * exists.
  *
- * A record's keys are parsed when they are read. One that can't be throws FST_ERR_SESSION_RECORD then.
+ * A record's keys are parsed when they are read. A key that can't be parsed throws FST_ERR_SESSION_RECORD then.
  *
- * What JSON changes (a `Map`, a `Date`, an instance of a class) is warned about at a key's first write. What it can't
- * hold (a `BigInt`, a circle) is FST_ERR_SESSION_VALUE, and nothing of that call is written.
+ * Values that JSON changes (a `Map`, a `Date`, an instance of a class) are warned about at a key's first write. A value
+ * that JSON can't hold (a `BigInt`, a circle) rejects with FST_ERR_SESSION_VALUE, and nothing of that call is written.
  *
- * Expired sessions are removed in passing, a thousand at a time, when a new one is written: no timer.
+ * Expired sessions are removed when a new one is written, a thousand at a time. There is no timer.
  *
  * Methods answer through their callback, or by a promise if they are called without one.
  */
@@ -113,7 +113,7 @@ export class PostgresStore implements SessionStore {
     return answered(this.#set(sessionId, session), callback)
   }
 
-  /** @param code why the session ends, for `session.signal`; 'revoked' if nobody says */
+  /** @param code why the session ends, for `session.signal`; 'revoked' by default */
   destroy (sessionId: string, callback?: FoundCallback, code?: EndCode): Promise<SessionRecord | false> {
     return answered(this.#destroy(sessionId, code ?? 'revoked'), callback)
   }
@@ -129,7 +129,7 @@ export class PostgresStore implements SessionStore {
   }
 
   /**
-   * As `update`, but only where these keys are as they were in a record that this store handed out: their texts are
+   * As `update`, but only if these keys are as they were in a record that this store returned: their texts are
    * compared, and a key that was missing must be missing.
    */
   updateIf (
@@ -163,19 +163,19 @@ export class PostgresStore implements SessionStore {
     return answered(this.#index.claimsOf(userKey, before, count), callback)
   }
 
-  /** Tells when a session ends, if there is a `listen`. */
+  /** Calls `onEnd` when a session ends, if there is the option `listen`. */
   async watch (sessionId: string, onEnd: (code?: EndCode) => void): Promise<() => void> {
     return await this.#watch?.watch(sessionId, onEnd) ?? (() => {})
   }
 
-  /** All sessions, by their ids. Reads the whole table: not for every request. */
+  /** All sessions, by their ids. Reads the whole table, so don't call it with every request. */
   all (
     callback?: (error: any, sessions?: Record<string, SessionRecord>) => void
   ): Promise<Record<string, SessionRecord>> {
     return answered(this.#all(), callback)
   }
 
-  /** The number of sessions. Reads the whole table: not for every request. */
+  /** The number of sessions. Reads the whole table, so don't call it with every request. */
   length (callback?: (error: any, length?: number) => void): Promise<number> {
     return answered(this.#ask('length', []).then(({ rows }) => Number(rows[0].count)), callback)
   }
@@ -215,18 +215,18 @@ export class PostgresStore implements SessionStore {
     try {
       return this.#foundIn(rows[0]).record
     } catch {
-      // It was broken, and is gone all the same.
+      // It can't be read, but it was removed.
       return {}
     }
   }
 
-  /** @param end in milliseconds since the epoch; NaN for a whole life from now */
+  /** @param end in milliseconds since the epoch; NaN for one idle time from now */
   async #touch (sessionId: string, end: number): Promise<boolean> {
     const { count } = await this.#ask('touch', [escaped(sessionId), Date.now(), orNull(end), this.#ttl])
     return count > 0
   }
 
-  /** @param expected an object of texts, null for what must be missing */
+  /** @param expected the JSON of an object with the expected texts by key, null for a key that must be missing */
   async #update (
     sessionId: string, expected: string, { set, unset, meta = NO_FIELDS }: SessionChanges, { cookie }: Fastify.Session
   ): Promise<boolean> {
@@ -267,7 +267,7 @@ export class PostgresStore implements SessionStore {
     return foundInTexts(texts, own, Number(left), this.#ttl, slackOf(lifeOf(own, this.#ttl)))
   }
 
-  /** Removes what has expired. Nobody waits for it; what fails is tried again. */
+  /** Removes expired sessions. Nothing waits for it, and if it fails, a later call tries again. */
   #sweep (): void {
     const now = Date.now()
     if (now < this.#sweepAt) return
@@ -281,9 +281,9 @@ export class PostgresStore implements SessionStore {
 }
 
 interface Texts {
-  /** An object of texts, as a text. */
+  /** The JSON of an object with a JSON text for each key. */
   readonly text: string
-  /** What JSON lacks, a function for instance: it is no more. */
+  /** Keys whose value JSON leaves out, such as a function. They are removed. */
   readonly lacking: readonly string[]
 }
 
@@ -308,7 +308,7 @@ function removed (unset: FieldChanges['unset'], { lacking }: Texts, isKept: (nam
   return [...unset.filter(isKept).map(escaped), ...lacking]
 }
 
-/** The end as statements read it: in milliseconds since the epoch. */
+/** The end in the form that the statements read: in milliseconds since the epoch. */
 function endIn (cookie: unknown): { expires: number | null, originalMaxAge: unknown } {
   const { originalMaxAge = null } = objectOf(cookie)
   return { expires: orNull(expiryOf({ cookie })), originalMaxAge }

@@ -1,16 +1,16 @@
-/** How a session lies in a hash of Redis. Names of fields and their texts, nothing that waits. */
+/** How a session is laid out in a Redis hash: the names of its fields and their texts. All of this is synchronous. */
 import { expiryOf } from '../values/record'
 import { ATTRIBUTES, COOKIE, isData, isMeta, metaOf, objectOf, type Meta } from './kept-life'
 import { jsonOf, parse, recordOfText } from './text-record'
 import type { SessionRecord } from '../types/store'
 
-/** Fields of a hash with their texts, in turn. */
+/** A hash's alternating fields and texts. */
 export type Fields = string[]
 
-// No key of an application begins with it: those that do are written with one more.
+// Begins the names of the library's own fields. A key of the application that begins with it gets one more.
 const MARK = '\0'
 
-// A session of a few hundred bytes is kept in one block by Redis, where each byte counts.
+// Short names, because Redis keeps a session of a few hundred bytes in one block, and each byte counts.
 const CODES: Record<string, string> = {
   absoluteTimeout: 'a',
   authenticatedAt: 'l',
@@ -24,10 +24,10 @@ const CODES: Record<string, string> = {
 const NAMES = Object.fromEntries(Object.entries(CODES).map(([name, code]) => [code, name]))
 const OTHER = ':'
 
-// What version 12.0.0 keeps in the cookie's JSON, and takes from there alone.
+// Version 12.0.0 keeps these fields in the cookie's JSON, and reads them only there.
 const KNOWN_TO_12_0 = ['userKey', 'claimedAt']
 
-// The only form in which the cookie is written. Scripts know it by the same pattern.
+// The only form in which we write the cookie. The scripts have the same pattern.
 const OWN_COOKIE = /^\{"expires":[\w.+-]+,"originalMaxAge":[\w.+-]+\}$/
 
 export function fieldOfKey (key: string): string {
@@ -44,12 +44,12 @@ export function nameOf (field: string): { name: string, isMeta: boolean } {
   const rest = field.slice(1)
   if (rest.startsWith(OTHER)) return { name: rest.slice(1), isMeta: true }
   if (Object.hasOwn(NAMES, rest)) return { name: NAMES[rest] as string, isMeta: true }
-  // The rest is what version 12.0.0 wrote for a key that begins so.
+  // Version 12.0.0 wrote keys that begin with the mark as they are.
   return { name: rest.startsWith(MARK) ? rest : field, isMeta: false }
 }
 
 /**
- * A whole session. Keys whose value JSON lacks are left out.
+ * The fields of a whole session. Keys whose value JSON leaves out are missing.
  *
  * @throws FST_ERR_SESSION_VALUE
  */
@@ -59,10 +59,10 @@ export function fieldsOf (session: object): Fields {
 }
 
 /**
- * What makes a record of ours of another one: the text that must still be there, and the fields. Undefined when it
- * isn't a session.
+ * The arguments for converting a record into our form: the text that must still be there, then the fields. Undefined
+ * if the record isn't a session.
  *
- * @param reply a hash's fields and texts in turn, which version 12.0.0 wrote, or a string, which connect-redis wrote
+ * @param reply a hash's alternating fields and texts, which version 12.0.0 wrote; or a string, from connect-redis
  * @throws FST_ERR_SESSION_RECORD
  */
 export function convert (reply: Fields | string): Fields | undefined {
@@ -82,7 +82,7 @@ export function convert (reply: Fields | string): Fields | undefined {
 }
 
 /**
- * The fields for what is set, and the fields of what JSON lacks, a function for instance: it is no more.
+ * The fields to write, and the fields to remove because JSON leaves out their value, such as a function.
  *
  * @throws FST_ERR_SESSION_VALUE
  */
@@ -90,7 +90,7 @@ export function dataFields (data: Readonly<Record<string, unknown>>): { fields: 
   return textsOf(data, fieldOfKey, isData)
 }
 
-/** The same for the library's own. */
+/** The same for the library's own fields. */
 export function metaFields (meta: Readonly<Meta>): { fields: Fields, lacking: string[] } {
   return textsOf(meta, fieldOfMeta, isMeta)
 }
@@ -104,9 +104,9 @@ export function cookieText (cookie: unknown): string {
 }
 
 /**
- * The cookie and the library's own in one. A cookie in another form was written by version 12.0.0, beside us or
- * before us: of what it keeps there, the owner is right there and nowhere else, and the earlier creation is the true
- * one. Another owner hasn't authenticated as the one before did.
+ * Merges the cookie and the library's own fields. If the cookie isn't in our form, version 12.0.0 wrote it, before us
+ * or in another process. Then the owner comes from the cookie only, and the earlier creation date is the right one. If
+ * the owner has changed, the last authentication isn't theirs.
  */
 export function mergeMeta (text: string | undefined, own: Meta): Meta {
   const cookie: Meta = { ...objectOf(text === undefined ? {} : parse(text, 'its cookie')) }
@@ -119,12 +119,12 @@ export function mergeMeta (text: string | undefined, own: Meta): Meta {
   return meta
 }
 
-/** Whether the cookie's text is in our form: other software wrote it otherwise, and knows no slack. */
+/** Whether the cookie's text is in our form. Otherwise other software wrote it, and added no slack. */
 export function isOwnCookie (text: string | undefined): boolean {
   return text !== undefined && OWN_COOKIE.test(text)
 }
 
-/** A time as scripts take it: '' for none. */
+/** A time as an argument of scripts; '' for none. */
 export function timeArgument (time: number): number | '' {
   return Number.isFinite(time) ? time : ''
 }

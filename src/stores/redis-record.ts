@@ -1,13 +1,13 @@
-/** What a read of Redis becomes. */
+/** Turns Redis's reply to a read into a record. */
 import { COOKIE, lifeOf, slackOf, type Meta } from './kept-life'
 import { isOwnCookie, mergeMeta, nameOf, type Fields } from './redis-layout'
 import { foundInText, foundInTexts, parse, type Found } from './text-record'
 
 /**
- * @param reply a hash's fields and texts in turn, or a string, which connect-redis wrote
- * @param left what Redis keeps it for, in milliseconds; -1 for ever
- * @param ttl the store's, in milliseconds
- * @returns undefined when it isn't a session
+ * @param reply a hash's alternating fields and texts, or a string, which connect-redis wrote
+ * @param left how long Redis will still keep it, in milliseconds; -1 if for ever
+ * @param ttl the store's ttl, in milliseconds
+ * @returns undefined if it isn't a session
  * @throws FST_ERR_SESSION_RECORD
  */
 export function foundIn (reply: Fields | string, left: number, ttl: number): Found | undefined {

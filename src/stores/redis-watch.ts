@@ -107,7 +107,7 @@ export class RedisWatch {
 /** Describes what is wrong with a subscriber; undefined if nothing is. */
 function flawOf (client: AnyClient, subscriber: AnyClient): string | undefined {
   if (typeof subscriber?.subscribe !== 'function') return 'must be a client of node-redis or ioredis that can subscribe'
-  if (subscriber === client) return 'must be a second client, and not the one that asks: client.duplicate()'
+  if (subscriber === client) return 'must be a second client, not the same one: client.duplicate()'
   if (isCluster(subscriber) !== isCluster(client)) return 'must be of the same kind as its client: both a cluster, or neither'
   if (subscriber.isCluster === true && subscriber.options?.shardedSubscribers !== true) {
     return "needs ioredis's option shardedSubscribers: true"

@@ -35,7 +35,7 @@ export interface RedisStoreOptions {
    */
   subscriber?: RedisSubscriber
   /**
-   * What stands before the session id in the key.
+   * The prefix of keys, before the session id.
    *
    * @default 'sess:'
    */

@@ -5,8 +5,9 @@ type Ask = <T>(method: IndexMethod, args: unknown[], answer: Answer<T>) => void
 type IndexMethod = 'claim' | 'release' | 'revoke' | 'endingsOf' | 'claimsOf'
 
 /**
- * The index by user of a sealed store, in which users have other names. After a change of the keys, or because an entry
- * is older than the sealing, a user may have several. All are searched, and new entries have the current one.
+ * The index by user of a sealed store. In the inner store, users have other names, which depend on the keys. A user may
+ * have several: after a change of the keys, or if an entry is older than the sealing. All are searched, and new entries
+ * get the current one.
  */
 export class SealedIndex {
   readonly #ask: Ask
@@ -37,7 +38,8 @@ export class SealedIndex {
   }
 
   /**
-   * The current name between the others, so that a session that moves from one to another is found under one of them.
+   * Revokes under the older names before and after the current one, so that a session that moves from one name to
+   * another in the meantime is found.
    */
   revoke (userKey: string, which: Revoking, answer: Answer<number>): void {
     const names = this.#namesOf(userKey)

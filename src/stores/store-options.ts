@@ -1,4 +1,4 @@
-/** What RedisStore and PostgresStore check of their options in the same way. */
+/** The checks of options that RedisStore and PostgresStore share. */
 import { OptionError } from '../errors'
 import { nearest } from '../values/near'
 import { tooShort } from '../values/seconds'
@@ -10,7 +10,7 @@ export function checkTtl (store: string, ttl: unknown): void {
   throw new OptionError(`store is wrong: the ttl of a ${store} must be a positive number of milliseconds`)
 }
 
-/** @param names of the options that the store has */
+/** @param names the names of the store's options */
 export function tellMistakes (store: string, options: { ttl?: number }, names: readonly string[]): void {
   for (const name of Object.keys(options)) {
     const meant = names.includes(name) ? undefined : nearest(name, names)

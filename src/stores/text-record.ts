@@ -1,4 +1,4 @@
-/** A record whose keys are parsed when they are read: what RedisStore and PostgresStore hand out. */
+/** Records whose keys are parsed when they are read. RedisStore and PostgresStore return them. */
 import { RecordError } from '../errors'
 import { define, lazyFields } from '../values/lazy-fields'
 import { expiryOf } from '../values/record'
@@ -6,39 +6,40 @@ import { valueError } from '../values/refusals'
 import { absoluteEndOf, COOKIE, lifeOf, objectOf, ownEndOf, type Meta } from './kept-life'
 import type { SessionRecord } from '../types/store'
 
-/** What a read found out about a session. */
+/** The result of a read. */
 export interface Found {
   readonly record: SessionRecord
-  /** Whether more than a hundredth of its life has passed since its end was moved, so that a use must move it. */
+  /** Whether a use must move its end, because more than a hundredth of its life has passed since the last move. */
   readonly isDue: boolean
-  /** How long it may be idle, in milliseconds; 0 for one with a fixed end. */
+  /** Its idle time in milliseconds; 0 if its end is fixed. */
   readonly life: number
-  /** When the session ends however much it is used, in milliseconds since the epoch. */
+  /** Its absolute end, in milliseconds since the epoch. */
   readonly limit: number
 }
 
-/** The texts of a record by key, as they were handed out; of one that connect-redis wrote, the whole. */
+/** A record's texts by key, as the store returned them. If connect-redis wrote the record, its whole text. */
 const TEXTS = Symbol('texts')
 
 interface Hidden {
   [TEXTS]?: Map<string, string> | string
 }
 
-// Below this, parsing costs less than putting it off.
+// Up to this length, parsing a text costs less than postponing it.
 const SHORT = 64
 
 const parseLater = lazyFields((record, key) => parse(textOf(record, key), 'the field of a key'))
 
-// The store tells what is left, the record when: they differ by the way between.
+// Two ends that differ by less are the same, in milliseconds. A store returns the time left, which is converted to an
+// end when the answer arrives.
 const SAME = 1000
 
 /**
- * A session whose keys are kept as texts.
+ * Makes the record of a session that is stored as a text for each key.
  *
- * @param cookie what it has under `cookie`
- * @param left what the store keeps it for, in milliseconds; less than 0 for ever
- * @param ttl the store's, in milliseconds
- * @param slack by how much it is kept longer than it lives, in milliseconds
+ * @param cookie the fields under `cookie`
+ * @param left how long the store will still keep it, in milliseconds; negative if for ever
+ * @param ttl the store's ttl, in milliseconds
+ * @param slack how much longer than its life the store keeps it, in milliseconds
  */
 export function foundInTexts (
   texts: Map<string, string>, cookie: Meta, left: number, ttl: number, slack: number
@@ -48,12 +49,12 @@ export function foundInTexts (
   for (const [name, text] of texts) if (!setLazily(record, name, text)) isWhole = false
   const found = finish(record, cookie, left, ttl, slack)
   hide(record, texts)
-  // What can't be read isn't kept alive by those who try.
+  // Attempts to read a broken record must not prolong it.
   return isWhole ? found : { ...found, isDue: false }
 }
 
 /**
- * A session that is one text, as connect-redis writes it. Undefined when it isn't a session.
+ * Makes the record of a session that is stored as one text, as connect-redis does. Undefined if it isn't a session.
  *
  * @throws FST_ERR_SESSION_RECORD
  */
@@ -61,20 +62,20 @@ export function foundInText (text: string, left: number, ttl: number): Found | u
   const record = recordOfText(text)
   if (record === undefined) return undefined
   const cookie: Meta = { ...objectOf(record.cookie) }
-  // No slack: what wrote it knows none.
+  // connect-redis adds no slack.
   const found = finish(record, cookie, left, ttl, 0)
   hide(record, text)
   return found
 }
 
-/** What connect-redis wrote; undefined when it isn't a session. */
+/** Parses what connect-redis wrote; undefined if it isn't a session. */
 export function recordOfText (text: string): SessionRecord | undefined {
   const value = text === '' ? null : parse(text, 'the whole of it')
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? value as SessionRecord : undefined
 }
 
 /**
- * The text of a value; undefined if JSON has none for it, as for a function.
+ * The JSON of a value; undefined if JSON has none for it, as for a function.
  *
  * @throws FST_ERR_SESSION_VALUE
  */
@@ -86,7 +87,7 @@ export function jsonOf (name: string, value: unknown): string | undefined {
   }
 }
 
-/** @throws FST_ERR_SESSION_RECORD JSON.parse would show a part of the data in its error */
+/** @throws FST_ERR_SESSION_RECORD, because the message of JSON.parse would contain a part of the data */
 export function parse (json: string, what: string): unknown {
   try {
     return JSON.parse(json)
@@ -95,7 +96,7 @@ export function parse (json: string, what: string): unknown {
   }
 }
 
-/** The text of a key as it was handed out, or '' where the record hasn't got it. */
+/** The text of a key as the store returned it; '' if the record doesn't have the key. */
 export function textOf (record: SessionRecord, key: string): string {
   const { [TEXTS]: texts } = record as Hidden
   if (typeof texts === 'object') return texts.get(key) ?? ''
@@ -116,18 +117,19 @@ function finish (record: SessionRecord, cookie: Meta, left: number, ttl: number,
   return { record, isDue: life > 0 && left < Math.min(life, limit - now), life, limit }
 }
 
-/** The session's end as the store knows it: NaN where it has none of its own. */
+/** The session's end, as the store knows it; NaN if the session has no end of its own. */
 function endOf (cookie: Meta, keptUntil: number, slack: number, limit: number, now: number): number {
   const written = expiryOf({ cookie })
-  // It ends by the store's ttl only, or never by the store's word.
+  // It ends only by the store's ttl, or the store keeps it for ever.
   if (Number.isNaN(ownEndOf(cookie)) || keptUntil < now) return written
-  // Of the last hundredth before the absolute end nobody knows whether it was cut short. Nor is a living session over.
+  // In the last hundredth before the absolute end, the slack may have been cut short, so it isn't subtracted. Nor is it
+  // subtracted if the result would be in the past: the session is still alive.
   const isUncut = keptUntil <= limit - slack && keptUntil - slack > now
   const end = isUncut ? keptUntil - slack : Math.min(keptUntil, limit)
   return Math.abs(end - written) < SAME ? written : end
 }
 
-/** Answers whether the text can be read, as far as can be told without reading all of it. */
+/** Returns whether the text seems to be valid. A long text isn't parsed for that. */
 function setLazily (record: SessionRecord, key: string, text: string): boolean {
   if (text.length <= SHORT) {
     try {
@@ -139,7 +141,7 @@ function setLazily (record: SessionRecord, key: string, text: string): boolean {
   return text.length > SHORT && looksWhole(text)
 }
 
-// Most texts that can't be read were cut.
+// Most texts that can't be parsed were cut off.
 function looksWhole (text: string): boolean {
   const ends = text.at(0) as string + text.at(-1)
   return ends === '{}' || ends === '[]' || ends === '""' || /^[-\d]+$/.test(ends)

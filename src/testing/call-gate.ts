@@ -28,7 +28,7 @@ export class CallGate {
   now = 0
   /** The number of running calls that aren't held. */
   passing = 0
-  /** The steps that wait. */
+  /** The waiting steps. */
   readonly steps: Step[] = []
   /** The calls since the gate was closed. */
   calls: Call[] = []
@@ -116,7 +116,7 @@ export class CallGate {
   }
 }
 
-// Some methods of the index have several ids, and some none.
+// Some methods of the index take several ids, and some take none.
 function idIn (argument: unknown): string {
   const [id] = Array.isArray(argument) ? argument : [argument]
   return typeof id === 'string' ? id : ''

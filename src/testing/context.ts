@@ -1,4 +1,4 @@
-/** What the kit needs of a test runner and of a store's author, and how it moves the time. */
+/** What the kit needs from a test runner and from a store's author, and how it moves the time. */
 import type { SessionStore } from '../types/store'
 
 export const MINUTE = 60_000
@@ -36,7 +36,7 @@ export type CreateStore = (t: TestContext) => SessionStore | StoreUnderTest | Pr
 
 export type OpenStore = (t: TestContext) => Promise<StoreUnderTest>
 
-/** Opens a store that was given in either form. */
+/** Returns a function that opens a store, whichever form `createStore` returns. */
 export function opener (createStore: CreateStore): OpenStore {
   return async t => {
     const created = await createStore(t)

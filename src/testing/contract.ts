@@ -16,7 +16,7 @@ const OPTIONAL_METHODS = ['touch', 'update', 'getAndTouch', 'inspect'] as const
 
 type AnyStore = Record<string, ((...args: any[]) => any) | undefined>
 
-// Data of applications and the library that break if a store is careless with keys, text or size.
+// Data that a store may break if it is careless with keys, text or size.
 export const ODD_KEYS = { a: { b: 1 }, 'a.b': 2, '$set.a': 3, "it's": 4, '"; --': 5, '{}': 6, ' ': 7, 7: 8, Größe: 9, 鍵: 10 }
 export const ODD_VALUES = {
   text: 'ü ß € 日本語 👩‍👩‍👧 \u2028 \u0000 \\ " \' %',
@@ -30,44 +30,44 @@ export const ODD_VALUES = {
   nested: { deep: { deeper: [{ n: 1 }] } }
 }
 const LARGE = { large: 'x'.repeat(70_000), wide: '鍵'.repeat(70_000) }
-// Ids that a careless comparison confuses: without case, by prefix, by a pattern, by their first characters.
+// Ids that a careless comparison confuses: one that ignores case, or compares a prefix or a pattern.
 const ALIKE = ['a', 'A', 'ab', 'a ', 'a_b', 'axb', 'a%', 'a*', 'a?b', `${'l'.repeat(42)}1`, `${'l'.repeat(42)}2`]
 
 export async function testContract (t: TestContext, findings: Findings, openStore: OpenStore): Promise<void> {
   const promises = findings.declared
   const methods = await expectMethods(t, findings, openStore)
 
-  await t.test('answers nothing for a session that it does not have', async t => {
+  await t.test('answers with nothing for a session that does not exist', async t => {
     const { store } = await openStore(t)
-    same(await find(store, 'nobody') ?? undefined, undefined, 'get() of a session that is not there must answer nothing, null or undefined')
+    same(await find(store, 'nobody') ?? undefined, undefined, 'get() of a session that does not exist must answer with undefined or null')
     await ask(store, 'destroy', 'nobody')
-    ok(!await find(store, 'nobody'), 'destroy() of a session that is not there must leave nothing')
+    ok(!await find(store, 'nobody'), 'destroy() of a session that does not exist must not create one')
   })
 
-  await t.test('answers what was set, and its cookie', async t => {
+  await t.test('returns the data that were set, and the cookie', async t => {
     const { store } = await openStore(t)
     const session = live({ user: { name: 'max', tags: ['a', 'b'] }, n: 0, no: false, nothing: null, text: 'ü\u0000' })
     await ask(store, 'set', 'a', session)
-    const stored = await find(store, 'a') as any // of whatever form the store gives it
-    same(dataOf(stored), dataOf(session), 'get() must answer the data that set() was given: JSON.stringify(session) has them')
+    const stored = await find(store, 'a') as any // a store may return it in any form
+    same(dataOf(stored), dataOf(session), 'get() must answer with the data that set() received: JSON.stringify(session) contains them')
     // Attributes such as path need not be kept, because the configuration decides them.
     const { expires, originalMaxAge } = cookieOf(stored)
-    const advice = 'get() must answer the cookie that set() was given, under cookie'
+    const advice = 'get() must answer with the cookie that set() received, under cookie'
     same([timeIn(expires), originalMaxAge], [session.cookie.expires?.getTime(), HOUR], advice)
-    same(fieldsOf(stored), fieldsOf(session), 'set() must write all fields of the cookie, also those that it does not know')
+    same(fieldsOf(stored), fieldsOf(session), 'set() must write all fields of the cookie, including those that it does not know')
   })
 
-  await t.test('replaces the whole session by set', async t => {
+  await t.test('set replaces the whole session', async t => {
     const { store } = await openStore(t)
     await ask(store, 'set', 'a', live({ old: 1 }))
     await ask(store, 'set', 'a', live({ new: 1 }))
-    same(dataOf(await find(store, 'a')), { new: 1 }, 'set() must replace what was there')
+    same(dataOf(await find(store, 'a')), { new: 1 }, 'set() must replace the stored session')
   })
 
   for (const [what, data, advice] of [
-    ['keys', ODD_KEYS, 'keys are any text: escape those that your database takes for paths or operators, or keep the record as JSON'],
+    ['keys', ODD_KEYS, 'keys are any text: escape those that your database treats as paths or operators, or store the record as JSON'],
     ['values', ODD_VALUES, 'values are any JSON, and text is any Unicode: store UTF-8'],
-    ['values of more than 64 KB', LARGE, 'a session may be larger than 64 KB: take a type without that limit (MEDIUMTEXT, JSONB)']
+    ['values of more than 64 KB', LARGE, 'a session may be larger than 64 KB: use a type without that limit (MEDIUMTEXT, JSONB)']
   ] as const) {
     await t.test(`keeps ${what} as they are`, async t => {
       const { store } = await openStore(t)
@@ -88,10 +88,10 @@ export async function testContract (t: TestContext, findings: Findings, openStor
     await ask(store, 'set', 'b', live({ user: 'eva' }))
     await ask(store, 'destroy', 'a')
     ok(!await find(store, 'a'), 'destroy() left the session in the store')
-    same(dataOf(await find(store, 'b')), { user: 'eva' }, 'destroy() must remove the one session')
+    same(dataOf(await find(store, 'b')), { user: 'eva' }, 'destroy() must remove only this session')
   })
 
-  await t.test('keeps sessions apart whose ids are alike', async t => {
+  await t.test('keeps sessions with similar ids apart', async t => {
     const { store } = await openStore(t)
     const advice = 'ids must be compared whole and exactly: with case, without patterns'
     for (const sessionId of ALIKE) await ask(store, 'set', sessionId, live({ id: sessionId }))
@@ -101,7 +101,7 @@ export async function testContract (t: TestContext, findings: Findings, openStor
     }
   })
 
-  await t.test(findings.title('copies', 'keeps what was set, whatever becomes of the object', 'keeps the object that it was given'), async t => {
+  await t.test(findings.title('copies', 'keeps what was set, even if the object changes', 'keeps the object that it was given'), async t => {
     const { store } = await openStore(t)
     const cart = ['apple']
     const session = live({ cart })
@@ -110,7 +110,7 @@ export async function testContract (t: TestContext, findings: Findings, openStor
     cart.push('pear')
     session.cookie.expires?.setTime(Date.now() + 2 * HOUR)
     Object.assign(session, { other: 1 })
-    const stored = await find(store, 'a') as any // of whatever form the store gives it
+    const stored = await find(store, 'a') as any // a store may return it in any form
     const isKept = isDeepStrictEqual(dataOf(stored), { cart: ['apple'] }) && new Date(stored.cookie.expires).getTime() === expires
     findings.note('copies', isKept)
   })
@@ -121,7 +121,7 @@ export async function testContract (t: TestContext, findings: Findings, openStor
     findings.note('onlyYours', Object.keys(await find(store, 'a') ?? {}).sort().join() === 'cookie,user')
   })
 
-  await t.test(findings.title('dates', 'keeps a Date', 'makes a Date its ISO string'), async t => {
+  await t.test(findings.title('dates', 'keeps a Date', 'turns a Date into its ISO string'), async t => {
     const { store } = await openStore(t)
     const date = new Date('2024-02-29T12:00:00.123Z')
     await ask(store, 'set', 'a', live({ date }))
@@ -130,7 +130,7 @@ export async function testContract (t: TestContext, findings: Findings, openStor
     same(stored, promises.dates ? date : date.toISOString(), 'a Date must come back as a Date, or as its ISO string')
   })
 
-  await t.test(findings.title('expires', 'no longer answers a session that has expired', 'leaves the expiry to the library'), async t => {
+  await t.test(findings.title('expires', 'does not return a session that has expired', 'leaves the expiry to the library'), async t => {
     const { store, pass } = await timed(t, openStore)
     await ask(store, 'set', 'a', live({ user: 'max' }, MINUTE))
     await pass(MINUTE - 5000)
@@ -143,7 +143,7 @@ export async function testContract (t: TestContext, findings: Findings, openStor
     const { store, pass } = await timed(t, openStore)
     await ask(store, 'set', 'a', live({ user: 'max' }, null))
     await pass(HOUR / 2)
-    same(dataOf(await find(store, 'a') ?? {}), { user: 'max' }, 'set() must keep a session whose cookie.expires is null, for a day at least')
+    same(dataOf(await find(store, 'a') ?? {}), { user: 'max' }, 'set() must keep a session whose cookie.expires is null for at least a day')
     await pass(25 * HOUR)
     findings.note('waits', await find(store, 'a') != null)
   })
@@ -168,25 +168,25 @@ export async function testContract (t: TestContext, findings: Findings, openStor
   })
 
   if (promises.touches) {
-    await t.test('touch moves the expiry, and no data', async t => {
+    await t.test('touch moves the expiry, and changes no data', async t => {
       const { store, pass } = await timed(t, openStore)
       await ask(store, 'set', 'a', live({ n: 1 }, MINUTE))
       await pass(MINUTE / 2)
       const found = await ask(store, 'touch', 'a', live({ n: 2 }, MINUTE))
-      ok(found !== false, 'touch() answers false, which says that there is no such session')
+      ok(found !== false, 'touch() answers with false, which means that there is no such session')
       await pass(MINUTE - 5000)
       const stored = await find(store, 'a')
-      ok(stored, 'touch() did not move the end: to session.cookie.expires')
+      ok(stored, 'touch() must move the end to session.cookie.expires')
       same(dataOf(stored), { n: 1 }, 'touch() changed the data: it must move the end and nothing else')
       await pass(10_000)
       // A store may leave the check of the expiry to the library.
-      if (promises.expires) ok(!await find(store, 'a'), 'get() hands out a session after the end that touch() set: compare with it, or take out promises.expires')
+      if (promises.expires) ok(!await find(store, 'a'), 'get() returns a session after the end that touch() set: check that end, or remove promises.expires')
     })
 
     await t.test('touch never creates a session', async t => {
       const { store } = await openStore(t)
       findings.note('tellsGone', await touch(store, 'a', live({ n: 1 })) === false)
-      ok(!await find(store, 'a'), 'touch() must not create a session: update only what is there')
+      ok(!await find(store, 'a'), 'touch() must not create a session: update only an existing one')
     })
 
     const touchesOnly = findings.title('touchesOnly', 'touch never shortens a life, and leaves the cookie', 'touch may shorten a life, or write the cookie')
@@ -210,7 +210,7 @@ export async function testContract (t: TestContext, findings: Findings, openStor
   if (promises.updates) await testUpdates(t, openStore, promises)
   await testLoading(t, openStore, methods)
 
-  await t.test(findings.title('lists', 'all, length and clear', 'all, length and clear are not all there'), async t => {
+  await t.test(findings.title('lists', 'all, length and clear', 'all, length and clear are missing or incomplete'), async t => {
     const { store } = await openStore(t)
     findings.note('lists', await lists(store).catch(() => false))
   })
@@ -229,7 +229,7 @@ async function expectMethods (t: TestContext, findings: Findings, openStore: Ope
   const methods = new Set<string>()
   await t.test('has get, set and destroy', async t => {
     const { store } = await openStore(t)
-    for (const method of ['get', 'set', 'destroy'] as const) ok(has(store, method), `add ${method}(): no store can do without it`)
+    for (const method of ['get', 'set', 'destroy'] as const) ok(has(store, method), `add ${method}(): every store needs it`)
     findings.expect('touches', has(store, 'touch'))
     findings.expect('updates', has(store, 'update'))
     findings.note('users', hasIndex(store))
@@ -245,26 +245,26 @@ async function testUpdates (t: TestContext, openStore: OpenStore, promises: Find
     const changes = changesOf({ change: 2, add: ['x'] }, 'remove', 'never there')
     const session = live({ other: 1 }, HOUR)
     const found = await ask(store, 'update', 'a', changes, session)
-    ok(found !== false, 'update() answers false, which says that there is no such session')
+    ok(found !== false, 'update() answers with false, which means that there is no such session')
     await pass(HOUR - MINUTE)
     const stored = await find(store, 'a') as any
-    ok(stored, 'update() did not move the end: to session.cookie.expires, if that is later')
-    same(dataOf(stored), { keep: { n: 1 }, change: 2, add: ['x'] }, 'update() must apply set and unset onto what is stored, and nothing else of the session')
+    ok(stored, 'update() did not move the end, as it must if session.cookie.expires is later')
+    same(dataOf(stored), { keep: { n: 1 }, change: 2, add: ['x'] }, 'update() must apply set and unset to the stored session, and write nothing else of session')
     const wanted = timeIn(session.cookie.expires)
     const end = timeIn(stored.cookie.expires)
     if (!(Math.abs(end - wanted) <= grain * HOUR)) same(end, wanted, 'update() must write the new end into the record too, as cookie.expires')
     await pass(2 * MINUTE)
-    ok(!await find(store, 'a'), 'get() hands out a session after the end that update() set')
+    ok(!await find(store, 'a'), 'get() returns a session after the end that update() set')
   })
 
-  await t.test('update replaces the value of a key whole', async t => {
+  await t.test('update replaces the whole value of a key', async t => {
     const { store } = await openStore(t)
     await ask(store, 'set', 'a', live({ profile: { name: 'max', old: 1 }, list: [1, 2, 3] }))
     await ask(store, 'update', 'a', changesOf({ profile: { name: 'eva' }, list: [4] }), live({}))
-    same(dataOf(await find(store, 'a')), { profile: { name: 'eva' }, list: [4] }, 'update() must not merge within a key: the new value takes the place of the old one')
+    same(dataOf(await find(store, 'a')), { profile: { name: 'eva' }, list: [4] }, 'update() must not merge within a key: the new value replaces the old one')
   })
 
-  await t.test('update writes the fields of the cookie that changed, and leaves the others', async t => {
+  await t.test('update writes the changed fields of the cookie, and leaves the others', async t => {
     const { store } = await openStore(t)
     await ask(store, 'set', 'a', having(live({ n: 1 }), { userKey: 'max', claimedAt: 1, chosen: 5 }))
     const before = await withoutEnd(store, 'a')
@@ -272,10 +272,10 @@ async function testUpdates (t: TestContext, openStore: OpenStore, promises: Find
     const session = having(live({ n: 1 }), { path: '/old', createdAt: 2, userKey: 'mallory', chosen: 6 })
     await ask(store, 'update', 'a', { ...changesOf({ n: 2 }), meta }, session)
     const { chosen, ...others } = before
-    same(await withoutEnd(store, 'a'), { ...others, ...meta.set }, 'update() must apply changes.meta to the fields under cookie, by field, and take nothing but expires from session.cookie')
+    same(await withoutEnd(store, 'a'), { ...others, ...meta.set }, 'update() must apply changes.meta to the fields under cookie, field by field, and take only expires from session.cookie')
   })
 
-  await t.test('an update of the lifetime sets the end to the moment', async t => {
+  await t.test('an update of the lifetime sets the exact end', async t => {
     const { store, pass } = await timed(t, openStore)
     for (const sessionId of ['a', 'b']) await ask(store, 'set', sessionId, live({ n: 1 }, HOUR))
     await ask(store, 'set', 'c', live({ n: 1 }, null))
@@ -292,26 +292,26 @@ async function testUpdates (t: TestContext, openStore: OpenStore, promises: Find
     const { expires } = cookieOf(await find(store, 'a') as any)
     same(timeIn(expires), shorter.cookie.expires?.getTime(), 'update() must write changes.meta.set.expires as it is')
     await pass(2 * MINUTE)
-    for (const sessionId of ['a', 'c']) ok(!await find(store, sessionId), 'if changes.meta.set has expires, update() must end the session then, also earlier than before')
-    ok(await find(store, 'd'), 'if changes.meta.set.expires is null, update() must take the end away')
-    ok(await find(store, 'b'), 'update() shortened a life: without expires in changes.meta.set the later end counts, the one in the store or session.cookie.expires')
+    for (const sessionId of ['a', 'c']) ok(!await find(store, sessionId), 'if changes.meta.set has expires, update() must set the end to it, even if that is earlier than before')
+    ok(await find(store, 'd'), 'if changes.meta.set.expires is null, update() must remove the end')
+    ok(await find(store, 'b'), 'update() shortened a life: if changes.meta.set has no expires, the later of the stored end and session.cookie.expires counts')
   })
 
   await t.test('update never creates a session', async t => {
     const { store } = await openStore(t)
-    same(await ask(store, 'update', 'a', changesOf({ n: 1 }), live({ n: 1 })), false, 'update() must answer false if there is no such session')
+    same(await ask(store, 'update', 'a', changesOf({ n: 1 }), live({ n: 1 })), false, 'update() must answer with false if there is no such session')
     ok(!await find(store, 'a'), 'update() must not create a session: a visitor who logged out would be logged in again')
   })
 
-  await t.test('update revives no expired session', async t => {
+  await t.test('update never revives an expired session', async t => {
     const { store, pass } = await timed(t, openStore)
     await ask(store, 'set', 'a', live({ n: 1 }, MINUTE))
     await pass(2 * MINUTE)
-    same(await ask(store, 'update', 'a', changesOf({ n: 2 }), live({}, MINUTE)), false, 'update() must answer false if the session has expired')
-    ok(!await find(store, 'a'), 'update() must not revive what has expired')
+    same(await ask(store, 'update', 'a', changesOf({ n: 2 }), live({}, MINUTE)), false, 'update() must answer with false if the session has expired')
+    ok(!await find(store, 'a'), 'update() must not revive an expired session')
   })
 
-  await t.test('updates at the same time lose nothing', async t => {
+  await t.test('simultaneous updates are all kept', async t => {
     const { store } = await openStore(t)
     await ask(store, 'set', 'a', live({}))
     const keys = Array.from({ length: 20 }, (_, i) => `key${i}`)
@@ -325,16 +325,16 @@ async function testUpdates (t: TestContext, openStore: OpenStore, promises: Find
     same(fields, keys.map(key => `field${key}`).sort(), 'update() must change the fields of the cookie in the same step')
   })
 
-  await t.test('destroy answers what it removed, or tells nothing', async t => {
+  await t.test('destroy answers with what it removed, or with nothing', async t => {
     const { store } = await openStore(t)
     const isRecord = (value: any): boolean => typeof value === 'object' && value !== null && 'cookie' in value
-    ok(!isRecord(await ask(store, 'destroy', 'nobody')), 'destroy() must answer false if there is no such session')
+    ok(!isRecord(await ask(store, 'destroy', 'nobody')), 'destroy() must answer with false if there is no such session')
     await ask(store, 'set', 'a', live({ n: 1 }))
     await ask(store, 'update', 'a', changesOf({ n: 2 }), live({}))
     const removed = await ask(store, 'destroy', 'a')
-    const advice = 'destroy() must answer the record that it removed, as it was at that moment: regenerate() takes the data along'
+    const advice = 'destroy() must answer with the record that it removed, as it was at that moment, because regenerate() keeps its data'
     if (promises.updates && removed !== undefined) {
-      ok(removed !== false && removed !== null, 'destroy() answers false, which says that there was no such session')
+      ok(removed !== false && removed !== null, 'destroy() answers with false, which means that there was no such session')
       if (isRecord(removed)) same(dataOf(removed), { n: 2 }, advice)
     }
   })
@@ -344,23 +344,23 @@ async function testUpdates (t: TestContext, openStore: OpenStore, promises: Find
 async function testLoading (t: TestContext, openStore: OpenStore, methods: ReadonlySet<string>): Promise<void> {
   for (const method of ['getAndTouch', 'inspect']) {
     if (!methods.has(method)) continue
-    await t.test(`${method} answers as get does, and the end that the store knows`, async t => {
+    await t.test(`${method} answers as get does, with the end that the store knows`, async t => {
       const { store, grain, pass } = await timed(t, openStore)
-      ok(!await ask(store, method, 'nobody'), `${method}() must answer nothing if there is no such session`)
+      ok(!await ask(store, method, 'nobody'), `${method}() must answer with nothing if there is no such session`)
       await ask(store, 'set', 'a', live({ n: 1 }, MINUTE))
       await pass(MINUTE / 2)
       const touched = live({}, MINUTE)
       if (methods.has('touch')) await ask(store, 'touch', 'a', touched)
       const stored = await ask(store, method, 'a') as any
-      same(dataOf(stored), { n: 1 }, `${method}() must answer the record, as get() does`)
+      same(dataOf(stored), { n: 1 }, `${method}() must answer with the record, as get() does`)
       if (!methods.has('touch')) return
       const [end, wanted] = [timeIn(stored.cookie.expires), timeIn(touched.cookie.expires)]
-      if (!(Math.abs(end - wanted) <= grain * MINUTE)) same(end, wanted, `${method}() must answer the store's own end as cookie.expires, which touch() has moved`)
+      if (!(Math.abs(end - wanted) <= grain * MINUTE)) same(end, wanted, `${method}() must answer with the store's own end as cookie.expires, which touch() has moved`)
     })
   }
 
   if (methods.has('getAndTouch')) {
-    await t.test('getAndTouch moves the end by what the session may be idle', async t => {
+    await t.test('getAndTouch moves the end by the idle time of the session', async t => {
       const { store, pass } = await timed(t, openStore)
       await ask(store, 'set', 'a', live({ n: 1 }, MINUTE))
       await ask(store, 'set', 'older', having(live({ n: 1 }, MINUTE), { idle: undefined, seenAt: undefined }))
@@ -373,8 +373,8 @@ async function testLoading (t: TestContext, openStore: OpenStore, methods: Reado
       }
       await pass(2 * MINUTE)
       for (const sessionId of ['a', 'older', 'idle']) {
-        ok(!await ask(store, 'getAndTouch', sessionId), 'getAndTouch() must not revive what has expired, nor move the end by more than cookie.idle')
-        ok(!await find(store, sessionId), 'get() hands out a session after the end that getAndTouch() set')
+        ok(!await ask(store, 'getAndTouch', sessionId), 'getAndTouch() must not revive an expired session, nor move the end by more than cookie.idle')
+        ok(!await find(store, sessionId), 'get() returns a session after the end that getAndTouch() set')
       }
     })
   }
@@ -384,14 +384,14 @@ async function testLoading (t: TestContext, openStore: OpenStore, methods: Reado
       const { store, pass } = await timed(t, openStore)
       await ask(store, 'set', 'a', live({ n: 1 }, MINUTE))
       await pass(MINUTE - 5000)
-      ok(await ask(store, 'inspect', 'a'), 'inspect() must answer the session')
+      ok(await ask(store, 'inspect', 'a'), 'inspect() must answer with the session')
       await pass(10_000)
-      ok(!await ask(store, 'inspect', 'a'), 'inspect() must not move the end, and not answer what has expired')
+      ok(!await ask(store, 'inspect', 'a'), 'inspect() must not move the end, and not return an expired session')
     })
   }
 }
 
-/** Calls a method of a store that answers by callback or promise. */
+/** Calls a method of a store, which answers by callback or promise. */
 export function ask (store: SessionStore, method: string, ...args: unknown[]): Promise<unknown> {
   return asking(store, method, args, () => {})
 }

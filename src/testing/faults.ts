@@ -42,7 +42,7 @@ export class FaultyStore {
   /** Makes a method fail from now on, after a number of good calls. */
   break (method: Method, how: How, healthyCalls = 0): void {
     if (this[method] === undefined) throw new TypeError(`there is no method ${method}`)
-    if (typeof how !== 'function') throw new TypeError('how must be a function, as each of FAULTS has')
+    if (typeof how !== 'function') throw new TypeError('how must be a function, such as the `how` of one of FAULTS')
     this.calls.length = 0
     this.#broken = { method, how, healthyCalls }
   }
@@ -120,7 +120,7 @@ export class FaultyStore {
   }
 }
 
-/** The same store with methods that declare no callback and answer by promises. */
+/** The same store with methods that take no callback and return promises. */
 export function promising (store: FaultyStore): object {
   const methods = [...REQUIRED_METHODS, ...OPTIONAL_METHODS].filter(method => store[method] !== undefined)
   return Object.fromEntries(methods.map(method => {
@@ -135,7 +135,7 @@ export function promising (store: FaultyStore): object {
 
 /** The outcome of a call. */
 export type Outcome =
-  /** It did its work, whatever else happens: nobody should notice. */
+  /** It did its work. Whatever else it did, the caller should notice nothing. */
   | 'works'
   /** It failed, and did nothing. */
   | 'fails'
@@ -149,7 +149,7 @@ export interface Fault {
   readonly outcome: Outcome
   /** The kind of failure: an `Error`, something else, or no answer within the caller's time limit. */
   readonly failure?: 'error' | 'no error' | 'silence'
-  /** The methods that can fail like this; all if it is missing. */
+  /** The methods that can fail like this; if missing, all of them. */
   readonly methods?: readonly Method[]
   readonly how: How
 }
@@ -170,17 +170,17 @@ export const FAULTS: readonly Fault[] = [
     throws: () => { throw away() },
     rejects: () => Promise.reject(away()),
     'rejects, later': () => awayLater(),
-    'returns a promise that throws when it is asked': () => ({ then: () => { throw away() } }),
-    'returns an object that throws when it is looked at': () => throwing()
+    'returns a promise whose then throws': () => ({ then: () => { throw away() } }),
+    'returns an object that throws on any use': () => throwing()
   }),
   ...faults({ outcome: 'fails', failure: 'no error' }, {
-    // As in test runners. To Fastify that isn't an Error.
-    'calls back with an error of another realm': ({ answer }) => answer(runInNewContext(`new Error('${AWAY}')`)),
+    // As in test runners. Fastify doesn't treat it as an Error.
+    'calls back with an error from another realm': ({ answer }) => answer(runInNewContext(`new Error('${AWAY}')`)),
     'calls back with a string as the error': ({ answer }) => answer(AWAY),
     'calls back with a symbol as the error': ({ answer }) => answer(Symbol(AWAY)),
     'calls back with an object as the error': ({ answer }) => answer({ message: AWAY }),
     'calls back with an object without prototype as the error': ({ answer }) => answer(Object.create(null)),
-    'calls back with an object that throws when it is looked at as the error': ({ answer }) => answer(throwing()),
+    'calls back with an object that throws on any use as the error': ({ answer }) => answer(throwing()),
     'throws a string': () => { throw AWAY },
     'throws nothing': () => { throw undefined }, // eslint-disable-line no-throw-literal
     'rejects with nothing': () => Promise.reject() // eslint-disable-line prefer-promise-reject-errors
@@ -225,7 +225,7 @@ export const FAULTS: readonly Fault[] = [
   })
 ]
 
-/** Answers with something that doesn't tell whether there was such a session. */
+/** Answers that don't say whether there was such a session. */
 export const BROKEN_ANSWERS: readonly Fault[] = answers({
   nothing: () => undefined,
   null: () => null,
@@ -243,7 +243,7 @@ const COOKIE = { expires: null, originalMaxAge: null, path: '/', httpOnly: true,
 const max = (more: object = {}): object => ({ user: 'max', cookie: COOKIE, ...more })
 const withCookie = (cookie: unknown): object => max({ cookie })
 
-/** Answers with something that isn't a record, or is a broken one. If it has a user, that is max. */
+/** Answers that aren't a record, or are a broken one. If the record has a user, it is max. */
 export const BROKEN_RECORDS: readonly Fault[] = [
   ...records('finds nothing', {
     'a string': () => 'rubbish',

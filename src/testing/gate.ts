@@ -31,7 +31,7 @@ export class Gate {
     let limit: NodeJS.Timeout | undefined
     await new Promise<void>((resolve, reject) => {
       if (this.#missing !== undefined) reject(this.#missing)
-      limit = setTimeout(() => reject(new Error(`${this.#held} of ${count} came to the gate`)), PATIENCE)
+      limit = setTimeout(() => reject(new Error(`${this.#held} of ${count} requests came to the gate`)), PATIENCE)
       this.#watchers.push({ count, resolve, reject })
     }).finally(() => clearTimeout(limit))
   }

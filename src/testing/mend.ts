@@ -1,4 +1,4 @@
-/** Assertions whose failure says what to mend in the store. */
+/** Assertions whose failure says what to fix in the store. */
 import { AssertionError } from 'node:assert'
 import { inspect, isDeepStrictEqual } from 'node:util'
 
@@ -18,8 +18,8 @@ export async function advising (advice: string, run: () => Promise<void>): Promi
     await run()
   } catch (error) {
     const { message } = error as Error
-    // The failure of a promise contains its advice already.
-    if (!message.includes('promises.') && !message.includes('to its promises')) (error as Error).message = `${message}\nTo mend it: ${advice}`
+    // The message of a broken promise already contains its advice.
+    if (!message.includes('promises.') && !message.includes('to its promises')) (error as Error).message = `${message}\nTo fix it: ${advice}`
     throw error
   }
 }

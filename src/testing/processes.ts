@@ -1,4 +1,4 @@
-/** Tests of what visitors see if two processes serve their requests, in turn and at the same time. */
+/** Tests from a visitor's view, with two processes that serve requests one after the other and at the same time. */
 import assert from 'node:assert/strict'
 import { ask, find, live } from './contract'
 import type { OpenStore, StoreUnderTest, TestContext } from './context'
@@ -13,7 +13,7 @@ const MOST_CALLS = 10
 export async function testProcesses (t: TestContext, findings: Findings, openStore: OpenStore): Promise<void> {
   const promises = findings.declared
 
-  await t.test(findings.title('shared', 'both have the same sessions', 'no other process has its sessions'), async t => {
+  await t.test(findings.title('shared', 'both processes have the same sessions', 'another process does not have its sessions'), async t => {
     const { store, another } = await openStore(t)
     await ask(store, 'set', 'a', live({ user: 'max' }))
     const found = another === undefined ? undefined : await find(another(), 'a')
@@ -28,7 +28,7 @@ export async function testProcesses (t: TestContext, findings: Findings, openSto
     return [await Site.open(t, store, pass, {}), await Site.open(t, another(), pass, {})]
   }
 
-  await t.test('who logs in or out in one is logged in or out in the other', t => advising('every call must ask what all processes share, without a cache of its own', async () => {
+  await t.test('a login or logout in one process counts in the other', t => advising('every call must use the shared storage, without a cache in the process', async () => {
     const [{ max }, there] = await open(t)
     await max.get('/login/max')
     const old = max.cookieHeader()
@@ -39,7 +39,7 @@ export async function testProcesses (t: TestContext, findings: Findings, openSto
     assert.equal((await max.get('/whoami')).body, 'nobody')
   }))
 
-  await t.test(`writes at the same time ${findings.title('parallel', 'lose nothing', 'may lose one')}`, async t => {
+  await t.test(`simultaneous writes ${findings.title('parallel', 'are all kept', 'may lose one')}`, async t => {
     const [here, there] = await open(t)
     findings.note('parallel', await atEachCall(here, there, '/set/a/1', '/set/b/1', async old => {
       const { a, b } = (await there.revisit(old, '/all')).json()
@@ -47,7 +47,7 @@ export async function testProcesses (t: TestContext, findings: Findings, openSto
     }))
   })
 
-  await t.test(`a request under way ${findings.title('ended', 'does not bring', 'may bring')} back a session that ended`, async t => {
+  await t.test(`a running request ${findings.title('ended', 'does not bring', 'may bring')} back a session that ended`, async t => {
     const [here, there] = await open(t)
     const isOver = async (old: string): Promise<boolean> => {
       const replies = await Promise.all([here, there].map(({ revisit }) => revisit(old, '/whoami')))
@@ -63,7 +63,7 @@ export async function testProcesses (t: TestContext, findings: Findings, openSto
     findings.note('ended', isKept)
   })
 
-  await t.test(`a new id ${findings.title('renews', 'takes nothing', 'may take something')} along out of a session that ended`, async t => {
+  await t.test(`regenerate() ${findings.title('renews', 'keeps no data', 'may keep data')} of a session that ended`, async t => {
     const [here, there] = await open(t)
     const isNobody = async (_old: string, max: Visitor): Promise<boolean> => (await max.get('/whoami')).body === 'nobody'
     findings.note('renews', await atEachCall(here, there, '/renew', '/logout', isNobody))

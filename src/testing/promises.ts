@@ -1,8 +1,8 @@
-/** What a store can promise. The suite measures each, and docs/stores.md has the results of thirteen stores. */
+/** What a store can promise. The suite measures each promise, and docs/stores.md has the results for several stores. */
 import assert from 'node:assert/strict'
 
 interface Promised {
-  /** The head of the column in docs/stores.md. Promises without one only matter to the library. */
+  /** The column heading in docs/stores.md. Promises without one matter only to the library. */
   title?: string
   kept: string
   otherwise: string
@@ -92,7 +92,7 @@ export const PROMISES = {
   },
   tellsGone: {
     kept: '`touch` answers `false` if there is no such session.',
-    otherwise: 'It doesn\'t tell.'
+    otherwise: 'It doesn\'t say whether there is one.'
   }
 } satisfies Record<string, Promised>
 
@@ -101,7 +101,7 @@ export type Promises = Readonly<Record<PromiseName, boolean>>
 
 /** The results of the suite for a store, compared with what is declared. */
 export class Findings {
-  /** What the suite expects: what is declared, or, if the store is measured, what was found so far. */
+  /** The promises that the suite expects: those that are declared or, if it measures, those found so far. */
   readonly declared: Partial<Record<PromiseName, boolean>>
   readonly #isMeasuring: boolean
   readonly #kept = new Map<PromiseName, boolean>()
@@ -111,7 +111,7 @@ export class Findings {
     this.declared = declared === 'measure' ? {} : declared
   }
 
-  /** Expects a promise of a store that is measured, because it has the method. */
+  /** When measuring: expects a promise because the store has the method for it. */
   expect (promise: PromiseName, isKept: boolean): void {
     if (this.#isMeasuring) this.declared[promise] ??= isKept
   }
@@ -125,17 +125,17 @@ export class Findings {
     }
     const isDeclared = this.declared[promise] === true
     assert.equal(isKept, isDeclared, isDeclared
-      ? `promises.${promise} is declared, and not kept, so mend the store or remove the promise: ${kept}`
-      : `the store keeps a promise that is not declared, so add ${promise}: true to its promises: ${kept}`)
+      ? `promises.${promise} is declared, but not kept: fix the store, or remove the promise. ${kept}`
+      : `the store keeps a promise that is not declared: add ${promise}: true to its promises. ${kept}`)
   }
 
-  /** The title of a test, by what is declared. */
+  /** Chooses the title of a test: by whether the promise is declared. */
   title (promise: PromiseName, kept: string, otherwise: string): string {
     if (this.#isMeasuring) return `${kept} or ${otherwise}`
     return this.declared[promise] === true ? kept : otherwise
   }
 
-  /** Undefined if the suite hasn't asked. */
+  /** Whether the promise is kept; undefined if the suite hasn't tested it. */
   kept (promise: PromiseName): boolean | undefined {
     return this.#kept.get(promise)
   }

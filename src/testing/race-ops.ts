@@ -1,4 +1,4 @@
-/** What racing requests do, and what must be true when all of them are done, in any order. */
+/** What racing requests do, and what must be true afterwards, whatever their order was. */
 import { isDeepStrictEqual } from 'node:util'
 import type { FastifyRequest } from 'fastify'
 import { fingerprint } from '../diagnostics'
@@ -11,14 +11,14 @@ export const BASE: SessionRecord = { user: 'max', cart: ['apple'], d: 1, begun: 
 export const MAX_AGE = 5 * 60_000
 /** The fields that a record must have under `cookie`, if the plugin writes them and the store keeps them. */
 export const FIELDS = ['createdAt', 'seenAt', 'idle', 'path']
-/** The life that a handler chooses. `expire` passes one and a half of it, after which no store keeps the session. */
+/** The lifetime that a handler chooses. `expire` passes one and a half of it, and then no store has the session. */
 export const LONGER = 1.3 * MAX_AGE
 
 type Request = Pick<FastifyRequest, 'session' | 'server' | 'sessionStore'> & { session: any }
 
-/** What requests do with their session. Each writes a value of its own, to tell which one is in the store. */
+/** What requests do with their session. Each writes its own value, which shows whose write is in the store. */
 export const REQUESTS = {
-  // Reads an object, which could be changed inside: that must not count as a change.
+  // Reads an object. The library can't see whether it was changed inside, but this must not count as a change.
   read: ({ session }: Request) => { session.cart?.at(0) },
   'write a': ({ session }: Request, value: number) => { session.a = value },
   'write b': ({ session }: Request, value: number) => { session.b = value },
@@ -66,7 +66,7 @@ export const REQUESTS = {
     await server.sessions.revokeUser('max')
     await server.sessions.revokeUser('eva')
   },
-  /** This and the next need a second name. */
+  /** This and the next one need a second name in the index: that of the team. */
   async 'revoke teams' ({ server }: Request) {
     await server.sessions.by('team', 'red').revoke()
     await server.sessions.by('team', 'blue').revoke()
@@ -85,7 +85,7 @@ export const REQUESTS = {
 /** Requests that need an index by user. */
 export const NEEDS_USERS: readonly RequestName[] = ['revoke', 'revoke others', 'revoke users', 'revoke teams', 'sign up']
 
-/** Requests that need a second name. */
+/** Requests that need a second name in the index: that of the team. */
 export const NEEDS_TEAMS: readonly RequestName[] = ['revoke teams', 'change team']
 
 /** The team of a session. Every logged-in user has one. */
@@ -99,17 +99,17 @@ export type RequestName = keyof typeof REQUESTS
 export const PROMISES = {
   answered: 'each request is answered; the only error is that its session has ended, if it has',
   ended: 'what has ended stays ended: the session, its cookie and its data',
-  kept: 'the changes of different requests are all kept, also what update() adds to one key; and one gets what several take()',
+  kept: 'the changes of different requests are all kept, including items that update() adds to one list; if several requests take() a key, one of them gets it',
   next: 'a new session is whole, and its cookie works',
-  saved: 'what a reply called saved is in the store',
+  saved: 'what a reply confirms as saved is in the store',
   free: 'a request that only reads writes no data',
-  reachable: 'no session is stored that no reply gave a cookie for',
-  listed: 'each session of a user is in the list of the user',
-  limited: 'no user has more sessions than may be',
-  owned: 'a session belongs to the user whose data it has',
-  lived: 'a life that was chosen stays chosen, and no end is moved back',
+  reachable: 'a session is stored only if a reply sent its cookie',
+  listed: 'each session of a user is in the user\'s list',
+  limited: 'no user has more sessions than the limit',
+  owned: 'a session belongs to the user whose data it contains',
+  lived: 'a chosen lifetime is kept, and no end is moved to an earlier time',
   told: 'no reply carries the cookie of a session that has ended',
-  leftAlone: 'a request with the cookie of a session that was replaced neither sets the cookie nor clears it'
+  leftAlone: 'a request with the cookie of a replaced session neither sets nor clears the cookie'
 }
 
 export type PromiseName = keyof typeof PROMISES
@@ -132,7 +132,7 @@ export interface Reply {
   /** The result of the request's operation. */
   result?: unknown
   at: number
-  /** The session of the reply's cookie, if a browser would keep that. */
+  /** The session of the reply's cookie, if a browser would keep the cookie. */
   sessionId?: string
   /** The record of that session at that time. */
   stored?: SessionRecord
@@ -167,13 +167,13 @@ export interface Observation {
   /** When all sessions expired. */
   expiredAt?: number
   /**
-   * With an index by user: the sessions in it at the end by their key, how many a user may have, and whether they are
-   * in it by their team, too.
+   * With an index by user: its sessions at the end, by key; the limit of sessions; and whether sessions are also
+   * entered by their team.
    */
   index?: { listed: ReadonlyMap<string, ReadonlySet<string>>, max: number, teams?: boolean }
   /** The living sessions in the store at the end, by session id. */
   records: ReadonlyMap<string, SessionRecord>
-  /** Whether the first session is alive after its first life, and most of the chosen one, have passed. */
+  /** Whether the first session is still alive after its first lifetime and most of the chosen one. */
   lasts?: boolean
   /** The data that a visitor with the cookie of a session finds at the end. */
   visits: ReadonlyMap<string, SessionRecord>
@@ -202,19 +202,19 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
     const { first, second, end, hasEnded, replies, records, visits } = facts
     if (second !== undefined && replies.some(({ request, statusCode }) => request === 'log out of both' && statusCode === 200)) {
       if (records.has(second)) yield 'the store has the other session that was logged out'
-      if (!isSame(visits.get(second), {})) yield 'the other cookie of who logged out works'
+      if (!isSame(visits.get(second), {})) yield 'the other cookie still works after the logout'
     }
     if (hasEnded && records.has(first)) yield 'the store has the session that has ended'
     if (hasEnded && !isSame(visits.get(first), {})) yield 'the cookie of the session that has ended works'
     for (const sessionId of records.keys()) {
       if (sessionId !== first && sessionId !== second && facts.hasExpired(sessionId)) yield 'a new session has outlived its time'
-      if (sessionId !== first && sessionId !== second && facts.isRevoked(sessionId)) yield 'a new session that was ended is there'
+      if (sessionId !== first && sessionId !== second && facts.isRevoked(sessionId)) yield 'the store has a new session that was ended'
     }
     for (const { request, wasLoaded, sessionId } of replies) {
       if (request !== 'renew' || !wasLoaded || sessionId === undefined) continue
       // Only the request that ended the session may keep its data. Any other would bring back what was logged out.
       const wasFirst = end !== undefined && facts.begunAt(sessionId) === facts.endHeardAt
-      if (!wasFirst || facts.wasOverBefore(end)) yield 'the data of the session that has ended live on in a new one'
+      if (!wasFirst || facts.wasOverBefore(end)) yield 'a new session has the data of the session that has ended'
     }
   },
 
@@ -224,8 +224,8 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
     }
     const takers = replies.filter(({ request, wasLoaded, statusCode }) => request === 'take' && wasLoaded && statusCode === 200)
     const got = takers.filter(({ result }) => result !== undefined)
-    if (got.length > 1) yield `${got.length} requests took the same`
-    if (takers.length > 0 && got.length === 0 && !hasEnded && !replies.some(({ request }) => request === 'delete d')) yield 'nobody got what was taken'
+    if (got.length > 1) yield `${got.length} requests took the same value`
+    if (takers.length > 0 && got.length === 0 && !hasEnded && !replies.some(({ request }) => request === 'delete d')) yield 'no request got the taken value'
     if (hasEnded) return
     const flaw = flawOf(records.get(first), fields, BASE, changes)
     if (flaw !== undefined) yield flaw
@@ -239,7 +239,7 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
       if (statusCode !== 200 || sessionId === first) continue
       const isRenewed = request === 'renew' && wasLoaded
       if (sessionId === undefined) {
-        // If time has passed, it may have begun before and ended by that.
+        // If the sessions expired, the new one may have begun before, and ended by that.
         if ((isRenewed || LOGINS.includes(request)) && expiredAt === undefined && !facts.mayBeRevoked(reply)) yield `'${request}' got no new session`
         continue
       }
@@ -285,14 +285,14 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
   * reachable ({ first, second, replies, records }) {
     for (const sessionId of records.keys()) {
       const isGiven = sessionId === first || sessionId === second || replies.some(reply => reply.sessionId === sessionId)
-      if (!isGiven) yield 'a session is stored that nobody has the cookie of'
+      if (!isGiven) yield 'a session is stored, but no reply sent its cookie'
     }
   },
 
   * listed ({ records, index }) {
     if (index === undefined) return
     for (const [sessionId, record] of records) {
-      if (keysIn(record).some(key => index.listed.get(key)?.has(sessionId) !== true)) yield 'a session is not in the list'
+      if (keysIn(record).some(key => index.listed.get(key)?.has(sessionId) !== true)) yield 'a session is not in the list of its user or team'
     }
   },
 
@@ -302,7 +302,7 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
       const count = users.filter(other => other === user).length
       if (user !== undefined && count > index.max) yield `a user has ${count} sessions`
     }
-    if (replies.some(({ request }) => request === 'sign up') && records.size < 2) yield 'nobody is signed up'
+    if (replies.some(({ request }) => request === 'sign up') && records.size < 2) yield 'the session of the sign-up is not stored'
   },
 
   * owned ({ records, index }) {
@@ -311,8 +311,8 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
       const { user, cookie } = record
       const { userKey, 'key:team': teamKey } = cookie as SessionRecord
       const team = index.teams === true ? teamOf(record) : undefined
-      if (teamKey !== (team && indexKey('session', 'team', team))) yield `a session has the data of the team ${team}, and belongs to another one`
-      if (userKey !== (user === undefined ? undefined : fingerprint(user as string))) yield `a session has the data of ${user as string}, and belongs to another user`
+      if (teamKey !== (team && indexKey('session', 'team', team))) yield `a session has the data of team ${team}, but belongs to another team`
+      if (userKey !== (user === undefined ? undefined : fingerprint(user as string))) yield `a session has the data of ${user as string}, but belongs to another user`
     }
   },
 
@@ -321,9 +321,9 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
     if (hasEnded || record === undefined) return
     const chosen = replies.filter(reply => reply.wasLoaded && isRemembering(reply))
     const isSure = chosen.some(({ statusCode, sessionId }) => statusCode === 200 && sessionId === first)
-    if (isSure && lifeOf(record) !== LONGER) yield 'the life that was chosen is not kept'
-    else if (chosen.length === 0 && lifeOf(record) === LONGER) yield 'a life is kept that nobody chose'
-    if (isSure && lasts === false) yield 'the session ends before the life that was chosen'
+    if (isSure && lifeOf(record) !== LONGER) yield 'the chosen lifetime is not kept'
+    else if (chosen.length === 0 && lifeOf(record) === LONGER) yield 'the session has a lifetime that no request chose'
+    if (isSure && lasts === false) yield 'the session ends before its chosen lifetime'
   },
 
   * told ({ first, end, expiredAt = Infinity, replies, calls }) {
@@ -344,7 +344,7 @@ const CHECKS: Record<PromiseName, (facts: Facts) => Iterable<string>> = {
     if (!isReplaced) return
     for (const { request, at, sessionId, isCleared } of replies) {
       if (!MAY_COME_LATE.includes(request) || at <= Number(end.answeredAt)) continue
-      if (sessionId !== undefined && sessionId !== first) yield `'${request}' comes late, and its cookie takes the place of the new one`
+      if (sessionId !== undefined && sessionId !== first) yield `'${request}' comes late, and its cookie replaces the new one`
       if (isCleared === true) yield `'${request}' comes late, and clears the new cookie`
     }
   }
@@ -371,7 +371,7 @@ const MAY_COME_LATE: readonly RequestName[] = ['read', 'write a', 'write b', 'de
 
 type Facts = ReturnType<typeof factsOf>
 
-/** An observation, with what follows from it. */
+/** An observation, with conclusions from it. */
 function factsOf (seen: Observation) {
   const { first, calls, replies, expiredAt, hasUpdate, index } = seen
   const [end] = calls

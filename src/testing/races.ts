@@ -31,7 +31,7 @@ const EVENTS: readonly RaceEvent[] = [
   ...(Object.keys(REQUESTS) as RequestName[]).filter(request => !NEEDS_USERS.includes(request) && !NEEDS_TEAMS.includes(request)), 'expire'
 ]
 
-/** Other ways to do the same. Each races with the other events, but not with another variant. */
+/** Variants of the other requests. Each races with the other events, but not with another variant. */
 const VARIANTS: readonly RaceEvent[] = ['remember by options', 'save unawaited', 'log in unawaited', 'log out of both']
 
 /** All pairs of events. */
@@ -80,7 +80,7 @@ export interface RaceTestOptions extends Omit<RaceOptions, 'store' | 'expire'> {
  * process.
  *
  * @param createStore returns an empty store
- * @returns the number of schedules
+ * @returns the number of schedules, and of those that broke a promise
  */
 export async function testRaces (
   createStore: CreateStore, { races = PAIRS, test, ...options }: RaceTestOptions = {}
@@ -92,7 +92,7 @@ export async function testRaces (
     const { store, pass } = await opener(createStore)(t)
     result = await raceAll({ ...options, store, expire: async () => await pass?.(A_DAY) }, races)
     const { schedules, violated, violations: [first] } = result
-    assert.equal(violated, 0, `in ${violated} of ${schedules} orders a promise is broken, at first so: ${JSON.stringify(first, undefined, 2)}`)
+    assert.equal(violated, 0, `a promise is broken in ${violated} of ${schedules} orders. The first: ${JSON.stringify(first, undefined, 2)}`)
   })
   return result
 }
@@ -162,7 +162,7 @@ export async function explore (run: (choose: Choose) => Promise<void>): Promise<
   }
 }
 
-/** All combinations of events, with repetitions. If two differ only in the names of keys, one is enough. */
+/** All combinations of events, with repetitions. Of two that differ only in the names of keys, it has one. */
 function combinations (size: number, events: readonly RaceEvent[]): RaceEvent[][] {
   const all = (size: number, from: number): RaceEvent[][] => size === 0
     ? [[]]

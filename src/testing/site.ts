@@ -70,7 +70,7 @@ function addRoutes (app: FastifyInstance, gate: Gate): void {
 
   // A request that fails before the gate is never held.
   app.addHook('onResponse', async ({ url }, { statusCode }) => {
-    if (url.startsWith('/slow/')) gate.miss(new Error(`${url} was answered with ${statusCode} before all were at the gate`))
+    if (url.startsWith('/slow/')) gate.miss(new Error(`${url} was answered with ${statusCode} before all requests were at the gate`))
   })
 
   app.get('/login/:name', async request => {
@@ -149,8 +149,8 @@ export function recordCalls (store: SessionStore): string[] {
 }
 
 /**
- * Runs an action before one of the next calls, of which the first is 0. Returns a function that tells whether there was
- * such a call.
+ * Runs an action before one of the next calls; 0 is the first. Returns a function that says whether there was such a
+ * call.
  */
 function interruptible (store: SessionStore): (index: number, act: () => Promise<void>) => () => boolean {
   let left = -1

@@ -8,7 +8,7 @@ import { testVisits } from './visits'
 
 export interface StoreTestOptions {
   /**
-   * What the store promises; `PROMISES` says what each means. The suite fails if a declared promise isn't kept, or if
+   * What the store promises; `PROMISES` explains each. The suite fails if a declared promise isn't kept, or if
    * the store keeps one that isn't declared, so the list stays true. `'measure'` tests everything, and prints the list.
    *
    * @default {}, none of them
@@ -23,12 +23,12 @@ export interface StoreTestOptions {
 }
 
 /**
- * Tests all that the library needs of a store: the store itself, an application that uses it, and two processes that
- * share it. The last two run only if the store itself passes. If the store doesn't promise something, the suite asserts
- * what happens instead.
+ * Tests everything that the library needs from a store: the store itself, an application that uses it, and two
+ * processes that share it. The last two run only if the store itself passes. If the store doesn't promise something,
+ * the suite asserts what happens instead.
  *
  * @param createStore returns an empty store for each test
- * @returns the findings, when all tests are done
+ * @returns the findings, after all tests
  */
 export async function testStore (
   createStore: CreateStore, { promises = {}, test }: StoreTestOptions = {}
@@ -57,6 +57,6 @@ export async function testStore (
   if (!hasFailed) await run('for operators', t => testUsers(t, findings, open))
   await run('for visitors', t => testVisits(t, findings, open))
   await run('for visitors of two processes', t => testProcesses(t, findings, open))
-  if (promises === 'measure') console.log(`${hasFailed ? 'Mend what fails first. ' : ''}The store keeps\n${findings}`)
+  if (promises === 'measure') console.log(`${hasFailed ? 'Fix what fails first. ' : ''}The store keeps\n${findings}`)
   return findings
 }

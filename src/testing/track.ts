@@ -29,7 +29,7 @@ interface Run {
   readonly replies: Reply[]
   /** The requests that have their reply, in that order. */
   readonly answered: Reply[]
-  /** How many of them the schedule contains. */
+  /** How many of these the schedule already contains. */
   noted: number
   /** Cookie headers by session id. */
   readonly cookies: Map<string, string>
@@ -99,7 +99,7 @@ export class Track {
   /** Runs one schedule: from a new session to what is left of it. */
   async run (events: readonly RaceEvent[], choose: Choose): Promise<{ observation: Observation, schedule: string[] }> {
     const begun = this.#keptCookie(await this.#get('/begin'))
-    if (begun === undefined) throw new Error('The plugin gave no session to begin with')
+    if (begun === undefined) throw new Error('The plugin sent no cookie for the first session')
     const first = begun.sessionId
     const run = this.#run = newRun(events)
     run.cookies.set(first, begun.header)
@@ -173,7 +173,7 @@ export class Track {
     return true
   }
 
-  /** Waits until each request has its reply, a call at the gate, or a turn to wait for. */
+  /** Waits until each request has its reply, has a call at the gate, or waits for its turn. */
   async #settle (requests: number, answered: readonly Reply[]): Promise<void> {
     const { calls, steps } = this.#gate
     let seen = calls.length + answered.length
@@ -209,7 +209,7 @@ export class Track {
     return new Map(entries)
   }
 
-  /** Whether a session with a chosen life outlives its first one. Tested before visitors come, who would prolong it. */
+  /** Whether a session with a chosen lifetime outlives its first one. Tested before visits, which would prolong it. */
   async #lasts (sessionId: string, records: Map<string, SessionRecord>): Promise<boolean | undefined> {
     const { expires, originalMaxAge } = (records.get(sessionId)?.cookie ?? {}) as Partial<CookieRecord>
     if (originalMaxAge !== LONGER) return undefined

@@ -9,7 +9,7 @@ import { dataOf } from './site'
 
 const ABSENT = Symbol('absent')
 
-// Pairs of values that a careless comparison takes for the same: before and after another request.
+// Pairs of values, before and after another request, that a careless comparison treats as the same.
 const CHANGED: Array<[before: unknown, after: unknown]> = [
   [null, ABSENT], [ABSENT, null], ['', ABSENT], [ABSENT, ''], [0, ''], [0, false], [1, '1'], [null, 'null'], [false, null],
   [[], {}], [['a'], ['a', 'b']], [['a', 'b'], ['b', 'a']], [{ a: 1 }, { a: 1, b: 2 }], [{ a: { b: [1] } }, { a: { b: [2] } }],
@@ -17,14 +17,14 @@ const CHANGED: Array<[before: unknown, after: unknown]> = [
 ]
 
 /** The condition of `updateIf`, in messages. */
-const IS_AS = 'as in the record that get() handed out'
+const IS_AS = 'as in the record that get() returned'
 
 export async function testUpdateIf (t: TestContext, openStore: OpenStore): Promise<void> {
   let isThere = false
-  await t.test('has an updateIf that goes with its update, or none', async t => {
+  await t.test('has no updateIf without update', async t => {
     const { store } = await openStore(t)
     isThere = has(store, 'updateIf')
-    ok(!isThere || has(store, 'update'), 'updateIf() is used only of a store with update(): add that')
+    ok(!isThere || has(store, 'update'), 'updateIf() is only used if the store has update(): add that')
   })
   if (!isThere) return
 
@@ -34,21 +34,21 @@ export async function testUpdateIf (t: TestContext, openStore: OpenStore): Promi
     const record = await recordOf(store)
     await ask(store, 'update', 'a', changesOf({ other: 2 }), live({}, MINUTE))
     const changes = { ...changesOf({ n: 2 }, 'old'), meta: { set: { seenAt: 9 }, unset: [] } }
-    same(await ask(store, 'updateIf', 'a', record, ['n', 'old', 'none'], changes, live({}, HOUR)), 'written', `updateIf() must answer 'written' if the keys are ${IS_AS}; others may have changed`)
+    same(await ask(store, 'updateIf', 'a', record, ['n', 'old', 'none'], changes, live({}, HOUR)), 'written', `updateIf() must answer with 'written' if the keys are ${IS_AS}; others may have changed`)
     const stored = await find(store, 'a') as any
-    same(dataOf(stored), { n: 2, other: 2 }, 'updateIf() must apply set and unset onto what is stored')
+    same(dataOf(stored), { n: 2, other: 2 }, 'updateIf() must apply set and unset to the stored session')
     same(cookieOf(stored).seenAt, 9, 'updateIf() must apply changes.meta to the fields under cookie')
     ok(timeIn(stored.cookie.expires) > Date.now() + HOUR / 2, 'updateIf() must move the end as update() does')
     await pass(2 * MINUTE)
-    ok(await find(store, 'a'), 'updateIf() did not move the end: to session.cookie.expires, if that is later')
+    ok(await find(store, 'a'), 'updateIf() did not move the end, as it must if session.cookie.expires is later')
   })
 
-  await t.test('updateIf knows keys and values again, whatever they are', async t => {
+  await t.test('updateIf recognizes all kinds of unchanged keys and values', async t => {
     const { store } = await openStore(t)
     const data = { ...ODD_VALUES, ...ODD_KEYS, '\u0000key': 1, toString: 2 }
     await ask(store, 'set', 'a', live(data))
     for (const key of [...Object.keys(data), 'valueOf', 'none', '']) {
-      same(await updateIf(store, await recordOf(store), [key]), 'written', `updateIf() must answer 'written' if '${key}' is ${IS_AS}`)
+      same(await updateIf(store, await recordOf(store), [key]), 'written', `updateIf() must answer with 'written' if '${key}' is ${IS_AS}`)
     }
   })
 
@@ -60,7 +60,7 @@ export async function testUpdateIf (t: TestContext, openStore: OpenStore): Promi
       await ask(store, 'set', 'a', live({ ...data(before) }))
       const record = await recordOf(store)
       await ask(store, 'update', 'a', after === ABSENT ? changesOf({}, 'key') : changesOf({ key: after }), live({}))
-      same(await updateIf(store, record, ['other', 'key']), 'changed', `updateIf() must answer 'changed' if ${text}: compare exactly, and absent with null`)
+      same(await updateIf(store, record, ['other', 'key']), 'changed', `updateIf() must answer with 'changed' if ${text}: compare exactly, and do not treat a missing key as null`)
       same(dataOf(await find(store, 'a')), data(after), "updateIf() must write nothing if it answers 'changed'")
     }
   })
@@ -70,14 +70,14 @@ export async function testUpdateIf (t: TestContext, openStore: OpenStore): Promi
     await ask(store, 'set', 'a', live({}, MINUTE))
     const record = await recordOf(store)
     await ask(store, 'destroy', 'a')
-    same(await updateIf(store, record, ['key']), 'gone', "updateIf() must answer 'gone' if there is no such session")
+    same(await updateIf(store, record, ['key']), 'gone', "updateIf() must answer with 'gone' if there is no such session")
     ok(!await find(store, 'a'), 'updateIf() must not create a session: a visitor who logged out would be logged in again')
     await ask(store, 'set', 'a', live({}, MINUTE))
     await pass(2 * MINUTE)
-    same(await updateIf(store, record, ['key']), 'gone', "updateIf() must answer 'gone' if the session has expired")
+    same(await updateIf(store, record, ['key']), 'gone', "updateIf() must answer with 'gone' if the session has expired")
   })
 
-  await t.test('of those who come at the same time with one record, one writes', async t => {
+  await t.test('of simultaneous calls with the same record, only one writes', async t => {
     const { store } = await openStore(t)
     await ask(store, 'set', 'a', live({ state: 'x' }))
     const record = await recordOf(store)

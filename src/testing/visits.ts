@@ -1,4 +1,4 @@
-/** Tests of what visitors of an app see if its sessions are in the store. */
+/** Tests from the view of visitors of an app that keeps its sessions in the store. */
 import assert from 'node:assert/strict'
 import { HOUR, MINUTE, timed, type OpenStore, type TestContext } from './context'
 import { advising } from './mend'
@@ -7,7 +7,8 @@ import { sendsCookie, Site, type SiteOptions } from './site'
 
 export async function testVisits (t: TestContext, findings: Findings, openStore: OpenStore): Promise<void> {
   const promises = findings.declared
-  // If a store moves only its own expiry and doesn't check it, the library ends the session within half a life more.
+  // If touch moves the store's own expiry, but the store doesn't check it, the library ends the session at most half a
+  // life later.
   const longestIdle = (): number => promises.touches === true && promises.expires !== true ? 1.5 * MINUTE : MINUTE
 
   async function ask (name: string, run: (t: TestContext) => Promise<void>, advice: string): Promise<void> {
@@ -19,7 +20,7 @@ export async function testVisits (t: TestContext, findings: Findings, openStore:
     return await Site.open(t, store, pass, options)
   }
 
-  await ask('who logs in stays logged in', async t => {
+  await ask('a visitor who logs in stays logged in', async t => {
     const { max, eva, stranger } = await open(t)
     await max.get('/login/max')
     await eva.get('/login/eva')
@@ -31,7 +32,7 @@ export async function testVisits (t: TestContext, findings: Findings, openStore:
     assert.notEqual(max.cookies.get('sessionId'), eva.cookies.get('sessionId'))
   }, 'get() must find what set() wrote, by the id alone')
 
-  await ask('who logs out is logged out, and the old cookie never works again', async t => {
+  await ask('a visitor who logs out is logged out, and the old cookie never works again', async t => {
     const { max, eva, revisit } = await open(t)
     await max.get('/login/max')
     await eva.get('/login/eva')
@@ -40,11 +41,11 @@ export async function testVisits (t: TestContext, findings: Findings, openStore:
     assert.equal((await max.get('/whoami')).body, 'nobody')
     assert.equal((await revisit(old, '/whoami')).body, 'nobody')
     assert.equal((await revisit(old, '/login/mallory')).body, 'hello mallory')
-    assert.equal((await revisit(old, '/whoami')).body, 'nobody', 'nor is it taken up for a new session')
-    assert.equal((await eva.get('/whoami')).body, 'eva', 'others stay')
-  }, 'destroy() must remove the session, and set() write under the id that it is given')
+    assert.equal((await revisit(old, '/whoami')).body, 'nobody', 'nor is its id used for a new session')
+    assert.equal((await eva.get('/whoami')).body, 'eva', 'others stay logged in')
+  }, 'destroy() must remove the session, and set() must write under the given id')
 
-  await ask('who gets a new id keeps what was taken along, and the old cookie never works again', async t => {
+  await ask('regenerate() keeps the given keys, and the old cookie never works again', async t => {
     const { max, eva, revisit } = await open(t)
     await max.get('/login/max')
     await max.get('/set/secret/1')
@@ -55,12 +56,12 @@ export async function testVisits (t: TestContext, findings: Findings, openStore:
     assert.deepEqual((await max.get('/all')).json(), { user: 'max' })
     assert.equal((await revisit(old, '/whoami')).body, 'nobody')
     assert.equal((await eva.get('/whoami')).body, 'eva')
-  }, 'destroy() must remove the session before, and set() write the new one')
+  }, 'destroy() must remove the old session, and set() must write the new one')
 
   for (const end of ['logout', 'renew']) {
     for (const what of ['read', 'write', 'touch', 'save', 'nest']) {
       for (const rolling of [true, false]) {
-        const name = `a slow request (${what}, rolling: ${rolling}) does not bring back a session that ended (${end}) meanwhile`
+        const name = `a slow request (${what}, rolling: ${rolling}) does not bring back a session that has ended (${end})`
         await ask(name, async t => {
           const { max, eva, gate, revisit } = await open(t, { rolling })
           await max.get('/login/max')
@@ -76,14 +77,14 @@ export async function testVisits (t: TestContext, findings: Findings, openStore:
           assert.equal((await max.get('/whoami')).body, end === 'renew' ? 'max' : 'nobody')
           assert.equal((await eva.get('/whoami')).body, 'eva')
           assert.ok(!sendsCookie(response), 'no cookie is sent for a session that is gone')
-        }, 'update() and touch() must write nothing if the session is gone, and answer false; a store of three methods must answer get() with what is there now')
+        }, 'update() and touch() must write nothing if the session is gone, and answer with false; a store with three methods must answer get() with what is stored now')
       }
     }
   }
 
   // A browser accepts the cookies of a reply at any time.
   for (const what of ['read', 'write']) {
-    await ask(`a slow request (${what}) does not take the cookie of the new session out of the browser`, async t => {
+    await ask(`a slow request (${what}) does not remove the cookie of the new session from the browser`, async t => {
       const { max, gate } = await open(t)
       await max.get('/login/max')
       const slow = max.get(`/slow/${what}`)
@@ -92,10 +93,10 @@ export async function testVisits (t: TestContext, findings: Findings, openStore:
       gate.open()
       await slow
       assert.equal((await max.get('/whoami')).body, 'max')
-    }, 'update() and touch() must answer false if the session is gone')
+    }, 'update() and touch() must answer with false if the session is gone')
   }
 
-  await ask('a request that is slow itself to log out ends what others wrote meanwhile', async t => {
+  await ask('a slow logout also ends what other requests have written in the meantime', async t => {
     const { max, gate, revisit } = await open(t)
     await max.get('/login/max')
     const old = max.cookieHeader()
@@ -106,9 +107,9 @@ export async function testVisits (t: TestContext, findings: Findings, openStore:
     assert.equal((await slow).body, 'done')
     assert.equal((await max.get('/whoami')).body, 'nobody')
     assert.equal((await revisit(old, '/whoami')).body, 'nobody')
-  }, 'destroy() must remove what was written a moment ago')
+  }, 'destroy() must also remove what was written a moment ago')
 
-  await ask('a logout and a write in the same moment: logged out', async t => {
+  await ask('a logout and writes at the same moment: the visitor is logged out', async t => {
     const { max, eva, revisit } = await open(t)
     await eva.get('/login/eva')
     for (let i = 0; i < 10; i++) {
@@ -119,10 +120,10 @@ export async function testVisits (t: TestContext, findings: Findings, openStore:
       assert.equal((await revisit(old, '/whoami')).body, 'nobody')
     }
     assert.equal((await eva.get('/whoami')).body, 'eva')
-  }, 'destroy() must be over when it answers, and update() must never create')
+  }, 'destroy() must be done when it answers, and update() must never create a session')
 
   for (const rolling of [true, false]) {
-    await ask(`parallel requests that write different keys all survive, rolling: ${rolling}`, async t => {
+    await ask(`the changes of parallel requests to different keys are all kept, rolling: ${rolling}`, async t => {
       const { max, eva, gate } = await open(t, { rolling })
       await max.get('/login/max')
       await eva.get('/login/eva')
@@ -135,10 +136,10 @@ export async function testVisits (t: TestContext, findings: Findings, openStore:
       for (const response of await Promise.all([...requests, others])) assert.equal(response.body, 'done')
       assert.deepEqual((await max.get('/all')).json(), { user: 'max', ...Object.fromEntries(keys.map(key => [key, 1])) })
       assert.deepEqual((await eva.get('/all')).json(), { user: 'eva', cart: [] })
-    }, 'update() must apply the changes onto what is stored; get() must answer what the last set() wrote, as soon as that has answered')
+    }, 'update() must apply the changes to the stored session; get() must answer with what the last set() wrote, as soon as that has answered')
   }
 
-  await ask('a slow request does not undo what others wrote and removed meanwhile', async t => {
+  await ask('a slow request does not undo what other requests have written and removed in the meantime', async t => {
     const { max, gate } = await open(t)
     await max.get('/login/max')
     await max.get('/set/a/1')
@@ -153,7 +154,7 @@ export async function testVisits (t: TestContext, findings: Findings, openStore:
   }, 'update() must apply set and unset, and leave the other keys as they are stored')
 
   for (const rolling of [true, false]) {
-    await ask(`a request that only reads writes ${rolling ? findings.title('touches', 'no data', 'the session whole') : 'no data'}, rolling: ${rolling}`, async t => {
+    await ask(`a request that only reads writes ${rolling ? findings.title('touches', 'no data', 'the whole session') : 'no data'}, rolling: ${rolling}`, async t => {
       const { max, calls } = await open(t, { rolling, cookie: { maxAge: HOUR } })
       await max.get('/login/max')
       calls.length = 0
@@ -167,18 +168,18 @@ export async function testVisits (t: TestContext, findings: Findings, openStore:
       }
       findings.note('touches', written.length === 0)
       findings.note('oneCall', calls.length === 2)
-    }, 'a store without touch() can\'t promise touches: add touch(), or take the promise out')
+    }, 'a store without touch() can\'t promise touches: add touch(), or remove the promise')
   }
 
-  await ask('a value that is set to what it was is no change', async t => {
+  await ask('setting a value to what it was is not a change', async t => {
     const { max, calls } = await open(t, { rolling: false })
     await max.get('/login/max')
     calls.length = 0
     await max.get('/login/max')
     assert.deepEqual(calls, [calls.includes('inspect') ? 'inspect' : 'get'])
-  }, 'get() must answer values that are equal to those that were set, with the keys of objects as they were')
+  }, 'get() must answer with values equal to those that were set, including the keys of objects')
 
-  await ask('a write is one write', async t => {
+  await ask('a change is one write', async t => {
     const { max, calls } = await open(t)
     await max.get('/login/max')
     assert.deepEqual(calls, ['set'])
@@ -196,7 +197,7 @@ export async function testVisits (t: TestContext, findings: Findings, openStore:
     await max.get('/push/pear')
     assert.deepEqual((await max.get('/all')).json().cart, ['apple', 'pear'])
     assert.deepEqual((await eva.get('/all')).json().cart, [])
-  }, 'set() and update() must write the new value of a key whole')
+  }, 'set() and update() must write the whole new value of a key')
 
   await ask('a key that is deleted is gone', async t => {
     const { max } = await open(t, { rolling: false })
@@ -220,7 +221,7 @@ export async function testVisits (t: TestContext, findings: Findings, openStore:
     await slow
     assert.deepEqual((await max.get('/all')).json(), { user: 'max', cart: ['apple'], note: 'new' })
     assert.deepEqual((await eva.get('/all')).json(), { user: 'eva', cart: [] })
-  }, 'get() must hand out a copy each time, or an object that is never changed')
+  }, 'get() must return a copy each time, or an object that is never changed')
 
   await ask('a session ends with its maxAge', async t => {
     const { max, eva, pass, revisit } = await open(t, { rolling: false, cookie: { maxAge: MINUTE } })
@@ -234,9 +235,9 @@ export async function testVisits (t: TestContext, findings: Findings, openStore:
     assert.equal((await eva.get('/whoami')).body, 'eva')
     await pass(MINUTE)
     assert.equal((await eva.get('/whoami')).body, 'nobody')
-  }, 'set() and touch() must keep the session until session.cookie.expires, no shorter')
+  }, 'set() and touch() must keep the session until session.cookie.expires, not less')
 
-  await ask('with rolling, whoever comes often stays logged in', async t => {
+  await ask('with rolling, a visitor who comes often stays logged in', async t => {
     const { max, eva, pass, revisit } = await open(t, { cookie: { maxAge: MINUTE } })
     await max.get('/login/max')
     await eva.get('/login/eva')
@@ -251,7 +252,7 @@ export async function testVisits (t: TestContext, findings: Findings, openStore:
   }, 'touch(), getAndTouch() and update() must move the end, and update() must write it into the record as cookie.expires too')
 
   for (const what of ['read', 'write']) {
-    await ask(`a slow request (${what}) does not bring back a session that expired meanwhile`, async t => {
+    await ask(`a slow request (${what}) does not bring back a session that has expired in the meantime`, async t => {
       const { max, gate, pass, revisit } = await open(t, { cookie: { maxAge: MINUTE } })
       await max.get('/login/max')
       const old = max.cookieHeader()
@@ -261,10 +262,10 @@ export async function testVisits (t: TestContext, findings: Findings, openStore:
       gate.open()
       assert.equal((await slow).body, 'done')
       assert.equal((await revisit(old, '/whoami')).body, 'nobody')
-    }, 'touch() and update() must not revive what has expired')
+    }, 'touch() and update() must not revive an expired session')
   }
 
-  await ask('a session with a fixed end is over then, however often it is used', async t => {
+  await ask('a session with a fixed end ends then, no matter how often it is used', async t => {
     const { max, pass, revisit } = await open(t, { cookie: { expires: new Date(Date.now() + MINUTE) } })
     await max.get('/login/max')
     const old = max.cookieHeader()
@@ -274,7 +275,7 @@ export async function testVisits (t: TestContext, findings: Findings, openStore:
     }
     await pass(25_000)
     assert.equal((await revisit(old, '/whoami')).body, 'nobody')
-  }, 'touch() must go by session.cookie.expires and by nothing else, as by a ttl of the store\'s')
+  }, 'touch() must set the end to session.cookie.expires, and not to a ttl of the store')
 
   await ask(`a visitor's Date is ${findings.title('dates', 'a Date', 'its ISO string')} with the next request`, async t => {
     const { max } = await open(t)

@@ -185,8 +185,8 @@ export interface FastifySessionOptions {
   /**
    * Returns the user of a session: `session => session.userId`. Called whenever a session is saved. The user is kept as
    * a hash. The number 1 and the string '1' are the same user. This option adds `request.session.list()`, `revoke()`
-   * and `revokeOthers()`, and `fastify.sessions`. The store must have an index by user, as MemoryStore and RedisStore
-   * have.
+   * and `revokeOthers()`, and `fastify.sessions`. The store must have an index by user, as MemoryStore, RedisStore and
+   * PostgresStore have.
    *
    * @default undefined, sessions belong to no user
    */

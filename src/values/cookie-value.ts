@@ -39,7 +39,7 @@ export function secretsSigner (secrets: readonly string[], algorithm: string): S
       if (known !== undefined) return known
       let renew = false
       for (const secret of secrets) {
-        // Anybody can sign with an empty secret.
+        // Anyone can sign with an empty secret.
         if (!isUsable(secret)) continue
         const { valid, value } = unsign(signedId, secret, algorithm)
         if (valid) {
