@@ -17,14 +17,14 @@ import { outsideOf } from './request/outside'
 import { hearPayload } from './request/payload'
 import { freshOf, isLoadedLate, isWithin, routeOptionsOf, type RouteOptions } from './request/route'
 import { clearCookie, setCookie } from './request/set-cookie'
-import { isRefused, slotKeyOf, type Slot, type Slotted } from './request/slot'
+import { isRefused, slotKeyOf, stateIn, type Slot, type Slotted } from './request/slot'
 import { Endings } from './session/endings'
 import { mistakeIn, refusalBy } from './session/freshness'
 import { SessionIds } from './session/ids'
 import { date, discard, prolong, remove, save } from './session/operations'
 import { createSession } from './session/session'
 import { SessionIndex, sessionsOf } from './session/session-index'
-import { SessionState, type Context } from './session/state'
+import { SessionState, type Context, type Found } from './session/state'
 import { Visit } from './session/visit'
 import { isDisconnected } from './stores/connection'
 import { innermost } from './stores/methods'
@@ -126,9 +126,9 @@ function checkRoute ({ checked, context: { settings } }: Registration, config: o
 
 /** Finds the session of a request. */
 function loadSession (
-  { context, finder, keepAlive, kSlot }: Registration, request: Slotted, reply: FastifyReply, route: RouteOptions,
-  done: Done
+  registration: Registration, request: Slotted, reply: FastifyReply, route: RouteOptions, done: Done
 ): void {
+  const { context, finder, kSlot } = registration
   const { settings, ids } = context
   const { sessionName } = settings
   let visit: Visit | Why
@@ -143,6 +143,14 @@ function loadSession (
     return
   }
   const { cookie, rolling, sent } = visit
+  const slot: Slot = { visit, route: route || undefined }
+  const fresh = freshOf(route)
+  if (sent.length === 0 && fresh === undefined && !ids.isEarly) {
+    slot.begin = () => beginState(registration, slot)
+    request[kSlot] = slot
+    done()
+    return
+  }
   // If no cookie may be sent, the request isn't a use of the session.
   const touch = rolling && settings.refreshAfter === 0 && !isRefused(visit, cookie.secure)
   finder.find(sent, cookie.terms, touch, (error, found) => {
@@ -150,11 +158,10 @@ function loadSession (
       fail(error)
       return
     }
-    const state = new SessionState(context, visit, found)
-    const slot: Slot = { visit, route: route || undefined, sentId: found?.provedId, state }
+    slot.sentId = found?.provedId
     request[kSlot] = slot
-    if (rolling && state.standing !== 'anonymous') keepAlive.begin(slot)
-    const refusal = refusalBy(freshOf(route), state)
+    const state = beginState(registration, slot, found)
+    const refusal = refusalBy(fresh, state)
     if (state.standing === 'new' && ids.isEarly) state.makeId(error => error === null ? done(refusal) : fail(error))
     else done(refusal)
   }, request)
@@ -179,6 +186,13 @@ function loadSession (
   }
 }
 
+function beginState ({ context, keepAlive }: Registration, slot: Slot, found?: Found): SessionState {
+  const visit = slot.visit as Visit
+  const state = slot.state = new SessionState(context, visit, found)
+  if (visit.rolling && state.standing !== 'anonymous') keepAlive.begin(slot)
+  return state
+}
+
 /** The onSend hook: decides what happens to the session, and does it. */
 function commitSession (
   registration: Registration, request: Slotted, reply: FastifyReply, payload: unknown, done: Done
@@ -186,15 +200,15 @@ function commitSession (
   const { storeTimeout, cacheControl, flaws, sessionName } = registration.context.settings
   const { guard } = registration.finder
   const slot = request[registration.kSlot]
-  const { visit, state } = slot ?? {}
+  const visit = slot?.visit
   // If an async handler calls reply.send() and doesn't return the reply, Fastify sends again, with no payload. The
   // second call is stopped here.
   if (visit?.phase === 'committing') return
   // If it is committed, a later hook has failed, and the same reply comes here again.
-  if (visit?.phase !== 'open' || state === undefined) {
-    // An authentication hook that runs before the plugin sees no session, and refuses everybody.
-    const isTurnedAway = reply.statusCode >= 300 && reply.statusCode <= 403
-    if (isTurnedAway && slot?.why === undefined && wasUsedEarly(slot?.other?.value)) flaws.tell(warnEarly, sessionName)
+  const state = visit?.phase === 'open' ? stateToCommit(slot as Slot, registration) : undefined
+  if (visit === undefined || state === undefined) {
+    if (visit !== undefined) visit.phase = 'committed'
+    else if (wasTurnedAway(slot, reply)) flaws.tell(warnEarly, sessionName)
     done()
     return
   }
@@ -223,6 +237,18 @@ function commitSession (
     if (cacheControl) tellCaches(reply, wasUsed || freshOf(slot?.route) !== undefined, isCookieChanged)
     done(payloadError?.() ?? error ?? undefined)
   }
+}
+
+/** The session of the reply; undefined if nobody has used it, and it isn't stored unused. */
+function stateToCommit (slot: Slot, { context: { settings }, finder }: Registration): SessionState | undefined {
+  const isSaved = slot.route?.saveUninitialized ?? settings.saveUninitialized
+  return isSaved === false && finder.guard === undefined ? slot.state : stateIn(slot)
+}
+
+/** Whether an authentication hook that runs before the plugin saw no session. It refuses everybody. */
+function wasTurnedAway (slot: Slot | null | undefined, reply: FastifyReply): boolean {
+  if (reply.statusCode < 300 || reply.statusCode > 403) return false
+  return slot?.why === undefined && wasUsedEarly(slot?.other?.value)
 }
 
 function commit (

@@ -4,7 +4,8 @@ import { inspect } from 'node:util'
 import fastifyCookie from '@fastify/cookie'
 import Fastify, { type FastifyReply, type FastifyRequest, type LightMyRequestResponse } from 'fastify'
 import t, { type Test } from 'tap'
-import fastifySession from '../src/index'
+import fastifySession, { MemoryStore } from '../src/index'
+import { warned } from './heard'
 import { build, SECRET, setCookies, Visitor, type Routes, type SessionOptions } from './helpers'
 import { AWAY, WatchedStore } from './odd-stores'
 
@@ -218,6 +219,37 @@ t.test('a request without a cookie never calls the store before it has something
   const headers = { cookie: 'sessionId=forged.signature; other=1' }
   t.same(await watched.callsDuring(() => visitor.get('/whoami', { headers })), [], 'nor one with a forged cookie')
   t.same(await watched.callsDuring(() => visitor.get('/login')), ['set'])
+})
+
+t.test('a visitor without a session may use one at any time until the reply goes out', async t => {
+  for (const hook of ['preParsing', 'preHandler', 'preSerialization', 'onError'] as const) {
+    const store = new MemoryStore()
+    const app = await build({ store, saveUninitialized: false }, app => {
+      app.addHook(hook as 'preHandler', async request => { session(request).usedIn = hook })
+      app.get('/', async () => {
+        if (hook === 'onError') throw new Error('unlucky')
+        return {}
+      })
+    })
+    t.teardown(() => app.close())
+    const response = await app.inject('/')
+    t.equal(setCookies(response).length, 1, hook)
+    t.match([...store.store.values()], [{ usedIn: hook }])
+  }
+})
+
+t.test('a session that is first used after that is lost, and a warning says so', async t => {
+  for (const hook of ['onSend', 'onResponse'] as const) {
+    const store = new MemoryStore()
+    const app = await build({ store, saveUninitialized: false }, app => {
+      app.addHook(hook as 'onResponse', async request => { session(request).usedIn = hook })
+      app.get('/', async () => 'ok')
+    })
+    t.teardown(() => app.close())
+    const warnings = await warned(async () => t.same(setCookies(await app.inject('/')), []))
+    t.match(warnings, [{ code: 'FST_SESSION_LATE_CHANGE' }], hook)
+    t.equal(store.store.size, 0)
+  }
 })
 
 t.test('a CORS preflight (OPTIONS) creates no session, unless its handler stores something', async t => {

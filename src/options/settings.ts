@@ -31,7 +31,7 @@ export interface Settings {
   readonly storeTimeout: number
   readonly trustsStoreTtl: boolean
   readonly watchInterval: number
-  readonly saveUninitialized: (request: FastifyRequest) => boolean
+  readonly saveUninitialized: boolean | ((request: FastifyRequest) => boolean)
   /** Whether requests can prolong their sessions. */
   readonly rolling: boolean
   /** Whether this request does. */
@@ -97,7 +97,7 @@ export function resolveOptions (fastify: FastifyInstance, given: FastifySessionO
     watchInterval: options.watchInterval,
     saveUninitialized: typeof saveUninitialized === 'function'
       ? request => saidAtOnce(saveUninitialized(request), 'saveUninitialized')
-      : () => Boolean(saveUninitialized),
+      : Boolean(saveUninitialized),
     rolling: Boolean(rolling),
     rolls: typeof rolling === 'function'
       ? request => Boolean(saidAtOnce(rolling(request), 'rolling'))

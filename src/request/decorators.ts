@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { hasNotRun, NoSession, NoUserSession, watched, type Why } from './no-session'
 import type { Outside } from './outside'
-import { slotKeyOf, type Slot, type Slotted } from './slot'
+import { slotKeyOf, stateIn, type Slot, type Slotted } from './slot'
 import { NameTakenError, OptionError } from '../errors'
 import type { Settings } from '../options/settings'
 import { stateOf } from '../session/session'
@@ -30,7 +30,8 @@ export function decorate (
       const slot = (this as Slotted)[kSlot]
       // Typed as a session, which it nearly always is.
       if (slot?.other !== undefined) return slot.other.value as FastifySessionObject
-      if (slot?.state !== undefined) return slot.state.session
+      const state = slot ? stateIn(slot) : undefined
+      if (state !== undefined) return state.session
       if (slot?.load !== undefined) throw (slot.why as Why)()
       // One object per request: otherwise visitors would see each other's writes.
       const other = { value: slot?.why !== undefined ? new StandIn(slot.why) : watched(new StandIn(early)) }

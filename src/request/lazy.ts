@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { capital } from './decorators'
 import { hasNotRun, isLazy } from './no-session'
-import { slotKeyOf, type Slotted } from './slot'
+import { slotKeyOf, stateIn, type Slotted } from './slot'
 import { NameTakenError } from '../errors'
 import type { Settings } from '../options/settings'
 import { promised } from '../stores/call'
@@ -18,7 +18,7 @@ export function loaderFor ({ sessionName, cookieName }: Settings): Loader {
   const sessionOf = async (request: Slotted): Promise<FastifySessionObject> => {
     await request[kSlot]?.load?.()
     const slot = request[kSlot]
-    if (slot?.state === undefined) throw (slot?.why ?? hasNotRun(sessionName))()
+    if (!slot || stateIn(slot) === undefined) throw (slot?.why ?? hasNotRun(sessionName))()
     return (request as Record<string, any>)[sessionName]
   }
   return {

@@ -157,7 +157,9 @@ function wantedOfNew (
   if (state.found.isRefused === true) return DECISIONS.refused
   if (request.method === 'OPTIONS') return DECISIONS.preflight
   if (visit?.sent.length === 0 && isFromElsewhere(request)) return DECISIONS.fromElsewhere
-  return route?.saveUninitialized ?? settings.saveUninitialized(request) ? DECISIONS.created : DECISIONS.empty
+  const isSaved = route?.saveUninitialized ?? settings.saveUninitialized
+  const saves = typeof isSaved === 'function' ? isSaved(request) : isSaved
+  return saves ? DECISIONS.created : DECISIONS.empty
 }
 
 function wantedOfStored (state: SessionState, settings: Settings): Decision {

@@ -9,9 +9,11 @@ export interface Slot {
   readonly visit?: Visit
   readonly route?: RouteSessionOptions | undefined
   /** The session id of the visitor's signed cookie, whether or not the store has it. */
-  readonly sentId?: string | undefined
-  /** Missing if the request has no session. */
+  sentId?: string | undefined
+  /** Missing if the request has no session, or if it hasn't been made yet. */
   state?: SessionState | undefined
+  /** Makes the session of a visitor who sent no cookie. Most requests of such visitors don't use it. */
+  begin?: () => SessionState
   /** Why the request has no session. */
   readonly why?: Why
   /** Loads the session of a lazy route. Missing once it is loaded. */
@@ -37,6 +39,11 @@ export type Slotted = FastifyRequest & Record<symbol, Slot | null | undefined>
 /** The request's property for the slot. Two registrations with one cookie name in a scope conflict, and are refused. */
 export function slotKeyOf (cookieName: string): symbol {
   return Symbol.for(`@fastify/session ${cookieName}`)
+}
+
+/** The session of a request; undefined if it has none. */
+export function stateIn (slot: Slot): SessionState | undefined {
+  return slot.state ?? slot.begin?.()
 }
 
 /** Whether the cookie may be sent over https only, and this request isn't https. */
