@@ -35,7 +35,7 @@ export const warnOption = warning(
 export const warnInsecure = rareWarning(
   'FST_SESSION_INSECURE',
   'The session was not saved and no cookie was sent, because cookie.secure is true and the request came over plain http. ' +
-  "Behind a proxy that ends TLS, set Fastify's trustProxy option; for development, set cookie.secure to false or 'auto'."
+  "Behind a proxy that terminates TLS, set Fastify's trustProxy option; for development, set cookie.secure to false or 'auto'."
 )
 
 export const warnShortSecret = rareWarning(

@@ -1,4 +1,4 @@
-/** What requests do within one key at the same time: `session.update()` and `session.take()`. */
+/** Parallel requests that change the same key: `session.update()` and `session.take()`. */
 import { setImmediate } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import type { FastifyInstance, FastifyRequest, LightMyRequestResponse } from 'fastify'
@@ -16,7 +16,7 @@ import { connectTo, startPostgres, startRedis } from './servers'
 
 type Handler = (request: FastifyRequest & { session: any }) => unknown
 
-/** A site whose one route does what the test says. */
+/** A site with one route, which does what the test says. */
 class Site {
   readonly app: FastifyInstance
   readonly #handlers: Handler[]
@@ -38,7 +38,7 @@ class Site {
     this.#handlers = handlers
   }
 
-  /** A visitor's session with these data. */
+  /** Starts a visitor's session with these data. */
   async begin (data: object = {}): Promise<this> {
     this.cookie = ''
     const response = await this.do(({ session }) => { Object.assign(session, data) })
@@ -51,7 +51,7 @@ class Site {
     return this.app.inject({ url: `/${this.#handlers.push(handler) - 1}`, headers })
   }
 
-  /** What the handler returns, which must work. */
+  /** What the handler returns. It must succeed. */
   async ask (handler: Handler): Promise<any> {
     const response = await this.do(handler)
     if (response.statusCode !== 200) throw new Error(response.body)
@@ -64,7 +64,7 @@ class Site {
   }
 }
 
-/** MemoryStore as it looks from one of several processes: its answers come later, and the records are in one map. */
+/** MemoryStore as one of several processes would see a remote store: it answers later, and all share one map of records. */
 class RemoteMemory extends MemoryStore {
   readonly asked: string[] = []
 
@@ -80,7 +80,7 @@ class RemoteMemory extends MemoryStore {
     }
   }
 
-  // Asked as a store of its own.
+  // Its own method, so that the library treats it as a store of its own.
   override touch (sessionId: string, session: any, callback: any): void { super.touch(sessionId, session, callback) }
 }
 
@@ -90,8 +90,8 @@ const STORES: Record<string, (t: Test) => Promise<SessionStore> | SessionStore> 
   MemoryStore: () => new MemoryStore(),
   'a store with three methods': () => new ThreeMethodStore(later) as any,
   'a store with touch': () => new TouchStore(later) as any,
-  'a store with update, and no updateIf': () => without(new RemoteMemory(), 'updateIf'),
-  'a store with updateIf, and no update': () => without(new RemoteMemory(), 'update'),
+  'a store with update but not updateIf': () => without(new RemoteMemory(), 'updateIf'),
+  'a store with updateIf but not update': () => without(new RemoteMemory(), 'update'),
   'a store with all methods': () => new WholeStore() as any,
   async RedisStore (t) { return new RedisStore({ client: await connectTo(t, await startRedis(t)) }) },
   async PostgresStore (t) {
@@ -108,14 +108,14 @@ for (const [name, open] of Object.entries(STORES)) {
     const store = await open(t)
     const site = await Site.open({ store })
 
-    await t.test('keeps what parallel requests add to one array', async t => {
+    await t.test('keeps everything that parallel requests add to one array', async t => {
       await site.begin({ cart: [] })
       const replies = await Promise.all(many.map(i => site.do(add(i))))
       t.same(new Set(replies.map(({ statusCode }) => statusCode)), new Set([200]))
       t.same((await site.data()).cart.sort((a: number, b: number) => a - b), many)
     })
 
-    await t.test('lets one of those who take a key at the same time have it', async t => {
+    await t.test('gives a key to only one of the requests that take it at the same time', async t => {
       for (const value of ['xyz', null, { a: [1] }]) {
         await site.begin({ state: value, other: 1 })
         const taken = await Promise.all(many.map(() => site.ask(async ({ session }) => ({ value: await session.take('state') }))))
@@ -124,14 +124,14 @@ for (const [name, open] of Object.entries(STORES)) {
       }
     })
 
-    await t.test('takes nothing that is not there', async t => {
+    await t.test('takes nothing if the key does not exist', async t => {
       await site.begin({ a: 1 })
       t.equal(await site.ask(({ session }) => session.take('b')), undefined)
       t.same(await site.ask(async ({ session }) => [typeof await session.take('toString')]), ['undefined'])
       t.same(await site.data(), { a: 1 })
     })
 
-    await t.test('writes nothing into a session that has ended in the meantime, and removes its cookie', async t => {
+    await t.test('writes nothing to a session that has ended in the meantime, and clears its cookie', async t => {
       for (const handler of [add(1), ({ session }: any) => session.take('cart')]) {
         await site.begin({ cart: [] })
         const response = await site.do(async request => {
@@ -149,7 +149,7 @@ for (const [name, open] of Object.entries(STORES)) {
 
 const across = (count: number, of = new Map()): RemoteMemory[] => Array.from({ length: count }, () => new RemoteMemory(of))
 
-t.test('processes that add to one array at the same time keep all of it', async t => {
+t.test('several processes add to one array at the same time, and nothing is lost', async t => {
   const sites = await Promise.all(across(3).map(store => Site.open({ store })))
   const { cookie } = await (sites[0] as Site).begin({ cart: [] })
   const replies = await Promise.all(sites.flatMap(site => {
@@ -160,7 +160,7 @@ t.test('processes that add to one array at the same time keep all of it', async 
   t.equal((await (sites[0] as Site).data()).cart.length, 12)
 })
 
-t.test('of processes that take a key at the same time one gets it', async t => {
+t.test('several processes take a key at the same time, and only one gets it', async t => {
   const sites = await Promise.all(across(3).map(store => Site.open({ store })))
   const { cookie } = await (sites[0] as Site).begin({ state: 'xyz' })
   const taken = await Promise.all(sites.map(async site => {
@@ -184,7 +184,7 @@ function besieged (change: (data: any, reads: number) => void): { store: RemoteM
   return { store, reads: () => reads }
 }
 
-t.test('when other processes are always faster, the answer is 409, and nothing is written', async t => {
+t.test('if other processes always write first, the reply is a 409, and update() writes nothing', async t => {
   const { store, reads } = besieged(data => { data.cart.push('theirs') })
   const site = await Site.open({ store })
   await site.begin({ cart: [], n: 1 })
@@ -199,19 +199,19 @@ t.test('when other processes are always faster, the answer is 409, and nothing i
   })
   t.equal(response.statusCode, 409)
   t.equal(response.json().code, 'FST_ERR_SESSION_BUSY')
-  t.equal(calls, reads(), 'the function is called for each try')
+  t.equal(calls, reads(), 'the function is called once for each attempt')
   t.ok(calls > 5 && calls < 50)
   const { cart, n, other } = await site.data()
   t.same([n, new Set(cart)], [1, new Set(['theirs'])])
-  t.equal(other, 1, 'what else the request changed is saved with its reply')
+  t.equal(other, 1, "the request's other changes are saved with its reply")
 })
 
 const FASTER: Array<[what: string, before: unknown, change: (data: any) => void, after: unknown]> = [
   ['an array that has grown', ['a'], data => { data.x.push('b') }, ['a', 'b', 'ours']],
   ['an array that is gone', ['a'], data => { delete data.x }, ['ours']],
-  ['null in the place of nothing', undefined, data => { data.x = null }, ['ours']],
-  ['nothing in the place of null', null, data => { delete data.x }, ['ours']],
-  ['a number that became its text', 1, data => { data.x = '1' }, ['ours']],
+  ['a missing key that became null', undefined, data => { data.x = null }, ['ours']],
+  ['a null that was removed', null, data => { delete data.x }, ['ours']],
+  ['a number that became a string', 1, data => { data.x = '1' }, ['ours']],
   ['a change deep inside', [{ a: { b: [1] } }], data => { data.x[0].a.b.push(2) }, [{ a: { b: [1, 2] } }, 'ours']]
 ]
 
@@ -228,7 +228,7 @@ for (const [what, before, change, after] of FASTER) {
   })
 }
 
-t.test('the function is called again, too, for a key that it only looked at, or looked for', async t => {
+t.test('the function is also called again if a key that it only read or looked for has changed', async t => {
   for (const [look, change] of [
     [(data: any) => data.stock > 0, (data: any) => { data.stock = 0 }],
     [(data: any) => data.get('stock') > 0, (data: any) => { data.stock = 0 }],
@@ -244,7 +244,7 @@ t.test('the function is called again, too, for a key that it only looked at, or 
   }
 })
 
-t.test('another key may have changed', async t => {
+t.test('the function is not called again if another key has changed', async t => {
   const { store, reads } = besieged(data => { data.other = 1 })
   const site = await Site.open({ store })
   await site.begin({ cart: [] })
@@ -253,9 +253,9 @@ t.test('another key may have changed', async t => {
   t.same(await site.data(), { cart: ['a'], other: 1 })
 })
 
-// --- What the function gets, and what becomes of the rest
+// --- What the function gets, and what happens to other changes
 
-/** A store that writes down what it changes. */
+/** A store that records what it is told to write. */
 function recording (): MemoryStore & { writes: any[] } {
   const store = new MemoryStore()
   const writes: any[] = []
@@ -278,7 +278,7 @@ async function alone (data: object, options: SessionOptions = {}): Promise<{ sit
   return { site, store }
 }
 
-t.test('the function gets what the store has now, and what the request has not saved stays to be saved', async t => {
+t.test("the function gets what the store has now, and the request's unsaved changes are saved later", async t => {
   const { site, store } = await alone({ cart: ['a'], n: 1, gone: 1 })
   await site.ask(async ({ session }) => {
     session.n = 2
@@ -296,7 +296,7 @@ t.test('the function gets what the store has now, and what the request has not s
   t.same(await site.data(), { cart: ['a', 'b', 'c'], n: 2, mine: 1, theirs: 1 })
 })
 
-t.test('afterwards the session has the new values, and nothing is written once more', async t => {
+t.test('afterwards the session has the new values, and nothing is written again', async t => {
   const { site, store } = await alone({ cart: ['a'], list: { n: 1 }, old: 1 })
   const response = await site.do(async ({ session }) => {
     const before = session.cart
@@ -306,7 +306,7 @@ t.test('afterwards the session has the new values, and nothing is written once m
     t.notOk('old' in session)
     t.notOk(session.isModified())
     t.ok(session.isSaved())
-    t.same(before, ['a'], 'an object from before is what it was')
+    t.same(before, ['a'], 'an object that was read before is unchanged')
   })
   t.match(response.headers['set-cookie'], /^sessionId=/)
   t.same(store.writes.map(([method]) => method), ['updateIf'])
@@ -318,7 +318,7 @@ t.test('afterwards the session has the new values, and nothing is written once m
   t.same((await site.data()).cart, ['a', 'b', 'c', 'd'])
 })
 
-t.test('what was taken by another request is not there any more', async t => {
+t.test('a key that another request has taken is gone', async t => {
   const { site } = await alone({ flash: ['hello'] })
   await site.ask(async ({ session }) => {
     t.same(session.flash, ['hello'])
@@ -329,7 +329,7 @@ t.test('what was taken by another request is not there any more', async t => {
   t.same(await site.data(), { flash: ['bye'] })
 })
 
-t.test('a change of the same key that was not saved gives way; one of a key that was only read does not', async t => {
+t.test('update() discards an unsaved change of a key that it writes, but not of one that it only reads', async t => {
   const { site } = await alone({ a: 1, b: 1 })
   await site.ask(async ({ session }) => {
     session.a = session.b = 10
@@ -341,7 +341,7 @@ t.test('a change of the same key that was not saved gives way; one of a key that
   t.same(await site.data(), { a: 2, b: 10 })
 })
 
-t.test('what the handler writes after its call comes after it', async t => {
+t.test('what the handler writes after calling update() is applied after it', async t => {
   const { site } = await alone({ a: 1, b: 1, c: 1 }, { store: new RemoteMemory() })
   await site.ask(async ({ session }) => {
     const done = session.update((data: any) => { data.a++; data.b++; t.equal(data.c, 1) })
@@ -353,7 +353,7 @@ t.test('what the handler writes after its call comes after it', async t => {
   t.same(await site.data(), { a: 10, b: 2, c: 10 })
 })
 
-t.test('calls happen in their order, also if nobody waits for them', async t => {
+t.test('calls run in order, even if nobody awaits them', async t => {
   const { site } = await alone({ list: [] }, { store: new RemoteMemory() })
   const response = await site.do(({ session }) => {
     session.update((data: any) => { data.list.push(1) })
@@ -366,7 +366,7 @@ t.test('calls happen in their order, also if nobody waits for them', async t => 
   t.equal((await site.do(({ session }) => { session.update(() => { throw new Error('on purpose') }) })).json().message, 'on purpose')
 })
 
-t.test('a class instance in a key that was written is compared with what was written', async t => {
+t.test('after save(), a class instance is compared with what was saved', async t => {
   class Cart { items = ['a'] }
   const { site, store } = await alone({ cart: new Cart() })
   await site.ask(async ({ session }) => {
@@ -379,20 +379,20 @@ t.test('a class instance in a key that was written is compared with what was wri
   t.same(store.writes.map(([method]) => method), ['update', 'updateIf'])
 })
 
-t.test('a function that changes nothing writes nothing, and its result comes back', async t => {
+t.test('a function that changes nothing writes nothing, and its result is returned', async t => {
   const { site, store } = await alone({ n: 1, list: [1, 2] })
   await site.ask(async ({ session }) => {
     t.equal(await session.update((data: any) => data.n + data.list.length), 3)
     t.equal(await session.update(() => {}), undefined)
-    t.equal(await session.update((data: any) => data), undefined, 'what nobody can use any more')
+    t.equal(await session.update((data: any) => data), undefined, "its data object can't be used any longer")
     t.equal(await session.update(() => null), null)
   })
   t.same(store.writes, [])
 })
 
-// --- Functions that go wrong
+// --- Functions that fail
 
-t.test('what the function throws comes back, and nothing is written', async t => {
+t.test('what the function throws is passed on, and nothing is written', async t => {
   const { site, store } = await alone({ n: 1 })
   await site.ask(async ({ session }) => {
     await t.rejects(session.update((data: any) => { data.n = 2; throw new Error('sold out') }), { message: 'sold out' })
@@ -403,7 +403,7 @@ t.test('what the function throws comes back, and nothing is written', async t =>
   t.same(store.writes, [])
 })
 
-t.test('a function that returns a promise, and what is no function, are refused', async t => {
+t.test("a function that returns a promise is refused, and so is anything that isn't a function", async t => {
   const { site, store } = await alone({ n: 1 })
   const refused = { code: 'FST_ERR_SESSION_UPDATE' }
   await site.ask(async ({ session }) => {
@@ -416,7 +416,7 @@ t.test('a function that returns a promise, and what is no function, are refused'
   t.same(store.writes, [])
 })
 
-t.test('a promise that the function returns may go wrong, or use the session, later', async t => {
+t.test('if the function returns a promise, that may reject or use the data later without harm', async t => {
   const { site } = await alone({ n: 1 })
   const late: unknown[] = []
   await site.ask(async ({ session }) => {
@@ -431,7 +431,7 @@ t.test('a promise that the function returns may go wrong, or use the session, la
   t.same(await site.data(), { n: 1 })
 })
 
-t.test('the object of the function is the data of a session, and nothing else, until it returns', async t => {
+t.test("the function's argument is the data of the session only, and can't be used after it returns", async t => {
   const { site } = await alone({ a: 1, b: { c: [1] }, constructor: 'mine' })
   await site.ask(async ({ session }) => {
     let kept: any
@@ -471,7 +471,7 @@ t.test('the object of the function is the data of a session, and nothing else, u
 
 // --- Sessions that are new, anonymous, replaced or gone
 
-t.test('a session that is not stored yet is changed itself, and stored with its reply', async t => {
+t.test('update() changes a session that is not stored yet in memory, and the reply stores it', async t => {
   const store = recording()
   const site = await Site.open({ store, saveUninitialized: false })
   await site.begin()
@@ -489,11 +489,11 @@ t.test('a session that is not stored yet is changed itself, and stored with its 
     t.same(store.writes, [])
   })
   site.cookie = String(response.headers['set-cookie']).split(';')[0] as string
-  t.same(store.writes, [], 'it was created')
+  t.same(store.writes, [], 'the new session was created with set()')
   t.same(await site.data(), { cart: ['a', 'b'] })
 })
 
-t.test('a session of whose record nothing could be loaded answers its error', async t => {
+t.test("if the session could not be loaded, update() and take() fail with the store's error", async t => {
   const store = new MemoryStore()
   store.get = (_sessionId: string, callback: any) => callback(new Error('away'))
   const site = await Site.open({ store, onStoreError: 'anonymous' })
@@ -504,7 +504,7 @@ t.test('a session of whose record nothing could be loaded answers its error', as
   })
 })
 
-t.test('a session that was destroyed, or replaced by regenerate, can not be changed; one that was reloaded can', async t => {
+t.test('update() fails after destroy(), and on an object that regenerate() replaced, but works after reload()', async t => {
   const { site } = await alone({ n: 1 })
   await site.ask(async ({ session }) => {
     await session.destroy()
@@ -525,7 +525,7 @@ t.test('a session that was destroyed, or replaced by regenerate, can not be chan
   })
 })
 
-t.test('a session that ends between read and write is gone', async t => {
+t.test('a session that ends between the read and the write is gone', async t => {
   for (const name of ['updateIf', 'update', 'none']) {
     const store = new RemoteMemory()
     if (name !== 'updateIf') without(store, 'updateIf')
@@ -542,7 +542,7 @@ t.test('a session that ends between read and write is gone', async t => {
   }
 })
 
-t.test('where a request has no session, they say so', async t => {
+t.test('update() and take() say so if the request has no session', async t => {
   const app = await build({ cookie: { path: '/in' } }, app => {
     app.get('/out', async ({ session }: any) => {
       await t.rejects(session.update(() => {}), { code: 'FST_ERR_SESSION_NONE' })
@@ -553,12 +553,12 @@ t.test('where a request has no session, they say so', async t => {
   t.equal((await app.inject('/out')).body, 'ok')
 })
 
-t.test('data of these names win', async t => {
+t.test('data called update or take hide the methods', async t => {
   const { site } = await alone({ update: 'mine', take: 1 })
   t.same(await site.ask(({ session }) => [session.update, session.take]), ['mine', 1])
 })
 
-t.test('outside of requests, too', async t => {
+t.test('update() and take() also work outside of requests', async t => {
   const { app } = await Site.open()
   const { session, cookie } = await app.createSession({ n: 1 } as any) as any
   await session.update((data: any) => { data.n++ })
@@ -569,7 +569,7 @@ t.test('outside of requests, too', async t => {
 
 // --- What is written in addition
 
-t.test('whose session it is, is written as by save()', async t => {
+t.test('update() changes the owner of a session as save() does', async t => {
   const { site } = await alone({ user: 'max' }, { user: (session: any) => session.user, maxPerUser: 1, onMaxPerUser: 'refuse' })
   const count = async (user: string): Promise<number> => (await site.app.sessions.forUser(user)).length
   await site.ask(async ({ session }) => {
@@ -588,7 +588,7 @@ t.test('whose session it is, is written as by save()', async t => {
   t.same([await count('eva'), await site.data()], [0, {}])
 })
 
-t.test('a user is claimed once, however often it is tried', async t => {
+t.test('the owner is entered in the index once, however often the write is tried again', async t => {
   const { store } = besieged((data, reads) => { if (reads < 3) data.n++ })
   const site = await Site.open({ store, user: (session: any) => session.user })
   await site.begin({ n: 0 })
@@ -597,7 +597,7 @@ t.test('a user is claimed once, however often it is tried', async t => {
   t.same(await Promise.all([0, 1, 2].map(async i => (await site.app.sessions.forUser(`user ${i}`)).length)), [0, 0, 1])
 })
 
-t.test('the session lives on by it, and a lifetime that was chosen and not saved stays to be saved', async t => {
+t.test('update() prolongs the session, and an unsaved lifetime is saved later', async t => {
   const { site, store } = await alone({ n: 1 }, { rolling: false, cookie: { maxAge: 60_000 } })
   const [[sessionId]] = [...store.store] as any
   const kept = (): any => (store.store.get(sessionId) as any).cookie
@@ -616,7 +616,7 @@ t.test('the session lives on by it, and a lifetime that was chosen and not saved
 
 // --- Stores and values that go wrong
 
-t.test('a value that can not be stored is refused with all that the function did', async t => {
+t.test("if one value can't be stored, nothing that the function changed is written", async t => {
   const client = await connectTo(t, await startRedis(t))
   const circle: any = {}
   circle.self = circle
@@ -635,7 +635,7 @@ t.test('a value that can not be stored is refused with all that the function did
   }
 })
 
-t.test('a field that can not be read ends the session if it is read, and may be overwritten', async t => {
+t.test("a field that can't be parsed ends the session if it is read, and may be overwritten", async t => {
   const client = await connectTo(t, await startRedis(t))
   const site = await Site.open({ store: new RedisStore({ client }) })
   const broken = async (): Promise<void> => {
@@ -654,7 +654,7 @@ t.test('a field that can not be read ends the session if it is read, and may be 
   t.same(await site.data(), { n: 2, cart: [] })
 })
 
-t.test('in a store without updateIf its error comes back', async t => {
+t.test('on a store without updateIf, the error of reading a record is passed on', async t => {
   for (const methods of [['updateIf'], ['updateIf', 'update']]) {
     const store = new RemoteMemory()
     const site = await Site.open({ store: without(store, ...methods) })
@@ -668,7 +668,7 @@ t.test('in a store without updateIf its error comes back', async t => {
   }
 })
 
-t.test("the store's error comes back, and the next one works", async t => {
+t.test("the store's error is passed on, and the next call works", async t => {
   const store = new RemoteMemory()
   const site = await Site.open({ store })
   await site.begin({ n: 1 })
@@ -689,7 +689,7 @@ t.test("the store's error comes back, and the next one works", async t => {
   t.same(await site.data(), {})
 })
 
-t.test('a store that never answers is waited for as long as storeTimeout says', async t => {
+t.test('if the store never answers, update() and take() time out after storeTimeout', async t => {
   const store = new RemoteMemory()
   const site = await Site.open({ store, storeTimeout: 50 })
   await site.begin({ n: 1 })
@@ -699,7 +699,7 @@ t.test('a store that never answers is waited for as long as storeTimeout says', 
   t.match(replies.map(reply => reply.json().code), ['FST_ERR_SESSION_STORE_TIMEOUT', 'FST_ERR_SESSION_STORE_TIMEOUT'])
 })
 
-t.test('who waits for others, and not for a store that is away, is told that the session is busy', async t => {
+t.test("a call that times out behind other calls, and not because of the store, gets 'session is busy'", async t => {
   const store = new RemoteMemory()
   const site = await (await Site.open({ store, storeTimeout: 1000 })).begin({ cart: [] })
   const { updateIf } = store
@@ -717,12 +717,12 @@ t.test('who waits for others, and not for a store that is away, is told that the
   gates[0]?.open()
   const [first, second, third] = await Promise.all(replies)
   t.equal(first?.statusCode, 200)
-  t.match([second?.statusCode, second?.json().code], [503, 'FST_ERR_SESSION_STORE_TIMEOUT'], 'its own call was not answered')
+  t.match([second?.statusCode, second?.json().code], [503, 'FST_ERR_SESSION_STORE_TIMEOUT'], 'the store did not answer its own call')
   t.match([third?.statusCode, third?.json().code], [409, 'FST_ERR_SESSION_BUSY'])
   gates[1]?.open()
 })
 
-t.test('a key may be a number, as everywhere else', async t => {
+t.test('a key may be a number', async t => {
   const site = await (await Site.open({ store: new RemoteMemory() })).begin()
   await Promise.all([1, 2, 3].map(() => site.ask(({ session }) => session.update((session: any) => {
     session.set(7, (session.get(7) ?? 0) + 1)
@@ -730,7 +730,7 @@ t.test('a key may be a number, as everywhere else', async t => {
   t.same(await site.data(), { 7: 3 })
 })
 
-t.test('an update() that failed on a replaced object leaves nothing behind', async t => {
+t.test('an update() that failed on a replaced object has no further effect', async t => {
   const site = await (await Site.open()).begin({ n: 1 })
   const response = await site.do(async request => {
     const old: any = request.session
@@ -740,10 +740,10 @@ t.test('an update() that failed on a replaced object leaves nothing behind', asy
     await request.session.regenerate()
     return [(request.session as any).user ?? null]
   })
-  t.same(response.json(), [null], 'regenerate() takes nothing along that it was not asked to')
+  t.same(response.json(), [null], 'regenerate() keeps only the keys that it is given')
 })
 
-t.test('what is changed beside update() and is lost is warned about, also if user reads an object', async t => {
+t.test('a change outside update() that is lost causes a warning, even if user() reads an object', async t => {
   const app = await build({ user: (session: any) => session.user?.id }, app => {
     app.get('/', async (request: any, reply) => {
       request.session.lost = 1
@@ -757,7 +757,7 @@ t.test('what is changed beside update() and is lost is warned about, also if use
   t.match(await warned(async () => { await app.inject({ url: '/', headers: { cookie } }) }), [{ code: 'FST_SESSION_HIJACKED' }])
 })
 
-t.test('over http with cookie.secure, what update() wrote is sent as what save() wrote is', async t => {
+t.test('over http with cookie.secure, update() sends the cookie as save() does', async t => {
   for (const how of ['save', 'update']) {
     const app = await build({ cookie: { secure: true } }, app => {
       app.get('/', async (request: any) => {
@@ -775,7 +775,7 @@ t.test('over http with cookie.secure, what update() wrote is sent as what save()
   }
 })
 
-t.test('another process that writes to a store with three methods in between has update() called again', async t => {
+t.test('on a store with three methods, update() runs again if another process wrote in between', async t => {
   const store = new ThreeMethodStore()
   const site = await (await Site.open({ store: store as any })).begin({ cart: [] })
   let calls = 0
@@ -788,7 +788,7 @@ t.test('another process that writes to a store with three methods in between has
   t.same(await site.data(), { cart: ['theirs', 'ours'] })
 })
 
-t.test('what comes after a regenerate() that nobody awaits happens to the session in its place, on each store', async t => {
+t.test('update() and take() after an un-awaited regenerate() act on the new session, on each store', async t => {
   for (const store of [new MemoryStore(), new ThreeMethodStore(later) as any]) {
     const site = await (await Site.open({ store })).begin({ n: 1, token: 't' })
     const response = await site.do(request => {
@@ -802,7 +802,7 @@ t.test('what comes after a regenerate() that nobody awaits happens to the sessio
   }
 })
 
-t.test("a write to one of the session's methods is seen by nobody else", async t => {
+t.test("setting a property of one of the session's methods does not affect other visitors", async t => {
   const site = await (await Site.open()).begin()
   for (const name of ['update', 'take', 'isFresh', 'save', 'touch', 'data']) {
     const response = await site.do(({ session }) => { session[name].shared = 'of one visitor' })

@@ -1,5 +1,5 @@
 /**
- * `examples/backchannel-logout.js` beside a real identity provider, over real HTTP. It requires the built package:
+ * `examples/backchannel-logout.js` with a real identity provider, over real HTTP. It requires the built package:
  * `npm run build` first.
  */
 import '../packages/companions'
@@ -18,9 +18,9 @@ const EVENTS = { 'http://schemas.openid.net/event/backchannel-logout': {} }
 
 interface IdentityProvider {
   issuer: string
-  /** A token that the provider has signed. */
+  /** Returns a token that the provider has signed. */
   sign: (claims: object, options?: { audience?: string, issuer?: string, issuedAt?: number }) => Promise<string>
-  /** The logout tokens that it has sent. */
+  /** The logout tokens that the provider has sent. */
   sent: string[]
 }
 
@@ -45,7 +45,7 @@ async function startProvider (t: Test, shop: string): Promise<IdentityProvider> 
     cookies: { keys: ['a key of the provider'] },
     jwks: { keys: [key] },
     features: { backchannelLogout: { enabled: true } },
-    // Its own refuses to call the loopback.
+    // The provider's own fetch refuses to call the loopback address.
     async fetch (url: string, { method, headers, body }: RequestInit) {
       sent.push(String(new URLSearchParams(String(body)).get('logout_token')))
       return await fetch(url, { method, headers, body })
@@ -63,7 +63,7 @@ async function startProvider (t: Test, shop: string): Promise<IdentityProvider> 
   }
 }
 
-/** Logs in at the provider's own pages, and comes back. */
+/** Logs in at the provider's own pages, and returns to the shop. */
 async function login (shop: Browser, idp: Browser, name: string): Promise<Response> {
   let location = (await shop.get('/login')).headers.get('location') as string
   while (location.startsWith(idp.address) || location.startsWith('/')) {
@@ -96,7 +96,7 @@ async function open (t: Test): Promise<{ provider: IdentityProvider, address: st
   return { provider, address: shop, close: async () => await stop(t, program) }
 }
 
-t.test('backchannel-logout.js: a logout at the identity provider ends the sessions of that login, and no other', async t => {
+t.test('backchannel-logout.js: a logout at the identity provider ends the sessions of that login, and no others', async t => {
   const { provider, address, close } = await open(t)
   const [laptop, phone] = [new Browser(address), new Browser(address)]
   const [idpOfLaptop, idpOfPhone] = [new Browser(provider.issuer), new Browser(provider.issuer)]
@@ -118,12 +118,12 @@ t.test('backchannel-logout.js: a logout at the identity provider ends the sessio
 
   const bySub = await provider.sign({ sub: 'ada' })
   const statuses = await Promise.all([1, 2, 3, 4, 5].map(async () => await post(bySub)))
-  t.same(statuses.sort(), [200, 400, 400, 400, 400], 'of five that come with one token at the same time, one counts')
-  t.same(await names(), ['Hello, stranger.\n', 'Hello, stranger.\n', 'Hello, stranger.\n'], 'without a sid, all of the user')
+  t.same(statuses.sort(), [200, 400, 400, 400, 400], 'of five requests with the same token at the same time, one is accepted')
+  t.same(await names(), ['Hello, stranger.\n', 'Hello, stranger.\n', 'Hello, stranger.\n'], 'without a sid, all sessions of the user')
   await close()
 })
 
-t.test('backchannel-logout.js: what is no logout token of the provider ends nothing', async t => {
+t.test('backchannel-logout.js: anything but a valid logout token of the provider ends nothing', async t => {
   const { provider, address, close } = await open(t)
   const ada = new Browser(address)
   await login(ada, new Browser(provider.issuer), 'ada')
@@ -143,7 +143,7 @@ t.test('backchannel-logout.js: what is no logout token of the provider ends noth
     'one without an event': await sign({ sub: 'ada', events: undefined }),
     'one without an id': await sign({ sub: 'ada', jti: undefined }),
     'one that is for nobody': await sign({}),
-    'one whose sid is no name': await sign({ sub: 'ada', sid: '' })
+    'one whose sid is empty': await sign({ sub: 'ada', sid: '' })
   }
   for (const [what, token] of Object.entries(bad)) {
     const response = await new Browser(address).post('/backchannel-logout', { logout_token: token })

@@ -1,4 +1,4 @@
-/** The demo in a real browser, over http and https: Chromium, as Debian has it. */
+/** The demo in a real browser, over http and https: Debian's Chromium. */
 import '../packages/tools'
 import { readFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
@@ -23,14 +23,14 @@ let browser: Browser
 
 t.before(async () => {
   if (CHROMIUM === undefined) throw new Error('Chromium is needed to run this test: install it (Debian: chromium), or set CHROME_PATH')
-  // As root, as in most containers, Chromium runs without its sandbox only.
+  // As root, as in most containers, Chromium only runs without its sandbox.
   browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox', '--disable-dev-shm-usage'], timeout: PATIENCE })
 })
 t.teardown(() => browser.close())
 
 const DEMO = 'examples/demo/server.js'
 
-/** Starts the demo. Returns where it is. */
+/** Starts the demo, and returns its address. */
 async function startDemo (t: Test, env: NodeJS.ProcessEnv = {}): Promise<string> {
   return await addressOf(start(t, DEMO, env))
 }
@@ -39,10 +39,10 @@ async function addressOf (demo: Program): Promise<string> {
   return (await demo.says(/at https?:\S+/)).slice('at '.length)
 }
 
-/** Somebody's browser, with cookies of its own. */
+/** A browser context with cookies of its own. */
 async function open (t: Test, address: string, options: Parameters<Browser['newContext']>[0] = {}): Promise<Page> {
   const context = await browser.newContext({ baseURL: address, ignoreHTTPSErrors: true, ...options })
-  // Nobody waits for it: once Chromium didn't close one within ten minutes. The end of the browser closes all.
+  // Not awaited: Chromium once took more than ten minutes to close one. Closing the browser closes all of them.
   t.teardown(() => { context.close().catch(() => {}) })
   context.setDefaultTimeout(PATIENCE)
   const page = await context.newPage()
@@ -59,7 +59,7 @@ async function login (page: Page, name: string): Promise<void> {
 const heading = async (page: Page): Promise<string> => await page.locator('#hello').innerText()
 const cookiesOf = async (page: Page): ReturnType<BrowserContext['cookies']> => await page.context().cookies()
 
-t.test('who logs in is known, and who logs out is not, by the back button either', async t => {
+t.test('a visitor is known from login to logout, and not after it, even with the back button', async t => {
   const page = await open(t, await startDemo(t))
   t.equal(await heading(page), 'Hello, stranger')
   await login(page, 'Ada')
@@ -69,7 +69,7 @@ t.test('who logs in is known, and who logs out is not, by the back button either
   t.equal(await heading(page), 'Hello, stranger')
 })
 
-t.test('two tabs that add at the same time lose nothing', async t => {
+t.test('two tabs that add to the cart at the same time lose nothing', async t => {
   const demo = conduct(t, DEMO)
   const page = await open(t, await addressOf(demo))
   await login(page, 'Ada')
@@ -86,7 +86,7 @@ t.test('two tabs that add at the same time lose nothing', async t => {
   t.match(await page.getByRole('listitem').filter({ hasText: 'Apple' }).innerText(), /Apple: 2/)
 })
 
-t.test('a session that is ended from another browser is logged out at its next click', async t => {
+t.test('after a session is ended from another browser, its next click finds it logged out', async t => {
   const address = await startDemo(t)
   const [laptop, phone] = [await open(t, address), await open(t, address)]
   await login(phone, 'Ada')
@@ -100,7 +100,7 @@ t.test('a session that is ended from another browser is logged out at its next c
   t.equal(await heading(laptop), 'Hello, Ada')
 })
 
-t.test('a page whose session is ended elsewhere says so by itself', async t => {
+t.test('an open page says so by itself when its session is ended elsewhere', async t => {
   const address = await startDemo(t)
   const [laptop, phone] = [await open(t, address), await open(t, address)]
   await login(phone, 'Ada')
@@ -118,7 +118,7 @@ t.test('a page whose session is ended elsewhere says so by itself', async t => {
   await laptop.getByText('You have logged out in another tab.').waitFor()
 })
 
-t.test('one browser ends all others', async t => {
+t.test('one browser ends all other sessions', async t => {
   const address = await startDemo(t)
   const pages = [await open(t, address), await open(t, address), await open(t, address)]
   for (const page of pages) await login(page, 'Ada')
@@ -129,13 +129,13 @@ t.test('one browser ends all others', async t => {
   t.same(await Promise.all(pages.map(heading)), ['Hello, stranger', 'Hello, stranger', 'Hello, Ada'])
 })
 
-t.test('over http, the cookie is out of reach of scripts and of other sites\' forms', async t => {
+t.test('over http, neither scripts nor forms of other sites can use the cookie', async t => {
   const page = await open(t, await startDemo(t))
   t.match(await cookiesOf(page), [{ name: 'sessionId', httpOnly: true, secure: false, sameSite: 'Lax', path: '/' }])
   t.equal(await page.evaluate('document.cookie'), '')
 })
 
-t.test('over https, a __Host- cookie is Secure, and cleared at logout', async t => {
+t.test('over https, the __Host- cookie is Secure, and a logout clears it', async t => {
   const { key, cert } = await makeCertificate(t)
   const page = await open(t, await startDemo(t, { HTTPS_KEY: key, HTTPS_CERT: cert, COOKIE_NAME: '__Host-sessionId' }))
   await login(page, 'Ada')
@@ -143,14 +143,14 @@ t.test('over https, a __Host- cookie is Secure, and cleared at logout', async t 
   const [before] = await cookiesOf(page)
   await page.getByRole('button', { name: 'Log out', exact: true }).click()
   await page.getByRole('heading', { name: 'Hello, stranger' }).waitFor()
-  // The page that follows begins another session, for its forms.
+  // The page that follows starts another session, for its forms.
   for (const { value } of await cookiesOf(page)) t.not(value, before?.value)
   await page.getByRole('button', { name: 'Log out while' }).click()
   await page.getByRole('status').getByText(/Still logged in.*stays so/).waitFor()
-  for (const { secure } of await cookiesOf(page)) t.ok(secure, 'the proof\'s cookies as well')
+  for (const { secure } of await cookiesOf(page)) t.ok(secure, 'the cookies of the experiments too')
 })
 
-t.test('the clock on the page counts down, and says when the time is over', async t => {
+t.test('the clock on the page counts down, and says when the session has ended', async t => {
   const demo = conduct(t, DEMO)
   const page = await open(t, await addressOf(demo))
   await page.clock.install()
@@ -168,10 +168,10 @@ t.test('the clock on the page counts down, and says when the time is over', asyn
   t.equal(await heading(page), 'Hello, stranger')
 })
 
-/** What the page's two runs of an experiment have come to. */
+/** The results of the two runs of an experiment. */
 const runsOf = (page: Page, experiment: number): Locator => page.locator('.experiment').nth(experiment).locator('.run')
 
-t.test('a slow request logs the visitor in again on 11.1.3, and not here: both say so, with the times', async t => {
+t.test('a slow request logs the visitor in again on 11.1.3, but not here: both results say so, with times', async t => {
   const demo = conduct(t, DEMO)
   const page = await open(t, await addressOf(demo))
   const button = page.getByRole('button', { name: 'Log out while a slow request is running' })
@@ -181,7 +181,7 @@ t.test('a slow request logs the visitor in again on 11.1.3, and not here: both s
     for (const turn of [1, 2]) {
       await demo.asleep(sleepers + turn)
       await runsOf(page, 0).nth(turn - 1).getByText('Log out').waitFor()
-      // Its answer is in.
+      // Its reply has arrived.
       await runsOf(page, 0).nth(turn - 1).getByText(/Log out\d+–\d+ ms/).waitFor()
       demo.wake()
     }
@@ -197,11 +197,11 @@ t.test('a slow request logs the visitor in again on 11.1.3, and not here: both s
   }
 })
 
-t.test('of ten things added at once 11.1.3 loses some, and this version none', async t => {
+t.test('of ten items added at once, 11.1.3 loses some, and this version none', async t => {
   const demo = conduct(t, DEMO)
   const page = await open(t, await addressOf(demo))
   await page.getByRole('button', { name: 'Add ten things at once' }).click()
-  // A browser sends as many at once as it likes: at least two.
+  // The browser decides how many it sends at once, but at least two.
   await demo.asleep(2)
   const ended = page.getByRole('status').getByText(/11.1.3: \d of 10 kept. This version, [\d.]+: 10 of 10 kept.$/)
   while (await ended.count() === 0) {
@@ -227,12 +227,12 @@ t.test('a run that fails says so, and can be started again', async t => {
   await page.getByRole('status').getByText('Still logged in').waitFor()
 })
 
-t.test('a form that is under way shows it, and is sent once', async t => {
+t.test('a form that is being sent shows it, and is sent only once', async t => {
   const demo = conduct(t, DEMO)
   const page = await open(t, await addressOf(demo))
   await page.getByLabel('Take 2 seconds over it').check()
   const button = page.getByRole('button', { name: 'Add apple' })
-  // At once: after the first click the page is about to leave.
+  // Immediately, because after the first click the page is about to leave.
   t.equal(await button.evaluate((element: any) => { element.click(); element.click(); return element.ariaDisabled }), 'true')
   await demo.asleep(1)
   demo.wake()
@@ -242,9 +242,9 @@ t.test('a form that is under way shows it, and is sent once', async t => {
   t.match(await page.getByRole('region', { name: 'What the server did' }).innerText(), /commit\s+update\(\) was called[^]*Store calls: \d/)
 })
 
-t.test('axe finds nothing wrong with the page, whatever it shows, in light and in dark', async t => {
+t.test('axe finds no problems in any state of the page, in light and in dark mode', async t => {
   const address = await startDemo(t)
-  // Handed over by the browser's own tools, so the page's rules for scripts stand.
+  // Injected by the browser's developer tools, so the page's own CSP stays in force.
   const axe = await readFile(require.resolve('axe-core/axe.min.js'), 'utf8')
   for (const colorScheme of ['light', 'dark'] as const) {
     const page = await open(t, address, { colorScheme })
@@ -278,11 +278,11 @@ t.test('axe finds nothing wrong with the page, whatever it shows, in light and i
   }
 })
 
-t.test('keys alone are enough, and nothing is wider than a phone', async t => {
+t.test("the page can be used by keyboard alone, and fits a phone's width", async t => {
   const page = await open(t, await startDemo(t), { viewport: { width: 320, height: 640 } })
   for (const key of ['Tab', 'Enter']) await page.keyboard.press(key)
   await page.getByRole('status').getByText('Still logged in').waitFor()
-  // Past the other experiment and the code, from where the focus has stayed.
+  // The focus has stayed. From there, go past the other experiment and the code.
   for (let i = 0; i < 3; i++) await page.keyboard.press('Tab')
   await page.keyboard.type('Ada')
   await page.keyboard.press('Enter')
@@ -290,7 +290,7 @@ t.test('keys alone are enough, and nothing is wider than a phone', async t => {
   t.ok(await page.evaluate('document.documentElement.scrollWidth <= 320'))
 })
 
-t.test('the page breaks none of its own rules (CSP), and no script of it fails', async t => {
+t.test('the page does not violate its own CSP, and none of its scripts fails', async t => {
   const page = await open(t, await startDemo(t))
   const said: string[] = []
   page.on('console', message => said.push(message.text()))
@@ -302,7 +302,7 @@ t.test('the page breaks none of its own rules (CSP), and no script of it fails',
   t.same(said, [])
 })
 
-t.test('cookies are kept, and cleared, as browsers understand them', async t => {
+t.test('browsers keep and clear cookies as configured', async t => {
   const { key, cert } = await makeCertificate(t)
   const https = { key: await readFile(key), cert: await readFile(cert) }
   const kinds = {
@@ -334,7 +334,7 @@ t.test('cookies are kept, and cleared, as browsers understand them', async t => 
   }
 })
 
-t.test('the cookie of a page that another site embeds is really gone after a logout', async t => {
+t.test('the cookie of a page embedded by another site is really gone after a logout', async t => {
   const { key, cert } = await makeCertificate(t)
   const https = { key: await readFile(key), cert: await readFile(cert) }
   const listen = async (app: FastifyInstance, host: string): Promise<string> => {
@@ -352,7 +352,7 @@ t.test('the cookie of a page that another site embeds is really gone after a log
     shop.get('/me', { config: { session: { saveUninitialized: false } } as any }, async ({ session, headers }) => {
       return `${(session as any).user ?? 'nobody'}, ${headers.cookie === undefined ? 'no cookie' : 'a cookie'}`
     })
-    // To a browser an address and a name are two sites.
+    // To a browser, an IP address and a host name are two sites.
     const shopAddress = await listen(shop, '127.0.0.1')
     const embedding = Fastify({ https }) as unknown as FastifyInstance
     embedding.get('/', async (_request, reply) => {
@@ -372,8 +372,8 @@ t.test('the cookie of a page that another site embeds is really gone after a log
   }
 })
 
-// SCREENSHOTS=docs npx tap run test/browser.test.ts makes the pictures of the README.
-t.test('the page is light or dark, as the visitor likes it', async t => {
+// SCREENSHOTS=docs npx tap run test/browser.test.ts makes the README's pictures.
+t.test('the page is light or dark, as the visitor prefers', async t => {
   const folder = process.env.SCREENSHOTS ?? await temporaryFolder(t)
   const address = await startDemo(t)
   const colors: unknown[] = []
@@ -384,7 +384,7 @@ t.test('the page is light or dark, as the visitor likes it', async t => {
       await page.getByRole('status').getByText(outcome).waitFor()
     }
     colors.push(await page.evaluate('getComputedStyle(document.body).backgroundColor'))
-    // What the library is, and both proofs.
+    // The introduction to the library, and both experiments.
     const height = await page.locator('details').evaluate((element: any) => element.offsetTop)
     await page.screenshot({ path: join(folder, `demo-${colorScheme}.png`), fullPage: true, clip: { x: 0, y: 0, width: 960, height } })
   }

@@ -1,11 +1,11 @@
 import { Jar } from '../src/testing/visitor'
 
-/** A browser, as far as sessions go: over HTTP. */
+/** A minimal browser for sessions, over HTTP. */
 export class Browser extends Jar {
-  /** The last Set-Cookie header, as it came. Of several, the first. */
+  /** The last Set-Cookie header, unchanged. If there were several, the first of them. */
   setCookie = ''
 
-  /** @param headers what it sends with each request */
+  /** @param headers the headers of each request */
   constructor (readonly address: string, readonly headers: Record<string, string> = {}) {
     super()
   }
@@ -33,7 +33,7 @@ export class Browser extends Jar {
     return await (await this.get(path)).text()
   }
 
-  /** Sends a form. */
+  /** Submits a form. */
   async post (path: string, fields = {}, headers = {}): Promise<Response> {
     return await this.get(path, { method: 'POST', body: new URLSearchParams(fields), headers })
   }
@@ -44,7 +44,7 @@ export class Browser extends Jar {
     return response.status
   }
 
-  /** Someone with a copy of these cookies. */
+  /** Another client with a copy of these cookies. */
   copy (): Browser {
     return new Browser(this.address, this.headers).with(this)
   }

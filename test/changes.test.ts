@@ -7,20 +7,20 @@ t.test('reading an object changes nothing and does not touch the record', t => {
   const draft = new Draft(record)
   t.same(draft.get('user'), { name: 'max' })
   t.not(draft.get('user'), record.user)
-  t.equal(draft.get('user'), draft.get('user'), 'one copy a request')
+  t.equal(draft.get('user'), draft.get('user'), 'one copy for each request')
   t.equal(draft.get('n'), 1)
   t.equal(draft.isChanged(), false)
   t.same(draft.changes(), { set: {}, unset: [] })
   t.end()
 })
 
-t.test('a nested change is found, and only that key', t => {
+t.test('a nested change is found, and only its key counts as changed', t => {
   const record = { a: { list: [1] }, b: { list: [1] } }
   const draft = new Draft(record)
   ;(draft.get('a') as typeof record.a).list.push(2)
   draft.get('b')
   t.same(draft.changes(), { set: { a: { list: [1, 2] } }, unset: [] })
-  t.same(record.a.list, [1], 'the record is as the store handed it out')
+  t.same(record.a.list, [1], 'the record is as the store returned it')
   t.end()
 })
 
@@ -57,7 +57,7 @@ t.test('reading a circular value changes nothing, and a change in it is found', 
   t.end()
 })
 
-t.test('a value that was set to what it was is no change', t => {
+t.test('setting a value to what it was before is not a change', t => {
   const draft = new Draft({ a: { b: 1 } })
   draft.set('a', { b: 1 })
   t.equal(draft.isChanged(), false)
@@ -86,7 +86,7 @@ t.test('a key that was deleted and set again is set', t => {
   t.end()
 })
 
-t.test('what was saved is compared with what comes after', t => {
+t.test('later changes are compared with what was saved', t => {
   const cart = ['apple']
   const draft = new Draft({ old: 1, gone: 1 })
   draft.set('cart', cart)
@@ -104,7 +104,7 @@ t.test('what was saved is compared with what comes after', t => {
   t.end()
 })
 
-t.test('names of the session are no data, wherever they come from', t => {
+t.test("the session's own names are not data, wherever they come from", t => {
   const record = JSON.parse('{"__proto__":{"admin":true},"sessionId":"x","save":1,"cookie":{},"ok":1}')
   const draft = new Draft(record)
   t.same(draft.keys(), ['ok'])

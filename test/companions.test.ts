@@ -8,7 +8,7 @@ import grant from 'grant'
 import t, { type Test } from 'tap'
 import { build, SECRET, Visitor } from './helpers'
 
-// Each of these plugins as it is published, in one flow that a visitor goes through.
+// Each of these plugins as published, in one flow of a visitor.
 
 t.test('@fastify/csrf-protection', async t => {
   const app = await build({}, app => {
@@ -38,7 +38,7 @@ t.test('@fastify/csrf-protection', async t => {
 
   const second = (await visitor.get('/form')).body
   t.equal(await transfer(second), 200, 'the token of a second form')
-  t.equal(await transfer(token), 200, 'the token of the first form is still good: the secret has stayed')
+  t.equal(await transfer(token), 200, "the first form's token is still valid: the secret is the same")
 
   await visitor.get('/login', { method: 'POST' })
   t.equal(await transfer(token), 403, 'a token of the session before login')
@@ -64,7 +64,7 @@ t.test('@fastify/flash', async t => {
   t.strictSame((await other.get('/all')).json(), {}, 'messages are for one visitor')
   t.strictSame((await visitor.get('/info')).json(), ['Saved your draft.', 'Mail is on its way.'])
   t.strictSame((await visitor.get('/info')).json(), [], 'a message is shown once')
-  t.strictSame((await visitor.get('/all')).json(), { warning: ['The disk is nearly full.'] }, 'the others stay')
+  t.strictSame((await visitor.get('/all')).json(), { warning: ['The disk is nearly full.'] }, 'the other messages are still there')
   t.strictSame((await visitor.get('/all')).json(), {})
 })
 
@@ -76,7 +76,7 @@ class PasswordStrategy extends passport.Strategy {
   }
 }
 
-/** A shop: visitors fill a cart, log in by @fastify/passport, and are known then. */
+/** A shop: visitors fill a cart, then log in with @fastify/passport. */
 async function shop (t: Test, clearSessionOnLogin: boolean, keepSessionInfo = false): Promise<FastifyInstance> {
   const authenticator = new passport.Authenticator({ clearSessionOnLogin })
   authenticator.use('password', new PasswordStrategy('password'))
@@ -133,8 +133,8 @@ t.test('@fastify/passport', async t => {
   t.strictSame((await ada.get('/login', LOGIN)).json(), { id: 7, name: 'ada' }, 'the strategy\'s user')
   t.not(ada.cookies.get('sessionId'), before.cookies.get('sessionId'), 'login changes the session id')
   t.strictSame((await ada.get('/')).json(), known,
-    'logged in, and what was there before is gone')
-  t.strictSame((await before.get('/')).json(), nobody, 'the id of before login leads nowhere')
+    'logged in, and the data from before are gone')
+  t.strictSame((await before.get('/')).json(), nobody, 'the id from before the login no longer works')
   t.strictSame((await other.get('/')).json(), nobody, 'another visitor')
 
   await ada.get('/cart/milk', POST)
@@ -156,7 +156,7 @@ t.test('@fastify/passport with clearSessionOnLogin: false keeps what is in the s
   t.equal((await ada.get('/login', LOGIN)).statusCode, 200)
   t.not(ada.cookies.get('sessionId'), before.cookies.get('sessionId'), 'login changes the session id')
   t.strictSame((await ada.get('/')).json(), { ...known, cart: ['bread'] }, 'logged in')
-  t.strictSame((await before.get('/')).json(), nobody, 'the id of before login leads nowhere')
+  t.strictSame((await before.get('/')).json(), nobody, 'the id from before the login no longer works')
 
   await ada.get('/cart/milk', POST)
   const loggedIn = ada.cookies.get('sessionId')
@@ -177,7 +177,7 @@ t.test('@fastify/passport with keepSessionInfo keeps what is in the session', as
   t.strictSame((await ada.get('/')).json(), { ...known, cart: ['bread'] }, 'logged in')
 })
 
-/** An OAuth 2 provider that knows one user, and asks no questions. */
+/** An OAuth 2 provider that knows one user and asks nothing. */
 async function provider (t: Test): Promise<string> {
   const codes = new Map<string, { challenge: string, redirectUri: string }>()
   const app = Fastify()
@@ -235,8 +235,8 @@ t.test('grant', async t => {
 
   const leave = await visitor.get('/connect/wonderland')
   t.equal(leave.statusCode, 302)
-  t.match(leave.headers.location, `${address}/authorize?`, 'off to the provider')
-  // While the visitor is there, another tab of the shop goes on.
+  t.match(leave.headers.location, `${address}/authorize?`, 'redirected to the provider')
+  // While the visitor is there, another tab of the shop makes a request.
   await visitor.get('/basket')
 
   const there = await fetch(leave.headers.location as string, { redirect: 'manual' })
@@ -244,10 +244,10 @@ t.test('grant', async t => {
   t.match(comeBack, `${origin}/connect/wonderland/callback?code=`, 'and back')
 
   const path = comeBack.slice(origin.length)
-  t.match((await victim.get(path)).headers.location, /error=.*missing%20session/, 'a visitor who never left')
+  t.match((await victim.get(path)).headers.location, /error=.*missing%20session/, 'a visitor who never started a login')
   await victim.get('/connect/wonderland')
   await victim.get(path)
-  t.match((await victim.get('/hello')).json(), { error: /state mismatch/ }, 'the way back of somebody else')
+  t.match((await victim.get('/hello')).json(), { error: /state mismatch/ }, 'the callback of another visitor')
 
   const back = await visitor.get(path)
   t.equal(back.statusCode, 302)

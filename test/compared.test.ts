@@ -1,4 +1,4 @@
-/** The README's table of five libraries: each cell is what happens here, over real HTTP. */
+/** The README's table of five libraries: each cell is tested here, over real HTTP. */
 import '../packages/contestants'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
@@ -24,21 +24,21 @@ const NAME = 'sessionId'
 const A_DAY = 86_400_000
 const STORE_TIMEOUT = 100
 
-/** What the routes do with a session, whichever library it is of. */
+/** What the routes do with a session, the same for each library. */
 interface Use {
   get (key: string): any
   set (key: string, value: unknown): void
-  /** All sessions of its user; missing where nobody can. */
+  /** All sessions of its user. Missing if the library can't list them. */
   endOthers?: () => Promise<unknown>
   end (): unknown
-  /** Keeps what was set, where the library doesn't do so by itself. */
+  /** Stores what was set, for a library that doesn't do so by itself. */
   keep? (): Promise<void>
 }
 
 interface Library {
-  /** The listener of an app on the store, with one route for everything. */
+  /** The request listener of an app on the store, with one route for everything. */
   build (handle: (url: string, session: Use) => Promise<string>, store: any): Promise<RequestListener>
-  /** Missing where the data are in the cookie. */
+  /** Missing if the data are in the cookie. */
   store?: () => any
 }
 
@@ -129,13 +129,13 @@ async function open (t: Test, { build, store }: Library): Promise<{ address: str
 
 const isKnown = async (visitor: Browser): Promise<boolean> => (await visitor.text('/')).startsWith('max')
 
-/** Long after any limit of a library. In small steps, so that a time in which the machine stands still doesn't count. */
+/** Far longer than any library's limit. In small steps, so that time in which the machine is suspended doesn't count. */
 async function neverAnswered (): Promise<boolean> {
   for (let i = 0; i < 40; i++) await sleep(STORE_TIMEOUT / 4)
   return false
 }
 
-/** A line of the table, and how it is seen. Undefined where the question doesn't arise. */
+/** A row of the table, and how to test it. Undefined if the question doesn't apply. */
 const LINES: Record<string, (t: Test, library: Library) => Promise<boolean | undefined>> = {
   async 'Logout ends the session, for a copied cookie too' (t, library) {
     const { address } = await open(t, library)
@@ -177,7 +177,7 @@ const LINES: Record<string, (t: Test, library: Library) => Promise<boolean | und
     const visitor = new Browser(address)
     await visitor.text('/login/max')
     const calls = recordCalls(store)
-    // The second is answered when all that the first has begun is done.
+    // The second request is answered when everything that the first has started is done.
     for (let i = 0; i < 2; i++) await visitor.text('/')
     return !calls.includes('set') && !calls.includes('update')
   },
@@ -196,7 +196,7 @@ const LINES: Record<string, (t: Test, library: Library) => Promise<boolean | und
     const { address } = await open(t, library)
     const visitor = new Browser(address)
     await visitor.text('/login/max')
-    // More than 4,096 bytes no browser keeps, and more than 16 KB of headers no client takes.
+    // No browser keeps a cookie of more than 4,096 bytes, and no client accepts more than 16 KB of headers.
     const setCookie = await visitor.text('/fill').then(() => visitor.setCookie, () => undefined)
     return setCookie !== undefined && setCookie.length <= 4096 && await visitor.text('/') === 'max - - 100000'
   },
@@ -236,7 +236,7 @@ for (const [line, see] of Object.entries(LINES)) {
   })
 }
 
-t.test('the microseconds are those of the chart', async t => {
+t.test('the microseconds in the table are those in the chart', async t => {
   const chart = readFileSync(join(ROOT, 'benchmark/added.svg'), 'utf8').replace(/<[^>]+>/g, '\n').split('\n').filter(text => text.trim() !== '')
   const bars = chart.slice(chart.indexOf('one key read'))
   for (const [i, name] of ['this library', '@fastify/session 11.1.3', 'express-session', '@fastify/secure-session', 'iron-session'].entries()) {

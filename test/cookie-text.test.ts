@@ -1,4 +1,4 @@
-/** Set-Cookie headers are written from what was learnt of `@fastify/cookie`: they are what it would have written. */
+/** The library writes Set-Cookie headers as it has seen `@fastify/cookie` write them. Both must write the same. */
 import '../packages/installs'
 import fastifyCookie from '@fastify/cookie'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
@@ -14,10 +14,10 @@ const HOUR = 3_600_000
 
 interface Server {
   readonly options?: SessionOptions
-  /** Of `@fastify/cookie`. */
+  /** Options of `@fastify/cookie`. */
   readonly cookies?: object
   readonly cookiePlugin?: any
-  /** Comes before the session plugin. */
+  /** Runs before the session plugin is registered. */
   readonly before?: (app: FastifyInstance) => void
 }
 
@@ -25,7 +25,7 @@ async function start (t: Test, { options, cookies = {}, cookiePlugin = fastifyCo
   const app = Fastify({ trustProxy: true }) as unknown as FastifyInstance
   await app.register(cookiePlugin, cookies)
   before?.(app)
-  // A wrapper that does nothing: `@fastify/cookie` writes.
+  // A wrapper that does nothing. It makes the library call `@fastify/cookie`.
   app.addHook('onRequest', async (request, reply: AnyReply) => {
     if (request.headers['x-wrapped'] === undefined) return
     const { setCookie } = reply
@@ -51,7 +51,7 @@ async function start (t: Test, { options, cookies = {}, cookiePlugin = fastifyCo
   return app
 }
 
-/** The headers of several replies, and of as many that `@fastify/cookie` wrote. All are to be the same. */
+/** Compares the headers of several replies with those that `@fastify/cookie` wrote. All must be the same. */
 async function compare (t: Test, app: FastifyInstance, name: string, url = '/', headers: Headers = {}): Promise<string[]> {
   const visitor = new Visitor(app)
   await visitor.get('/login', { headers: { ...headers, 'x-early': '' } })
@@ -66,7 +66,7 @@ async function headersOf (visitor: Visitor, url: string, headers: Headers): Prom
   return setCookies(await visitor.get(url, { headers }))
 }
 
-/** Options of `@fastify/cookie` that count what it writes, and change nothing. */
+/** Options of `@fastify/cookie` that count how often it encodes a value, and change nothing. */
 function counting (): { cookies: object, count: { written: number } } {
   const count = { written: 0 }
   const encode = (value: string): string => {
@@ -76,7 +76,7 @@ function counting (): { cookies: object, count: { written: number } } {
   return { cookies: { parseOptions: { encode, priority: 'low' } }, count }
 }
 
-t.test('with every combination of attributes', async t => {
+t.test('the header is the same for each combination of attributes', async t => {
   stopClock(t)
   const lives = [{}, { maxAge: HOUR }, { expires: new Date(Date.now() + HOUR) }]
   for (const place of [{}, { path: '/', domain: 'shop.example' }]) {
@@ -97,7 +97,7 @@ t.test('with every combination of attributes', async t => {
 })
 
 for (const version of ['cookie-10.0', 'cookie-10', 'cookie-11.0', '@fastify/cookie']) {
-  t.test(`${version}: with each hook, and beside other cookies`, async t => {
+  t.test(`${version}: the header is the same with each hook, and next to other cookies`, async t => {
     stopClock(t)
     const cookiePlugin = require(version)
     for (const hook of [undefined, 'onRequest', 'preParsing', 'preValidation', 'preHandler']) {
@@ -112,7 +112,7 @@ for (const version of ['cookie-10.0', 'cookie-10', 'cookie-11.0', '@fastify/cook
   })
 }
 
-t.test('a reply that goes out before @fastify/cookie has seen the request', async t => {
+t.test('the header is the same if a reply is sent before @fastify/cookie has seen the request', async t => {
   stopClock(t)
   for (const hook of ['onRequest', 'preHandler'] as const) {
     const app = await start(t, {
@@ -127,7 +127,7 @@ t.test('a reply that goes out before @fastify/cookie has seen the request', asyn
   }
 })
 
-t.test('once it has been learnt, nobody has to write it', async t => {
+t.test('after the first replies, the library writes the header without @fastify/cookie', async t => {
   const { cookies, count } = counting()
   const app = await start(t, { cookies })
   const visitor = new Visitor(app)
@@ -137,26 +137,26 @@ t.test('once it has been learnt, nobody has to write it', async t => {
   for (let i = 0; i < 5; i++) t.equal(setCookies(await visitor.get('/')).length, 1)
   t.equal(count.written, written)
   await visitor.get('/other')
-  t.equal(count.written, written + 3, 'but beside other cookies')
+  t.equal(count.written, written + 3, 'but next to other cookies it calls @fastify/cookie')
 })
 
-t.test('what only @fastify/cookie knows is asked of it', async t => {
+t.test('the library calls @fastify/cookie if only that can write the header', async t => {
   stopClock(t)
   const always = (encode: (value: string) => string): Server => ({ cookies: { parseOptions: { encode } } })
-  await compare(t, await start(t, always(encodeURIComponent)), 'an encoder that encodes all')
-  await compare(t, await start(t, always(value => value)), 'one that encodes nothing')
-  await compare(t, await start(t, always(value => value.replaceAll(/[^\w.-]/g, '~'))), 'one of its own')
+  await compare(t, await start(t, always(encodeURIComponent)), 'an encoder that encodes everything')
+  await compare(t, await start(t, always(value => value)), 'an encoder that encodes nothing')
+  await compare(t, await start(t, always(value => value.replaceAll(/[^\w.-]/g, '~'))), 'a custom encoder')
   const marks = (value: string): string => value.replaceAll(/[^!-:<-~]/g, '~')
-  await compare(t, await start(t, { ...always(marks), options: { cookiePrefix: 'é:' } }), 'one of its own for what is seldom')
+  await compare(t, await start(t, { ...always(marks), options: { cookiePrefix: 'é:' } }), 'a custom encoder that changes only rare characters')
   const { cookies, count } = counting()
   const app = await start(t, { cookies, options: { cookie: () => ({ secure: false, path: '/', maxAge: HOUR }) } })
-  await compare(t, app, 'a function of the request')
+  await compare(t, app, 'cookie options that are a function of the request')
   const { written } = count
-  await compare(t, app, 'a function of the request')
+  await compare(t, app, 'cookie options that are a function of the request')
   t.equal(count.written, written + 6)
 })
 
-t.test('a cookie that a handler has looked at, or changed', async t => {
+t.test('the header is the same after a handler has read or changed the cookie', async t => {
   stopClock(t)
   const app = await start(t, {
     before (app) {
@@ -219,7 +219,7 @@ t.test('a reply.setCookie that somebody has wrapped is called', async t => {
   t.equal(await domainFor({}), 'all.example')
 })
 
-t.test('a setCookie() of somebody else, who writes no date', async t => {
+t.test('the header is the same if another setCookie() removes the date', async t => {
   stopClock(t)
   let prototype: AnyReply | undefined
   const app = await start(t, {
@@ -239,7 +239,7 @@ t.test('a setCookie() of somebody else, who writes no date', async t => {
   t.match(header, /; Path=\/; HttpOnly$/)
 })
 
-t.test('a setCookie() of somebody else, who writes what the request says', async t => {
+t.test('the header is right if another setCookie() adds something from the request', async t => {
   stopClock(t)
   const app = await start(t, {
     options: { cookie: { maxAge: HOUR } },
@@ -263,7 +263,7 @@ t.test('a setCookie() of somebody else, who writes what the request says', async
   }
 })
 
-t.test('a date is that of the second, and each session has its own', async t => {
+t.test('the date is exact to the second, and each session has its own', async t => {
   const time = stopClock(t)
   const app = await start(t, { options: { cookie: { maxAge: HOUR }, absoluteTimeout: 90 * 60_000, rolling: true } })
   const visitors: Visitor[] = []

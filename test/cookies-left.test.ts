@@ -1,4 +1,4 @@
-/** Races of browsers: late requests, several cookies, posts of other sites, and cookies that must really go. */
+/** Races in the browser: late requests, several cookies, posts from other sites, and cookies that must really be cleared. */
 import { sign } from '@fastify/cookie'
 import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fastify'
 import t, { type Test } from 'tap'
@@ -9,7 +9,7 @@ import { ThreeMethodStore, type Answer } from './odd-stores'
 const CLEARED = /^sessionId=; Max-Age=0/
 const GRACE = 30_000
 
-// The clock stands still but where a test moves it.
+// The clock stands still unless a test moves it.
 const { now: realNow } = Date
 let now = realNow()
 Date.now = () => now
@@ -20,7 +20,7 @@ class TouchStore extends ThreeMethodStore {
 }
 
 const STORES: Record<string, () => any> = {
-  MemoryStore: () => new MemoryStore(), 'get, set and destroy': () => new ThreeMethodStore(), 'touch as well': () => new TouchStore()
+  MemoryStore: () => new MemoryStore(), 'a store with three methods': () => new ThreeMethodStore(), 'a store with touch': () => new TouchStore()
 }
 
 const sizeOf = (store: any): number => (store.store ?? store.records).size
@@ -63,7 +63,7 @@ for (const [name, makeStore] of Object.entries(STORES)) {
   for (const saveUninitialized of [true, false]) {
     for (const rolling of [true, false]) {
       const title = `saveUninitialized: ${saveUninitialized}, rolling: ${rolling}, ${name}`
-      t.test(`a request with the id of before a login leaves the cookie alone for half a minute: ${title}`, async t => {
+      t.test(`for half a minute after a login, a request with the old id leaves the cookie alone: ${title}`, async t => {
         const store = makeStore()
         const app = await open(t, { store, saveUninitialized, rolling })
         const old = cookieOf(await get(app, '/cart'))
@@ -76,13 +76,13 @@ for (const [name, makeStore] of Object.entries(STORES)) {
             const late = await get(app, url, old)
             t.same([late.statusCode, setCookies(late)], [200, []], `${url} after ${time} ms`)
           }
-          t.equal((await get(app, '/poll', old)).body, 'nobody', 'and never gets the new session')
+          t.equal((await get(app, '/poll', old)).body, 'nobody', 'the old id never reaches the new session')
         }
-        t.equal(sizeOf(store), size, 'nothing is stored for it')
+        t.equal(sizeOf(store), size, 'nothing is stored for the old id')
         t.equal((await get(app, '/poll', cookieOf(login))).body, 'ada')
       })
 
-      t.test(`after half a minute it is an unknown id like any other: ${title}`, async t => {
+      t.test(`after half a minute, the old id is treated as any unknown id: ${title}`, async t => {
         const app = await open(t, { store: makeStore(), saveUninitialized, rolling })
         const old = cookieOf(await get(app, '/cart'))
         await get(app, '/login', old)
@@ -106,12 +106,12 @@ for (const [name, makeStore] of Object.entries(STORES)) {
       t.equal((await get(app, '/poll', second)).body, 'ada')
       t.equal((await get(app, '/poll', first)).body, 'ada')
       const size = sizeOf(store)
-      t.equal(cookieOf(await get(app, '/save', old)), '', 'a late request that saves by hand sends none')
-      t.equal(sizeOf(store), size, 'nor does it leave what nobody has the cookie of')
+      t.equal(cookieOf(await get(app, '/save', old)), '', 'a late request that calls save() sends no cookie')
+      t.equal(sizeOf(store), size, 'and stores no session that nobody has the cookie of')
     })
   }
 
-  t.test(`each of several ids that were replaced is left alone, also after the last has logged out: ${name}`, async t => {
+  t.test(`each of several replaced ids is left alone, even after the last session has logged out: ${name}`, async t => {
     const app = await open(t, { store: makeStore() })
     const cookies = [cookieOf(await get(app, '/cart'))]
     for (let i = 0; i < 3; i++) cookies.push(cookieOf(await get(app, '/login', cookies.at(-1))))
@@ -119,7 +119,7 @@ for (const [name, makeStore] of Object.entries(STORES)) {
     for (const cookie of cookies) t.same(setCookies(await get(app, '/poll', cookie)), [])
     t.match(setCookies(await get(app, '/logout', last)), [CLEARED])
     for (const cookie of cookies) t.same(setCookies(await get(app, '/poll', cookie)), [])
-    t.match(setCookies(await get(app, '/poll', last)), [CLEARED], 'an id that was logged out is not one that was replaced')
+    t.match(setCookies(await get(app, '/poll', last)), [CLEARED], 'an id that was logged out does not count as replaced')
   })
 }
 
@@ -127,7 +127,7 @@ for (const [name, makeStore] of Object.entries(STORES)) {
 
 for (const [name, makeStore] of Object.entries(STORES)) {
   for (const url of ['/logout', '/logout/forgotten', '/logout/callback']) {
-    t.test(`a logout ends every living session whose cookie came with it: ${url}, ${name}`, async t => {
+    t.test(`a logout ends every session whose cookie came with the request: ${url}, ${name}`, async t => {
       const store = makeStore()
       const app = await open(t, { store })
       const cookies = [cookieOf(await get(app, '/login')), cookieOf(await get(app, '/login')), cookieOf(await get(app, '/login'))]
@@ -144,7 +144,7 @@ for (const [name, makeStore] of Object.entries(STORES)) {
   }
 }
 
-t.test('a logout of which one part fails says so, and ends what can be ended', async t => {
+t.test("a logout that can't end one of several sessions ends the others and reports the error", async t => {
   const store = new MemoryStore()
   const app = await open(t, { store })
   const cookies = [cookieOf(await get(app, '/login')), cookieOf(await get(app, '/login')), cookieOf(await get(app, '/login'))]
@@ -179,7 +179,7 @@ t.test('a request that loaded the second session before the logout does not brin
   t.equal(store.store.size, 0)
 })
 
-t.test('16 KB of cookies cost ten verifications, and as many look-ups, at most', async t => {
+t.test('16 KB of cookies cost at most ten verifications and ten look-ups', async t => {
   let verified = 0
   const signer = {
     sign: (value: string) => `${value}.signed`,
@@ -191,10 +191,10 @@ t.test('16 KB of cookies cost ten verifications, and as many look-ups, at most',
   }
   const kinds: Record<string, (i: number) => string> = {
     forged: i => `sessionId=forged${i}`,
-    'signed, and unknown': i => `sessionId=unknown${i}.signed`,
+    'signed but unknown': i => `sessionId=unknown${i}.signed`,
     quoted: i => `sessionId="forged${i}"`,
     'with spaces': i => `  sessionId = forged${i}  `,
-    'among others of like names': i => `sessionId${i}=x; xsessionId=y; sessionId=forged${i}`,
+    'among cookies with similar names': i => `sessionId${i}=x; xsessionId=y; sessionId=forged${i}`,
     empty: () => 'sessionId='
   }
   for (const [what, pair] of Object.entries(kinds)) {
@@ -218,9 +218,9 @@ t.test('16 KB of cookies cost ten verifications, and as many look-ups, at most',
   }
 })
 
-// --- Posts of other sites
+// --- Posts from other sites
 
-t.test('a post from another site that brings no cookie and stores nothing makes no session', async t => {
+t.test('a POST from another site that brings no session cookie and stores nothing creates no session', async t => {
   const store = new MemoryStore()
   const app = await open(t, { store, saveUninitialized: true })
   const mine = cookieOf(await get(app, '/login'))
@@ -229,16 +229,16 @@ t.test('a post from another site that brings no cookie and stores nothing makes 
   }
   const size = store.store.size
   t.same(setCookies(await post('cross-site')), [])
-  t.same(setCookies(await post('cross-site', '/paid', 'theme=dark')), [], 'another cookie is no session')
+  t.same(setCookies(await post('cross-site', '/paid', 'theme=dark')), [], 'another cookie is not a session')
   t.equal(store.store.size, size)
-  t.equal((await get(app, '/poll', mine)).body, 'ada', "the visitor's own is what it was")
-  t.equal(setCookies(await post('cross-site', '/paid/noted')).length, 1, 'what is stored is kept')
+  t.equal((await get(app, '/poll', mine)).body, 'ada', "the visitor's own session is unchanged")
+  t.equal(setCookies(await post('cross-site', '/paid/noted')).length, 1, 'a session with data is kept')
   for (const site of ['same-origin', 'same-site', 'none', undefined]) t.equal(setCookies(await post(site)).length, 1, String(site))
   for (const method of ['GET', 'HEAD'] as const) t.equal(setCookies(await post('cross-site', '/quiet', '', method)).length, 1, method)
   t.same(setCookies(await post('cross-site', '/paid', mine)).map(header => header.split(';', 1)[0]), [mine])
 })
 
-// --- What clears a cookie
+// --- The header that clears a cookie
 
 const GONE = 'Expires=Thu, 01 Jan 1970 00:00:00 GMT'
 const HTTPS = { 'x-forwarded-proto': 'https' }
@@ -248,7 +248,7 @@ for (const [what, cookie, headers, wanted] of [
   ['of an embedded page, secure: auto', { secure: 'auto', sameSite: 'none', partitioned: true }, HTTPS, `sessionId=; Max-Age=0; Path=/; ${GONE}; Secure; Partitioned; SameSite=None`],
   ['of another site', { secure: true, sameSite: 'none' }, HTTPS, `sessionId=; Max-Age=0; Path=/; ${GONE}; Secure; SameSite=None`],
   ['of another site, in capitals', { secure: true, sameSite: 'None' as 'none' }, HTTPS, `sessionId=; Max-Age=0; Path=/; ${GONE}; Secure; SameSite=None`],
-  ['of another site, secure: auto, over http, where it is Lax', { secure: 'auto', sameSite: 'none' }, {}, `sessionId=; Max-Age=0; Path=/; ${GONE}; SameSite=Lax`],
+  ['of another site, secure: auto, over http (Lax)', { secure: 'auto', sameSite: 'none' }, {}, `sessionId=; Max-Age=0; Path=/; ${GONE}; SameSite=Lax`],
   ['of a domain and a path', { secure: true, sameSite: 'none', domain: 'shop.example', path: '/' }, HTTPS, `sessionId=; Max-Age=0; Domain=shop.example; Path=/; ${GONE}; Secure; SameSite=None`],
   ['that is Strict', { secure: true, sameSite: 'strict' }, HTTPS, `sessionId=; Max-Age=0; Path=/; ${GONE}; Secure; SameSite=Lax`],
   ['over http', { secure: false }, {}, `sessionId=; Max-Age=0; Path=/; ${GONE}; SameSite=Lax`]
@@ -261,10 +261,10 @@ for (const [what, cookie, headers, wanted] of [
   })
 }
 
-// --- A store that calls a missing session an error
+// --- A store that reports a missing session as an error
 
 for (const message of ['Unable to find the session to touch', 'no such row']) {
-  t.test(`a touch that says '${message}' does not take away the page that is ready`, async t => {
+  t.test(`an error '${message}' from touch does not replace a page that is ready`, async t => {
     class Mongo extends ThreeMethodStore {
       touch (sessionId: string, _session: object, callback: Answer): void {
         setImmediate(() => callback(this.records.has(sessionId) ? null : new Error(message)))
@@ -293,7 +293,7 @@ for (const message of ['Unable to find the session to touch', 'no such row']) {
       const cookie = cookieOf(await get(app, '/login'))
       const response = await get(app, url, cookie)
       t.same([response.statusCode, response.body], [200, body])
-      t.same(setCookies(response).filter(header => !CLEARED.test(header)), [], 'no cookie of a session that is gone')
+      t.same(setCookies(response).filter(header => !CLEARED.test(header)), [], 'the cookie of the ended session is not sent')
       t.equal(store.records.size, 0)
     }
     t.equal((await get(app, '/poll', `sessionId=${encodeURIComponent(sign('an-id', SECRET))}`)).body, 'nobody')

@@ -2,7 +2,7 @@ import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { copy, copyWhole } from '../src/values/copy'
 
-t.test('nothing of a copy is shared with the original, and all of it is equal', t => {
+t.test('a copy equals the original and shares nothing with it', t => {
   const original = {
     text: 'x',
     n: 1n,
@@ -33,7 +33,7 @@ t.test('nothing of a copy is shared with the original, and all of it is equal', 
   t.end()
 })
 
-t.test('what is not plain data is passed on as it is, because its state may be where a copy does not reach', t => {
+t.test('what is not plain data is not copied, because a copy may miss part of its state', t => {
   class Cart {
     #items = ['apple']
     get size (): number { return this.#items.length }
@@ -47,7 +47,7 @@ t.test('what is not plain data is passed on as it is, because its state may be w
   t.end()
 })
 
-t.test('dates and plain objects of other realms are copied, and so is what a test clock makes in the place of Date', t => {
+t.test('dates and plain objects of other realms are copied, and so are dates of a test clock that replaces Date', t => {
   const elsewhere = runInNewContext('({ date: new Date(5), object: { a: [1] }, bare: Object.create(null) })')
   const result = copy(elsewhere)
   t.strictSame(result.date, new Date(5))
@@ -63,13 +63,13 @@ t.test('dates and plain objects of other realms are copied, and so is what a tes
   t.not(copied, date)
   t.equal(copied.getTime(), 7)
   t.ok(copied instanceof MockDate)
-  // As Sinon and Jest do: an instance whose constructor says Date.
+  // As Sinon and Jest do: an instance whose constructor is called Date.
   const sinon = Object.defineProperty(new MockDate(8), 'constructor', { value: RealDate })
   t.not(copy({ sinon }).sinon, sinon)
   t.end()
 })
 
-t.test('circles are circles again', t => {
+t.test('circular references are kept', t => {
   const circle: Record<string, unknown> = { list: [], map: new Map(), set: new Set() }
   circle.self = circle
   ;(circle.list as unknown[]).push(circle)
@@ -83,7 +83,7 @@ t.test('circles are circles again', t => {
   t.end()
 })
 
-t.test('an own __proto__, as JSON can have one, is left out and becomes no prototype', t => {
+t.test('an own __proto__ key, which JSON can have, is left out and does not become the prototype', t => {
   const result = copy(JSON.parse('{"a":1,"__proto__":{"isAdmin":true},"nested":{"__proto__":{"isAdmin":true}}}'))
   t.strictSame(result, { a: 1, nested: {} })
   t.equal(result.isAdmin, undefined)
@@ -91,7 +91,7 @@ t.test('an own __proto__, as JSON can have one, is left out and becomes no proto
   t.end()
 })
 
-t.test('a copy that failed leaves nothing behind for the next', t => {
+t.test('a copy that failed does not affect the next one', t => {
   const inner = { list: [1], get broken (): never { throw new Error('broken') } }
   const outer = { inner }
   t.throws(() => copy({ outer }), 'broken')

@@ -1,4 +1,4 @@
-/** Decisions that `npm run mutate` could change and no other quick test noticed, as a visitor or a store sees them. */
+/** Behaviour that `npm run mutate` could change without a quick test noticing, as a visitor or a store sees it. */
 import { EventEmitter, once } from 'node:events'
 import { sign } from '@fastify/cookie'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
@@ -40,7 +40,7 @@ async function login (app: FastifyInstance): Promise<Visitor> {
 
 const whoami = async (visitor: Visitor): Promise<string> => (await visitor.get('/whoami')).body
 
-/** Time stands still but for what the test lets go by. */
+/** Time stands still unless the test moves it. */
 function stopClock (t: Test): { advance: (milliseconds: number) => void } {
   clock(t)
   let now = Date.now()
@@ -50,7 +50,7 @@ function stopClock (t: Test): { advance: (milliseconds: number) => void } {
 
 // --- When
 
-t.test('the index by user hears of a session again when half of its life has passed, and not a millisecond earlier', async t => {
+t.test("the index by user renews an entry when half of the session's life has passed, and not a millisecond earlier", async t => {
   for (const [maxAge, half] of [[HOUR, 30 * MINUTE], [undefined, HOUR]] as const) {
     const { advance } = stopClock(t)
     const watched = new WatchedStore()
@@ -60,13 +60,13 @@ t.test('the index by user hears of a session again when half of its life has pas
     t.notOk(await claimed(), `${half - 1} ms after the login`)
     advance(1)
     t.ok(await claimed(), `${half} ms after the login`)
-    t.notOk(await claimed(), 'again at the same time')
+    t.notOk(await claimed(), 'a second time at the same moment')
     advance(half)
-    t.ok(await claimed(), 'another half later')
+    t.ok(await claimed(), 'after another half')
   }
 })
 
-t.test('without refreshAfter a request that changes nothing touches, and writes nothing', async t => {
+t.test('without refreshAfter, a request that changes nothing calls touch and writes nothing', async t => {
   for (const refreshAfter of [undefined, 0]) {
     const watched = new WatchedStore()
     const visitor = await login(await open(t, { store: watched.store, refreshAfter, cookie: { maxAge: HOUR } }))
@@ -76,7 +76,7 @@ t.test('without refreshAfter a request that changes nothing touches, and writes 
   }
 })
 
-t.test('a store that loads and touches in one call is asked to only if the reply will prolong the session', async t => {
+t.test('getAndTouch is called only if the reply will prolong the session', async t => {
   const cases: Array<[options: SessionOptions, method: string]> = [
     [{}, 'getAndTouch'],
     [{ refreshAfter: 0 }, 'getAndTouch'],
@@ -95,12 +95,12 @@ t.test('a store that loads and touches in one call is asked to only if the reply
   }
 })
 
-t.test('a store without touch is asked by get, whatever else it can do', async t => {
+t.test('a store without touch is loaded with get, even if it has getAndTouch', async t => {
   const store = Object.assign(new ThreeMethodStore(), { getAndTouch: () => t.fail('getAndTouch was called') })
   t.equal(await whoami(await login(await open(t, { store, cookie: { maxAge: HOUR } }))), 'max')
 })
 
-t.test('an absolute end that comes during a request is not escaped by regenerate(keys)', async t => {
+t.test('regenerate(keys) does not outlive an absolute timeout that ends during the request', async t => {
   const { advance } = stopClock(t)
   const store = new ThreeMethodStore()
   const visitor = await login(await open(t, { store, absoluteTimeout: HOUR }, app => {
@@ -126,7 +126,7 @@ t.test('an end that a handler has chosen is still known in later requests', asyn
   }
 })
 
-t.test('refreshAfter counts from its first millisecond, and to its last', async t => {
+t.test('refreshAfter is exact to the millisecond', async t => {
   const { advance } = stopClock(t)
   for (const refreshAfter of [1, MINUTE]) {
     const watched = new WatchedStore()
@@ -136,13 +136,13 @@ t.test('refreshAfter counts from its first millisecond, and to its last', async 
     t.notOk(await refreshed(), `${refreshAfter - 1} ms after the login`)
     advance(1)
     t.ok(await refreshed(), `${refreshAfter} ms after the login`)
-    t.notOk(await refreshed(), 'again at the same time')
+    t.notOk(await refreshed(), 'a second time at the same moment')
   }
 })
 
 // --- What a store's answers mean
 
-t.test('a store that has no file for a session at touch ends it, and the page goes out', async t => {
+t.test('an ENOENT from touch ends the session, and the page is still sent', async t => {
   const missing = Object.assign(new Error('no such file'), { code: 'ENOENT' })
   const failures = { 'as it is': missing, 'as a cause': new Error('could not touch', { cause: missing }) }
   for (const [how, failure] of Object.entries(failures)) {
@@ -156,7 +156,7 @@ t.test('a store that has no file for a session at touch ends it, and the page go
   }
 })
 
-/** Has `update`, and answers a destroy as it is told to. */
+/** A store with `update` whose destroy answers what the test wants. */
 class AnsweringStore extends ThreeMethodStore {
   constructor (readonly answerTo: (removed: unknown) => unknown) {
     super()
@@ -181,7 +181,7 @@ class AnsweringStore extends ThreeMethodStore {
   }
 }
 
-t.test('regenerate(keys) takes along what the store has removed, if it answers that', async t => {
+t.test("regenerate(keys) copies from the record that the store's destroy returned", async t => {
   const store = new AnsweringStore(removed => removed)
   const visitor = await login(await open(t, { store }, app => {
     app.get('/renamed', async request => {
@@ -196,7 +196,7 @@ t.test('regenerate(keys) takes along what the store has removed, if it answers t
   t.equal(await whoami(visitor), 'moritz')
 })
 
-t.test('regenerate(keys) takes along what the handler has changed, whatever the store has', async t => {
+t.test('regenerate(keys) keeps what the handler has changed, whatever the store has', async t => {
   for (const store of [new AnsweringStore(removed => removed), new ThreeMethodStore(), new WatchedStore().store]) {
     const visitor = await login(await open(t, { store }, app => {
       app.get('/change', async request => {
@@ -230,7 +230,7 @@ t.test('a session whose id cannot be made is not written', async t => {
   t.equal(store.records.size, 0)
 })
 
-t.test('a result of the database is not a session: regenerate(keys) takes along what was loaded', async t => {
+t.test('if destroy returns something else than a record, regenerate(keys) keeps what was loaded', async t => {
   const hostile = new Proxy({}, { getOwnPropertyDescriptor: () => { throw new Error('not to be looked at') } })
   const answers = [undefined, null, true, 1, 'OK', Object.assign([], { cookie: {} }), { acknowledged: true, deletedCount: 1 }, hostile]
   for (const [i, answer] of answers.entries()) {
@@ -240,7 +240,7 @@ t.test('a result of the database is not a session: regenerate(keys) takes along 
   }
 })
 
-t.test('false is an answer: regenerate(keys) does not log in a visitor again who was logged out in the meantime', async t => {
+t.test('regenerate(keys) fails if the session has ended in the meantime, in this process or another', async t => {
   for (const answer of [false, undefined]) {
     const store = new AnsweringStore(removed => removed === false ? answer : removed)
     const app = await open(t, { store }, app => {
@@ -255,13 +255,13 @@ t.test('false is an answer: regenerate(keys) does not log in a visitor again who
     const visitor = await login(app)
     t.not((await visitor.get('/late')).statusCode, 200, String(answer))
     t.equal(await whoami(visitor), 'nobody', String(answer))
-    t.equal([...store.records.values()].filter(stored => stored.includes('max')).length, 0, 'nothing is left of it')
+    t.equal([...store.records.values()].filter(stored => stored.includes('max')).length, 0, 'nothing of the session is left')
   }
 })
 
-// --- Turns
+// --- Requests that wait for each other
 
-/** Holds each destroy until it is told to go on. */
+/** Holds each destroy until it is released. */
 function holdDestroys (store: ThreeMethodStore): { begun: Promise<void>, release: () => void } {
   const destroy = store.destroy.bind(store)
   let release = (): void => {}
@@ -274,7 +274,7 @@ function holdDestroys (store: ThreeMethodStore): { begun: Promise<void>, release
   return { begun, release: () => release() }
 }
 
-t.test('a store with update is asked to write and to touch at once, whatever else it is doing', async t => {
+t.test("on a store with update, writes and touches don't wait for a logout", async t => {
   const store = Object.assign(new AnsweringStore(removed => removed), {
     touch: (_sessionId: string, _session: object, callback: Answer) => callback()
   })
@@ -284,16 +284,16 @@ t.test('a store with update is asked to write and to touch at once, whatever els
   const ask = (url: string) => app.inject({ url, headers: { cookie: visitor.cookieHeader() } })
   const logout = ask('/logout')
   await begun
-  t.equal((await ask('/write')).statusCode, 200, 'the write is over before the logout')
-  t.equal((await ask('/whoami')).body, 'max', 'and so is the touch')
+  t.equal((await ask('/write')).statusCode, 200, 'the write is done before the logout')
+  t.equal((await ask('/whoami')).body, 'max', 'so is the touch')
   release()
   t.equal((await logout).statusCode, 200)
   t.equal(store.records.size, 0)
 })
 
-t.test('a store without update reads nothing for a write while a logout is under way', async t => {
+t.test('on a store without update, a write waits for a logout before it reads the record', async t => {
   const store = new ThreeMethodStore()
-  // A turn that is lost hangs the test.
+  // If the wait never ended, the test would hang.
   const app = await open(t, { store, storeTimeout: 5 * MINUTE })
   const visitor = await login(app)
   const { begun, release } = holdDestroys(store)
@@ -302,9 +302,9 @@ t.test('a store without update reads nothing for a write while a logout is under
   await begun
   const get = t.capture(store, 'get', store.get)
   const written = ask('/write')
-  // The handler of the write is done when a request that came later has been answered.
+  // By the time a later request is answered, the handler of the write is done.
   t.equal((await app.inject('/whoami')).body, 'nobody')
-  t.equal(get().length, 1, 'the session was loaded, and not yet read again to be written')
+  t.equal(get().length, 1, 'the session was loaded, and not yet read again for the write')
   release()
   t.equal((await logout).statusCode, 200)
   t.equal((await written).statusCode, 200)
@@ -314,7 +314,7 @@ t.test('a store without update reads nothing for a write while a logout is under
 
 // --- Cookies
 
-t.test('what save() has written of options() is not written again with the reply', async t => {
+t.test('options that save() has written are not written again with the reply', async t => {
   const watched = new WatchedStore()
   const app = await open(t, { store: watched.store, cookie: { maxAge: HOUR } }, app => {
     app.get('/options', async request => { request.session.options({ maxAge: 2 * HOUR, path: '/' }) })
@@ -339,7 +339,7 @@ t.test('what save() has written of options() is not written again with the reply
   }
 })
 
-t.test('an absolute timeout that is new costs a session that was saved no second write', async t => {
+t.test('save() writes once, even if the absolute timeout is new', async t => {
   const watched = new WatchedStore()
   const visitor = await login(await open(t, { store: watched.store, cookie: { maxAge: HOUR } }))
   const app = await open(t, { store: watched.store, cookie: { maxAge: HOUR }, absoluteTimeout: 24 * HOUR }, app => {
@@ -350,7 +350,7 @@ t.test('an absolute timeout that is new costs a session that was saved no second
   t.equal(calls.filter(call => WRITES.includes(call)).length, 1, `calls ${calls}`)
 })
 
-t.test('an id that a signer returns counts only if it is a string, and not an empty one', async t => {
+t.test('an id from a signer counts only if it is a non-empty string', async t => {
   const ids = [undefined, null, '', 0, 42, true, {}, ['an-id'], Object('an-id'), Promise.resolve('an-id')]
   for (const sessionName of [undefined, 'admin']) {
     let id: unknown
@@ -372,7 +372,7 @@ t.test('an id that a signer returns counts only if it is a string, and not an em
   }
 })
 
-t.test('a signer that says that nothing is valid is believed, whatever id it returns', async t => {
+t.test('if a signer says that a cookie is not valid, no session is loaded, whatever id it returns', async t => {
   const store = new ThreeMethodStore()
   store.get = (_sessionId, callback) => callback(null, record({ user: 'max' }))
   for (const valid of [false, undefined]) {
@@ -382,7 +382,7 @@ t.test('a signer that says that nothing is valid is believed, whatever id it ret
   }
 })
 
-t.test('the store is asked for ten of the cookies that came, and not for an eleventh', async t => {
+t.test('at most ten cookies of a request are looked up in the store', async t => {
   for (const [unknown, user] of [[9, 'max'], [10, 'nobody']] as const) {
     const store = new ThreeMethodStore()
     store.set('known', record({ user: 'max' }), () => {})
@@ -395,7 +395,7 @@ t.test('the store is asked for ten of the cookies that came, and not for an elev
   }
 })
 
-t.test('a signed id counts only behind the prefix of its cookie', async t => {
+t.test('a signed id counts only with the right prefix', async t => {
   const store = new ThreeMethodStore()
   store.set('known', record({ user: 'max' }), () => {})
   const app = await open(t, { store, cookiePrefix: 's:' })
@@ -405,7 +405,7 @@ t.test('a signed id counts only behind the prefix of its cookie', async t => {
   }
 })
 
-t.test('a reply that writes nothing does not bring the cookie back after a logout', async t => {
+t.test('after a logout, a slow reply that writes nothing does not bring the cookie back', async t => {
   const watched = new WatchedStore()
   Object.assign(watched.memory, { getAndTouch: watched.memory.get })
   const gate = new EventEmitter()
@@ -425,7 +425,7 @@ t.test('a reply that writes nothing does not bring the cookie back after a logou
   t.equal((await app.inject({ url: '/logout', headers })).statusCode, 200)
   gate.emit('go')
   const { cookies } = await slow
-  t.notOk(cookies.some(({ value }) => value !== ''), 'no cookie of the session that was ended')
+  t.notOk(cookies.some(({ value }) => value !== ''), 'the cookie of the ended session is not sent')
 })
 
 // --- What a handler does
@@ -443,7 +443,7 @@ t.test('a key that is deleted and then set to undefined is gone', async t => {
   }
 })
 
-t.test('decryptSession() of a session that the store has keeps its id, with an asynchronous idGenerator too', async t => {
+t.test('decryptSession() of a stored session keeps its id, also with an asynchronous idGenerator', async t => {
   let ids = 0
   const app = await open(t, { store: new WatchedStore().store, idGenerator: async () => `id-${++ids}` }, app => {
     app.get('/decrypt', async request => {
@@ -459,7 +459,7 @@ t.test('decryptSession() of a session that the store has keeps its id, with an a
   t.equal(user, 'max')
 })
 
-t.test('null means that nobody is logged in, as undefined does', async t => {
+t.test('if user() returns null or undefined, nobody is logged in', async t => {
   for (const nobody of [null, undefined]) {
     const visitor = await login(await open(t, { store: new WatchedStore().store, user: () => nobody as undefined }, app => {
       app.get('/list', async request => await request.session.list())
@@ -470,7 +470,7 @@ t.test('null means that nobody is logged in, as undefined does', async t => {
   }
 })
 
-t.test('what is set on the prototype of one session does not show in another', async t => {
+t.test("a property can't be set on the prototype of a session", async t => {
   for (const user of [undefined, () => 'max']) {
     const app = await open(t, { store: new WatchedStore().store, user }, app => {
       app.get('/set', async request => {

@@ -1,4 +1,4 @@
-/** What went wrong in @fastify/session 11.1.3, one test for each. Every one of them fails there. */
+/** What went wrong in @fastify/session 11.1.3, with one test for each defect. Every test fails there. */
 import fastifyCookie, { sign, unsign } from '@fastify/cookie'
 import { Authenticator } from '@fastify/passport'
 import Fastify, { type FastifyInstance, type FastifyRequest, type InjectOptions } from 'fastify'
@@ -48,7 +48,7 @@ t.test("session.get('__proto__') handed out the prototype that all sessions shar
 })
 
 for (const [storeName, makeStore] of Object.entries(STORES)) {
-  /** A server with a slow route for each thing that a request may do to its session. */
+  /** A server with a slow route for each thing that a request can do to its session. */
   async function slowServer (options: SessionOptions = {}): Promise<{ visitor: Visitor, store: MemoryStore | ThreeMethodStore, gate: Gate }> {
     const gate = new Gate()
     const store = makeStore()
@@ -264,7 +264,7 @@ t.test('the in-memory store kept the whole request alive', async t => {
     collectGarbage()
   }
   t.equal(store.store.size, 20)
-  // The last one may be held by whatever ran last.
+  // The last one may still be referenced.
   t.ok(requests.filter(request => request.deref() !== undefined).length <= 2, 'requests are collected')
 })
 
@@ -279,7 +279,7 @@ t.test('the in-memory store never forgot an expired session', async t => {
   t.ok(store.store.size <= 110, `${store.store.size} sessions are left`)
 })
 
-t.test('the in-memory store grew without a bound', async t => {
+t.test('the in-memory store had no limit', async t => {
   const store = new MemoryStore(new Map(), { max: 10 })
   const app = await build({ store }, userRoutes)
   const regular = new Visitor(app)
@@ -290,7 +290,7 @@ t.test('the in-memory store grew without a bound', async t => {
   }
 
   t.equal(store.store.size, 10)
-  t.equal((await regular.get('/user')).body, 'max', 'who comes often stays')
+  t.equal((await regular.get('/user')).body, 'max', 'a visitor who comes often stays logged in')
 })
 
 t.test('the in-memory store showed unsaved nested changes to other requests', async t => {
@@ -364,8 +364,8 @@ t.test('the process ended on an own __proto__ key in a stored record', async t =
 for (const [what, idGenerator, code] of [
   ['throws', () => { throw Object.assign(new Error('No dice'), { code: 'NO_DICE' }) }, 'NO_DICE'],
   ['is async and rejects', async () => { throw new Error('No dice') }, undefined],
-  ['gives nothing', () => undefined, 'FST_ERR_SESSION_ID'],
-  ['gives an empty string', () => '', 'FST_ERR_SESSION_ID']
+  ['returns nothing', () => undefined, 'FST_ERR_SESSION_ID'],
+  ['returns an empty string', () => '', 'FST_ERR_SESSION_ID']
 ] as const) {
   t.test(`the process ended on an id generator that ${what}`, async t => {
     const store = new ThreeMethodStore(later)
@@ -559,17 +559,17 @@ for (const [what, change, expected] of [
 
       const extended = await visitor.get('/extend')
       const sent = extended.cookies[0]?.expires?.getTime() ?? 0
-      t.equal(sent - start, expected.expires, 'the cookie says so')
+      t.equal(sent - start, expected.expires, 'the expiry of the cookie')
       const record: any = await new Promise(resolve => store.get(idOf(visitor), (_error: unknown, record: any) => resolve(record)))
-      t.equal(new Date(record.cookie.expires).getTime() - start, expected.expires, 'the store knows')
+      t.equal(new Date(record.cookie.expires).getTime() - start, expected.expires, 'the expiry in the record')
       t.equal(record.cookie.originalMaxAge, expected.originalMaxAge)
 
       advance(expected.expires - 40_000 - 1)
       const later = await visitor.get('/user')
-      t.equal(later.body, 'max', 'it lives longer than it would have')
+      t.equal(later.body, 'max', 'it lives longer than it did before')
       t.same(setCookies(later), [])
       advance(1)
-      t.equal((await visitor.get('/user')).body, 'nobody', 'and no longer than it was told')
+      t.equal((await visitor.get('/user')).body, 'nobody', 'and no longer than it should')
     })
   }
 }
@@ -753,7 +753,7 @@ t.test('a second commit of the same reply saved and sent headers twice', async t
 
   const visiting = new Visitor(app).get('/')
   await gate.holds()
-  // Time for the second send to come through.
+  // Time for the second send to arrive.
   for (let i = 0; i < 5; i++) await new Promise(resolve => setImmediate(resolve))
   gate.open()
   const response = await visiting
@@ -786,7 +786,7 @@ t.test('a slow request that ended after a login logged the visitor out again', a
   await gate.holds()
   await visitor.get('/login')
   gate.open()
-  t.same(setCookies(await slow), [], 'the cookie is the new session\'s by now')
+  t.same(setCookies(await slow), [], 'the cookie is already that of the new session')
   t.equal((await visitor.get('/who')).body, 'max')
 })
 
@@ -818,11 +818,11 @@ for (const [storeName, makeStore] of Object.entries(STORES)) {
       t.equal(response.json().code, 'FST_ERR_SESSION_GONE')
       t.notMatch(setCookies(response), [/^sessionId=[^;]/])
     }
-    t.same((await anew).json(), ['cookie', 'note'], "a request's own data go along")
+    t.same((await anew).json(), ['cookie', 'note'], "the request's own data are kept")
     t.equal((await visitor.get('/user')).body, 'nobody')
   })
 
-  t.test(`regenerate(keys) took along what was read, and not what was saved since, on ${storeName}`, async t => {
+  t.test(`regenerate(keys) kept what the request had read instead of what was saved since, on ${storeName}`, async t => {
     const gate = new Gate()
     const app = await build({ store: makeStore(), cookie: { maxAge: 60_000 } }, app => {
       userRoutes(app)
@@ -851,7 +851,7 @@ for (const [storeName, makeStore] of Object.entries(STORES)) {
   })
 }
 
-t.test("a slow request's reply brought back the cookie of a session that was regenerated meanwhile", async t => {
+t.test("a slow request's reply brought back the cookie of a session that was regenerated in the meantime", async t => {
   const gate = new Gate()
   const app = await build({ store: new SilentStore(later), cookie: { maxAge: 60_000 } }, app => {
     userRoutes(app)
@@ -893,6 +893,6 @@ t.test('a regenerate() or save() that failed was attempted again when its error 
     t.same(store.calls, ['set'], url)
   }
   store.calls.length = 0
-  t.equal((await app.inject('/careless')).statusCode, 500, 'an error that nobody cares for is not lost')
+  t.equal((await app.inject('/careless')).statusCode, 500, 'an error that the handler ignores is not lost')
   t.same(store.calls, ['set', 'set'])
 })

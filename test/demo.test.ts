@@ -24,12 +24,12 @@ async function addressOf (demo: Program): Promise<string> {
 interface Reply {
   status: number
   headers: Headers
-  /** The page, or what JSON says. */
+  /** The page's HTML, or its JSON. */
   text: string
   json: any
 }
 
-/** A browser with the page open. */
+/** A browser that has the page open. */
 class Visitor extends Browser {
   constructor (address: string, userAgent = FIREFOX) {
     super(address, { 'user-agent': userAgent })
@@ -50,17 +50,17 @@ class Visitor extends Browser {
     return /name="_csrf" value="([^"]+)"/.exec((await this.open()).text)?.[1] ?? ''
   }
 
-  /** Sends a form as it is. */
+  /** Submits a form with exactly these fields. */
   async send (path: string, fields: Record<string, string>, headers = {}): Promise<Reply> {
     return await this.open(path, { method: 'POST', body: new URLSearchParams(fields), headers })
   }
 
-  /** Sends a form from the page. */
+  /** Submits a form of the page, with the page's token. */
   async submit (path: string, fields: Record<string, string> = {}, headers = {}): Promise<Reply> {
     return await this.send(path, { ...fields, _csrf: await this.token() }, headers)
   }
 
-  /** Sends a form, and looks at what the page says then. */
+  /** Submits a form, and returns the page that follows. */
   async does (path: string, fields: Record<string, string> = {}): Promise<string> {
     const { status, headers, text } = await this.submit(path, fields)
     return status === 303 ? (await this.open(headers.get('location') as string)).text : text
@@ -81,10 +81,10 @@ function noticeOf (page: string): string {
 
 const LOGGED_OUT = /^You are logged out: /
 
-t.test('the page runs nothing but its own script', async t => {
+t.test('the page runs no scripts but its own', async t => {
   const demo = start(t, DEMO)
   const address = await addressOf(demo)
-  t.match(address, /^http:\/\/127\.0\.0\.1:\d+$/, 'on this machine only, unless told otherwise')
+  t.match(address, /^http:\/\/127\.0\.0\.1:\d+$/, 'on this machine only, by default')
   const visitor = new Visitor(address)
   const { headers, text } = await visitor.open()
   t.equal(headers.get('content-type'), 'text/html; charset=utf-8')
@@ -96,16 +96,16 @@ t.test('the page runs nothing but its own script', async t => {
   t.equal(policy.get('form-action'), "'self'")
   t.equal(policy.get('style-src'), "'self'")
   t.strictSame(text.match(/<script.*/g), ['<script src="/countdown.js" defer></script>', '<script src="/proof.js" defer></script>'], 'none inline')
-  t.notMatch(text, /<style|<[^>]+ (on\w+|style)=/, 'nothing inline that the policy would stop')
+  t.notMatch(text, /<style|<[^>]+ (on\w+|style)=/, 'nothing inline that the CSP would block')
   t.equal(text.match(/<form/g)?.length, text.match(/name="_csrf"/g)?.length, 'each form has its token')
-  for (const [, id] of text.matchAll(/(?:labelledby|describedby|for)="([^"]+)"/g)) t.match(text, `id="${id}"`, 'what is named is there')
+  for (const [, id] of text.matchAll(/(?:labelledby|describedby|for)="([^"]+)"/g)) t.match(text, `id="${id}"`, 'every id that is referenced exists')
 
   for (const [name, type] of [['demo.css', 'text/css'], ['countdown.js', 'text/javascript'], ['proof.js', 'text/javascript']]) {
     const file = await new Visitor(address).open(`/${name}`)
     t.equal(file.headers.get('content-type'), `${type}; charset=utf-8`)
     t.equal(file.headers.get('x-content-type-options'), 'nosniff')
     t.equal(file.text, readFileSync(join(ROOT, `examples/demo/browser/${name}`), 'utf8'))
-    t.strictSame(file.headers.getSetCookie(), [], 'no session for what is the same for everybody')
+    t.strictSame(file.headers.getSetCookie(), [], 'static files start no session')
   }
   await stop(t, demo)
 })
@@ -122,10 +122,10 @@ t.test('a visitor logs in, sees the session, and logs out', async t => {
   t.not(visitor.cookie, stranger.cookie, 'login changes the session id')
   const { text } = await visitor.open('/?done=logged-in')
   t.equal(noticeOf(text), 'You are logged in.')
-  t.match(text, '<title>You are logged in. – ', 'what a screen reader says first')
-  t.match(text, '<h2 id="hello">Hello, &lt;b onclick=&quot;x&quot;&gt;Ada&lt;/b&gt; &amp; &#39;co&#39;</h2>', 'what was typed stays text')
-  t.notMatch(text, '<b ', 'nowhere on the page')
-  t.match(text, 'Bread: <strong>1<', 'the cart came along')
+  t.match(text, '<title>You are logged in. – ', 'the title, which a screen reader says first')
+  t.match(text, '<h2 id="hello">Hello, &lt;b onclick=&quot;x&quot;&gt;Ada&lt;/b&gt; &amp; &#39;co&#39;</h2>', 'the name is escaped')
+  t.notMatch(text, '<b ', 'everywhere on the page')
+  t.match(text, 'Bread: <strong>1<', 'the cart is kept at login')
   t.match(text, /<dt>Age<\/dt><dd><span data-seconds="0" data-counts="up">0 s</)
   t.match(text, /<dt>Idle time left<\/dt><dd><span id="idle" data-seconds="600" data-counts="down">10 min 0 s</)
   t.match(text, /<dt>Absolute time left<\/dt><dd><span data-seconds="28800" data-counts="down">8 h 0 min 0 s</)
@@ -133,7 +133,7 @@ t.test('a visitor logs in, sees the session, and logs out', async t => {
   t.match(text, /<dt>Handle<\/dt><dd>[\w-]{16}\.[\w-]{16}</)
   const sessionId = decodeURIComponent(visitor.cookie.slice('sessionId='.length)).split('.', 1)[0] as string
   t.notOk(text.includes(sessionId), 'the id is not on the page')
-  t.equal(alertOf((await stranger.open()).text).match(LOGGED_OUT)?.length, 1, 'the id of before leads nowhere, in words')
+  t.equal(alertOf((await stranger.open()).text).match(LOGGED_OUT)?.length, 1, 'the old id no longer works, and the page says so')
 
   const copy = visitor.copy()
   const out = await visitor.does('/logout')
@@ -143,7 +143,7 @@ t.test('a visitor logs in, sees the session, and logs out', async t => {
   await stop(t, demo)
 })
 
-t.test('what can\'t be done is said on the page', async t => {
+t.test("the page says why something can't be done", async t => {
   const demo = start(t, DEMO, { NODE_ENV: 'development' })
   const visitor = new Visitor(await addressOf(demo))
   for (const name of ['', ' ', 'x'.repeat(41)]) {
@@ -174,7 +174,7 @@ t.test('what can\'t be done is said on the page', async t => {
 
 const post = { method: 'POST' }
 
-/** Where the page's two applications are: of version 11, and of this one. */
+/** Finds the prefixes of the page's two applications: of version 11, and of this version. */
 async function applicationsOf (visitor: Visitor): Promise<[string, string]> {
   const prefixes = Array.from((await visitor.open()).text.matchAll(/data-name="[^"]+" data-prefix="([^"]+)"/g), ([, prefix]) => prefix as string)
   const [eleven = '', ours = ''] = prefixes
@@ -183,7 +183,7 @@ async function applicationsOf (visitor: Visitor): Promise<[string, string]> {
   return [eleven, ours]
 }
 
-t.test('the proof: after a logout, a slow request brings the session back on 11.1.3, and not on this version', async t => {
+t.test('the proof: after a logout, a slow request brings the session back on 11.1.3, but not on this version', async t => {
   const demo = conduct(t, DEMO)
   const visitor = new Visitor(await addressOf(demo))
   const [eleven, ours] = await applicationsOf(visitor)
@@ -201,7 +201,7 @@ t.test('the proof: after a logout, a slow request brings the session back on 11.
   await stop(t, demo)
 })
 
-t.test('the proof: of ten things that are added at once, 11.1.3 keeps one and this version all', async t => {
+t.test('the proof: of ten items that are added at once, 11.1.3 keeps one and this version all', async t => {
   const demo = conduct(t, DEMO)
   const visitor = new Visitor(await addressOf(demo))
   const things = /data-things="([^"]+)"/.exec((await visitor.open()).text)?.[1]?.split(' ') ?? []
@@ -220,7 +220,7 @@ t.test('the proof: of ten things that are added at once, 11.1.3 keeps one and th
   await stop(t, demo)
 })
 
-t.test('the proof leaves the visitor\'s own session alone', async t => {
+t.test("the proof does not affect the visitor's own session", async t => {
   const demo = start(t, DEMO)
   const visitor = new Visitor(await addressOf(demo))
   const applications = await applicationsOf(visitor)
@@ -229,14 +229,14 @@ t.test('the proof leaves the visitor\'s own session alone', async t => {
     const { headers } = await visitor.open(`${prefix}/login`, post)
     t.match(headers.getSetCookie(), [new RegExp(`^shop=.+; Path=${prefix}; `)])
     t.equal(headers.get('cache-control'), 'no-store')
-    // As a browser keeps them, by their paths.
+    // A browser would keep both, because their paths differ.
     visitor.cookies.delete('shop')
   }
   t.match((await visitor.open()).text, 'Hello, Eve')
   await stop(t, demo)
 })
 
-t.test('the page says what the last click had the server do, once it is done', async t => {
+t.test('after a click, the page says what the server and its store did', async t => {
   const demo = start(t, DEMO)
   const visitor = new Visitor(await addressOf(demo))
   t.match((await visitor.open()).text, 'see here what the store was asked')
@@ -247,13 +247,13 @@ t.test('the page says what the last click had the server do, once it is done', a
   t.match(page, /<tr><td>destroy<\/td><td>replaced<\/td>/)
   t.match(page, /Store calls: <strong>\d+<\/strong> \(get, [^)]*destroy[^)]*\)<br>\nBytes written: <strong>\d+</)
   t.notMatch((await visitor.json()), { work: Object }, 'for people')
-  // A hundred clicks are kept.
+  // Only the last hundred clicks are kept.
   for (let i = 0; i < 100; i++) await visitor.submit('/cart/empty')
   t.match((await visitor.open(location)).text, 'see here what the store was asked')
   await stop(t, demo)
 })
 
-t.test('a form that is not from the page is refused', async t => {
+t.test("a form without the page's token is refused", async t => {
   const demo = start(t, DEMO)
   const address = await addressOf(demo)
   const [visitor, other, stranger] = [new Visitor(address), new Visitor(address), new Visitor(address)]
@@ -265,8 +265,8 @@ t.test('a form that is not from the page is refused', async t => {
     t.match(alertOf(text), 'Please try again.')
   }
   await refused(visitor.send('/login', { name: 'Ada' }), 'without a token')
-  await refused(visitor.send('/login', { name: 'Ada', _csrf: 'x' }), 'with one that was made up')
-  await refused(visitor.send('/login', { name: 'Ada', _csrf: foreign }), 'with that of another visitor')
+  await refused(visitor.send('/login', { name: 'Ada', _csrf: 'x' }), 'with a made-up token')
+  await refused(visitor.send('/login', { name: 'Ada', _csrf: foreign }), 'with the token of another visitor')
   await refused(stranger.send('/login', { name: 'Ada', _csrf: foreign }), 'without a session')
   t.match((await visitor.open()).text, 'Hello, stranger')
 
@@ -282,7 +282,7 @@ t.test('tabs that fill the cart at the same time lose nothing', async t => {
   const demo = conduct(t, DEMO)
   const visitor = new Visitor(await addressOf(demo))
   const _csrf = await visitor.token()
-  // Each with the cookie of before, as tabs send it.
+  // Each tab sends the cookie from before.
   const add = async (good: string, more = {}): Promise<number> => (await visitor.copy().send('/cart', { good, _csrf, ...more })).status
   const slow = add('cheese', { slow: 'on' })
   await demo.asleep(1)
@@ -291,19 +291,19 @@ t.test('tabs that fill the cart at the same time lose nothing', async t => {
   t.strictSame((await visitor.json()).cart, { apple: 20, bread: 10, cheese: 0 })
   demo.wake()
   t.equal(await slow, 303)
-  t.strictSame((await visitor.json()).cart, { apple: 20, bread: 10, cheese: 1 }, 'and what took its time')
+  t.strictSame((await visitor.json()).cart, { apple: 20, bread: 10, cheese: 1 }, "the slow request's item is there too")
 
   const page = await visitor.does('/cart/empty')
   t.equal(noticeOf(page), 'The cart is empty.')
   t.match(page, 'Apple: <strong>0<')
 
-  // As many as there may be; the session would grow for ever.
+  // The cart is limited. Otherwise the session would grow for ever.
   for (let i = 0; i < 20; i++) await Promise.all(Array.from({ length: 10 }, () => add('bread')))
   t.equal(alertOf(await visitor.does('/cart', { good: 'bread' })), 'The cart is full.')
   await stop(t, demo)
 })
 
-t.test('visitors see their devices, and end them', async t => {
+t.test('visitors see and end their sessions on all devices', async t => {
   const demo = conduct(t, DEMO)
   const address = await addressOf(demo)
   const [laptop, phone, office] = [new Visitor(address), new Visitor(address, IPHONE), new Visitor(address, EDGE)]
@@ -319,13 +319,13 @@ t.test('visitors see their devices, and end them', async t => {
   t.strictSame(rows, ['Edge, Windows', 'Safari, iPhone', 'Firefox, Linux'], 'the newest login first')
   t.match(page, /Firefox, Linux <strong>\(this one\)<\/strong>\n<small>logged in 3 s ago, last seen now</)
   t.match(page, /aria-label="End the session on Safari, iPhone, logged in 2 s ago">End</)
-  t.equal(page.match(/aria-label="End the session/g)?.length, 2, 'this one is ended by logging out')
+  t.equal(page.match(/aria-label="End the session/g)?.length, 2, 'the current one is ended by logging out')
   t.match((await eve.open()).text, /<li><div>curl <strong>/)
 
   const handles = new Map<string, string>((await laptop.json()).devices.map(({ device, handle }: any) => [device, handle]))
   const handle = handles.get('Safari, iPhone') as string
   t.match(handle, /^[\w-]{16}\.[\w-]{16}$/)
-  t.equal(alertOf(await eve.does('/end', { handle })), 'There is no such session of yours: it has ended already.', 'not by somebody else')
+  t.equal(alertOf(await eve.does('/end', { handle })), 'There is no such session of yours: it has ended already.', 'nobody else can end it')
   t.equal((await laptop.submit('/end', { handle: 'made up' })).status, 404)
   t.match((await phone.open()).text, 'Hello, Ada', 'still there')
 
@@ -334,10 +334,10 @@ t.test('visitors see their devices, and end them', async t => {
   t.equal((await laptop.submit('/end', { handle })).status, 404, 'only once')
   const form = await phone.copy().send('/cart', { good: 'apple', _csrf: token })
   t.equal(form.status, 401)
-  t.match(alertOf(form.text), LOGGED_OUT, 'at the next form')
+  t.match(alertOf(form.text), LOGGED_OUT, 'at the next form submission')
   const click = await phone.open()
   t.equal(click.status, 200)
-  t.match(alertOf(click.text), LOGGED_OUT, 'and at the next click')
+  t.match(alertOf(click.text), LOGGED_OUT, 'and at the next page view')
   t.match(click.text, 'Hello, stranger')
   t.equal(alertOf((await phone.open()).text), '', 'once')
 
@@ -345,13 +345,13 @@ t.test('visitors see their devices, and end them', async t => {
   t.equal(noticeOf(await laptop.does('/end-others')), 'All your other sessions have ended.')
   for (const visitor of [phone, office]) t.match(alertOf((await visitor.open()).text), LOGGED_OUT)
   t.match((await laptop.open()).text, /Hello, Ada[^]*Log in with the same name in another browser/)
-  t.match((await eve.open()).text, 'Hello, Eve', 'others are none of it')
+  t.match((await eve.open()).text, 'Hello, Eve', 'other users are not affected')
 
-  t.equal(noticeOf(await laptop.does('/end', { handle: handles.get('Firefox, Linux') as string })), 'You are logged out.', 'this one')
+  t.equal(noticeOf(await laptop.does('/end', { handle: handles.get('Firefox, Linux') as string })), 'You are logged out.', "the visitor's own session")
   await stop(t, demo)
 })
 
-t.test('what has ended is told to its page at once, wherever it was ended, and to a page that asks too late', async t => {
+t.test('an open page is told at once that its session has ended, also on another server or before it asked', async t => {
   const redis = await startRedis(t)
   const env = { REDIS_URL: redis.url, SESSION_SECRET: 'x'.repeat(32) }
   const [one, other] = [start(t, DEMO, env), start(t, DEMO, env)]
@@ -360,16 +360,16 @@ t.test('what has ended is told to its page at once, wherever it was ended, and t
   const copy = phone.copy()
   const events = await phone.get('/events')
   t.equal(events.headers.get('content-type'), 'text/event-stream')
-  t.equal(events.headers.get('set-cookie'), null, 'an open page keeps no session alive')
+  t.equal(events.headers.get('set-cookie'), null, 'an open page does not prolong the session')
   await laptop.submit('/end-others')
   t.match(await events.text(), /^data: This session was ended on another device\.$|^data: Your session has run out\.$/m)
   t.match((await copy.open('/events')).text, /^data: Your session has run out\.$/m)
   const open = await laptop.get('/events')
   for (const demo of [one, other]) await stop(t, demo)
-  t.notMatch(await open.text(), 'data', 'the server went, and not the session')
+  t.notMatch(await open.text(), 'data', 'the server stopped, but the session has not ended')
 })
 
-t.test('a login too many ends the oldest', async t => {
+t.test('a login beyond the limit ends the oldest session', async t => {
   const demo = start(t, DEMO)
   const address = await addressOf(demo)
   const visitors = Array.from({ length: 11 }, () => new Visitor(address))
@@ -379,7 +379,7 @@ t.test('a login too many ends the oldest', async t => {
   await stop(t, demo)
 })
 
-t.test('what a session that ends meanwhile was to save is not said to be saved', async t => {
+t.test('if the session ends during a slow request, the page does not claim that its change was saved', async t => {
   const demo = conduct(t, DEMO)
   const [laptop, phone] = [new Visitor(await addressOf(demo)), new Visitor(await addressOf(demo))]
   for (const visitor of [laptop, phone]) await visitor.submit('/login', { name: 'Ada' })
@@ -394,7 +394,7 @@ t.test('what a session that ends meanwhile was to save is not said to be saved',
   await stop(t, demo)
 })
 
-t.test('sessions end when nobody comes, and at the latest', async t => {
+t.test('sessions end after the idle timeout and after the absolute timeout', async t => {
   const demo = conduct(t, DEMO, { IDLE_SECONDS: '30', ABSOLUTE_SECONDS: '50' })
   const [busy, idle] = [new Visitor(await addressOf(demo)), new Visitor(await addressOf(demo))]
   for (const visitor of [busy, idle]) await visitor.submit('/login', { name: 'Ada' })
@@ -406,11 +406,11 @@ t.test('sessions end when nobody comes, and at the latest', async t => {
   await demo.advance(4_999)
   t.match((await busy.json()).user, 'Ada', 'until the last moment')
   await demo.advance(1)
-  t.match(alertOf((await busy.open()).text), LOGGED_OUT, 'the time was over')
+  t.match(alertOf((await busy.open()).text), LOGGED_OUT, 'the absolute timeout has passed')
   await stop(t, demo)
 })
 
-t.test('for programs', async t => {
+t.test('programs get and send JSON', async t => {
   const demo = conduct(t, DEMO, { SESSION_SECRET: 'x'.repeat(32) })
   const visitor = new Visitor(await addressOf(demo), 'curl/8.0')
   const headers = { accept: 'application/json' }
@@ -440,13 +440,13 @@ t.test('for programs', async t => {
   t.strictSame((await visitor.send('/logout', { _csrf: csrf }, headers)).json,
     { ...nobody, csrf: null, cookie: null, outcome: 'You are logged out.' })
   const { stdout } = await demo.end('SIGINT')
-  t.notMatch(stdout, /SESSION_SECRET/, 'nothing to say about a secret of yours')
+  t.notMatch(stdout, /SESSION_SECRET/, 'no warning, because a secret is configured')
 })
 
-// What processes share, and how the demo is told.
+// What several processes can share, and the variable that configures it.
 const SHARED = [['Redis', startRedis, 'REDIS_URL'], ['PostgreSQL', startPostgres, 'DATABASE_URL']] as const
 
-SHARED.forEach(([name, startServer, variable]) => t.test(`on ${name}: over a restart, and while it is away`, async t => {
+SHARED.forEach(([name, startServer, variable]) => t.test(`on ${name}, sessions survive a restart of the demo, and an outage shows an error page`, async t => {
   const server = await startServer(t)
   const env = { [variable]: server.url, SESSION_SECRET: 'x'.repeat(32) }
   let demo = start(t, DEMO, env)
@@ -469,19 +469,19 @@ SHARED.forEach(([name, startServer, variable]) => t.test(`on ${name}: over a res
   t.match(alertOf((await other.open()).text), LOGGED_OUT)
 
   const page = await back.does('/cart', { good: 'bread' })
-  t.match(page, /<td>commit<[^]*Store calls: <strong>[1-9]\d*<[^]*Bytes written: <strong>[1-9]/, 'counted there, too')
+  t.match(page, /<td>commit<[^]*Store calls: <strong>[1-9]\d*<[^]*Bytes written: <strong>[1-9]/, 'calls to this store are counted too')
 
   await server.stop()
   const { status, text } = await back.open()
   t.ok(status >= 500)
   t.equal(alertOf(text), 'Something went wrong here. Please try again in a while.')
-  t.notMatch(text, /redis|postgres|ECONNREFUSED|\.js:\d/i, 'nothing that is not for visitors')
+  t.notMatch(text, /redis|postgres|ECONNREFUSED|\.js:\d/i, 'no details that are not for visitors')
   await server.restart()
   await until('it comes back by itself', async () => await back.status('/') === 200)
   await stop(t, demo)
 }))
 
-t.test('over https, with a cookie that only this host can set', async t => {
+t.test('over https, the cookie can be a __Host- cookie', async t => {
   const { key, cert } = await makeCertificate(t)
   const demo = start(t, DEMO, { HTTPS_KEY: key, HTTPS_CERT: cert, COOKIE_NAME: '__Host-demo' })
   const address = await addressOf(demo)
@@ -502,7 +502,7 @@ t.test('over https, with a cookie that only this host can set', async t => {
   await stop(t, demo)
 })
 
-t.test('it says what it can\'t start with', async t => {
+t.test('a wrong configuration stops the start, with a message', async t => {
   const running = start(t, DEMO)
   const { port } = new URL(await addressOf(running))
   const redis = await startRedis(t)
@@ -519,12 +519,12 @@ t.test('it says what it can\'t start with', async t => {
     const { code, stderr } = await start(t, DEMO, env).end()
     t.equal(code, 1)
     t.match(stderr, message)
-    t.notMatch(stderr, /\n {4}at /, 'a sentence and no stack trace')
+    t.notMatch(stderr, /\n {4}at /, 'a message without a stack trace')
   }
   await stop(t, running)
 })
 
-t.test('the script counts, warns, and says when the time is over', async t => {
+t.test("the page's script counts down, warns, and says when the session has ended", async t => {
   const clock = (seconds: number, counts: string, id = ''): any => ({ id, dataset: { seconds: String(seconds), counts }, textContent: '' })
   const [age, idle, absolute] = [clock(3, 'up'), clock(600, 'down', 'idle'), clock(28_000, 'down')]
   let now = 1e12

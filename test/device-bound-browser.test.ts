@@ -1,4 +1,4 @@
-/** Sessions that are bound to a device, in Chromium. It keeps the keys in software, which is for tests. */
+/** Sessions that are bound to a device, in Chromium. It keeps the keys in software, which is good enough for tests. */
 import '../packages/tools'
 import { createHash, randomBytes, X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
@@ -39,7 +39,7 @@ t.before(async () => {
       '--no-sandbox',
       '--disable-dev-shm-usage',
       `--host-resolver-rules=MAP ${HOST} 127.0.0.1`,
-      // Another way to ignore errors of certificates, or plain http, and Chromium binds nothing, and says nothing.
+      // If certificate errors were ignored in another way, or over plain http, Chromium would silently bind nothing.
       `--ignore-certificate-errors-spki-list=${createHash('sha256').update(spki).digest('base64')}`,
       '--enable-features=DeviceBoundSessions,EnableBoundSessionCredentialsSoftwareKeysForManualTesting'
     ],
@@ -48,7 +48,7 @@ t.before(async () => {
 })
 t.teardown(() => browser?.close())
 
-/** What a request of the browser was. */
+/** A request of the browser, as the server saw it. */
 interface Seen {
   readonly url: string
   readonly status: number
@@ -65,18 +65,18 @@ interface Opened {
   secret: string[]
   context: BrowserContext
   page: Page
-  /** What the server got, in order. */
+  /** The requests that the server got, in order. */
   seen: Seen[]
-  /** What Chromium says of the binding. */
+  /** The events that Chromium reports about the binding. */
   events: any[]
-  /** Answers at the refresh in place of the plugin, if it is set. */
+  /** If set, the refresh is answered with this instead of by the plugin. */
   trouble: { status: Trouble | undefined }
   advance: (milliseconds: number) => void
-  /** Opens a page. Returns what it says. */
+  /** Opens a page. Returns its text. */
   visit: (path: string) => Promise<string>
-  /** What the page gets by fetch(). */
+  /** Calls fetch() in the page. */
   fetch: (path: string) => Promise<{ status: number, text: string }>
-  /** The bound cookie ends. */
+  /** Removes the bound cookie, as if it had expired. */
   expire: () => Promise<void>
 }
 
@@ -89,7 +89,7 @@ function inOrder (): string[] {
   return ids.sort((a, b) => fingerprint(a) < fingerprint(b) ? -1 : 1)
 }
 
-/** An application, and a browser of its own that has opened a page. */
+/** An application, and a browser that has a page of it open. */
 async function open (t: Test): Promise<Opened> {
   const { advance } = clock(t)
   const ids = inOrder()
@@ -99,7 +99,7 @@ async function open (t: Test): Promise<Opened> {
   app.addHook('onResponse', async ({ url, headers }, { statusCode: status }) => {
     seen.push({ url, status, isProved: String(headers.cookie).includes(`${BOUND}=`), skipped: headers['secure-session-skipped'] as string | undefined })
   })
-  // A proxy, or a limit before the plugin.
+  // Answers like a proxy or a rate limiter before the plugin.
   app.addHook('onRequest', async (request, reply) => {
     if (request.url !== REFRESH || trouble.status === undefined) return
     if (trouble.status !== 'broken') return await reply.code(trouble.status).send()
@@ -116,7 +116,7 @@ async function open (t: Test): Promise<Opened> {
     user: session => (session as any).user
   })
   await app.register(deviceBound)
-  // Its routes are not for whoever isn't logged in, and neither is a refresh, by its looks.
+  // Routes are only for users who are logged in. To this hook, a refresh looks like a request of somebody who isn't.
   app.addHook('onRequest', async (request, reply) => {
     if (!request.url.startsWith('/login') && data(request).user === undefined) return await reply.redirect('/login-form', 303)
   })
@@ -164,7 +164,7 @@ async function open (t: Test): Promise<Opened> {
   }
 }
 
-/** The same, with a visitor who has logged in and whose session is bound for more than a minute. */
+/** As `open`, with a visitor who has logged in and whose session has been bound for more than a minute. */
 async function openBound (t: Test): Promise<Opened> {
   const opened = await open(t)
   t.equal(await opened.visit('/login'), 'ada')
@@ -173,16 +173,16 @@ async function openBound (t: Test): Promise<Opened> {
   return opened
 }
 
-/** The browser does some things by itself, and tells nobody when it is done. */
+/** The browser does some things in the background, and doesn't say when they are done. */
 async function until (isSo: () => Promise<boolean>): Promise<void> {
   while (!await isSo()) await new Promise(resolve => setTimeout(resolve, 20))
 }
 
-/** What came of its registrations. */
+/** The results of the browser's registrations. */
 const created = ({ events }: Opened): string[] => events.map(event => event.creationEventDetails?.fetchResult).filter(Boolean)
 const names = async ({ context }: Opened): Promise<string[]> => (await context.cookies()).map(({ name }) => name).sort()
 
-/** What somebody else gets, with these cookies of the browser. */
+/** Returns a function that makes a request as somebody else with these cookies of the browser, and returns the status. */
 async function steal (opened: Opened, wanted: string[]): Promise<() => Promise<number>> {
   const cookies = (await opened.context.cookies()).filter(({ name }) => wanted.includes(name))
   const header = cookies.map(({ name, value }) => `${name}=${value}`).join('; ')
@@ -191,7 +191,7 @@ async function steal (opened: Opened, wanted: string[]): Promise<() => Promise<n
 
 const refreshes = ({ seen }: Opened): number[] => seen.filter(({ url }) => url === REFRESH).map(({ status }) => status)
 
-t.test('it registers after a login, and renews when the bound cookie has ended', async t => {
+t.test('the browser registers after a login, and renews the bound cookie when it has expired', async t => {
   const opened = await openBound(t)
   t.same(await names(opened), [BOUND, 'sessionId'])
   await until(async () => created(opened).length > 0)
@@ -205,7 +205,7 @@ t.test('it registers after a login, and renews when the bound cookie has ended',
   t.equal(opened.seen.at(-1)?.isProved, true)
 })
 
-t.test('a thief with one cookie is nobody, and with both for some minutes', async t => {
+t.test('a thief with the session cookie alone is not logged in, and with both cookies only for some minutes', async t => {
   const opened = await openBound(t)
   const [one, both] = [await steal(opened, ['sessionId']), await steal(opened, ['sessionId', BOUND])]
   t.equal(await one(), 303)
@@ -217,7 +217,7 @@ t.test('a thief with one cookie is nobody, and with both for some minutes', asyn
   t.equal(await both(), 303)
 })
 
-t.test('a browser that may sign no more is nobody for a while, and stays bound', async t => {
+t.test('a browser whose quota of signatures is used up is logged out for a while, and stays bound', async t => {
   const opened = await openBound(t)
   let renewals = 0
   do {
@@ -226,11 +226,11 @@ t.test('a browser that may sign no more is nobody for a while, and stays bound',
   } while (await opened.visit('/') === 'ada' && renewals < 100)
   t.match(opened.seen.at(-1)?.skipped, /^quota_exceeded/)
   t.comment(`after ${renewals} signatures`)
-  t.same(await names(opened), ['sessionId'], 'the cookie stays')
+  t.same(await names(opened), ['sessionId'], 'the session cookie is kept')
   t.equal((await opened.app.sessions.forUser('ada')).length, 1)
 })
 
-t.test('a 503 at the refresh, or a broken connection, is a bad moment', async t => {
+t.test('after a 503 at the refresh, or a broken connection, the next request works again', async t => {
   const opened = await openBound(t)
   for (const status of [503, 'broken'] as const) {
     opened.trouble.status = status
@@ -243,7 +243,7 @@ t.test('a 503 at the refresh, or a broken connection, is a bad moment', async t 
   t.ok(opened.seen.some(({ skipped }) => skipped?.startsWith('server_error')))
 })
 
-t.test('a 429 at the refresh ends the binding for ever, and a login heals', async t => {
+t.test('a 429 at the refresh ends the binding for ever, and a new login binds again', async t => {
   const opened = await openBound(t)
   opened.trouble.status = 429
   await opened.expire()
@@ -255,7 +255,7 @@ t.test('a 429 at the refresh ends the binding for ever, and a login heals', asyn
   await until(async () => (await names(opened)).includes(BOUND))
 })
 
-t.test('a store that is away at the refresh ends no binding', async t => {
+t.test('a store that is away during a refresh does not end the binding', async t => {
   const opened = await openBound(t)
   const { get } = opened.store
   opened.store.get = (_sessionId: string, callback: any) => callback(new Error('away'))
@@ -267,7 +267,7 @@ t.test('a store that is away at the refresh ends no binding', async t => {
   t.same(refreshes(opened), [503, 403, 200])
 })
 
-t.test('after a second login both bindings are renewed, and only the first one ends', async t => {
+t.test('after a second login, the browser refreshes both bindings, and only the first one ends', async t => {
   const opened = await openBound(t)
   await opened.visit('/login')
   await until(async () => created(opened).length === 2)
@@ -280,7 +280,7 @@ t.test('after a second login both bindings are renewed, and only the first one e
   t.same(refreshes(opened).sort(), [200, 200, 403, 403, 404])
 })
 
-t.test('who logs out is logged out, and the binding ends when the cookie does', async t => {
+t.test('after a logout the visitor is logged out, and the binding ends when the bound cookie expires', async t => {
   const opened = await openBound(t)
   const both = await steal(opened, ['sessionId', BOUND])
   t.equal(await opened.visit('/logout'), 'nobody')
@@ -292,7 +292,7 @@ t.test('who logs out is logged out, and the binding ends when the cookie does', 
   t.same(refreshes(opened), [404])
 })
 
-t.test('a session that is revoked is renewed no more', async t => {
+t.test('a revoked session is not renewed', async t => {
   const opened = await openBound(t)
   t.equal(await opened.app.sessions.revokeUser('ada'), 1)
   await opened.expire()
@@ -300,7 +300,7 @@ t.test('a session that is revoked is renewed no more', async t => {
   t.same(refreshes(opened), [404])
 })
 
-t.test('nobody notices that the secrets are rotated', async t => {
+t.test('rotating the secrets does not disturb bound sessions', async t => {
   const opened = await openBound(t)
   opened.secret.unshift('a newer secret with minimum length of 32 characters')
   t.equal(await opened.visit('/'), 'ada')
@@ -311,7 +311,7 @@ t.test('nobody notices that the secrets are rotated', async t => {
   t.same(refreshes(opened), [403, 200])
 })
 
-t.test('the demo offers it over https', async t => {
+t.test('the demo binds sessions over https', async t => {
   const demo = start(t, 'examples/demo/server.js', { HTTPS_KEY: files.key, HTTPS_CERT: files.cert, COOKIE_NAME: '__Host-sessionId' })
   const { port } = new URL((await demo.says(/at https?:\S+/)).slice('at '.length))
   const context = await browser.newContext({ baseURL: `https://${HOST}:${port}` })
@@ -329,7 +329,7 @@ t.test('the demo offers it over https', async t => {
   await page.getByText('bound to the device').waitFor()
 })
 
-t.test('a route that asks for a proof of now gets one at the second try', async t => {
+t.test('if a route needs a recent proof, the second request has one', async t => {
   const opened = await openBound(t)
   await opened.visit('/')
   const refused = await opened.fetch('/pay')

@@ -1,4 +1,4 @@
-/** Binding a session beside all else that happens to it, in every order of the store's calls. */
+/** Binds a session in parallel with everything else that can happen to it, in every order of the store calls. */
 import { setImmediate } from 'node:timers/promises'
 import fastifyCookie from '@fastify/cookie'
 import Fastify, { type FastifyInstance, type FastifyRequest, type LightMyRequestResponse } from 'fastify'
@@ -17,12 +17,12 @@ const BOUND = '__Host-sessionId-bound'
 
 const data = (request: FastifyRequest): any => request.session
 
-/** What happens to a session. */
+/** A request in a race. */
 type Event = 'read' | 'write' | 'log in' | 'log out' | 'register' | 'register another' | 'refresh'
 
 const OTHERS: readonly Event[] = ['read', 'write', 'log in', 'log out']
 
-/** Keys are checked in other threads, which no turn of the event loop tells of. */
+/** Keys are verified in other threads, which waiting for a turn of the event loop doesn't show. */
 let underWay = 0
 for (const method of ['verify', 'importKey', 'exportKey'] as const) {
   const { subtle } = globalThis.crypto as any
@@ -62,7 +62,7 @@ class Course {
     app.get('/write', async request => { data(request).written = true })
   }
 
-  /** A browser that has logged in, and another one with the same cookie. */
+  /** Logs a browser in, and gives another one the same cookie. */
   async begin (device: Device, another: Device, isBound: boolean): Promise<void> {
     this.#serial = 0
     this.gate.isOpen = true
@@ -74,7 +74,7 @@ class Course {
     for (const [name, value] of device.cookies) another.cookies.set(name, value)
   }
 
-  /** Runs requests, one call to the store after the other. */
+  /** Runs requests, one store call at a time. */
   async run (requests: Array<() => Promise<void>>, choose: (names: readonly string[]) => number): Promise<string[]> {
     const { gate } = this
     const schedule: string[] = []
@@ -82,7 +82,7 @@ class Course {
     gate.close()
     for (const request of requests) request().then(() => answered++)
     for (;;) {
-      // Who waits neither for a call nor for a key waits for a turn.
+      // A request that waits neither for a store call nor for a key needs a turn of the event loop.
       for (let idle = 0; idle < 20 && gate.steps.length + answered < requests.length; idle++) {
         await setImmediate()
         if (underWay > 0) idle = 0
@@ -97,7 +97,7 @@ class Course {
     return schedule
   }
 
-  /** What is there of the session that a browser began with, and of another. */
+  /** The records of the session that a browser began with, and of the session after it. */
   async recordsOf (device: Device): Promise<any[]> {
     const first = (device.cookies.get('sessionId') as string).split('.')[0] as string
     const next = [...this.gate.written].filter(sessionId => sessionId !== first).at(-1) ?? ''
@@ -105,7 +105,7 @@ class Course {
   }
 }
 
-/** What is wrong with what came of a race. */
+/** What is wrong with the outcome of a race. */
 function judge (replies: ReadonlyMap<Event, LightMyRequestResponse>, record: any, next: any, wasBound: boolean): string[] {
   const wrong: string[] = []
   const must = (isSo: boolean, what: string): void => { if (!isSo) wrong.push(what) }
@@ -118,16 +118,16 @@ function judge (replies: ReadonlyMap<Event, LightMyRequestResponse>, record: any
     must(hasEnded || !event.startsWith('re') || statusCode === 200 || replies.has('register another'), `${event} is answered ${statusCode}`)
   }
   must(granted.length <= 1, 'two devices are bound')
-  must(hasEnded ? record === undefined : record !== undefined, 'what has ended is there, or what has not is not')
-  must(next === undefined || (next.cookie.deviceKey === undefined && next.user === 'ada'), 'the binding has come to the next session')
+  must(hasEnded ? record === undefined : record !== undefined, 'a session that has ended is stored, or one that has not is missing')
+  must(next === undefined || (next.cookie.deviceKey === undefined && next.user === 'ada'), 'the next session is bound, or has lost its user')
   if (record === undefined) return wrong
-  must((record.cookie.deviceKey !== undefined) === (wasBound || granted.length === 1), 'the record does not say what the browser was told')
+  must((record.cookie.deviceKey !== undefined) === (wasBound || granted.length === 1), 'the record does not match what the browser was told')
   must(!(replies.has('write') && record.written !== true), 'what was written is lost')
   must(!(granted.length === 1 && '@fastify/session/device-bound' in record), 'the challenge is still there')
   return wrong
 }
 
-/** One event that binds or proves, with one other, or two. */
+/** A registration or a refresh, with one or two other requests. */
 const pairsOf = (event: Event): Event[][] => OTHERS.map(other => [event, other])
 const triplesOf = (event: Event): Event[][] => OTHERS.flatMap((a, i) => OTHERS.slice(i + 1).map(b => [event, a, b]))
 const REGISTRATIONS: Event[][] = [
@@ -137,11 +137,11 @@ const REFRESHES: Event[][] = [...pairsOf('refresh'), ...triplesOf('refresh')]
 
 const STORES: Array<[string, () => SessionStore, Event[][]]> = [
   ['MemoryStore', () => new MemoryStore(), [...REGISTRATIONS, ...triplesOf('register')]],
-  ['a store of three methods', () => new ThreeMethodStore(), REGISTRATIONS]
+  ['a store with three methods', () => new ThreeMethodStore(), REGISTRATIONS]
 ]
 
 for (const [name, create, registrations] of STORES) {
-  t.test(`on ${name} a binding is whole, and undoes nothing, in every order`, async t => {
+  t.test(`on ${name}, a binding is complete and undoes no other request, in every order`, async t => {
     const { advance } = clock(t)
     const course = new Course(create())
     t.teardown(() => course.app.close())
@@ -167,7 +167,7 @@ for (const [name, create, registrations] of STORES) {
         }), choose)
         const [first, next] = await course.recordsOf(device)
         const wrong = judge(replies, first, next, isBound)
-        // Who was granted a cookie is let in by it, when the first minute has passed, and nobody else is.
+        // After the first minute, only a browser that was granted a bound cookie gets in.
         advance(2 * MINUTE)
         for (const event of ['register', 'register another', 'refresh'] as const) {
           const granted = replies.get(event)
@@ -188,7 +188,7 @@ for (const [name, create, registrations] of STORES) {
 
     for (const events of registrations) await race(events, false)
     for (const events of REFRESHES) await race(events, true)
-    t.equal(violated, 0, `in ${violated} of ${schedules} orders, at first ${JSON.stringify(violations[0], undefined, 2)}`)
+    t.equal(violated, 0, `in ${violated} of ${schedules} orders, the first: ${JSON.stringify(violations[0], undefined, 2)}`)
     t.comment(`${schedules} orders`)
     t.ok(schedules > 100)
   })

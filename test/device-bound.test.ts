@@ -1,4 +1,4 @@
-/** Sessions that are bound to a device, without a browser: test/device-bound-browser.test.ts has the same in Chromium. */
+/** Sessions that are bound to a device, without a browser. test/device-bound-browser.test.ts does the same in Chromium. */
 import { createHmac } from 'node:crypto'
 import { channel } from 'node:diagnostics_channel'
 import fastifyCookie from '@fastify/cookie'
@@ -28,7 +28,7 @@ interface Site {
   routes?: (app: FastifyInstance) => void
 }
 
-/** An application behind a proxy that ends TLS, with the plugin. */
+/** An application with the plugin, behind a proxy that terminates TLS. */
 async function site (t: Test, { session, bound, routes = () => {} }: Site = {}): Promise<FastifyInstance> {
   const app = Fastify({ trustProxy: true })
   t.teardown(() => app.close())
@@ -48,7 +48,7 @@ async function site (t: Test, { session, bound, routes = () => {} }: Site = {}):
   return app
 }
 
-/** A browser that has logged in and registered, and whose first minute has passed. */
+/** A browser that has logged in and registered more than a minute ago. */
 async function bound (t: Test, options: Site = {}): Promise<{ app: FastifyInstance, device: Device, advance: (milliseconds: number) => void }> {
   const { advance } = clock(t)
   const app = await site(t, options)
@@ -61,7 +61,7 @@ async function bound (t: Test, options: Site = {}): Promise<{ app: FastifyInstan
 
 const who = async (visitor: Visitor): Promise<string> => (await visitor.get('/who', { headers: { 'x-forwarded-proto': 'https' } })).body
 
-/** What the security channel says from now on. */
+/** Collects the reasons that the security channel reports from now on. */
 function hear (t: Test): string[] {
   const reasons: string[] = []
   const add = (message: unknown): void => { reasons.push((message as SecurityMessage).reason) }
@@ -71,7 +71,7 @@ function hear (t: Test): string[] {
   return reasons
 }
 
-/** Someone with the session's cookie, and without the bound one. */
+/** Someone with the session cookie, but without the bound cookie. */
 function thief (device: Device): Visitor {
   const thief = device.copy()
   thief.cookies.delete(BOUND)
@@ -86,7 +86,7 @@ t.test('a browser that registers has a bound session, and proves itself with a c
   t.match(login.headers['secure-session-registration'], /^\(ES256\);path="\/\.well-known\/session\/register";challenge="[\w.-]+"$/)
   const response = await device.register()
   t.match(setCookies(response), [/^__Host-sessionId-bound=[^;]+; Max-Age=600; Path=\/; HttpOnly; Secure; SameSite=Lax$/])
-  t.equal(setCookies(response).length, 1, 'the cookie of the session stays as it is')
+  t.equal(setCookies(response).length, 1, 'the session cookie is unchanged')
   t.equal(response.headers['cache-control'], 'no-store')
   t.same(response.json(), {
     session_identifier: device.name,
@@ -94,14 +94,14 @@ t.test('a browser that registers has a bound session, and proves itself with a c
     scope: { include_site: false, scope_specification: [] },
     credentials: [{ type: 'cookie', name: BOUND, attributes: 'Path=/; Secure; HttpOnly; SameSite=lax' }]
   })
-  t.notMatch(device.cookies.get('sessionId'), device.name, 'what it calls the session is not the id')
+  t.notMatch(device.cookies.get('sessionId'), device.name, 'the session identifier is not the session id')
   t.equal(await who(device), 'ada')
   t.same((await device.get('/data')).json(), { user: 'ada' }, 'the challenge is gone')
   const [{ cookie }] = [...store.store.values()] as any
-  t.match(cookie.deviceKey, /^[\da-z]+\.[\w-]{44}$/, 'the store has the public key, and nothing else')
+  t.match(cookie.deviceKey, /^[\da-z]+\.[\w-]{44}$/, 'the store has only the public key')
 })
 
-t.test('on a sealed store, too, what is told of who has no proof is told by the name of the session there', async t => {
+t.test('on a sealed store, a request without a proof is reported with the fingerprint of the stored id', async t => {
   const inner = new MemoryStore()
   const { device } = await bound(t, { session: { store: sealed(inner, { keys: [SECRET] }) } })
   const fingerprints: string[] = []
@@ -113,7 +113,7 @@ t.test('on a sealed store, too, what is told of who has no proof is told by the 
   t.equal(await who(device), 'ada')
 })
 
-t.test('whoever has the cookie of a bound session, and not the device, is nobody', async t => {
+t.test('with the cookie of a bound session but without the device, nobody is logged in', async t => {
   const { app, device, advance } = await bound(t)
   const reasons = hear(t)
   const other = thief(device)
@@ -122,7 +122,7 @@ t.test('whoever has the cookie of a bound session, and not the device, is nobody
   t.same(setCookies(response), [], 'the cookie is not cleared')
   t.same(reasons, ['no-device-proof'])
   t.equal(await who(device), 'ada')
-  t.test('and with both cookies is the visitor for as long as the bound one lives', async t => {
+  t.test('with both cookies, a thief is logged in until the bound cookie expires', async t => {
     const both = device.copy()
     t.equal(await who(both), 'ada')
     advance(8.5 * MINUTE)
@@ -139,7 +139,7 @@ t.test('whoever has the cookie of a bound session, and not the device, is nobody
   })
 })
 
-t.test('a refused request writes nothing and starts nothing, whatever the options say', async t => {
+t.test('a refused request writes nothing and starts no session, whatever the options say', async t => {
   const store = new MemoryStore()
   const { device, advance } = await bound(t, { session: { store, saveUninitialized: true, rolling: true, cookie: { maxAge: HOUR } } })
   const before = JSON.stringify([...store.store])
@@ -148,29 +148,29 @@ t.test('a refused request writes nothing and starts nothing, whatever the option
   t.same(setCookies(await other.get('/who', { headers: { 'x-forwarded-proto': 'https' } })), [])
   t.equal(JSON.stringify([...store.store]), before)
   await other.get('/add', { headers: { 'x-forwarded-proto': 'https' } })
-  t.equal(store.store.size, 2, 'what a handler stores is a session of its own')
+  t.equal(store.store.size, 2, 'what its handler stores is a separate session')
   t.equal(JSON.stringify([...store.store].slice(0, 1)), before)
   t.equal(await who(device), 'ada')
 })
 
-t.test('a logout without a proof takes the cookie away, and ends nothing', async t => {
+t.test('a logout without a proof clears the cookie, but does not end the session', async t => {
   const { device } = await bound(t)
   const other = thief(device)
   t.match(setCookies(await other.get('/logout', { headers: { 'x-forwarded-proto': 'https' } })), [/^sessionId=;/])
   t.equal(await who(device), 'ada')
 })
 
-t.test('a thief keeps no session alive', async t => {
+t.test("a thief can't keep a session alive", async t => {
   const { device, advance } = await bound(t, { session: { cookie: { maxAge: 20 * MINUTE } } })
   const other = thief(device)
   advance(15 * MINUTE)
   t.equal(await who(other), 'nobody')
   await device.refresh()
   advance(6 * MINUTE)
-  t.equal(await who(device), 'nobody', 'nor does a refresh: the request that it is for does')
+  t.equal(await who(device), 'nobody', "a refresh doesn't prolong it either; the request after it does")
 })
 
-t.test('who logs in again is bound again, and the other session is left alone', async t => {
+t.test('after a second login, the new session is bound, and the first one is left alone', async t => {
   const { app, device, advance } = await bound(t)
   const first = Object.assign(await Device.open(app), { keys: device.keys, path: device.path, name: device.name })
   device.drop()
@@ -178,7 +178,7 @@ t.test('who logs in again is bound again, and the other session is left alone', 
   await device.get('/login')
   t.equal(await who(device), 'ada')
   t.equal((await device.register()).statusCode, 200)
-  t.test('and the binding of the first session ends, with the cookie of the second', async t => {
+  t.test('a refresh of the first binding with the cookie of the second session is answered 404', async t => {
     for (const [name, value] of device.cookies) first.cookies.set(name, value)
     const response = await first.ask()
     t.equal(response.statusCode, 404)
@@ -188,7 +188,7 @@ t.test('who logs in again is bound again, and the other session is left alone', 
   })
 })
 
-t.test('requests that were sent before the binding are not turned away', async t => {
+t.test('requests that were sent before the binding are not refused', async t => {
   const { advance } = stopClock(t)
   const app = await site(t)
   const device = await Device.open(app)
@@ -201,7 +201,7 @@ t.test('requests that were sent before the binding are not turned away', async t
   t.equal(await who(early), 'nobody')
 })
 
-t.test('what is observed is told, and nobody is refused', async t => {
+t.test("with enforce: 'observe', a missing proof is reported, but not refused", async t => {
   const { device } = await bound(t, { bound: { enforce: 'observe' } })
   const reasons = hear(t)
   t.equal(await who(thief(device)), 'ada')
@@ -220,7 +220,7 @@ t.test('only one registration counts, however often a challenge is answered', as
   t.equal((await second.register()).statusCode, 400)
 })
 
-t.test('a registration must be signed as the draft says, with the challenge of its own session', async t => {
+t.test('a registration must be signed as the draft requires, with the challenge of its own session', async t => {
   const app = await site(t)
   const [device, other] = [await Device.open(app), await Device.open(app)]
   await device.get('/login')
@@ -229,9 +229,9 @@ t.test('a registration must be signed as the draft says, with the challenge of i
   const odd: Array<[string, Parameters<Device['register']>[0]]> = [
     ['another type', { typ: 'JWT' }],
     ['another algorithm', { alg: 'RS256', keys: rsa.keys, jwk: rsa.jwk }],
-    ['a key that signed nothing', { jwk: other.jwk }],
+    ['a key that did not sign it', { jwk: other.jwk }],
     ['no key', { jwk: undefined }],
-    ['a key that is none', { jwk: { kty: 'EC', crv: 'P-256', x: 'AA', y: 'AA' } }],
+    ['an invalid key', { jwk: { kty: 'EC', crv: 'P-256', x: 'AA', y: 'AA' } }],
     ['a challenge of another session', { jti: other.challenge as string }],
     ['an old challenge', { jti: 'mwy1rd9j.C_XiEu3TMNSblx9kNBvBqg' }]
   ]
@@ -241,10 +241,10 @@ t.test('a registration must be signed as the draft says, with the challenge of i
   const hmac = (text: string): string => createHmac('sha256', JSON.stringify(device.jwk)).update(text).digest('base64url')
   const symmetric = unsigned.replace(/^[^.]+/, Buffer.from(JSON.stringify({ alg: 'HS256', typ: 'dbsc+jwt', jwk: device.jwk })).toString('base64url')).slice(0, -1)
   t.equal((await device.post(device.path as string, { 'secure-session-response': `${symmetric}.${hmac(symmetric)}` })).statusCode, 400)
-  t.equal((await device.register()).statusCode, 200, 'none of it has used the challenge up')
+  t.equal((await device.register()).statusCode, 200, 'none of these has used up the challenge')
 })
 
-t.test('a registration without a session, or of one that has ended, is refused', async t => {
+t.test('a registration without a session, or for one that has ended, is refused', async t => {
   const app = await site(t)
   const device = await Device.open(app)
   await device.get('/login')
@@ -258,13 +258,13 @@ t.test('a registration without a session, or of one that has ended, is refused',
   t.equal((await device.register()).statusCode, 400)
 })
 
-t.test('a refresh is for one session, one key and one minute', async t => {
+t.test('a challenge is only valid for one session, one key and one minute', async t => {
   const { app, device, advance } = await bound(t)
   const other = await Device.open(app)
   await other.get('/login')
   await other.register()
   t.equal((await device.answer(await device.sign({ jti: challengeIn(await other.ask()) }))).statusCode, 403, 'a challenge of another session')
-  t.equal((await device.answer(await device.sign({ jti: device.challenge as string }))).statusCode, 403, 'that of the registration')
+  t.equal((await device.answer(await device.sign({ jti: device.challenge as string }))).statusCode, 403, 'the challenge of the registration')
   t.equal((await device.answer(await device.sign({ jti: device.cookies.get(BOUND) as string }))).statusCode, 403, 'a bound cookie')
   t.equal((await device.answer(await device.sign({}))).statusCode, 403, 'none')
   t.equal((await device.refresh({ keys: other.keys })).statusCode, 404, 'another key')
@@ -273,15 +273,15 @@ t.test('a refresh is for one session, one key and one minute', async t => {
   const asked = challengeIn(await device.ask())
   advance(MINUTE)
   const late = await device.answer(await device.sign({ jti: asked }))
-  t.equal(late.statusCode, 403, 'a late one is asked for once more')
+  t.equal(late.statusCode, 403, 'a late answer gets a new challenge')
   device.drop()
   t.equal((await device.answer(await device.sign({ jti: challengeIn(late) }))).statusCode, 200)
   t.equal(await who(device), 'ada')
   Object.assign(device, { name: other.name })
-  t.equal((await device.ask()).statusCode, 404, 'the name of another session')
+  t.equal((await device.ask()).statusCode, 404, 'the identifier of another session')
 })
 
-t.test('what isn\'t bound has nothing to refresh', async t => {
+t.test("a session that isn't bound has nothing to refresh", async t => {
   const app = await site(t)
   const device = await Device.open(app)
   Object.assign(device, { path: '/.well-known/session/refresh', name: 'x' })
@@ -291,7 +291,7 @@ t.test('what isn\'t bound has nothing to refresh', async t => {
   t.equal((await device.ask()).statusCode, 404)
 })
 
-t.test('a token of one purpose is good for no other, and nobody can make one', async t => {
+t.test('a challenge or a session cookie is not accepted as a bound cookie, nor is a forged or changed one', async t => {
   const { device } = await bound(t)
   const reasons = hear(t)
   const challenge = challengeIn(await device.ask())
@@ -306,7 +306,7 @@ t.test('a token of one purpose is good for no other, and nobody can make one', a
   t.equal(await who(device), 'ada')
 })
 
-t.test('secrets are rotated under bound sessions', async t => {
+t.test('bound sessions survive a rotation of the secrets', async t => {
   const secret = [SECRET]
   const { device } = await bound(t, { session: { secret } })
   const asked = challengeIn(await device.ask())
@@ -314,10 +314,10 @@ t.test('secrets are rotated under bound sessions', async t => {
   t.equal(await who(device), 'ada')
   t.equal((await device.answer(await device.sign({ jti: asked }))).statusCode, 200)
   secret.pop()
-  t.equal(await who(device), 'ada', 'the cookie is signed with the first')
+  t.equal(await who(device), 'ada', 'the bound cookie is signed with the new secret')
 })
 
-t.test('a signer of the application\'s own signs all of it, whatever its signatures look like', async t => {
+t.test('a custom signer also signs challenges and bound cookies, whatever its signatures look like', async t => {
   const sign = (value: string): string => `"${Buffer.from(value).toString('base64')}\\${createHmac('sha256', SECRET).update(value).digest('hex')}`
   const signer = {
     sign,
@@ -336,7 +336,7 @@ t.test('a signer of the application\'s own signs all of it, whatever its signatu
   t.equal(await who(device), 'ada')
 })
 
-t.test('a session is no longer bound after regenerate(), and is offered to be', async t => {
+t.test('after regenerate() a session is no longer bound, and gets a new offer', async t => {
   const { device } = await bound(t, {
     routes: app => { app.get('/renew', async request => { await request.session.regenerate(['user']) }) }
   })
@@ -348,7 +348,7 @@ t.test('a session is no longer bound after regenerate(), and is offered to be', 
   t.equal((await device.register()).statusCode, 200)
 })
 
-t.test('a parallel request undoes no binding, and loses nothing by it', async t => {
+t.test('a parallel request does not undo the binding, and keeps its own changes', async t => {
   for (const store of [new MemoryStore(), new ThreeMethodStore()]) {
     const { device, advance } = await bound(t, {
       session: { store },
@@ -365,21 +365,21 @@ t.test('a parallel request undoes no binding, and loses nothing by it', async t 
   }
 })
 
-t.test('who is offered to be bound', async t => {
-  t.test('is not a visitor whom the application does not want to bind', async t => {
+t.test('which sessions get an offer to be bound', async t => {
+  t.test('not one that the application does not want to bind', async t => {
     const device = await Device.open(await site(t))
     await device.get('/add')
     t.equal(device.challenge, undefined)
   })
 
-  t.test('is not a visitor over http, whom no browser would bind', async t => {
+  t.test('not one over http, because no browser would bind it', async t => {
     const app = await site(t, { session: { cookie: { secure: false } } })
     const visitor = new Visitor(app)
     t.notOk('secure-session-registration' in (await visitor.get('/login')).headers)
     t.notOk('secure-session-registration' in (await visitor.get('/who')).headers)
   })
 
-  t.test('is not whoever gets a page that caches may keep', async t => {
+  t.test('not one whose response may be cached', async t => {
     const app = await site(t, { routes: app => app.get('/public', async (_request, reply) => { reply.header('cache-control', 'public, max-age=60') }) })
     const device = await Device.open(app)
     await device.get('/login')
@@ -389,7 +389,7 @@ t.test('who is offered to be bound', async t => {
     t.equal(device.challenge, undefined)
   })
 
-  t.test('is offered it once, and after an hour once more', async t => {
+  t.test('one that gets it once, and again after an hour', async t => {
     const { advance } = stopClock(t)
     const device = await Device.open(await site(t, { session: { rolling: false } }))
     await device.get('/login')
@@ -404,7 +404,7 @@ t.test('who is offered to be bound', async t => {
     t.equal((await device.register()).statusCode, 200)
   })
 
-  t.test('is a user, if the application has said who is one', async t => {
+  t.test('by default, one with a user', async t => {
     const device = await Device.open(await site(t, { session: { user: (session: any) => session.user }, bound: { when: undefined } as any }))
     await device.get('/add')
     t.equal(device.challenge, undefined)
@@ -412,7 +412,7 @@ t.test('who is offered to be bound', async t => {
     t.ok(device.challenge)
   })
 
-  t.test('is not whoever logs out, or brings an error upon the session', async t => {
+  t.test('not one that is logged out', async t => {
     const device = await Device.open(await site(t))
     await device.get('/login')
     delete device.challenge
@@ -421,25 +421,25 @@ t.test('who is offered to be bound', async t => {
   })
 })
 
-t.test('lists say which sessions are bound', async t => {
+t.test('lists show which sessions are bound', async t => {
   const { app, device } = await bound(t, { session: { user: (session: any) => session.user } })
   const other = await Device.open(app)
   await other.get('/login')
   t.same((await app.sessions.forUser('ada')).map(view => view.deviceBound), [false, true])
   await app.sessions.revokeUser('ada')
   t.equal(await who(device), 'nobody')
-  t.equal((await device.ask()).statusCode, 404, 'a revoked session is refreshed no more')
+  t.equal((await device.ask()).statusCode, 404, 'a revoked session is not refreshed')
 })
 
-t.test('outside of the normal course of a request, too', async t => {
+t.test('loadSession() and decryptSession() ask for the proof too', async t => {
   const { app, device } = await bound(t)
   const cookies = (visitor: Visitor): string => visitor.cookieHeader()
   const value = device.cookies.get('sessionId') as string
   t.equal((await app.loadSession(cookies(device)))?.get('user' as never), 'ada')
   t.equal(await app.loadSession(cookies(thief(device))), null)
-  t.equal(await app.loadSession(value), null, 'the cookie alone')
+  t.equal(await app.loadSession(value), null, 'the session cookie alone')
   const { sessionId } = await app.loadSession(cookies(device)) as any
-  t.equal((await app.loadSession({ sessionId }))?.get('user' as never), 'ada', 'what can be trusted')
+  t.equal((await app.loadSession({ sessionId }))?.get('user' as never), 'ada', 'a session id, which is trusted')
   const upgrade = { headers: { cookie: cookies(device) } } as any
   await app.decryptSession(value, upgrade)
   t.equal(upgrade.session.user, 'ada')
@@ -451,7 +451,7 @@ t.test('outside of the normal course of a request, too', async t => {
   t.equal(bare.session.user, undefined)
 })
 
-t.test('a second cookie of the name is tried if the first is refused', async t => {
+t.test('if the first of two session cookies is refused, the second is tried', async t => {
   const { app, device } = await bound(t)
   const other = new Visitor(app)
   other.keep(setCookies(await other.get('/login', { headers: { 'x-forwarded-proto': 'https' } })))
@@ -460,7 +460,7 @@ t.test('a second cookie of the name is tried if the first is refused', async t =
   t.equal(response.body, 'ada')
 })
 
-t.test('lazy sessions are guarded as well', async t => {
+t.test('lazy sessions need a proof as well', async t => {
   const { device } = await bound(t, {
     routes: app => app.get('/lazy', { config: { session: 'lazy' } }, async request => {
       await request.loadSession()
@@ -472,7 +472,7 @@ t.test('lazy sessions are guarded as well', async t => {
   t.equal(await ask(thief(device)), 'nobody')
 })
 
-t.test('a challenge that is left in a bound session binds it to nobody else', async t => {
+t.test("a challenge that is left over in a bound session can't bind it to another device", async t => {
   const store = new MemoryStore()
   const { app, device } = await bound(t, { session: { store } })
   const [record] = [...store.store.values()] as any
@@ -483,7 +483,7 @@ t.test('a challenge that is left in a bound session binds it to nobody else', as
   t.equal(await who(device), 'ada')
 })
 
-t.test('a registration beside a logout is refused, and no error', async t => {
+t.test('a registration is refused with a 404 if the session ends in the meantime', async t => {
   const store = new MemoryStore()
   const app = await site(t, { session: { store } })
   const device = await Device.open(app)
@@ -497,14 +497,14 @@ t.test('a registration beside a logout is refused, and no error', async t => {
   t.equal((await device.register()).statusCode, 404)
 })
 
-t.test('a store that is away is told to the log, and by a 503 to the browser', async t => {
+t.test('if the store is away, a refresh is answered with a 503', async t => {
   const store = new MemoryStore()
   const { device } = await bound(t, { session: { store } })
   store.get = (_sessionId: string, callback: any) => callback(new Error('away'))
   t.equal((await device.ask()).statusCode, 503)
 })
 
-t.test('a request whose session can not be loaded is not refused for that', async t => {
+t.test("if the session can't be loaded, the request is not reported as one without a proof", async t => {
   const store = new MemoryStore()
   const { device } = await bound(t, { session: { store, onStoreError: 'anonymous' } })
   const reasons = hear(t)
@@ -513,7 +513,7 @@ t.test('a request whose session can not be loaded is not refused for that', asyn
   t.same(reasons, [])
 })
 
-t.test('a route may ask for a proof of now', async t => {
+t.test('a route may require a recent proof', async t => {
   const { app, device, advance } = await bound(t, {
     routes: app => {
       app.get('/pay', { config: { session: { proof: MINUTE } } }, async request => data(request).user ?? 'nobody')
@@ -527,18 +527,18 @@ t.test('a route may ask for a proof of now', async t => {
     const refused = await device.get(path)
     t.equal(refused.statusCode, 403)
     t.match(refused.json(), { code: 'FST_ERR_SESSION_NO_PROOF', message: /within the last 60000 ms/ })
-    t.match(setCookies(refused), [/^__Host-sessionId-bound=; Max-Age=0; Path=\/;.* Secure/], 'so that the browser proves it')
+    t.match(setCookies(refused), [/^__Host-sessionId-bound=; Max-Age=0; Path=\/;.* Secure/], 'so that the browser refreshes it')
     t.notOk(device.cookies.has(BOUND))
     t.equal((await device.refresh()).statusCode, 200)
     t.equal((await device.get(path)).body, 'ada')
   }
   const other = await Device.open(app)
   await other.get('/login')
-  t.equal((await other.get('/pay')).body, 'ada', 'which a browser that is not bound can not give')
+  t.equal((await other.get('/pay')).body, 'ada', "a browser that is not bound can't give a proof")
   t.equal((await thief(device).get('/pay', { headers: { 'x-forwarded-proto': 'https' } })).body, 'nobody')
 })
 
-t.test('a proof of now is not asked of who has no session at all', async t => {
+t.test('a request without any session needs no recent proof', async t => {
   const app = await site(t, {
     session: { cookie: { path: '/app' } },
     bound: { path: '/app/session' },
@@ -547,7 +547,7 @@ t.test('a proof of now is not asked of who has no session at all', async t => {
   t.equal((await app.inject('/pay')).body, 'paid')
 })
 
-t.test('a proof of now is not asked for where all is only observed', async t => {
+t.test("with enforce: 'observe', no recent proof is required", async t => {
   const { device } = await bound(t, {
     bound: { enforce: 'observe' },
     routes: app => { app.get('/pay', { config: { session: { proof: MINUTE } } }, async () => 'paid') }
@@ -555,11 +555,11 @@ t.test('a proof of now is not asked for where all is only observed', async t => 
   t.equal((await device.get('/pay')).body, 'paid')
 })
 
-t.test('a proof that is no number of milliseconds is refused', async t => {
+t.test("a proof option that isn't a number of milliseconds is refused", async t => {
   await t.rejects(site(t, { routes: app => { app.get('/pay', { config: { session: { proof: '1 minute' as never } } }, async () => '') } }), { code: 'FST_ERR_SESSION_OPTION', message: /proof of a route/ })
 })
 
-t.test('no hook of the application comes in the way of the browser', async t => {
+t.test('hooks of the application do not get in the way of a refresh', async t => {
   const { device } = await bound(t, {
     routes: app => {
       app.addHook('onRequest', async (request, reply) => {
@@ -571,7 +571,7 @@ t.test('no hook of the application comes in the way of the browser', async t => 
   t.equal((await device.refresh()).statusCode, 200)
 })
 
-t.test('in a scope with a prefix, with a session of another name, and cookies that are parsed late', async t => {
+t.test('it works in a scope with a prefix, with a second session, and with cookies that are parsed late', async t => {
   const app = Fastify({ trustProxy: true }) as unknown as FastifyInstance
   t.teardown(() => app.close())
   const { advance } = clock(t)
@@ -606,24 +606,24 @@ t.test('in a scope with a prefix, with a session of another name, and cookies th
   t.same(await names(bare), ['nobody', 'nobody'])
   t.same(await names(first), ['ada', 'nobody'])
   first.cookies.set('__Host-admin-bound', first.cookies.get('__Host-sessionId-bound') as string)
-  t.same(await names(first), ['ada', 'nobody'], 'the bound cookie of one is not good for the other')
+  t.same(await names(first), ['ada', 'nobody'], 'the bound cookie of one session is not valid for the other')
   device.drop()
   t.equal((await device.refresh()).statusCode, 200)
   t.same(await names(device), ['nobody', 'root'])
 })
 
-t.test('what can not be meant is refused', async t => {
+t.test("options that can't work are refused", async t => {
   const refused: Array<[string, Site, RegExp]> = [
-    ['a short life', { bound: { maxAge: 5 * MINUTE - 1 } }, /maxAge must be 300000 .* and not 299999/],
+    ['a short maxAge', { bound: { maxAge: 5 * MINUTE - 1 } }, /maxAge must be 300000 .* and not 299999/],
     ['no life', { bound: { maxAge: NaN } }, /maxAge/],
     ['another word', { bound: { enforce: 'warn' as never } }, /enforce must be 'require' or 'observe'/],
     ['no path', { bound: { path: 'session' } }, /path must be a path/],
-    ['a path that is none', { bound: { path: 7 as never } }, /path must be a path/],
-    ['nobody to bind', { bound: { when: undefined as never } }, /when must be a function/],
+    ['a number as path', { bound: { path: 7 as never } }, /path must be a path/],
+    ['no function when', { bound: { when: undefined as never } }, /when must be a function/],
     ['another session', { bound: { sessionName: 'adminSession' } }, /sessionName/],
     ['a cookie for other hosts', { session: { cookie: { domain: 'example.com' } } }, /without a domain/],
     ['a partitioned cookie', { session: { cookie: { partitioned: true } } }, /not partitioned/],
-    ['a path where no cookie comes', { session: { cookie: { path: '/app' } } }, /within the session cookie's path, which is '\/app'/]
+    ["a path outside the cookie's path", { session: { cookie: { path: '/app' } } }, /within the session cookie's path, which is '\/app'/]
   ]
   for (const [what, options, message] of refused) await t.rejects(site(t, options), { code: 'FST_ERR_SESSION_OPTION', message }, what)
   await t.rejects(site(t, { routes: app => { app.register(deviceBound, { when: isUser, path: '/again' }) } }), { code: 'FST_ERR_SESSION_OPTION', message: /not yet device-bound/ })
@@ -631,18 +631,18 @@ t.test('what can not be meant is refused', async t => {
   await site(t, { bound: { maxAge: 5 * MINUTE } })
 })
 
-t.test('a function that answers later says nothing of who is bound', async t => {
+t.test('a function when that returns a promise is refused', async t => {
   const device = await Device.open(await site(t, { bound: { when: async () => false } as any }))
   t.match((await device.get('/login')).json(), { code: 'FST_ERR_SESSION_OPTION', message: /when of device-bound/ })
 })
 
-t.test('without a jose that it knows it says so', async t => {
+t.test('without a version of jose that it can use, it says so', async t => {
   const message = /needs jose 4 or newer/
   await t.rejects(openVerifier(async () => { throw new Error('not found') }), { code: 'FST_ERR_SESSION_OPTION', message })
   await t.rejects(openVerifier(async () => ({ JWT: {} }) as never), { message })
 })
 
-t.test('RedisStore keeps the key by itself, in little room', async t => {
+t.test('RedisStore keeps the key of the device, in a compact hash', async t => {
   const client = await connectTo(t, await startRedis(t))
   const { device } = await bound(t, { session: { store: new RedisStore({ client }) } })
   t.equal(await who(device), 'ada')

@@ -1,16 +1,16 @@
-/** A browser with a key for its sessions, as far as the protocol goes: without a browser. */
+/** A browser with a key for its sessions, as far as the protocol is concerned: without a browser. */
 import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fastify'
 import type { JWK, JWTPayload } from 'jose'
 import { Visitor } from '../src/testing/visitor'
 
 type Keys = Awaited<ReturnType<(typeof import('jose'))['generateKeyPair']>>
 
-/** What is signed otherwise than the draft says. */
+/** What is signed differently from what the draft requires. */
 export interface Odd {
   alg?: string
   typ?: string
   jwk?: object
-  /** What signs. */
+  /** The keys that sign. */
   keys?: Keys
   jti?: string
 }
@@ -18,9 +18,9 @@ export interface Odd {
 export class Device extends Visitor {
   /** The challenge of the last offer. */
   challenge: string | undefined
-  /** Where a browser registers. */
+  /** The path at which it registers or refreshes. */
   path: string | undefined
-  /** What it calls the session. */
+  /** The identifier of the session, as the server sent it. */
   name = ''
   keys!: Keys
   jwk!: JWK
@@ -71,7 +71,7 @@ export class Device extends Visitor {
     return await this.post(this.path as string, { 'sec-secure-session-id': `"${this.name}"`, 'secure-session-response': jws })
   }
 
-  /** The browser drops the bound cookie, as it does when that ends. */
+  /** Drops the bound cookie, as a browser does when it expires. */
   drop (): void {
     for (const name of this.cookies.keys()) if (name.endsWith('-bound')) this.cookies.delete(name)
   }
@@ -81,7 +81,7 @@ export class Device extends Visitor {
   }
 }
 
-/** What a 403 asks to be signed. */
+/** The challenge of a 403. */
 export function challengeIn ({ headers }: LightMyRequestResponse): string {
   return (/^"([^"]+)";id="/.exec(String(headers['secure-session-challenge'])) as RegExpExecArray)[1] as string
 }

@@ -1,4 +1,4 @@
-/** What the library tells whoever listens on node:diagnostics_channel, and what it never tells. */
+/** What the library publishes on node:diagnostics_channel, and what it never publishes. */
 import { AsyncLocalStorage } from 'node:async_hooks'
 import crypto from 'node:crypto'
 import { channel, tracingChannel } from 'node:diagnostics_channel'
@@ -38,7 +38,7 @@ async function open (t: Test, options: SessionOptions, more: Routes = () => {}):
   return new Visitor(app)
 }
 
-/** What the security channel says from now on. */
+/** Collects the messages of the security channel from now on. */
 function hearSecurity (t: Test): SecurityMessage[] {
   const heard: SecurityMessage[] = []
   const hear = (message: unknown): void => { heard.push(message as SecurityMessage) }
@@ -52,11 +52,11 @@ interface Step {
   operation: Operation
   step: string
   message: TraceMessage
-  /** As it was at that step. */
+  /** The duration at that step. */
   duration: number | undefined
 }
 
-/** What the three tracing channels say from now on. */
+/** Collects the messages of the three tracing channels from now on. */
 function hearTraces (t: Test): Step[] {
   const heard: Step[] = []
   for (const operation of ['load', 'commit', 'destroy'] as const) {
@@ -101,7 +101,7 @@ t.test('unknown-id: a signed id that the store does not have', async t => {
   t.equal(heard.length, 1)
 })
 
-t.test('expired: a session that ended by its own expiry, where the library judges', async t => {
+t.test('expired: a session that the library finds expired', async t => {
   const store = new ThreeMethodStore(later)
   const visitor = await open(t, { store, cookie: { maxAge: MINUTE } })
   await visitor.get('/login')
@@ -113,7 +113,7 @@ t.test('expired: a session that ended by its own expiry, where the library judge
   t.equal(heard.length, 1)
 })
 
-t.test('absolute-timeout: a session that has lived for long enough', async t => {
+t.test('absolute-timeout: a session that has reached its absolute timeout', async t => {
   const store = new MemoryStore()
   const visitor = await open(t, { store, absoluteTimeout: MINUTE })
   await visitor.get('/login')
@@ -125,7 +125,7 @@ t.test('absolute-timeout: a session that has lived for long enough', async t => 
   t.equal(heard.length, 1)
 })
 
-t.test('gone: a change or a touch of a session that another request has ended, and a login that wants to take it along', async t => {
+t.test('gone: a change, a touch or a regenerate(keys) of a session that another request has ended', async t => {
   const cases = [
     ['/slow-visit', new MemoryStore()], ['/slow', new MemoryStore()], ['/slow-renew', new MemoryStore()],
     ['/slow-visit', new ThreeMethodStore(later)], ['/slow-renew', new ThreeMethodStore(later)]
@@ -156,7 +156,7 @@ t.test('gone: a change or a touch of a session that another request has ended, a
   }
 })
 
-t.test('duplicate-cookie: more than one cookie by the name of the session', async t => {
+t.test("duplicate-cookie: more than one cookie with the session's name", async t => {
   const visitor = await open(t, {})
   await visitor.get('/login')
   const value = visitor.cookies.get('sessionId') as string
@@ -170,7 +170,7 @@ t.test('duplicate-cookie: more than one cookie by the name of the session', asyn
   t.equal(heard.length, 2)
 })
 
-t.test('duplicate-cookie is said once, however many of them are tried', async t => {
+t.test('duplicate-cookie is reported once, however many cookies are tried', async t => {
   const store = new MemoryStore()
   const visitor = await open(t, { store })
   await visitor.get('/login')
@@ -196,11 +196,11 @@ t.test('store-timeout: a store that does not answer in time', async t => {
     t.equal(response.statusCode, 503)
     t.match(heard, [{ reason: 'store-timeout', store: 'MemoryStore', fingerprint: fingerprintOf(sessionId as string) }], method)
     t.equal(heard.length, 1)
-    t.ok((heard[0] as SecurityMessage).duration >= 10, 'and says how long it took')
+    t.ok((heard[0] as SecurityMessage).duration >= 10, 'the message says how long it took')
   }
 })
 
-t.test('what is in order is no matter of security', async t => {
+t.test('ordinary requests cause no security messages', async t => {
   const heard = hearSecurity(t)
   const visitor = await open(t, { cookie: { maxAge: MINUTE } })
   for (const url of ['/whoami', '/login', '/visit', '/whoami', '/renew-as', '/renew', '/login', '/logout']) await visitor.get(url)
@@ -211,7 +211,7 @@ t.test('what is in order is no matter of security', async t => {
   t.same(heard, [])
 })
 
-t.test('each message says which session, which store, and how long it took', async t => {
+t.test('each message names the session and the store, and says how long it took', async t => {
   class TeamStore extends MemoryStore {}
   const visitor = await open(t, {}, app => {
     app.register(fastifySession, {
@@ -227,7 +227,7 @@ t.test('each message says which session, which store, and how long it took', asy
   }
 })
 
-t.test('a store that is no instance of a class has a name as well', async t => {
+t.test('a store that is not an instance of a class has a name as well', async t => {
   const store = new ThreeMethodStore()
   const plain = { get: store.get.bind(store), set: store.set.bind(store), destroy: store.destroy.bind(store) }
   for (const store of [plain, Object.assign(Object.create(null), plain)]) {
@@ -248,7 +248,7 @@ t.test('load, commit and destroy are traced, step by step', async t => {
     await visitor.get(url)
     return stepsOf(heard)
   }
-  // A store that answers at once, so the end of the call comes after the answer, as with Node's own traceCallback.
+  // This store answers at once, so the call ends after the answer, as with Node's own traceCallback.
   const traced = (...operations: Operation[]): string[] =>
     operations.flatMap(operation => [`${operation} start`, `${operation} asyncStart`, `${operation} asyncEnd`, `${operation} end`])
 
@@ -261,7 +261,7 @@ t.test('load, commit and destroy are traced, step by step', async t => {
   t.same((await stepsFor('/logout')).filter(step => step.endsWith('start')), ['load start', 'destroy start'])
 })
 
-t.test('behind a store that answers later, the call ends before its answer comes', async t => {
+t.test('with a store that answers later, the call ends before the answer', async t => {
   const visitor = await open(t, { store: new ThreeMethodStore(later), rolling: false })
   await visitor.get('/login')
   const heard = hearTraces(t)
@@ -274,7 +274,7 @@ t.test('behind a store that answers later, the call ends before its answer comes
   }
 })
 
-t.test('each step of an operation gets the same message, which says more in the end', async t => {
+t.test('all steps of an operation get the same message object, which has the duration in the end', async t => {
   const store = new ThreeMethodStore(later)
   const visitor = await open(t, { store, rolling: false })
   await visitor.get('/login')
@@ -290,7 +290,7 @@ t.test('each step of an operation gets the same message, which says more in the 
   t.same(others, { session: 'session', store: 'ThreeMethodStore', fingerprint: fingerprintOf(sessionId as string) })
 })
 
-t.test("where the store fails, the store's error is told", async t => {
+t.test("if the store fails, the message has the store's error", async t => {
   const watched = new WatchedStore()
   const visitor = await open(t, { store: watched.store })
   await visitor.get('/login')
@@ -301,7 +301,7 @@ t.test("where the store fails, the store's error is told", async t => {
   t.equal((heard[1] as Step).message.error?.message, AWAY)
 })
 
-t.test('an operation that is begun is ended, whatever its callback throws', async t => {
+t.test('an operation always ends, even if its callback throws', async t => {
   const visitor = await open(t, {})
   const { session } = await visitor.app.createSession()
   const heard = hearTraces(t)
@@ -309,7 +309,7 @@ t.test('an operation that is begun is ended, whatever its callback throws', asyn
   t.same(stepsOf(heard), ['commit start', 'commit asyncStart', 'commit asyncEnd', 'commit end'])
 })
 
-t.test('what is bound to the start reaches the store, what is bound to the answer the handler', async t => {
+t.test('a context bound to start reaches the store, and one bound to asyncStart reaches the handler', async t => {
   const spans = new AsyncLocalStorage<TraceMessage>()
   const tracing = tracingChannel<TraceMessage, TraceMessage>('@fastify/session:load')
   const atStore: unknown[] = []
@@ -333,7 +333,7 @@ t.test('what is bound to the start reaches the store, what is bound to the answe
   t.equal(atStore[0], 'session')
 })
 
-t.test('an operation begins in the context of its request, so that a span of it has a parent', async t => {
+t.test('an operation starts in the context of its request, so that its span has a parent', async t => {
   const requests = new AsyncLocalStorage<string>()
   const heard: unknown[] = []
   for (const operation of ['load', 'commit', 'destroy']) {
@@ -353,7 +353,7 @@ t.test('an operation begins in the context of its request, so that a span of it 
   t.same(heard, [['commit', '/login'], ['load', '/visit'], ['commit', '/visit'], ['load', '/logout'], ['destroy', '/logout']])
 })
 
-t.test('who listens to one step only hears it', async t => {
+t.test('a subscriber to a single step hears that step', async t => {
   const visitor = await open(t, {})
   for (const step of ['start', 'end', 'asyncStart', 'asyncEnd'] as const) {
     let heard = 0
@@ -377,7 +377,7 @@ t.test('who listens to one step only hears it', async t => {
   t.equal(failed, 1)
 })
 
-t.test('a destroy says why the session ends, as its signal does', async t => {
+t.test("a destroy has the reason why the session ends, as the session's signal does", async t => {
   const store = new ThreeMethodStore(later)
   const visitor = await open(t, { store, rolling: false, cookie: { maxAge: MINUTE } })
   const reasonFor = async (url: string): Promise<unknown> => {
@@ -410,9 +410,9 @@ t.test('a destroy says why the session ends, as its signal does', async t => {
   t.equal(revoked.find(({ operation }) => operation === 'destroy')?.message.reason, 'revoked')
 })
 
-// --- What is never told
+// --- What is never published
 
-t.test('the fingerprint is stable, differs by session, and is no part of the id', async t => {
+t.test('the fingerprint is stable, differs between sessions, and is not part of the id', async t => {
   const store = new MemoryStore()
   const visitor = await open(t, { store, rolling: false })
   const other = new Visitor(visitor.app)
@@ -429,7 +429,7 @@ t.test('the fingerprint is stable, differs by session, and is no part of the id'
   }
 })
 
-t.test('no message holds an id, a cookie, a secret or data, however deep one looks', async t => {
+t.test('no message contains an id, a cookie, a secret or data, at any depth', async t => {
   const everything: unknown[] = []
   const secrets = new Set([SECRET, PASSWORD, 'forged.signature'])
   const security = hearSecurity(t)
@@ -462,12 +462,12 @@ t.test('no message holds an id, a cookie, a secret or data, however deep one loo
   everything.push(...security, ...traces.map(({ message }) => message))
   t.same([...new Set(security.map(({ reason }) => reason))].sort(), ['bad-signature', 'duplicate-cookie', 'store-timeout', 'unknown-id'])
   t.ok(traces.some(({ step }) => step === 'error'))
-  t.ok(secrets.size > 10, 'there is something to look for')
+  t.ok(secrets.size > 10, 'there are secrets to look for')
   const text = inspect(everything, { depth: Infinity, showHidden: true, maxArrayLength: Infinity, maxStringLength: Infinity, getters: true })
-  for (const secret of secrets) t.notOk(text.includes(secret), 'not told')
+  for (const secret of secrets) t.notOk(text.includes(secret), 'no message contains it')
 })
 
-t.test('without a subscriber nothing is computed', async t => {
+t.test('without a subscriber, neither fingerprint nor time is computed', async t => {
   const { createHash } = crypto
   const { now } = performance
   let computed = 0
@@ -496,6 +496,6 @@ t.test('without a subscriber nothing is computed', async t => {
 
   hearSecurity(t)
   await visit()
-  t.ok(computed > 0, 'and with one, both')
+  t.ok(computed > 0, 'with a subscriber, both are computed')
   t.ok(asked.length > 0)
 })

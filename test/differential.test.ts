@@ -1,4 +1,4 @@
-/** Random programs of session operations, on version 11 and on this version. Each difference is one that is meant. */
+/** Random programs of session operations, run on version 11 and on this version. Each difference must be intended. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
@@ -8,13 +8,13 @@ import { DIFFERENCES, type Difference, type Meant } from './differential/differe
 import { programs } from './differential/program'
 import { ROOT } from './program'
 
-// The same in each run, so that what fails is what was changed. SEED=n tries others, RUNS=n more.
+// The same programs in each run, so that a failure comes from a change of the code. SEED=n tries others, RUNS=n more.
 const seed = Number(process.env.SEED ?? 2026)
 const numRuns = Number(process.env.RUNS ?? 700)
 
 t.teardown(stopClock())
 
-t.test('each difference in the list is there', async t => {
+t.test('the example of each listed difference shows it', async t => {
   for (const meant of DIFFERENCES) {
     const { shown, unmeant } = await compare(meant.example)
     t.equal(unmeant && sentence(unmeant), undefined, meant.version11)
@@ -22,7 +22,7 @@ t.test('each difference in the list is there', async t => {
   }
 })
 
-t.test('whatever applications do, both are the same, but for the differences in the list', async t => {
+t.test('whatever applications do, both versions behave the same, except for the listed differences', async t => {
   const shown = new Map<Meant, number>()
   let [same, requests, facts] = [0, 0, 0]
   await fc.assert(fc.asyncProperty(programs, async program => {

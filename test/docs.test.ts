@@ -1,9 +1,9 @@
 /**
- * The code in README and docs: every block is compiled, and what is a whole program is run. They require the built package.
+ * The code in README and docs: every block is compiled, and whole programs are run. They require the built package.
  *
- * - A block that begins with the name of a file is that file. One that stands in an example is run with it.
- * - A fragment may use the names that are declared below, as a reader would take them for granted.
- * - What a `text` block shows after a program was said by it. After a server, `sh` and `text` blocks are a conversation with it.
+ * - A block that begins with the name of a file is that file. One that is part of an example is run with it.
+ * - A fragment may use the names declared below, which a reader would take for granted.
+ * - A `text` block after a program is its output. After a server, `sh` and `text` blocks are requests and replies.
  */
 import '../packages/companions'
 import '../packages/frameworks'
@@ -20,7 +20,7 @@ import { freePort } from './servers'
 import { until } from './waiting'
 
 interface Block {
-  /** Where it is, for whoever must mend it. */
+  /** Where it is, so that a failing block is easy to find. */
   readonly place: string
   readonly language: string
   readonly code: string
@@ -32,7 +32,7 @@ const DOCUMENTS = ['README.md', 'CONTRIBUTING.md', 'benchmark/README.md', ...rea
 const blocks = DOCUMENTS.flatMap(blocksOf)
 const inLanguage = (...languages: string[]): Block[] => blocks.filter(({ language }) => languages.includes(language))
 
-// What stands before a fragment in the reader's mind.
+// What a fragment may take for granted.
 const DECLARED = `
 import '@fastify/websocket'
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify'
@@ -80,24 +80,24 @@ declare global {
 }
 `
 
-// An answer's body is \`unknown\` until a schema says more, and fragments stand within a function.
+// A reply's body is \`unknown\` until a schema says more, and fragments stand within a function.
 const NOT_OF_FRAGMENTS = [18046, 1108, 1308, 1309]
 
-/** Packages that ask for express-session itself take ours, but not by its type. */
+/** Packages that ask for express-session itself accept ours, but not its type. */
 function isStorePackage (text: string | ts.DiagnosticMessageChain): boolean {
   return typeof text !== 'string' && text.messageText.startsWith("Argument of type 'Exports' is not assignable to parameter")
 }
 
 function blocksOf (document: string): Block[] {
   const text = readFileSync(join(ROOT, document), 'utf8')
-  // In a list it is indented.
+  // A block in a list is indented.
   return Array.from(text.matchAll(/^( *)```(\w*)\n([^]*?)^\1```$/gm), ({ 1: indent = '', 2: language = '', 3: code = '', index }) => {
     const place = `${document}:${text.slice(0, index).split('\n').length}`
     return { place, language, code: code.replaceAll(RegExp(`^${indent}`, 'gm'), '') }
   })
 }
 
-/** What a reader has after the change: the lines that stay and those that come. */
+/** The code after the change: lines that stay and lines that are added. */
 function changed ({ language, code }: Block): string {
   return language === 'diff' ? code.replace(/^-.*\n/gm, '').replace(/^[+ ]/gm, '') : code
 }
@@ -108,7 +108,7 @@ const examples = readdirSync(join(ROOT, 'examples'), { recursive: true, encoding
 const isInExample = ({ code }: Block): boolean => examples.some(example => example.includes(code))
 const isNamed = ({ code }: Block): string | undefined => /^\/\/ (\S+\/\S+\.\w+)\n/.exec(code)?.[1]
 
-t.test('every link to a file leads to one', async t => {
+t.test('every link to a file leads to an existing file', async t => {
   for (const document of DOCUMENTS) {
     const text = readFileSync(join(ROOT, document), 'utf8')
     for (const [, link = ''] of text.matchAll(/(?:\]\(|src="|srcset=")(\.{1,2}\/[^)"#]+|[\w-]+\.md)(?:#[^)"]*)?[)"]/g)) {
@@ -125,7 +125,7 @@ t.test('the badges are true', async t => {
   t.notMatch(readFileSync(join(ROOT, '.taprc'), 'utf8'), /allow-incomplete-coverage/)
 })
 
-t.test('every link to a heading leads to one', async t => {
+t.test('every link to a heading leads to an existing heading', async t => {
   const headings = (document: string): string[] => {
     const text = readFileSync(join(ROOT, document), 'utf8')
     const anchors = Array.from(text.matchAll(/<a id="([^"]+)">/g), ([, anchor = '']) => anchor)
@@ -159,15 +159,15 @@ t.test('every test that security.md cites exists, by file and title', async t =>
       t.ok(isThere, `${file}: ${title}`)
     }
   }
-  t.ok(titles >= 80, 'a title that is cited in another form is not looked at')
+  t.ok(titles >= 80, 'a title that is cited in another form is not found')
 })
 
-t.test('every block says what language it is in', async t => {
+t.test('every block has a known language', async t => {
   const known = ['js', 'ts', 'sh', 'diff', 'text', 'nginx']
   for (const { place, language } of blocks) t.ok(known.includes(language), `${place}: ${language}`)
 })
 
-t.test('a block with the name of a file is that file', async t => {
+t.test('a block with the name of a file equals that file', async t => {
   const named = blocks.filter(isNamed)
   t.ok(named.length >= 2)
   for (const block of named) {
@@ -198,7 +198,7 @@ t.test('every block of JavaScript and TypeScript compiles', async t => {
     target: ts.ScriptTarget.ES2022,
     module: ts.ModuleKind.NodeNext,
     moduleDetection: ts.ModuleDetectionKind.Force,
-    // A file beside the block is one of these.
+    // A file next to the block is one of these.
     rootDirs: [folder, join(ROOT, 'examples/migrating'), join(ROOT, 'examples/writing-a-store')],
     types: ['node']
   })
@@ -215,7 +215,7 @@ t.test('every block of JavaScript and TypeScript compiles', async t => {
   t.same(program.getSemanticDiagnostics(program.getSourceFile(join(folder, 'declared.d.ts'))).map(({ messageText }) => messageText), [])
 })
 
-t.test('every command is one, and every script is there', async t => {
+t.test('every command has valid syntax, and every script exists', async t => {
   const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
   for (const { place, code } of inLanguage('sh')) {
     await promisify(execFile)('bash', ['-n', '-c', code]).catch(error => t.fail(`${place}: ${error.stderr}`))
@@ -224,13 +224,13 @@ t.test('every command is one, and every script is there', async t => {
   }
 })
 
-t.test('every whole program runs, and says what it is said to say', async t => {
+t.test('every whole program runs, and prints what the page says', async t => {
   const programs = inLanguage('js').filter(block => isProgram(block) && isNamed(block) === undefined)
   t.ok(programs.length >= 2)
   for (const program of programs) {
     await t.test(program.place, async t => {
       const port = await freePort()
-      // Below the repository, so that the package is found by its name.
+      // Inside the repository, so that the package is found by its name.
       const folder = t.testdir({ 'program.js': program.code.replace('port: 3000', `port: ${port}`) })
       const running = conduct(t, join(folder, 'program.js'))
       const talk = talkAfter(program)
@@ -255,8 +255,8 @@ t.test('every whole program runs, and says what it is said to say', async t => {
 })
 
 /**
- * What commands say to a reader. If they sleep until the program has a request under way, they wait for that here. It stays
- * under way until the logout is answered.
+ * The output of a reader's commands. If they sleep until the program has a request under way, this waits for that request
+ * instead, and keeps it under way until the logout is answered.
  */
 async function saidBy (t: Test, running: Conducted, commands: string, folder: string): Promise<string> {
   const begun = join(folder, 'begun')
@@ -270,7 +270,7 @@ async function saidBy (t: Test, running: Conducted, commands: string, folder: st
   return (await talk.end()).stdout
 }
 
-/** What is said between a program and the next block that has nothing to do with it. */
+/** The `sh` and `text` blocks that belong to a program: all up to the next other block. */
 function talkAfter (program: Block): Block[] {
   const others = blocks.slice(blocks.indexOf(program) + 1)
   const end = others.findIndex(({ language, code }) => language !== 'text' && !(language === 'sh' && code.includes('localhost:3000')))
@@ -278,7 +278,7 @@ function talkAfter (program: Block): Block[] {
   return others.slice(0, end === -1 ? undefined : end).filter(({ place }) => place.startsWith(`${document}:`))
 }
 
-/** What is never the same twice. */
+/** Replaces what differs in each run. */
 function masked (said: string): string {
   return said.replaceAll('\r', '')
     .replace(/sessionId=[^;\s]+/g, 'sessionId=…')

@@ -5,7 +5,7 @@ import fastifySession from '../src/index'
 import { build, SECRET, setCookies, stopClock, Visitor, type Routes, type SessionOptions } from './helpers'
 import { ThreeMethodStore } from './odd-stores'
 
-// What applications that come from version 11 rely on. These tests pass there too, but for those whose comments say so.
+// What applications that come from version 11 rely on. These tests pass there too, unless a comment says otherwise.
 
 declare module 'fastify' {
   interface Session {
@@ -22,7 +22,7 @@ const behindProxy = { trustProxy: true }
 const overHttps = { headers: { 'x-forwarded-proto': 'https' } }
 const nothing = async () => 'ok'
 
-/** As `build`, but with no cookie option that the test doesn't give. */
+/** Like `build`, but without cookie options of its own. */
 async function register (options: SessionOptions, routes: Routes): Promise<FastifyInstance> {
   const app = Fastify(behindProxy) as unknown as FastifyInstance
   await app.register(fastifyCookie)
@@ -32,7 +32,7 @@ async function register (options: SessionOptions, routes: Routes): Promise<Fasti
   return app
 }
 
-t.test('a session that a hook put into request.cookies counts before the header', async t => {
+t.test('a session cookie that a hook put into request.cookies takes precedence over the header', async t => {
   const app = Fastify()
   app.register(fastifyCookie)
   app.addHook('onRequest', async request => {
@@ -54,7 +54,7 @@ t.test('a session that a hook put into request.cookies counts before the header'
   t.equal((await app.inject({ url: '/', headers: { 'x-session': '', cookie: `sessionId=${other}` } })).body, 'nothing', 'emptied')
 })
 
-t.test("what is set for all cookies reaches the session's, unless it says otherwise", async t => {
+t.test('cookie options of @fastify/cookie also apply to the session cookie, unless the session has its own', async t => {
   for (const priority of [undefined, 'low'] as const) {
     const app = Fastify()
     app.register(fastifyCookie, { parseOptions: { priority: 'high' } })
@@ -64,7 +64,7 @@ t.test("what is set for all cookies reaches the session's, unless it says otherw
   }
 })
 
-t.test('over plain http, save() by hand sends the cookie of a secure session, and regenerate() does not', async t => {
+t.test('over plain http, save() sends the cookie of a secure session, and regenerate() does not', async t => {
   const app = await register({}, app => app.get('/:verb', async ({ session, params }) => {
     await (session as any)[(params as { verb: string }).verb]()
   }))
@@ -72,7 +72,7 @@ t.test('over plain http, save() by hand sends the cookie of a secure session, an
   t.equal((await app.inject('/regenerate')).headers['set-cookie'], undefined)
 })
 
-t.test('null for an option is the same as leaving it out', async t => {
+t.test('an option that is null has its default', async t => {
   const options = { algorithm: null, cookie: null, cookieName: null, cookiePrefix: null, rolling: null, store: null, idGenerator: null }
   const app = await register({ ...options, cookie: { secure: false } } as object, app => app.get('/', nothing))
   const [cookie] = (await app.inject('/')).cookies
@@ -88,24 +88,24 @@ async function refusal (options: object): Promise<Error> {
   return app.ready().then(() => { throw new Error('was accepted') }, error => error)
 }
 
-/** What a callback is called with. */
+/** The arguments of a callback. */
 function answerTo (operation: (callback: (...args: unknown[]) => void) => void): Promise<unknown[]> {
   return new Promise(resolve => operation((...args) => resolve(args)))
 }
 
-/** The error, or undefined, that both call forms of an operation give. */
+/** The errors, or undefined, of an operation in both of its call forms. */
 async function errorsOf (operation: (callback?: (error: unknown) => void) => Promise<void> | void): Promise<unknown[]> {
   const [byCallback] = await answerTo(operation)
   const byPromise = await Promise.resolve(operation()).then(() => undefined, error => error)
   return [byCallback ?? undefined, byPromise]
 }
 
-/** A request with a cookie that names a session. */
+/** The headers of a request with the cookie of a session. */
 function knowing (sessionId: string, secret = SECRET) {
   return { headers: { cookie: `sessionId=${encodeURIComponent(sign(sessionId, secret))}` } }
 }
 
-/** The attributes of the one cookie of a response, as they went out. */
+/** The attributes of the only cookie of a response, unchanged. */
 function attributes (response: Parameters<typeof setCookies>[0]): string {
   const [header = 'no cookie', more] = setCookies(response)
   return more === undefined ? header.replace(/^sessionId=[^;]+; /, '') : 'more than one cookie'
@@ -113,7 +113,7 @@ function attributes (response: Parameters<typeof setCookies>[0]): string {
 
 // --- Defaults
 
-t.test('a visitor gets a secure cookie named sessionId, unprefixed, though nothing was stored', async t => {
+t.test('a visitor gets a secure cookie named sessionId without a prefix, even if nothing was stored', async t => {
   let sessionId = ''
   const store = new ThreeMethodStore()
   const app = await register({ store }, app => {
@@ -129,7 +129,7 @@ t.test('a visitor gets a secure cookie named sessionId, unprefixed, though nothi
   t.strictSame([...store.records.keys()], [sessionId])
 })
 
-t.test('a visitor gets the same cookie again with each response', async t => {
+t.test('a visitor gets the same cookie with each response', async t => {
   const visitor = new Visitor(await register({}, app => { app.get('/', nothing) }))
   const first = await visitor.get('/', overHttps)
   const second = await visitor.get('/', overHttps)
@@ -150,7 +150,7 @@ t.test('over plain http, a secure session is neither saved nor sent', async t =>
   t.equal(store.records.size, 0)
 })
 
-t.test('a request over plain http does not take the cookie of a secure session away', async t => {
+t.test('a request over plain http does not clear the cookie of a secure session', async t => {
   const store = new ThreeMethodStore()
   store.put('known', { pet: 'cat', cookie: { originalMaxAge: null, expires: null } })
   const app = await register({ store }, app => { app.get('/', nothing) })
@@ -167,7 +167,7 @@ t.test('options({ secure: false }) sends a session over plain http', async t => 
   t.equal(store.records.size, 1)
 })
 
-t.test('options({ secure: true }) keeps a session from plain http', async t => {
+t.test('options({ secure: true }) prevents a session over plain http', async t => {
   const store = new ThreeMethodStore()
   const app = await build({ store }, app => {
     app.get('/', async request => { request.session.options({ secure: true }) })
@@ -176,7 +176,7 @@ t.test('options({ secure: true }) keeps a session from plain http', async t => {
   t.equal(store.records.size, 0)
 })
 
-t.test("secure: 'true', a string, gives a secure cookie whatever the protocol", async t => {
+t.test("secure: 'true', a string, sets a secure cookie on both http and https", async t => {
   const secure = 'true' as unknown as boolean
   const app = await register({ cookie: { secure } }, app => { app.get('/', nothing) })
   t.equal(attributes(await app.inject('/')), 'Path=/; HttpOnly; Secure')
@@ -185,12 +185,12 @@ t.test("secure: 'true', a string, gives a secure cookie whatever the protocol", 
 
 // --- The clearing header
 
-t.test('a cookie of a session that has ended is cleared, to the letter', async t => {
+t.test('the header that clears the cookie of an ended session is exactly that of version 11', async t => {
   const app = await register({}, app => { app.get('/', nothing) })
   t.strictSame(setCookies(await app.inject({ url: '/', ...knowing('unknown') })), [CLEARED])
 })
 
-t.test('a cookie is cleared with the domain and the path it was set with', async t => {
+t.test('a cookie is cleared with its own domain and path', async t => {
   const app = await register({ cookie: { domain: 'example.com', path: '/shop' } }, app => { app.get('/shop', nothing) })
   t.strictSame(setCookies(await app.inject({ url: '/shop', ...knowing('unknown') })), [
     'sessionId=; Max-Age=0; Domain=example.com; Path=/shop; Expires=Thu, 01 Jan 1970 00:00:00 GMT; SameSite=Lax'
@@ -198,7 +198,7 @@ t.test('a cookie is cleared with the domain and the path it was set with', async
 })
 
 // Version 11 leaves Secure and Partitioned out, so browsers keep such cookies.
-t.test('a cookie is cleared with Secure and Partitioned where browsers would refuse it without', async t => {
+t.test('a cookie is cleared with Secure and Partitioned if browsers would otherwise ignore the header', async t => {
   const cleared = async (options: SessionOptions, headers = {}) => {
     const app = await register({ saveUninitialized: false, ...options }, app => { app.get('/', nothing) })
     const [header] = setCookies(await app.inject({
@@ -226,7 +226,7 @@ t.test('the attributes come in the order Domain, Path, Expires, HttpOnly, Secure
   )
 })
 
-t.test('a lifetime is sent as Expires, never as Max-Age, and SameSite only where it is configured', async t => {
+t.test('a lifetime is sent as Expires, never as Max-Age, and SameSite only if it is configured', async t => {
   stopClock(t, NOON)
   const app = await register({ cookie: { maxAge: 60_000, httpOnly: false } }, app => { app.get('/', nothing) })
   t.equal(
@@ -237,13 +237,13 @@ t.test('a lifetime is sent as Expires, never as Max-Age, and SameSite only where
 
 // --- secure: 'auto'
 
-t.test("with secure: 'auto', the cookie is SameSite=Lax over http, and secure and as configured over https", async t => {
+t.test("with secure: 'auto', the cookie is SameSite=Lax over http, and over https Secure, with the configured SameSite", async t => {
   const app = await register({ cookie: { secure: 'auto', sameSite: 'strict' } }, app => { app.get('/', nothing) })
   t.equal(attributes(await app.inject('/')), 'Path=/; HttpOnly; SameSite=Lax')
   t.equal(attributes(await app.inject({ url: '/', ...overHttps })), 'Path=/; HttpOnly; Secure; SameSite=Strict')
 })
 
-t.test("with secure: 'auto' and no sameSite, the cookie over https has none", async t => {
+t.test("with secure: 'auto' and no sameSite, the cookie has no SameSite over https", async t => {
   const app = await register({ cookie: { secure: 'auto' } }, app => { app.get('/', nothing) })
   t.equal(attributes(await app.inject('/')), 'Path=/; HttpOnly; SameSite=Lax')
   t.equal(attributes(await app.inject({ url: '/', ...overHttps })), 'Path=/; HttpOnly; Secure')
@@ -251,7 +251,7 @@ t.test("with secure: 'auto' and no sameSite, the cookie over https has none", as
 
 // --- Lifetimes
 
-t.test('maxAge wins over expires', async t => {
+t.test('maxAge takes precedence over expires', async t => {
   stopClock(t, NOON)
   const app = await build({ cookie: { maxAge: 60_000, expires: new Date(NOON + 5_000) } }, app => {
     app.get('/', async request => request.session.cookie.originalMaxAge)
@@ -276,7 +276,7 @@ t.test('touch() does nothing without a maxAge', async t => {
   t.equal(attributes(response), 'Path=/; HttpOnly')
 })
 
-t.test('touch() starts the maxAge anew', async t => {
+t.test('touch() starts the maxAge again', async t => {
   const { advance } = stopClock(t, NOON)
   const app = await build({ cookie: { maxAge: 60_000 } }, app => {
     app.get('/', async request => {
@@ -287,7 +287,7 @@ t.test('touch() starts the maxAge anew', async t => {
   t.equal(attributes(await app.inject('/')), 'Path=/; Expires=Sat, 01 Jun 2030 12:01:01 GMT; HttpOnly')
 })
 
-t.test('with a fixed expires, touch() moves nothing and originalMaxAge is null', async t => {
+t.test('with a fixed expires, touch() changes nothing and originalMaxAge is null', async t => {
   const { advance } = stopClock(t, NOON)
   const visitor = new Visitor(await build({ cookie: { expires: new Date(NOON + 60_000) } }, app => {
     app.get('/', async request => {
@@ -303,7 +303,7 @@ t.test('with a fixed expires, touch() moves nothing and originalMaxAge is null',
   }
 })
 
-t.test('a stored originalMaxAge wins over the configured maxAge', async t => {
+t.test('a stored originalMaxAge takes precedence over the configured maxAge', async t => {
   stopClock(t, NOON)
   const store = new ThreeMethodStore()
   store.put('known', { cookie: { originalMaxAge: 60_000, expires: new Date(NOON + 30_000) } })
@@ -323,7 +323,7 @@ t.test('a fixed expires in the past is still sent', async t => {
 
 // --- destroy, regenerate, reload, save
 
-t.test('destroy() takes a callback, in which request.session is null', async t => {
+t.test('in the callback of destroy(), request.session is null', async t => {
   const store = new ThreeMethodStore()
   store.put('known', { pet: 'cat' })
   const app = await build({ store }, app => {
@@ -335,7 +335,7 @@ t.test('destroy() takes a callback, in which request.session is null', async t =
   t.equal(store.records.size, 0)
 })
 
-t.test('destroy() without a callback returns a promise, after which request.session is null', async t => {
+t.test('after the promise of destroy(), request.session is null', async t => {
   const store = new ThreeMethodStore()
   store.put('known', { pet: 'cat' })
   const app = await build({ store }, app => {
@@ -365,13 +365,13 @@ t.test('regenerate() takes a callback or returns a promise', async t => {
     const response = await visitor.get(url)
     t.equal(response.statusCode, 200)
     t.not(response.body, last, 'another id')
-    t.strictSame([...store.records.keys()], [response.body], 'the old one is gone')
+    t.strictSame([...store.records.keys()], [response.body], 'the old session is gone')
     t.equal(visitor.cookies.get('sessionId'), sign(response.body, SECRET))
     last = response.body
   }
 })
 
-t.test('reload() takes a callback or returns a promise, and gives what the store has', async t => {
+t.test('reload() takes a callback or returns a promise, and loads what the store has', async t => {
   const store = new ThreeMethodStore()
   const app = await build({ store }, app => {
     app.addHook('preHandler', async request => {
@@ -416,7 +416,7 @@ const failures: Array<[name: 'destroy' | 'regenerate' | 'reload' | 'save', faili
   ['destroy', 'destroy'], ['regenerate', 'destroy'], ['regenerate', 'set'], ['reload', 'get'], ['save', 'set']
 ]
 for (const [name, failing] of failures) {
-  t.test(`what the store's ${failing} fails with reaches both forms of ${name}()`, async t => {
+  t.test(`an error of the store's ${failing} reaches the callback and the promise of ${name}()`, async t => {
     const store = new ThreeMethodStore()
     const failure = new Error('disk full')
     let errors: unknown[] = []
@@ -437,7 +437,7 @@ for (const [name, failing] of failures) {
   })
 }
 
-t.test('an expired session whose destroy fails is a 500 with the message of the store', async t => {
+t.test("if destroying an expired session fails, the reply is a 500 with the store's message", async t => {
   stopClock(t, NOON)
   const store = new ThreeMethodStore()
   store.put('known', { pet: 'cat', cookie: { originalMaxAge: 1_000, expires: new Date(NOON - 1_000) } })
@@ -450,7 +450,7 @@ t.test('an expired session whose destroy fails is a 500 with the message of the 
 
 // --- reload
 
-t.test('reload() of a session that was never saved drops its data, and its callback gets exactly null', async t => {
+t.test('reload() of a session that was never saved drops its data, and calls back with exactly null', async t => {
   const store = new ThreeMethodStore()
   let args: unknown[] = []
   const app = await build({ store }, app => {
@@ -480,8 +480,8 @@ t.test('save() works after a reload()', async t => {
   t.equal((await app.inject('/')).body, 'cat')
 })
 
-// Version 11 gives an empty session instead, which it then saves.
-t.test('reload() of a session that was loaded and is gone is an error, and leaves the session as it was', async t => {
+// In version 11 the session becomes an empty one, which is then saved.
+t.test('reload() of a session that has ended since it was loaded is an error, and leaves the session unchanged', async t => {
   const store = new ThreeMethodStore()
   store.put('known', { pet: 'cat' })
   let errors: any[] = []
@@ -553,7 +553,7 @@ t.test('what options() set survives regenerate()', async t => {
 
 // --- What a store's get may answer
 
-t.test('an ENOENT from the store means that there is no session', async t => {
+t.test("an ENOENT from the store's get means that there is no session", async t => {
   const store = new ThreeMethodStore()
   store.failures.set('get', Object.assign(new Error('no such file'), { code: 'ENOENT' }))
   const app = await build({ store }, app => { app.get('/', async request => request.session.sessionId) })
@@ -574,7 +574,7 @@ t.test("any other error of the store's get is a 500 with its message", async t =
 
 // --- Secrets
 
-t.test('a cookie that an older secret signed loads its session, and is signed anew with the first', async t => {
+t.test('a cookie signed with an older secret loads its session, and is signed again with the first', async t => {
   const older = 'an older secret of 32 characters or more'
   const store = new ThreeMethodStore()
   store.put('known', { pet: 'cat' })
@@ -587,7 +587,7 @@ t.test('a cookie that an older secret signed loads its session, and is signed an
   t.strictSame([...store.records.keys()], ['known'])
 })
 
-t.test('a short secret in an array is accepted, and warned about', async t => {
+t.test('a short secret in an array is accepted, with a warning', async t => {
   const codes: unknown[] = []
   const listen = (warning: NodeJS.ErrnoException) => codes.push(warning.code)
   process.on('warning', listen)
@@ -600,7 +600,7 @@ t.test('a short secret in an array is accepted, and warned about', async t => {
   t.ok(codes.includes('FST_SESSION_SHORT_SECRET'))
 })
 
-t.test('a secret that can not sign is refused with the message of version 11', async t => {
+t.test("a secret that can't sign is refused with the message of version 11", async t => {
   t.equal((await refusal({ secret: 'x'.repeat(31) })).message, 'the secret must have length 32 or greater')
   t.equal((await refusal({ secret: [] })).message, 'at least one secret is required')
   const noSecret = 'the secret option is required, and must be a String, Array of Strings, or a signer object with ' +
@@ -629,7 +629,7 @@ t.test('isModified() is false right after save()', async t => {
   t.strictSame((await app.inject('/')).json(), [false, true, false, true])
 })
 
-t.test('with rolling: false, a save() by hand writes once and still sends the cookie', async t => {
+t.test('with rolling: false, a save() writes once, and the cookie is still sent', async t => {
   const store = new ThreeMethodStore()
   store.put('known', { pet: 'cat' })
   const app = await build({ store, rolling: false }, app => {
@@ -646,7 +646,7 @@ t.test('with rolling: false, a save() by hand writes once and still sends the co
 
 // --- request.sessionStore and fastify.decryptSession
 
-t.test('request.sessionStore is there in hooks that were registered before the plugin', async t => {
+t.test('request.sessionStore is available in hooks that were registered before the plugin', async t => {
   const store = new ThreeMethodStore()
   const seen: unknown[] = []
   const app = Fastify()
@@ -659,7 +659,7 @@ t.test('request.sessionStore is there in hooks that were registered before the p
   t.equal(seen[0], store)
 })
 
-t.test('decryptSession loads from that store onto a plain object, and synchronously when the store is', async t => {
+t.test('decryptSession loads from the store into a plain object, synchronously if the store is synchronous', async t => {
   const store = new ThreeMethodStore()
   store.put('known', { pet: 'cat' })
   const app = await build({ store }, () => {})
@@ -719,7 +719,7 @@ for (const [cookiePath, url, within] of paths) {
 
 // --- Rolling and stores without touch
 
-t.test('for a store without touch, rolling: true sets the session with each request', async t => {
+t.test('on a store without touch, rolling: true calls set with each request', async t => {
   const store = new ThreeMethodStore()
   const visitor = new Visitor(await build({ store, cookie: { maxAge: 60_000 } }, app => { app.get('/', nothing) }))
   for (const writes of [1, 2, 3]) {
@@ -728,7 +728,7 @@ t.test('for a store without touch, rolling: true sets the session with each requ
   }
 })
 
-t.test('with rolling: false, only a change sets the session and sends the cookie', async t => {
+t.test('with rolling: false, only a change calls set and sends the cookie', async t => {
   const store = new ThreeMethodStore()
   const visitor = new Visitor(await build({ store, rolling: false, cookie: { maxAge: 60_000 } }, app => {
     app.get('/', async request => request.session.pet ?? 'none')
@@ -744,20 +744,20 @@ t.test('with rolling: false, only a change sets the session and sends the cookie
 
 // --- The clock, what is enumerable, and when regenerate() writes
 
-for (const [name, store] of [['the embedded store', undefined], ['a store of three methods', new ThreeMethodStore()]] as const) {
-  t.test(`with ${name}, a session ends when its maxAge has passed by Date.now()`, async t => {
+for (const [name, store] of [['the default store', undefined], ['a store with three methods', new ThreeMethodStore()]] as const) {
+  t.test(`with ${name}, a session ends when its maxAge has passed according to Date.now()`, async t => {
     const { advance } = stopClock(t, NOON)
     const app = await build({ cookie: { maxAge: 60_000 }, store }, app => {
       app.get('/start', async request => { request.session.pet = 'cat' })
       app.get('/', async request => request.session.pet ?? 'none')
     })
-    // Not a Visitor, who would drop the cookie.
+    // Not a Visitor, which would drop the cookie.
     const [cookie] = (await app.inject('/start')).cookies
     const ask = async () => (await app.inject({ url: '/', cookies: { sessionId: cookie?.value as string } })).body
     advance(59_999)
     t.equal(await ask(), 'cat')
     advance(59_999)
-    t.equal(await ask(), 'cat', 'each request starts the maxAge anew')
+    t.equal(await ask(), 'cat', 'each request starts the maxAge again')
     advance(60_000)
     t.equal(await ask(), 'none')
   })
@@ -796,7 +796,7 @@ t.test('regenerate() writes the new record at once', async t => {
   t.match((await app.inject({ url: '/', ...knowing('known') })).json(), { pet: 'cat', cookie: { originalMaxAge: null } })
 })
 
-t.test('regenerate() reports the error of writing the new record', async t => {
+t.test('regenerate() reports an error of writing the new record', async t => {
   const store = new ThreeMethodStore()
   store.failures.set('set', new Error('disk full'))
   const app = await build({ store }, app => {

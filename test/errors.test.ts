@@ -5,7 +5,7 @@ import { build, SECRET, setCookies, stopClock, Visitor } from './helpers'
 
 const session = (request: FastifyRequest): any => request.session
 
-t.test('a promise that a store hands to its callback counts when it is settled', async t => {
+t.test('if a store passes a promise to its callback, the result of the promise counts', async t => {
   const memory = new Map<string, object>()
   const reasons = [undefined, new Error('away')]
   let isAway = false
@@ -25,11 +25,11 @@ t.test('a promise that a store hands to its callback counts when it is settled',
   const visitor = new Visitor(app)
   for (const n of [1, 2]) t.equal((await visitor.get('/')).json(), n)
   isAway = true
-  t.match((await visitor.get('/')).json(), { code: 'FST_ERR_SESSION_STORE', message: /unknown error/ }, 'and its rejection is the error')
+  t.match((await visitor.get('/')).json(), { code: 'FST_ERR_SESSION_STORE', message: /unknown error/ }, 'a rejection without a reason is an unknown error')
   t.match((await visitor.get('/')).json(), { statusCode: 500, message: 'away' })
 })
 
-t.test('a store that hands the session to its callback as the error is told so', async t => {
+t.test('if a store passes the session to its callback as the error, the message says so', async t => {
   const store: any = {
     get: (_sessionId: string, callback: Function) => callback({ user: 'max', cookie: { expires: null } }),
     set: (_sessionId: string, _record: object, callback: Function) => callback({}),
@@ -41,7 +41,7 @@ t.test('a store that hands the session to its callback as the error is told so',
   t.match((await app.inject('/')).json(), { code: 'FST_ERR_SESSION_STORE', message: /set failed: an object/ })
 })
 
-t.test('a value that can not be copied fails the request, and not the process', async t => {
+t.test("a value that can't be copied fails the request, but not the process", async t => {
   const app = await build({}, app => {
     app.get('/', async request => {
       session(request).broken = { get value () { throw new Error('broken') } }
@@ -52,7 +52,7 @@ t.test('a value that can not be copied fails the request, and not the process', 
   t.equal((await app.inject({ url: '/', method: 'HEAD' })).statusCode, 500)
 })
 
-t.test('an idGenerator that throws is the answer of regenerate, in both forms', async t => {
+t.test('the error of an idGenerator reaches both the callback and the promise of regenerate()', async t => {
   let isBroken = false
   const app = await build({ idGenerator: () => { if (isBroken) throw new Error('out of ids'); return 'an id' } }, app => {
     app.get('/', async () => 'ok')
@@ -73,7 +73,7 @@ t.test('an idGenerator that throws is the answer of regenerate, in both forms', 
   }
 })
 
-t.test('what a callback throws is its own', async t => {
+t.test('what a callback throws becomes the error of the reply', async t => {
   const app = await build({}, app => {
     app.get('/', request => {
       request.session.save(() => { throw new Error('mine') })
@@ -83,7 +83,7 @@ t.test('what a callback throws is its own', async t => {
   t.equal(response.json().message, 'mine')
 })
 
-t.test('what a callback throws late does not travel into the store', async t => {
+t.test('what a callback throws after the reply does not reach the store', async t => {
   let intoTheStore: unknown
   const store = {
     get: (_: string, callback: Function) => callback(),
@@ -113,7 +113,7 @@ t.test('what a callback throws late does not travel into the store', async t => 
   t.equal(intoTheStore, undefined)
 })
 
-t.test('a signer that throws at a cookie finds no session in it', async t => {
+t.test('if a signer throws, the cookie has no session', async t => {
   const secret = { sign: (value: string) => `${value}.signed`, unsign: () => { throw new Error('not mine') } }
   const app = await build({ secret }, app => { app.get('/', async () => 'ok') })
   const response = await app.inject({ url: '/', headers: { cookie: 'sessionId=x' } })
@@ -121,7 +121,7 @@ t.test('a signer that throws at a cookie finds no session in it', async t => {
   t.equal(setCookies(response).length, 1)
 })
 
-t.test('secrets that are all taken away sign nothing, and say so', async t => {
+t.test('if all secrets are removed, nothing is signed and the reply is an error', async t => {
   const secret = [SECRET]
   const app = await build({ secret }, app => { app.get('/', async () => 'ok') })
   secret.pop()
@@ -132,7 +132,7 @@ t.test('secrets that are all taken away sign nothing, and say so', async t => {
   t.equal((await app.inject('/')).statusCode, 200)
 })
 
-t.test('a session that was destroyed or replaced can not be saved', async t => {
+t.test("a session that was destroyed or replaced can't be saved", async t => {
   const app = await build({}, app => {
     app.get('/destroy', async request => {
       const own = request.session
@@ -152,7 +152,7 @@ t.test('a session that was destroyed or replaced can not be saved', async t => {
   }
 })
 
-t.test('an option that is undefined has its default, also in a request', async t => {
+t.test('an option that is undefined has its default, also in options()', async t => {
   const app = await build({}, app => {
     app.get('/', async request => {
       session(request).options({ secure: undefined, httpOnly: undefined, path: undefined })
@@ -162,7 +162,7 @@ t.test('an option that is undefined has its default, also in a request', async t
   t.match(setCookies(await app.inject('/')), [/^sessionId=[^;]+; Path=\/; HttpOnly$/])
 })
 
-t.test('the time that a session has left is said, where it has an end', async t => {
+t.test('cookie.maxAge is the time left, or null without an end', async t => {
   stopClock(t)
   const app = await build({}, app => {
     app.get('/', async request => {
@@ -177,7 +177,7 @@ t.test('the time that a session has left is said, where it has an end', async t 
   t.same((await app.inject('/')).json(), [null, 60_000, null])
 })
 
-t.test('a record that throws when it is looked at fails the reply or regenerate(keys), and not the process', async t => {
+t.test('a record that throws when it is read fails the reply or regenerate(keys), but not the process', async t => {
   const broken = (): never => { throw new Error('broken') }
   const store = {
     record: {} as object,

@@ -1,11 +1,11 @@
-/** Two who use a store at the same time, in every order in which their calls can follow each other. */
+/** Runs two users of a store at the same time, in every order in which their calls can follow each other. */
 import type { SessionStore } from '../src/index'
 
-// Those of a request itself pass: it has begun before, and is over after.
+// These calls of a request don't wait: they come before and after what is tested.
 const PASSING: readonly string[] = ['getAndTouch', 'touch']
 export const METHODS = ['get', 'getAndTouch', 'inspect', 'set', 'destroy', 'touch', 'update', 'claim', 'release', 'revoke', 'endingsOf', 'claimsOf'] as const
 
-/** One of two who use a store at the same time: its calls wait until they are told to go on. */
+/** One of two users of a store. Its calls wait until they are released. */
 export class Side {
   readonly store: SessionStore
   readonly #waiting: Array<{ method: string, call: () => void }> = []
@@ -13,7 +13,7 @@ export class Side {
   #isOver = false
   #hear: () => void = () => {}
 
-  /** @param passing calls that wait for nobody, so that there are fewer orders */
+  /** @param passing calls that don't wait, so that there are fewer orders */
   constructor (store: SessionStore, passing: readonly string[] = []) {
     const held = Object.fromEntries(METHODS.filter(method => method in store).map(method => [
       method,
@@ -27,7 +27,7 @@ export class Side {
         this.#hear()
       }
     ]))
-    // As many parameters as the contract says, the last one being the callback.
+    // Each has the five parameters of the longest signature. The last one is the callback.
     for (const method of METHODS) {
       if (held[method] !== undefined) Object.defineProperty(held[method], 'length', { value: 5 })
     }
@@ -48,12 +48,12 @@ export class Side {
     return this.#waiting.length > 0
   }
 
-  /** Resolves when it waits at a call, or is over. */
+  /** Resolves when a call waits, or when everything is done. */
   async rest (): Promise<void> {
     while (!this.canGo && !this.#isOver) await new Promise<void>(resolve => { this.#hear = resolve })
   }
 
-  /** Answers which of its calls was made. */
+  /** Makes the next call. Returns its method. */
   async go (): Promise<string> {
     const { method, call } = this.#waiting.shift() as { method: string, call: () => void }
     call()
@@ -63,9 +63,9 @@ export class Side {
 }
 
 /**
- * Runs two at the same time, in every order in which their calls can follow each other.
+ * Runs two users of a store at the same time, in every order in which their calls can follow each other.
  *
- * @returns in how many orders they ran
+ * @returns the number of orders
  */
 export async function inEveryOrder (
   sides: [Side, Side], begin: () => Promise<{ run: Array<() => Promise<unknown>>, end: (order: string[]) => Promise<void> }>
@@ -83,7 +83,7 @@ export async function inEveryOrder (
     }
     await Promise.all(running)
     await end(taken.map(({ side, method }) => `${'ab'[side]}:${method}`))
-    // The next one: the last choice that can still be made otherwise.
+    // The next order: change the last choice that can still be made differently.
     const last = taken.findLastIndex(({ side, isChoice }) => isChoice && side === 0)
     order = last === -1 ? undefined : [...taken.slice(0, last).map(({ side }) => side), 1]
   }

@@ -8,11 +8,11 @@ import { Browser } from './browser'
 import { ROOT, serve, start, stop } from './program'
 import { startRedis } from './servers'
 
-// Every example, started as a reader starts it, over real HTTP. They require the built package: `npm run build` first.
+// Each example, started as a reader starts it, over real HTTP. They require the built package: `npm run build` first.
 
 t.test('each example is run by a test', async t => {
   const tests = ['examples', 'recipes', 'backchannel-logout', 'migration', 'testing', 'demo'].map(name => `${name}.test.ts`).map(file => readFileSync(join(__dirname, file), 'utf8')).join('\n')
-  // A folder is started by one of its files, and TypeScript is compiled first.
+  // A folder is started by one of its files. TypeScript is compiled first.
   const examples = readdirSync(join(ROOT, 'examples'), { withFileTypes: true })
     .map(entry => entry.isDirectory() ? `${entry.name}/` : entry.name)
     .filter(name => /\/$|\.m?[jt]s$/.test(name))
@@ -38,7 +38,7 @@ t.test('login.js knows a visitor from login to logout', async t => {
   const other = new Browser(address)
 
   t.equal(await ada.status('/account'), 401, 'before login')
-  t.equal(ada.cookie, '', 'no cookie for who only looks')
+  t.equal(ada.cookie, '', 'a visitor who only looks gets no cookie')
   t.equal((await ada.post('/login', { name: 'ada', password: 'babbage' })).status, 401, 'a wrong password')
   t.equal((await ada.post('/login', { name: 'eve', password: 'lovelace' })).status, 401, 'an unknown name')
   t.equal((await ada.post('/login', { name: 'ada' })).status, 400, 'no password')
@@ -52,7 +52,7 @@ t.test('login.js knows a visitor from login to logout', async t => {
   const first = ada.copy()
   await ada.post('/login', { name: 'ada', password: 'lovelace' })
   t.not(ada.cookie, first.cookie, 'a second login changes the session id')
-  t.equal(await first.status('/account'), 401, 'the id of before leads nowhere')
+  t.equal(await first.status('/account'), 401, 'the id from before the login no longer works')
 
   const copy = ada.copy()
   t.equal((await ada.post('/logout')).status, 200)
@@ -81,22 +81,22 @@ t.test('connect-redis.js keeps sessions over a restart', async t => {
   t.equal((await back.get('/forget', { method: 'POST' })).status, 200)
   t.equal(back.cookie, '', 'the cookie is gone')
   t.match(await back.text('/'), 'visit number 1.', 'a new session')
-  t.match(await copy.text('/'), 'visit number 1.', 'the old id leads nowhere')
+  t.match(await copy.text('/'), 'visit number 1.', 'the old id no longer works')
   await stop(t, program)
 })
 
-t.test('two-sessions.js: logging out of one leaves the other', async t => {
+t.test('two-sessions.js: logging out of one session leaves the other', async t => {
   const { program, address } = await serve(t, 'examples/two-sessions.js')
   const user = new Browser(address)
   const admin = new Browser(address)
-  // One browser; ours holds a cookie at a time.
+  // One browser with both cookies. `Browser` holds only one.
   const both = (): RequestInit => ({ headers: { cookie: `${user.cookie}; ${admin.cookie}` } })
   const status = async (path: string): Promise<number> => (await new Browser(address).get(path, both())).status
   const text = async (path: string): Promise<string> => await (await new Browser(address).get(path, both())).text()
 
   t.equal((await user.post('/login')).status, 400, 'no name')
   t.equal((await user.post('/login', { name: 'ada' })).status, 200)
-  t.equal(await status('/admin'), 401, 'a user is no administrator')
+  t.equal(await status('/admin'), 401, 'a user is not an administrator')
   t.equal((await admin.post('/admin/login', { password: 'guessed' })).status, 401, 'a wrong password')
   t.equal((await admin.post('/admin/login')).status, 401, 'none')
   t.equal((await admin.post('/admin/login', { password: 'for this example only' })).status, 200)
@@ -105,10 +105,10 @@ t.test('two-sessions.js: logging out of one leaves the other', async t => {
 
   const poll = await admin.get('/admin/poll')
   t.strictSame(await poll.json(), { isAdmin: true })
-  t.strictSame(poll.headers.getSetCookie(), [], 'polling does not keep it alive')
+  t.strictSame(poll.headers.getSetCookie(), [], 'polling does not prolong the session')
 
   const swapped = { cookie: `adminId=${user.cookie.slice('sessionId='.length)}` }
-  t.equal((await new Browser(address).get('/admin', { headers: swapped })).status, 401, 'the cookie of one is not that of the other')
+  t.equal((await new Browser(address).get('/admin', { headers: swapped })).status, 401, 'the cookie of one session is not valid for the other')
 
   const copy = admin.copy()
   t.equal((await admin.post('/admin/logout')).status, 200)
@@ -118,7 +118,7 @@ t.test('two-sessions.js: logging out of one leaves the other', async t => {
   await stop(t, program)
 })
 
-t.test('websocket.js: a socket for who is logged in, until they log out', async t => {
+t.test('websocket.js: a socket is open for a user from login to logout', async t => {
   const { program, address } = await serve(t, 'examples/websocket.js')
   const ada = new Browser(address)
 
@@ -149,12 +149,12 @@ t.test('websocket.js: a socket for who is logged in, until they log out', async 
   const closed = once(socket, 'close')
   t.equal((await ada.post('/logout')).status, 200)
   const [code, reason] = await closed
-  t.strictSame([code, String(reason)], [1008, 'logout'], 'it need not say anything for that')
-  t.equal(await refused(copy.cookie), 401, 'the cookie leads nowhere now')
+  t.strictSame([code, String(reason)], [1008, 'logout'], 'without a message from the browser')
+  t.equal(await refused(copy.cookie), 401, 'the cookie no longer works')
   await stop(t, program)
 })
 
-t.test('opentelemetry.js makes a span of each operation', async t => {
+t.test('opentelemetry.js creates a span for each operation', async t => {
   const { program, address } = await serve(t, 'examples/opentelemetry.js')
   const visitor = new Browser(address)
   t.match(await visitor.text('/'), 'visit number 1.')
@@ -176,14 +176,14 @@ t.test('opentelemetry.js makes a span of each operation', async t => {
   await stop(t, program)
 })
 
-t.test('prometheus.js measures the store, and counts cookies that are no good', async t => {
+t.test('prometheus.js measures the store, and counts bad cookies', async t => {
   const { program, address } = await serve(t, 'examples/prometheus.js')
   const visitor = new Browser(address)
   const metrics = async (): Promise<string[]> => (await new Browser(address).text('/metrics')).split('\n')
   const security = (reason: string, count: number): string =>
     `session_security_events_total{session="session",reason="${reason}"} ${count}`
 
-  t.ok((await metrics()).includes(security('bad-signature', 0)), 'what has not happened yet is 0')
+  t.ok((await metrics()).includes(security('bad-signature', 0)), 'a counter starts at 0')
   t.match(await visitor.text('/'), 'visit number 1.')
   t.match(await visitor.text('/'), 'visit number 2.')
   await new Browser(address).get('/', { headers: { cookie: 'sessionId=forged.signature' } })

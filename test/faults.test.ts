@@ -1,4 +1,4 @@
-/** Whatever a store, a stored record or a cookie does: a clear answer, and the next request works. */
+/** Whatever a store, a stored record or a cookie does: the reply is clear, and the next request works. */
 import { sign } from '@fastify/cookie'
 import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
 import t from 'tap'
@@ -12,7 +12,7 @@ import { PATIENCE } from './waiting'
 
 const MINUTE = 60_000
 
-// The clock stands still but where a test moves it, so that every Set-Cookie is known to the letter.
+// The clock stands still unless a test moves it, so that every Set-Cookie header is known exactly.
 const { advance } = stopClock(t)
 
 let handed: unknown
@@ -82,11 +82,11 @@ type Form = (store: FaultyStore) => object
 interface Reply {
   status: number
   says: string
-  /** `same` as before, `new`, one to `clear` it, `none`; or what it is where it is none of these, to the letter. */
+  /** `same` as before, `new`, `clear` or `none`. Anything else is the header itself. */
   cookie: string
-  /** The names of the others. */
+  /** The names of the other headers. */
   headers: string
-  /** Whether a session id is in the log, in the body or in another header. */
+  /** Whether a session id appears in the log, in the body or in another header. */
   leaks: boolean
 }
 
@@ -99,7 +99,7 @@ interface Course {
 
 const CLEARED = 'sessionId=; Max-Age=0; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; SameSite=Lax'
 
-/** An app with a store that can be broken, its whole log, and a visitor. */
+/** An app with a store that can be broken, its complete log, and a visitor. */
 class Site {
   readonly log: string[] = []
   readonly sessionIds: string[] = []
@@ -126,7 +126,7 @@ class Site {
     this.log.length = 0
   }
 
-  /** What the visitor gets, in words. */
+  /** What the visitor gets, in short words. */
   async get (url: string): Promise<Reply> {
     const before = this.visitor.cookies.get('sessionId')
     const made = this.sessionIds.length
@@ -158,32 +158,32 @@ class Site {
   }
 }
 
-/** A call to a store's method, and the request that leads to it. */
+/** A call of a store's method, and the request that leads to it. */
 interface Use {
   method: Method
   title: string
   url: string
-  /** The optional methods that the store has; all where it is missing. */
+  /** The optional methods that the store has. All of them if this is missing. */
   has?: readonly OptionalMethod[]
-  /** How many calls of the method come before, and are good. */
+  /** The number of earlier calls of the method, which succeed. */
   healthyCalls?: number
   rolling?: boolean
-  /** The first request of a visitor. */
+  /** Whether it is the first request of a visitor. */
   isNewcomer?: boolean
-  /** How much time passes before the request. */
+  /** The time that passes before the request, in milliseconds. */
   elapse?: number
 }
 
 /**
- * What a visitor gets: what the reply says and its cookie | what /user says next and its cookie. `error` is the failure of
- * the store; the cookie is the `same` as before, a `new` one, the one to `clear` it, or `none`.
+ * What a visitor gets: the first reply and its cookie | the reply of /user after that and its cookie. `error` is the store's
+ * failure. The cookie is the `same` as before, a `new` one, one to `clear` it, or `none`.
  */
 interface Replies {
   works: string
   fails: string
-  /** As `fails` where it is missing. */
+  /** As `fails` if this is missing. */
   worksUnseen?: string
-  /** Only where the method finds sessions. */
+  /** Only for methods that find sessions. */
   findsNothing?: string
 }
 
@@ -284,7 +284,7 @@ for (const { replies, ...use } of USES) {
       const store = new FaultyStore(use.has)
       const { rolling } = use
       const site = await new Site(store).open({ rolling }, form)
-      // Short only where it must pass.
+      // Short only for calls that must time out.
       const impatientSite = await new Site(store).open({ rolling, storeTimeout: 5 }, form)
       const actual: Record<string, Course> = {}
       const wanted: Record<string, Course> = {}
@@ -341,7 +341,7 @@ function trap (key: string, more: object = {}): object {
 
 const WORDS = /The store is away|Maximum call stack size exceeded|a proxy that has been revoked/
 
-/** Records that throw as they are read, by what is to be read of them. */
+/** Records that throw when they are read, by the part that throws. */
 const THROWING_RECORDS: ReadonlyArray<[string, 'within a key' | 'a key' | 'its cookie', () => unknown]> = [
   ['with an object that throws', 'within a key', () => ({ user: 'max', cookie: {}, trap: throwing() })],
   ['with an object with a getter that throws', 'within a key', () => ({ user: 'max', cookie: {}, trap: trap('n') })],
@@ -358,7 +358,7 @@ const THROWING_RECORDS: ReadonlyArray<[string, 'within a key' | 'a key' | 'its c
 for (const { replies, ...use } of USES) {
   const isAnswered = ['get', 'getAndTouch'].includes(use.method) || (use.method === 'destroy' && use.url === '/renew/user')
   if (!isAnswered) continue
-  t.test(`${use.method} ${use.title}: a record that throws is a 500 in its own words, or does no harm`, async t => {
+  t.test(`${use.method} ${use.title}: a record that throws causes a 500 with a clear message, or does no harm`, async t => {
     const site = await new Site(new FaultyStore(use.has)).open({ rolling: use.rolling }, inCallbacks)
     for (const [name, place, record] of THROWING_RECORDS) {
       for (const step of [(answer: () => void) => answer(), setImmediate]) {
@@ -368,9 +368,9 @@ for (const { replies, ...use } of USES) {
           t.same(course, expected(replies, { outcome: 'works' }), name)
           continue
         }
-        // Without update the whole record is written again.
+        // Without update, the whole record is written again.
         const isRead = use.url === '/all' || (place === 'a key' && use.has?.includes('update') === false)
-        t.ok(isRead || place === 'its cookie', `${name}: nobody read it`)
+        t.ok(isRead || place === 'its cookie', `${name}: the part was not read`)
         t.same(course.reply, { status: 500, says, cookie, ...SAFE }, name)
         t.match(says, WORDS, name)
         t.match(cookie, /^(none|same|clear)$/, name)
@@ -380,7 +380,7 @@ for (const { replies, ...use } of USES) {
   })
 }
 
-t.test('a value that throws as it is copied is a 500 that names its key, and nothing of it is stored', async t => {
+t.test('a value that throws when it is copied causes a 500 that names its key, and the value is not stored', async t => {
   for (const optional of [[], ['touch', 'update']] as const) {
     const site = await new Site(new FaultyStore(optional)).open({}, inCallbacks)
     for (const value of [throwing(), revoked(), trap('n'), nested(100_000)]) {
@@ -395,7 +395,7 @@ t.test('a value that throws as it is copied is a 500 that names its key, and not
   }
 })
 
-t.test("names of the session's own in a record don't hide the session's methods", async t => {
+t.test("a record that contains the session's own names does not hide its methods", async t => {
   const store = new FaultyStore()
   const app = await build({ store: store as any }, app => {
     routes(app)
@@ -423,13 +423,13 @@ t.test("names of the session's own in a record don't hide the session's methods"
   })
 })
 
-/** Whatever a store still has to say comes within this test: tap fails it for an uncaught exception or rejection. */
+/** Waits until the store has no more to say, so that tap reports an uncaught exception or rejection in this test. */
 async function calm (): Promise<void> {
   for (let i = 0; i < 5; i++) await new Promise(setImmediate)
 }
 
 for (const [what, url] of [['a logout', '/logout'], ['a login', '/renew']] as const) {
-  t.test(`a write that comes after its time doesn't bring back what ${what} has ended`, async t => {
+  t.test(`a write that comes after its time limit does not bring back a session that ${what} has ended`, async t => {
     const store = new HeldStore()
     const app = await build({ store: store as any, storeTimeout: 100, saveUninitialized: false }, app => {
       app.get('/login', async ({ session }) => { (session as any).user = 'max' })

@@ -1,4 +1,4 @@
-/** When a visitor has authenticated last, and routes that ask for it. */
+/** When a visitor last authenticated, and routes that require a recent authentication. */
 import { setImmediate } from 'node:timers/promises'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import fastifyCookie from '@fastify/cookie'
@@ -69,7 +69,7 @@ function onEach (title: string, run: (t: Test, store: SessionStore) => Promise<v
 
 // --- The time of the last authentication
 
-onEach('a login is when the user of a session goes from nobody to somebody', async (t, store) => {
+onEach('a login is when a session without a user gets one', async (t, store) => {
   const clock = stopClock(t)
   const { visitor } = await open(t, { store })
   await visitor.get('/write')
@@ -78,36 +78,36 @@ onEach('a login is when the user of a session goes from nobody to somebody', asy
   t.ok(await isFresh(visitor))
   clock.advance(10 * MINUTE - 1)
   await visitor.get('/write')
-  t.ok(await isFresh(visitor), 'until the time is over')
+  t.ok(await isFresh(visitor), 'until the time has passed')
   clock.advance(1)
-  t.notOk(await isFresh(visitor), 'however much the session is used')
+  t.notOk(await isFresh(visitor), 'using the session does not extend it')
   await visitor.get('/login/ada')
-  t.ok(await isFresh(visitor), 'a repeated login')
+  t.ok(await isFresh(visitor), 'after a second login')
 })
 
-onEach('another user is a login too, also without regenerate()', async (t, store) => {
+onEach('a change of the user is a login too, even without regenerate()', async (t, store) => {
   const clock = stopClock(t)
   const { visitor } = await open(t, { store })
   await visitor.get('/become/ada')
   t.ok(await isFresh(visitor))
   clock.advance(HOUR)
   await visitor.get('/become/ada')
-  t.notOk(await isFresh(visitor), 'the same user is not')
+  t.notOk(await isFresh(visitor), 'setting the same user again is not a login')
   await visitor.get('/become/eva')
   t.ok(await isFresh(visitor))
 })
 
-onEach('a session that becomes nobody\'s again is not fresh', async (t, store) => {
+onEach('a session that no longer has a user is not fresh', async (t, store) => {
   const { visitor } = await open(t, { store })
   await visitor.get('/become/ada')
   await visitor.get('/forget')
   t.notOk(await isFresh(visitor))
   await visitor.get('/login/ada')
   await visitor.get('/empty')
-  t.notOk(await isFresh(visitor), 'by a regenerate() that takes nothing along')
+  t.notOk(await isFresh(visitor), 'after a regenerate() that keeps nothing')
 })
 
-onEach('regenerate(keys) takes it along, and { authenticated: true } sets it', async (t, store) => {
+onEach('regenerate(keys) keeps the time of authentication, and { authenticated: true } sets it', async (t, store) => {
   const clock = stopClock(t)
   const { visitor } = await open(t, { store })
   await visitor.get('/login/ada')
@@ -115,13 +115,13 @@ onEach('regenerate(keys) takes it along, and { authenticated: true } sets it', a
   await visitor.get('/renew')
   t.ok(await isFresh(visitor))
   clock.advance(5 * MINUTE)
-  t.notOk(await isFresh(visitor), 'from the login, and not from the renewal')
+  t.notOk(await isFresh(visitor), 'it counts from the login, and not from the renewal')
   await visitor.get('/confirm')
   t.ok(await isFresh(visitor))
   t.equal((await visitor.get('/user')).body, 'ada')
 })
 
-onEach('list() shows when each session has authenticated', async (t, store) => {
+onEach('list() shows when each session last authenticated', async (t, store) => {
   const clock = stopClock(t)
   const begun = Date.now()
   const { app, visitor } = await open(t, { store, cookie: { maxAge: 24 * HOUR } })
@@ -133,20 +133,20 @@ onEach('list() shows when each session has authenticated', async (t, store) => {
   t.same((await app.sessions.forUser('ada')).map(view => view.authenticatedAt), [new Date(begun + MINUTE)])
 })
 
-t.test('what describe says under that name stays', async t => {
+t.test('an authenticatedAt from describe() stays', async t => {
   const { visitor } = await open(t, { describe: () => ({ authenticatedAt: 'mine' }) })
   await visitor.get('/login/ada')
   t.equal((await visitor.get('/list')).json()[0].authenticatedAt, 'mine')
 })
 
-t.test('a list says null of a session that does not know', async t => {
+t.test('a list shows null for a session without a time of authentication', async t => {
   const { visitor, cookie } = await open(t)
   await visitor.get('/login/ada')
   delete cookie().authenticatedAt
   t.equal((await visitor.get('/list')).json()[0].authenticatedAt, null)
 })
 
-t.test('a parallel request that writes something else moves it neither back nor away', async t => {
+t.test('a parallel request that writes something else does not change the time of authentication', async t => {
   for (const [what, store] of Object.entries({ MemoryStore: new MemoryStore(), RedisStore: new RedisStore({ client: redis }) })) {
     for (const change of ['/become/eva', '/forget']) {
       const clock = stopClock(t)
@@ -169,7 +169,7 @@ t.test('a parallel request that writes something else moves it neither back nor 
   }
 })
 
-t.test('the request of the login is fresh at once, and that of a logout is not', async t => {
+t.test('isFresh() is right within the request of a login or a logout', async t => {
   const clock = stopClock(t)
   const { visitor } = await open(t, {}, app => {
     app.get('/at-once', async request => {
@@ -189,7 +189,7 @@ t.test('the request of the login is fresh at once, and that of a logout is not',
   t.notOk(await isFresh(visitor))
 })
 
-onEach('a login, or a logout, by update() is one', async (t, store) => {
+onEach('update() can log in or out too', async (t, store) => {
   const clock = stopClock(t)
   const { visitor } = await open(t, { store }, app => {
     app.get('/update/:user', async request => {
@@ -210,7 +210,7 @@ onEach('a login, or a logout, by update() is one', async (t, store) => {
   t.notOk(await isFresh(visitor))
 })
 
-t.test('a login that nobody awaits is one', async t => {
+t.test("a login that isn't awaited counts", async t => {
   const clock = stopClock(t)
   const { visitor } = await open(t, {}, app => {
     app.get('/hasty', (request, reply) => {
@@ -225,7 +225,7 @@ t.test('a login that nobody awaits is one', async t => {
   t.ok(await isFresh(visitor))
 })
 
-t.test('a login that was refused leaves everything as it was', async t => {
+t.test('a login that was refused changes nothing', async t => {
   const clock = stopClock(t)
   const { app, visitor } = await open(t, { maxPerUser: 1, onMaxPerUser: 'refuse' }, app => {
     app.get('/try/:user', async request => {
@@ -244,7 +244,7 @@ t.test('a login that was refused leaves everything as it was', async t => {
   t.notOk(await isFresh(visitor))
 })
 
-t.test('a renewal whose write failed and that is tried again is no login', async t => {
+t.test('a renewal that is tried again after a failed write is not a login', async t => {
   const clock = stopClock(t)
   const store = new MemoryStore()
   const { set } = store
@@ -264,20 +264,20 @@ t.test('a renewal whose write failed and that is tried again is no login', async
   t.notOk(await isFresh(visitor))
 })
 
-t.test('a session from before this version is not fresh, nor by a save or a renewal', async t => {
+t.test('a session from an earlier version is not fresh, even after a save or a renewal', async t => {
   for (const url of ['/write', '/renew']) {
     const { visitor, cookie } = await open(t)
     await visitor.get('/login/ada')
     for (const name of ['authenticatedAt', 'userKey', 'claimedAt']) delete cookie()[name]
     await visitor.get(url)
     t.notOk(await isFresh(visitor), url)
-    t.equal((await visitor.get('/list')).json().length, 1, 'and it is in the list again')
+    t.equal((await visitor.get('/list')).json().length, 1, 'it is in the list again')
     await visitor.get('/confirm')
     t.ok(await isFresh(visitor))
   }
 })
 
-t.test('users who are called otherwise from now on have not logged in by that', async t => {
+t.test('if user() names users differently after a deployment, that is not a login', async t => {
   const clock = stopClock(t)
   const store = new MemoryStore()
   const before = await open(t, { store })
@@ -291,7 +291,7 @@ t.test('users who are called otherwise from now on have not logged in by that', 
   }
 })
 
-t.test('without the option user, regenerate(keys, { authenticated: true }) alone sets it', async t => {
+t.test('without the option user, only regenerate(keys, { authenticated: true }) sets the time', async t => {
   const clock = stopClock(t)
   for (const store of [new MemoryStore(), new ThreeMethodStore()]) {
     const { visitor } = await open(t, { store, user: undefined })
@@ -301,16 +301,16 @@ t.test('without the option user, regenerate(keys, { authenticated: true }) alone
     t.ok(await isFresh(visitor))
     await visitor.get('/renew')
     await visitor.get('/write')
-    t.ok(await isFresh(visitor), 'taken along')
+    t.ok(await isFresh(visitor), 'regenerate(keys) keeps it')
     await visitor.get('/empty')
-    t.notOk(await isFresh(visitor), 'not without data: nobody is logged in there')
+    t.notOk(await isFresh(visitor), 'not without data: nobody is logged in')
     await visitor.get('/confirm')
     clock.advance(10 * MINUTE)
     t.notOk(await isFresh(visitor))
   }
 })
 
-t.test('regenerate() takes its options in each of its forms', async t => {
+t.test('regenerate() takes its options in each call form', async t => {
   const forms: Record<string, (session: any, callback: (error: unknown) => void) => unknown> = {
     'keys, options, callback': (session, callback) => session.regenerate(['n'], { authenticated: true }, callback),
     'no keys, options, callback': (session, callback) => session.regenerate(null, { authenticated: true }, callback),
@@ -320,7 +320,7 @@ t.test('regenerate() takes its options in each of its forms', async t => {
     'keys, callback': (session, callback) => session.regenerate(['n'], callback),
     callback: (session, callback) => session.regenerate(callback),
     'keys, null, callback': (session, callback) => session.regenerate(['n'], null, callback),
-    'what only looks like true': (session, callback) => session.regenerate(['n'], { authenticated: 'false' }, callback),
+    'a string that only looks like true': (session, callback) => session.regenerate(['n'], { authenticated: 'false' }, callback),
     'not authenticated': (session, callback) => session.regenerate(['n'], { authenticated: false }, callback)
   }
   for (const [form, regenerate] of Object.entries({ ...forms, ...others })) {
@@ -335,7 +335,7 @@ t.test('regenerate() takes its options in each of its forms', async t => {
   }
 })
 
-t.test('a stale object knows of the session in its place', async t => {
+t.test('isFresh() of a stale object is that of the session in its place', async t => {
   const { visitor } = await open(t, {}, app => {
     app.get('/stale', async request => {
       const stale = request.session
@@ -348,7 +348,7 @@ t.test('a stale object knows of the session in its place', async t => {
   t.same((await visitor.get('/stale')).json(), [true, false])
 })
 
-t.test('a number of milliseconds that is none is never fresh', async t => {
+t.test("isFresh() returns false if it isn't given a positive number", async t => {
   const { visitor } = await open(t, {}, app => {
     app.get('/odd', async request => [undefined, NaN, 'x', 0, -1, null].map(odd => request.session.isFresh(odd as number)))
   })
@@ -356,7 +356,7 @@ t.test('a number of milliseconds that is none is never fresh', async t => {
   t.same((await visitor.get('/odd')).json(), [false, false, false, false, false, false])
 })
 
-t.test('what other software left where it belongs is no authentication', async t => {
+t.test("a stored authenticatedAt that isn't a valid time is not fresh", async t => {
   for (const odd of ['now', null, {}, new Date(), NaN]) {
     const { visitor, cookie } = await open(t)
     await visitor.get('/login/ada')
@@ -365,14 +365,14 @@ t.test('what other software left where it belongs is no authentication', async t
   }
 })
 
-t.test('a time still to come, by a clock that is ahead, is fresh', async t => {
+t.test('a time in the future, from a clock that is ahead, is fresh', async t => {
   const { visitor, cookie } = await open(t)
   await visitor.get('/login/ada')
   cookie().authenticatedAt += MINUTE
   t.ok(await isFresh(visitor))
 })
 
-t.test('data called isFresh or authenticatedAt are the application\'s', async t => {
+t.test('data called isFresh or authenticatedAt belong to the application', async t => {
   const { visitor } = await open(t, {}, app => {
     app.get('/own', async request => {
       Object.assign(request.session, { isFresh: 'mine', authenticatedAt: 'mine too' })
@@ -382,23 +382,23 @@ t.test('data called isFresh or authenticatedAt are the application\'s', async t 
   await visitor.get('/login/ada')
   await visitor.get('/own')
   t.same((await visitor.get('/own/seen')).json(), ['mine', 'mine too'])
-  t.equal((await visitor.get('/mail')).body, 'changed', 'and the route asks the library')
+  t.equal((await visitor.get('/mail')).body, 'changed', 'the route still asks the library')
 })
 
-// --- Beside version 12.0.0, on Redis, where it leaves our fields as they are
+// --- Next to version 12.0.0, on Redis, where it keeps our fields unchanged
 
-t.test('on Redis, an owner that version 12.0.0 has changed has nothing of the authentication before', async t => {
+t.test('on Redis, if version 12.0.0 changes the user, the authentication before does not count', async t => {
   await redis.flushDb()
   const { visitor } = await open(t, { store: new RedisStore({ client: redis }) })
   await visitor.get('/login/ada')
   const [key] = await redis.keys('sess:*') as [string]
   t.ok(await isFresh(visitor))
-  // As it writes: the whole of its cookie, with whose session it is, or without where nobody is logged in.
+  // Version 12.0.0 writes its whole cookie, with the owner of the session if there is one.
   const theirs = JSON.stringify({ originalMaxAge: null, path: '/', httpOnly: true, secure: false, expires: null })
   await redis.hSet(key, { cookie: theirs, userId: '"eva"' })
   t.notOk(await isFresh(visitor))
   await visitor.get('/write')
-  t.notOk(await isFresh(visitor), 'nor when it is in our form again')
+  t.notOk(await isFresh(visitor), 'even after this version has written the record again')
   t.equal(await redis.hExists(key, '\0l'), 0)
 })
 
@@ -415,12 +415,12 @@ t.test('a route with fresh answers 401 unless the visitor has authenticated that
   clock.advance(10 * MINUTE)
   t.equal((await visitor.get('/mail')).statusCode, 401)
   t.equal((await app.inject({ url: '/mail', method: 'HEAD', headers: { cookie: visitor.cookieHeader() } })).statusCode, 401)
-  t.equal((await visitor.get('/user')).body, 'ada', 'the session stays')
+  t.equal((await visitor.get('/user')).body, 'ada', 'the session is still there')
   await visitor.get('/confirm')
   t.equal((await visitor.get('/mail')).body, 'changed')
 })
 
-t.test('the handler of a route that is not fresh never runs, and the reply is as any other', async t => {
+t.test('if the session is not fresh, the handler of a route with fresh never runs, and the reply is otherwise normal', async t => {
   let runs = 0
   const { visitor } = await open(t, { cookie: { maxAge: HOUR }, saveUninitialized: false }, app => {
     app.setErrorHandler((error: any, request, reply) => reply.code(error.statusCode).send([error.code, user(request.session)]))
@@ -431,9 +431,9 @@ t.test('the handler of a route that is not fresh never runs, and the reply is as
   await visitor.get('/write')
   const response = await visitor.get('/secret')
   t.equal(response.statusCode, 401)
-  t.equal(setCookies(response).length, 1, 'it is a use of the session')
+  t.equal(setCookies(response).length, 1, 'the request prolongs the session')
   t.same(response.json(), ['FST_ERR_SESSION_NOT_FRESH', null])
-  t.equal(setCookies(await new Visitor(visitor.app).get('/secret')).length, 0, 'and starts none')
+  t.equal(setCookies(await new Visitor(visitor.app).get('/secret')).length, 0, 'a stranger gets no session')
   t.equal(runs, 0)
 })
 
@@ -452,21 +452,21 @@ t.test('a session that could not be loaded is not fresh', async t => {
   t.same((await visitor.get('/both')).json(), [true, false])
 })
 
-t.test('with an idGenerator that answers later, a stranger gets 401 as well', async t => {
+t.test('with an asynchronous idGenerator, a stranger gets 401 as well', async t => {
   const { visitor } = await open(t, { idGenerator: async () => { await setImmediate(); return String(Math.random()) } })
   t.equal((await visitor.get('/mail')).statusCode, 401)
   await visitor.get('/login/ada')
   t.equal((await visitor.get('/mail')).body, 'changed')
 })
 
-t.test('with cacheControl, what a route with fresh answers varies by the cookie', async t => {
+t.test('with cacheControl, the replies of a route with fresh have Vary: Cookie', async t => {
   const { visitor } = await open(t, { cacheControl: true })
   t.equal((await visitor.get('/mail')).headers.vary, 'Cookie')
   await visitor.get('/login/ada')
   t.equal((await visitor.get('/mail')).headers.vary, 'Cookie')
 })
 
-t.test('a session with another name is fresh by itself', async t => {
+t.test('a second session has its own time of authentication', async t => {
   const { visitor } = await open(t, {}, app => {
     app.register(fastifySession, { secret: SECRET, sessionName: 'admin', cookieName: 'adminId', cookie: { secure: false } })
     app.get('/admin/confirm', async (request: any) => { await request.admin.regenerate([], { authenticated: true }) })
@@ -478,7 +478,7 @@ t.test('a session with another name is fresh by itself', async t => {
   t.equal((await visitor.get('/admin/delete')).body, 'deleted')
 })
 
-t.test('a fresh that can not be one is refused where its route is registered', async t => {
+t.test('an invalid fresh is refused when its route is registered', async t => {
   for (const [fresh, said] of [['600000', "the string '600000'"], [0, '0'], [-1, '-1'], [NaN, 'NaN'], [Infinity, 'Infinity'], [true, 'true']] as const) {
     const refused = { code: 'FST_ERR_SESSION_OPTION', message: `fresh must be a positive number of milliseconds, and not ${said}` }
     await open(t, {}, app => {
@@ -492,7 +492,7 @@ t.test('a fresh that can not be one is refused where its route is registered', a
   })
 })
 
-t.test('a route with fresh is closed to requests that have no session, however its URL is written', async t => {
+t.test('a route with fresh refuses requests that have no session, however the URL is written', async t => {
   const { app } = await open(t, { cookie: { secure: false, path: '/app' } }, app => {
     app.get('/app/pay', { config: { session: { fresh: HOUR } } }, async () => 'paid')
     app.get('/outside', { config: { session: { fresh: HOUR } } }, async () => 'paid')
@@ -503,7 +503,7 @@ t.test('a route with fresh is closed to requests that have no session, however i
   }
 })
 
-t.test('what is likely a mistake in the config of a route is warned about, with its URL', async t => {
+t.test('a likely mistake in the config of a route causes a warning with its URL', async t => {
   const LIKELY: Array<[any, RegExp | undefined]> = [
     [{ Fresh: HOUR }, /Fresh isn't known: write fresh \(in the config of the route \/r\)/],
     [{ isFresh: HOUR }, /isFresh isn't known: write fresh/],
@@ -515,7 +515,7 @@ t.test('what is likely a mistake in the config of a route is warned about, with 
     ['false', /'false' isn't known: write false/],
     ['lazy', undefined],
     [{ rolling: false, lazy: true, saveUninitialized: null, fresh: HOUR }, undefined],
-    // The application's own.
+    // Other values belong to the application.
     [{ title: 'x' }, undefined],
     ['other', undefined],
     [3, undefined]
@@ -527,7 +527,7 @@ t.test('what is likely a mistake in the config of a route is warned about, with 
   }
 })
 
-t.test('a mistake in the config of a route from before the plugin has loaded is warned about at its first request, once', async t => {
+t.test('a likely mistake in a route registered before the plugin causes one warning, at its first request', async t => {
   const app = Fastify()
   app.register(fastifyCookie)
   app.register(fastifySession, { secret: SECRET, cookie: { secure: false } })
@@ -538,7 +538,7 @@ t.test('a mistake in the config of a route from before the plugin has loaded is 
   t.equal(heard.length, 1)
 })
 
-t.test('one of a route from before the plugin is refused at its first request', async t => {
+t.test('an invalid fresh of a route registered before the plugin is refused at its first request', async t => {
   const app = Fastify()
   app.register(fastifyCookie)
   app.register(fastifySession, { secret: SECRET, cookie: { secure: false } })

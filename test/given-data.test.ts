@@ -1,4 +1,4 @@
-/** Stores are given data, and what a handler holds can be copied and logged. */
+/** Stores are given plain data, and a handler can copy and log its session. */
 import { cpSync, symlinkSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
@@ -12,7 +12,7 @@ import { type Answer, ThreeMethodStore } from './odd-stores'
 const HOUR = 60 * 60_000
 const session = (request: { session: unknown }): any => request.session
 
-/** Looks at all that it is given. */
+/** Records everything that it is given. */
 class CuriousStore extends ThreeMethodStore {
   readonly given: any[] = []
 
@@ -48,7 +48,7 @@ async function visit (t: Test, store: any, options: object = {}): Promise<Visito
   return new Visitor(app)
 }
 
-t.test('a store is given plain data, and get() and sessionId for stores that ask for them', async t => {
+t.test('a store is given plain data, with get() and sessionId for stores that ask for them', async t => {
   const store = new CuriousStore()
   const visitor = await visit(t, store)
   for (const url of ['/login', '/whoami', '/visit', '/remember']) {
@@ -64,9 +64,9 @@ t.test('a store is given plain data, and get() and sessionId for stores that ask
       t.equal(given.get('constructor'), undefined)
       t.equal(given.get('toString'), undefined)
       t.ok(given.cookie.expires instanceof Date)
-      t.ok(Math.abs(Number(given.cookie.expires) - Date.now() - given.cookie.maxAge) < 60_000, 'stores reckon their ttl by it')
+      t.ok(Math.abs(Number(given.cookie.expires) - Date.now() - given.cookie.maxAge) < 60_000, 'stores compute their ttl from it')
       t.same(Object.keys(given).filter(key => !['user', 'cart', 'visits', 'cookie'].includes(key)), [], 'nothing but data')
-      t.ok(Object.values(given.cookie).every(value => typeof value !== 'function'), 'and no methods in the cookie')
+      t.ok(Object.values(given.cookie).every(value => typeof value !== 'function'), 'no methods in the cookie')
       t.doesNotThrow(() => structuredClone(given), 'it can be cloned')
       t.same(JSON.parse(JSON.stringify(given)).user, { name: 'max' })
     }
@@ -79,7 +79,7 @@ t.test('a session without an end has no maxAge for stores either', async t => {
   t.same(store.given.map(({ cookie }: any) => [cookie.expires, cookie.maxAge]), [[null, null]])
 })
 
-t.test('what a handler does later to its session reaches no store that keeps what it is given', async t => {
+t.test('later changes in the handler do not reach a store that keeps the object it was given', async t => {
   const store = new CuriousStore()
   const visitor = await visit(t, store)
   await visitor.get('/login')
@@ -94,7 +94,7 @@ t.test('what a handler does later to its session reaches no store that keeps wha
 
 // --- Copies of the cookie
 
-/** As lodash's cloneDeep and others do: an object of the same prototype, with copies of what it shows. */
+/** Copies as lodash's cloneDeep and others do: a new object with the same prototype and copies of all own values. */
 function clone (value: any): any {
   if (typeof value !== 'object' || value === null) return value
   if (value instanceof Date) return new Date(value)
@@ -115,7 +115,7 @@ const COPIES: Record<string, (cookie: any) => any> = {
 }
 
 for (const [how, copyOf] of Object.entries(COPIES)) {
-  t.test(`a copy of the cookie (${how}) can be read, changed and printed, and changes nothing of the session`, async t => {
+  t.test(`a copy of the cookie (${how}) can be read, changed and printed without changing the session`, async t => {
     const store = new MemoryStore()
     const app = await build({ store, cookie: { maxAge: HOUR } }, app => {
       app.get('/', async request => {
@@ -166,7 +166,7 @@ for (const rolling of [true, false]) {
   for (const field of ['path', 'expires', 'maxAge', 'originalMaxAge', '*', 'secure']) {
     for (const life of ['configured', 'chosen', 'ends with the browser']) {
       const path = `session.cookie.${field}`
-      t.test(`pino logs a session with redact: ['${path}'], and nothing of it changes: ${life}, rolling: ${rolling}`, async t => {
+      t.test(`pino logs a session with redact: ['${path}'] without changing it: ${life}, rolling: ${rolling}`, async t => {
         const lines: string[] = []
         const stream = new Writable({
           write (line, _encoding, done) {
@@ -217,14 +217,14 @@ for (const rolling of [true, false]) {
 
 // --- A second copy of the library
 
-t.test('a MemoryStore of a second copy of the library works, and so do stores that inherit from it', async t => {
+t.test('a MemoryStore from a second copy of the library works, and so do stores that inherit from it', async t => {
   const folder = t.testdir({})
   cpSync(join(__dirname, '..', 'src'), join(folder, 'src'), { recursive: true })
   symlinkSync(join(process.cwd(), 'node_modules'), join(folder, 'node_modules'))
   const second = createRequire(__filename)(join(folder, 'src', 'index'))
   t.not(second.MemoryStore, MemoryStore)
 
-  await t.test('as it is', async t => {
+  await t.test('on its own', async t => {
     const store = new second.MemoryStore()
     const visitor = await visit(t, store)
     await visitor.get('/login')
@@ -245,7 +245,7 @@ t.test('a MemoryStore of a second copy of the library works, and so do stores th
   })
 
   // As connect-memcached, session-file-store and connect-loki do.
-  await t.test('inherited from, with methods of its own', async t => {
+  await t.test('as the base class of a store with its own methods', async t => {
     const calls: string[] = []
     class Inheriting extends second.Store {
       readonly files = new Map<string, string>()

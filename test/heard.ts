@@ -1,11 +1,11 @@
-/** What the process is warned about. */
+/** Collects the warnings of the process. */
 import * as warnings from '../src/warnings'
 
 export interface Warning extends Error {
   code: string
 }
 
-/** What the process is warned about in the meantime, as if nothing had been before. */
+/** The warnings of the process while something runs, as if there had been none before. */
 export async function warned (work: () => Promise<unknown>): Promise<Warning[]> {
   for (const warning of Object.values(warnings)) if ('emitted' in warning) warning.emitted = false
   const heard: Warning[] = []
@@ -14,7 +14,7 @@ export async function warned (work: () => Promise<unknown>): Promise<Warning[]> 
   }
   process.on('warning', hear)
   await work()
-  // Warnings, and the end of a reply, come a moment later.
+  // Warnings, and the end of a reply, arrive a moment later.
   for (let i = 0; i < 3; i++) await new Promise(resolve => setImmediate(resolve))
   process.off('warning', hear)
   return heard

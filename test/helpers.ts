@@ -16,8 +16,8 @@ export type Routes = (app: FastifyInstance) => void
 export type SessionOptions = Partial<Parameters<typeof fastifySession>[1]>
 
 /**
- * A Fastify server with the cookie and the session plugin. Over plain http, so `cookie.secure` is false unless the
- * test says otherwise.
+ * A Fastify server with the cookie plugin and the session plugin. It runs over plain http, so `cookie.secure` is false unless
+ * the test sets it.
  */
 export async function build (
   options: SessionOptions,
@@ -33,7 +33,7 @@ export async function build (
   return app
 }
 
-/** A record as a store keeps it. */
+/** A record as a store has it. */
 export function record (data: object, maxAge = 60 * 60_000): SessionRecord {
   const cookie = { expires: new Date(Date.now() + maxAge), originalMaxAge: maxAge, path: '/', httpOnly: true, secure: false }
   return { ...data, cookie }

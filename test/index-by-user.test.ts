@@ -1,8 +1,8 @@
 /**
- * The index by user under what happens at the same time, breaks off, gets lost or is large: `users.test.ts` has what it
- * does.
+ * The index by user when things happen at the same time, break off, get lost or are large. What the index does is in
+ * `users.test.ts`.
  *
- * The other processes run the built package: `npm run build` first.
+ * The other processes run the built package: run `npm run build` first.
  */
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
@@ -56,7 +56,7 @@ function routes (app: FastifyInstance): void {
   app.get('/revoke-others', async request => await request.session.revokeOthers())
 }
 
-/** Max's session as version 11 and Express write it. */
+/** A session of max, written as version 11 and Express write it. */
 async function writeAsBefore (store: SessionStore, sessionId: string): Promise<void> {
   const cookie = { expires: new Date(Date.now() + HOUR), originalMaxAge: HOUR, path: '/', httpOnly: true, secure: false }
   await ask(store, 'set', sessionId, { userId: 'max', cookie })
@@ -86,14 +86,14 @@ const userOf = async (visitor: Visitor): Promise<string> => (await visitor.get('
 
 interface Stores {
   store: SessionStore
-  /** What another process has. */
+  /** The same data through another store, as another process has it. */
   another: () => SessionStore
 }
 
 /**
  * Runs a test on each store that has an index.
  *
- * @param isLong whether it is left out for PostgresStore, whose statements take longer: races-postgres.test.ts has its orders
+ * @param isLong leaves PostgresStore out, whose statements take longer: races-postgres.test.ts tests its orders
  */
 function onEach (title: string, run: (t: Test, stores: Stores) => Promise<void>, isLong = false): void {
   t.test(title, async t => {
@@ -117,17 +117,17 @@ function onEach (title: string, run: (t: Test, stores: Stores) => Promise<void>,
 
 // --- Every order
 
-/** What the first does while the second ends it. The second has an app of its own, as another process. */
+/** What a session does while another application, as in another process, ends it. */
 interface Race {
   what: string
-  /** Whether the first is logged in before. */
+  /** Whether the session is logged in before. */
   isLoggedIn: boolean
   url: string
 }
 
 const RACES: Race[] = [
-  { what: 'a session that renews itself', isLoggedIn: true, url: '/renew' },
-  { what: 'a session that is used after its entry has aged', isLoggedIn: true, url: '/write' },
+  { what: 'a renewal', isLoggedIn: true, url: '/renew' },
+  { what: 'a request that renews an old entry', isLoggedIn: true, url: '/write' },
   { what: 'a login without regenerate()', isLoggedIn: false, url: '/login/max' }
 ]
 
@@ -140,15 +140,15 @@ const REVOCATIONS: Record<string, (app: FastifyInstance, keeper: Visitor, handle
 
 for (const { what, isLoggedIn, url } of RACES) {
   for (const [name, revoke] of Object.entries(REVOCATIONS)) {
-    // Nobody has the handle of a session that isn't there yet.
+    // There is no handle for a session that doesn't exist yet.
     if (!isLoggedIn && name.startsWith('revoke(')) continue
-    onEach(`${what} and ${name} in every order: nobody survives`, async (t, { store, another }) => {
+    onEach(`${what} and ${name} in every order: no session survives`, async (t, { store, another }) => {
       const { advance } = clock(t)
       const sides: [Side, Side] = [new Side(store), new Side(another())]
       const [app, other, fresh] = await Promise.all([sides[0].store, sides[1].store, another()].map(store => open(t, store))) as
         [FastifyInstance, FastifyInstance, FastifyInstance]
       const survived: string[] = []
-      // Logins that weren't there when all that was there was revoked: they come after.
+      // Logins that began after the revocation. They are expected to survive.
       let later = 0
       const count = await inEveryOrder(sides, async () => {
         await new Promise<void>(resolve => store.clear?.(() => resolve()))
@@ -166,7 +166,7 @@ for (const { what, isLoggedIn, url } of RACES) {
               if (!isLoggedIn && order.indexOf('b:revoke') < order.indexOf('a:claim')) later++
               else survived.push(order.join(' '))
             }
-            if (await userOf(keeper) === 'nobody') t.fail(`the other session is there (${order.join(' ')})`)
+            if (await userOf(keeper) === 'nobody') t.fail(`another session has ended (${order.join(' ')})`)
           }
         }
       })
@@ -177,7 +177,7 @@ for (const { what, isLoggedIn, url } of RACES) {
   }
 }
 
-// --- Other processes
+// --- Several processes
 
 async function openProcess (t: Test): Promise<Program> {
   const program = startWithChannel(t, join(__dirname, 'processes/user.js'), [server.url])
@@ -185,7 +185,7 @@ async function openProcess (t: Test): Promise<Program> {
   return program
 }
 
-t.test(`a session that renews itself in another process doesn't survive, in ${ROUNDS} rounds`, async t => {
+t.test(`a session that renews itself in another process doesn't survive a revocation, in ${ROUNDS} rounds`, async t => {
   await redis.flushDb()
   const app = await open(t, new RedisStore({ client: redis }))
   const keeper = await login(app)
@@ -220,25 +220,25 @@ t.test('a revocation whose process is killed in the middle is finished by the ne
   await other.sends('that it has broken off', ({ hasBrokenOff }) => hasBrokenOff)
   await other.end('SIGKILL')
   const users = await Promise.all(visitors.map(userOf))
-  t.equal(users.filter(user => user === 'max').length, 200, 'some are left')
+  t.equal(users.filter(user => user === 'max').length, 200, 'some sessions are left')
   const still = visitors.filter((_visitor, i) => users[i] === 'max')
-  t.equal((await still[0]?.get('/renew'))?.statusCode, 409, 'whoever renews itself ends by that')
+  t.equal((await still[0]?.get('/renew'))?.statusCode, 409, 'a renewal of one of them fails')
   t.equal(await app.sessions.revokeUser('max'), 199)
   t.same(new Set(await Promise.all(visitors.map(userOf))), new Set(['nobody']))
   t.equal(await app.sessions.count(), 0)
   t.same(await redis.keys('users:*'), [])
 })
 
-// --- It forgets nobody
+// --- It forgets no session
 
-/** Lets time go by for Redis, too: all that is in the index gets older. */
+/** Lets time pass, for the server of the store too, so that everything in the index gets older. */
 async function pass (store: SessionStore, advance: (milliseconds: number) => void, milliseconds: number): Promise<void> {
   advance(milliseconds)
   if (store instanceof RedisStore) await letPass(redis, milliseconds)
   if (store instanceof PostgresStore) await letRowsPass(postgres, table, milliseconds)
 }
 
-onEach('an entry is renewed within the hour', async (t, { store }) => {
+onEach('the entry of a session that is used is renewed in time', async (t, { store }) => {
   const { advance } = clock(t)
   const app = await open(t, store, { cookie: { maxAge: 30 * DAY } })
   const visitor = await login(app)
@@ -251,19 +251,19 @@ onEach('an entry is renewed within the hour', async (t, { store }) => {
   t.equal(await userOf(visitor), 'nobody')
 })
 
-onEach('an entry lives as long as its session at least, to the last moment', async (t, { store }) => {
+onEach('an entry lives at least as long as its session', async (t, { store }) => {
   const { advance } = clock(t)
   const app = await open(t, store, { cookie: { maxAge: 30 * DAY } })
   const visitor = await login(app)
   await pass(store, advance, 59 * MINUTE)
   t.equal(await userOf(visitor), 'max')
-  // The others keep a session a hundredth longer.
+  // RedisStore and PostgresStore keep a session for a hundredth of its life longer.
   await pass(store, advance, 30 * DAY + (store instanceof MemoryStore ? -MINUTE : 6 * HOUR))
   t.equal(await app.sessions.revokeUser('max'), 1)
   t.equal(await userOf(visitor), 'nobody')
 })
 
-onEach("'remember me' after the login isn't forgotten", async (t, { store }) => {
+onEach("a longer lifetime chosen after the login ('remember me') also prolongs the entry", async (t, { store }) => {
   const { advance } = clock(t)
   const app = await open(t, store)
   const visitor = await login(app)
@@ -274,7 +274,7 @@ onEach("'remember me' after the login isn't forgotten", async (t, { store }) => 
   t.equal(await userOf(visitor), 'nobody')
 })
 
-onEach('a configuration with longer lives forgets nobody', async (t, { store, another }) => {
+onEach('entries are prolonged when a new configuration has longer lifetimes', async (t, { store, another }) => {
   const { advance } = clock(t)
   const before = await open(t, store)
   const visitor = await login(before)
@@ -303,12 +303,12 @@ function ask<T> (store: SessionStore, method: typeof METHODS[number], ...args: u
   })
 }
 
-onEach('a lost index heals within the hour, by use; until then a renewal fails', async (t, { store }) => {
+onEach('after the index is lost, use restores an entry within the hour; until then a renewal fails', async (t, { store }) => {
   const { advance } = clock(t)
   const app = await open(t, store, { cookie: { maxAge: DAY } })
   const [phone, laptop] = [await login(app), await login(app)]
   await loseIndex(store)
-  t.equal((await laptop.get('/renew')).statusCode, 409, 'it fails closed')
+  t.equal((await laptop.get('/renew')).statusCode, 409, 'without its entry, a renewal is refused')
   t.equal(await userOf(laptop), 'nobody')
   t.equal((await phone.get('/write')).statusCode, 200)
   t.same(await app.sessions.forUser('max'), [])
@@ -320,13 +320,13 @@ onEach('a lost index heals within the hour, by use; until then a renewal fails',
   t.equal(await userOf(phone), 'nobody')
 })
 
-t.test('RedisStore: a revocation of an index that has lost its ids ends sessions as soon as they renew their entries', async t => {
+t.test('RedisStore: if the index has lost its ids, a revocation ends sessions when their entries are renewed', async t => {
   await redis.flushDb()
   const { advance } = clock(t)
   const app = await open(t, new RedisStore({ client: redis }))
   const visitor = await login(app)
   await redis.del(`${indexOf('max')}:ids`)
-  t.equal(await app.sessions.revokeUser('max'), 0, 'it says so')
+  t.equal(await app.sessions.revokeUser('max'), 0, 'it found no session to end')
   advance(31 * MINUTE)
   await visitor.get('/user')
   t.equal(visitor.cookies.size, 0)
@@ -336,14 +336,14 @@ t.test('RedisStore: a revocation of an index that has lost its ids ends sessions
 const FAILURES: Record<string, (...args: unknown[]) => unknown> = {
   throws: () => { throw new Error('away') },
   rejects: async () => { throw new Error('away') },
-  'answers an error': (...args) => { (args.at(-1) as (error: Error) => void)(new Error('away')) },
+  'answers with an error': (...args) => { (args.at(-1) as (error: Error) => void)(new Error('away')) },
   'never answers': (...args) => { args.at(-1) }
 }
 
 for (const [what, fail] of Object.entries(FAILURES)) {
-  onEach(`an index that ${what} is no failure of a visitor whose entry is renewed`, async (t, { store }) => {
+  onEach(`an index that ${what} while an entry is renewed does not fail the request`, async (t, { store }) => {
     const { advance } = clock(t)
-    // Longer than Redis takes on a machine that is busy.
+    // Longer than Redis takes on a busy machine.
     const app = await open(t, store, { storeTimeout: 2000 })
     const visitor = await login(app)
     advance(31 * MINUTE)
@@ -362,13 +362,13 @@ onEach('renewing an entry is never refused', async (t, { store, another }) => {
   advance(31 * MINUTE)
   for (const visitor of visitors.map(visitor => visitor.copy(app))) {
     t.equal((await visitor.get('/write')).statusCode, 200)
-    t.equal((await visitor.get('/renew')).statusCode, 200, 'also by regenerate()')
+    t.equal((await visitor.get('/renew')).statusCode, 200, 'regenerate() is not refused either')
     t.equal(await userOf(visitor), 'max')
   }
   t.equal((await new Visitor(app).get('/login/max')).statusCode, 403)
 })
 
-onEach('whose session older software has written without its owner is asked', async (t, { store }) => {
+onEach('if older software has written a session without its owner, user() finds the owner', async (t, { store }) => {
   const app = await open(t, store)
   const visitor = await login(app)
   const { body: sessionId } = await visitor.get('/id')
@@ -378,7 +378,7 @@ onEach('whose session older software has written without its owner is asked', as
   t.equal(await userOf(visitor), 'nobody')
 })
 
-onEach('a session of older software is entered when it is used, and not refused', async (t, { store }) => {
+onEach('a session written by older software gets an entry when it is used, even beyond the limit', async (t, { store }) => {
   const app = await open(t, store, { maxPerUser: 1, onMaxPerUser: 'refuse' })
   const visitor = new Visitor(app)
   await visitor.get('/visit')
@@ -392,7 +392,7 @@ onEach('a session of older software is entered when it is used, and not refused'
   t.equal(await userOf(visitor), 'nobody')
 })
 
-t.test('sessions that version 12.0.0 has entered are listed and revoked', async t => {
+t.test('sessions in the index of version 12.0.0 are listed and revoked', async t => {
   await redis.flushDb()
   const app = await open(t, new RedisStore({ client: redis }))
   const visitors: Visitor[] = []
@@ -405,13 +405,13 @@ t.test('sessions that version 12.0.0 has entered are listed and revoked', async 
   await redis.del(['', ':ends', ':ids'].map(key => indexOf('max') + key))
   const last = visitors.at(-1) as Visitor
   const [view] = await app.sessions.forUser('max', { limit: 1 })
-  t.equal(view?.handle, `${keyOf('max')}.${keyOf((await last.get('/id')).body)}`, 'the newest first')
+  t.equal(view?.handle, `${keyOf('max')}.${keyOf((await last.get('/id')).body)}`, 'the newest comes first')
   t.equal(await app.sessions.revokeUser('max'), 600)
   t.equal(await app.sessions.count(), 0)
   t.same(await redis.keys('*'), [])
 })
 
-t.test('so are those of a copy of Redis that was restored without the ends of its keys', async t => {
+t.test('sessions in the index of version 12.0.0 are found, even if Redis was restored without the expiry of its keys', async t => {
   await redis.flushDb()
   const app = await open(t, new RedisStore({ client: redis }))
   const { body: sessionId } = await (await login(app)).get('/id')
@@ -423,7 +423,7 @@ t.test('so are those of a copy of Redis that was restored without the ends of it
   t.same(await redis.keys('*'), [])
 })
 
-onEach('of many sessions that are to be ended, a store names a hundred at a time, and all are ended', async (t, { store }) => {
+onEach('endingsOf names at most a hundred sessions at a time, and all are ended', async (t, { store }) => {
   const app = await open(t, store)
   const { body: sessionId } = await (await login(app)).get('/id')
   const record = await ask<object>(store, 'get', sessionId)
@@ -439,7 +439,7 @@ onEach('of many sessions that are to be ended, a store names a hundred at a time
 
 // --- Logins that fail
 
-onEach('a login that failed to write keeps nobody\'s place', async (t, { store }) => {
+onEach('a login whose write failed takes no place', async (t, { store }) => {
   const app = await open(t, store, { maxPerUser: 1, onMaxPerUser: 'refuse' })
   const { set } = store
   store.set = (_sessionId, _session, callback) => callback(new Error('full'))
@@ -448,7 +448,7 @@ onEach('a login that failed to write keeps nobody\'s place', async (t, { store }
   t.equal(await userOf(await login(app)), 'max')
 })
 
-onEach('a login whose place was taken too late to be told keeps none', async (t, { store }) => {
+onEach('a login takes no place if its claim is made but times out', async (t, { store }) => {
   const app = await open(t, store, { maxPerUser: 1, onMaxPerUser: 'refuse' })
   const { claim } = store
   store.claim = (...args) => {
@@ -459,7 +459,7 @@ onEach('a login whose place was taken too late to be told keeps none', async (t,
   t.equal(await userOf(await login(app)), 'max')
 })
 
-onEach('a login that was written, but too late to be told, stays in the index', async (t, { store }) => {
+onEach('a login stays in the index if its write is done but times out', async (t, { store }) => {
   const app = await open(t, store)
   const visitor = new Visitor(app)
   await visitor.get('/visit')
@@ -474,7 +474,7 @@ onEach('a login that was written, but too late to be told, stays in the index', 
   t.equal(await userOf(visitor), 'nobody')
 })
 
-onEach('a login of which nobody knows whether it was revoked is ended', async (t, { store }) => {
+onEach("a login ends if it can't be known whether it was revoked", async (t, { store }) => {
   const app = await open(t, store)
   const visitor = new Visitor(app)
   await visitor.get('/visit')
@@ -489,9 +489,9 @@ onEach('a login of which nobody knows whether it was revoked is ended', async (t
   t.same(await app.sessions.forUser('max'), [])
 })
 
-// --- It grows with what lives
+// --- The index only grows with living sessions
 
-onEach('entries whose time has passed go', async (t, { store }) => {
+onEach('expired entries are removed', async (t, { store }) => {
   const { advance } = clock(t)
   const app = await open(t, store, { maxPerUser: 3 })
   const remembered = await login(app)
@@ -499,7 +499,7 @@ onEach('entries whose time has passed go', async (t, { store }) => {
   await login(app)
   await login(app)
   await pass(store, advance, 2 * HOUR)
-  // They take nobody's place, nor does the oldest go in theirs.
+  // They do not count towards maxPerUser, so the oldest living session does not end in their place.
   await login(app)
   await login(app)
   t.equal((await app.sessions.forUser('max')).length, 3)
@@ -512,18 +512,18 @@ onEach('entries whose time has passed go', async (t, { store }) => {
   }
 })
 
-t.test('a session that renews itself often leaves nothing in the index', async t => {
+t.test('repeated renewals leave nothing in the index', async t => {
   await redis.flushDb()
   const app = await open(t, new RedisStore({ client: redis }))
   const visitor = await login(app)
   for (let i = 0; i < 20; i++) await visitor.get('/renew')
   t.equal(await redis.zCard(indexOf('max')), 1)
-  t.equal(await redis.hLen(`${indexOf('max')}:ids`), 2, 'itself, and where its handle leads')
+  t.equal(await redis.hLen(`${indexOf('max')}:ids`), 2, 'its entry, and the handle of its first id')
   await visitor.get('/logout')
   t.same(await redis.keys('*'), [])
 })
 
-/** What Redis has done since it was asked last, its scripts' own commands with it. */
+/** The commands that Redis has run, including those of scripts. */
 async function commandsOf (run: () => Promise<unknown>): Promise<Record<string, number>> {
   await redis.sendCommand(['CONFIG', 'RESETSTAT'])
   await run()
@@ -534,7 +534,7 @@ async function commandsOf (run: () => Promise<unknown>): Promise<Record<string, 
   return counts
 }
 
-/** Entries as logins leave them, without the sessions. */
+/** Creates entries as logins do, without the sessions. */
 async function enter (store: SessionStore, user: string, from: number, to: number): Promise<void> {
   for (let i = from; i < to; i += 1000) {
     await Promise.all(Array.from({ length: Math.min(1000, to - i) }, async (_, j) => {
@@ -560,17 +560,17 @@ t.test('100,000 earlier logins of a user make a login no slower', async t => {
   t.same(seen[1], seen[0])
   t.same(seen[2], seen[0])
   const revoked = await commandsOf(() => app.sessions.revoke(`${keyOf('max')}.${keyOf('max-500'.padEnd(32, 'x'))}`))
-  t.ok(sum(revoked) < 50, `revoke(handle) doesn't read all: ${sum(revoked)} commands`)
+  t.ok(sum(revoked) < 50, `revoke(handle) doesn't read all entries: ${sum(revoked)} commands`)
   for (let i = 0; i < 12; i++) await login(app)
   const page = await commandsOf(async () => t.equal((await app.sessions.forUser('max', { limit: 10 })).length, 10))
-  t.ok(sum(page) < 100, `nor does a page: ${sum(page)} commands`)
+  t.ok(sum(page) < 100, `neither does a page: ${sum(page)} commands`)
 })
 
 function sum (counts: Record<string, number> = {}): number {
   return Object.values(counts).reduce((sum, count) => sum + count, 0)
 }
 
-t.test('300 logins of one user at the same time: five are left, for commands in proportion', async t => {
+t.test('after 300 logins of one user at the same time, five sessions are left, and the commands grow linearly', async t => {
   const perLogin: number[] = []
   for (const count of [10, 100, 300]) {
     await redis.flushDb()
@@ -584,17 +584,17 @@ t.test('300 logins of one user at the same time: five are left, for commands in 
     t.equal(users.filter(user => user === 'max').length, 5)
     t.equal((await app.sessions.forUser('max')).length, 5)
     t.equal(await app.sessions.count(), 5)
-    // Logged in, or, where others came in the same moment, told that it is over again.
+    // A login is answered 200, or 409 if others at the same moment have ended it already.
     t.ok(replies.every(status => status === 200 || status === 409), replies.join(' '))
     t.ok(replies.filter(status => status === 200).length >= 5)
     perLogin.push(sum(commands) / count)
     t.comment(`${count} logins at once: ${commands.evalsha} scripts and ${commands.hgetall ?? 0} reads, ${replies.filter(status => status === 200).length} answered 200`)
   }
   const [few = 0, , many = 0] = perLogin
-  t.ok(many < 1.5 * few, `${few} commands a login, of many ${many}`)
+  t.ok(many < 1.5 * few, `${few} commands a login, with many logins ${many}`)
 })
 
-t.test('300 logins of one user at the same time that are refused', async t => {
+t.test('of 300 logins of one user at the same time, all but five are refused', async t => {
   await redis.flushDb()
   const app = await open(t, new RedisStore({ client: redis }), { maxPerUser: 5, onMaxPerUser: 'refuse' })
   const replies = await Promise.all(Array.from({ length: 300 }, () => new Visitor(app).get('/login/max')))
@@ -603,7 +603,7 @@ t.test('300 logins of one user at the same time that are refused', async t => {
   t.equal(await app.sessions.count(), 5)
 })
 
-t.test('revokeUser of 60,000 sessions ends them all, a few at a time, and others are served beside it', async t => {
+t.test('revokeUser ends 60,000 sessions, a few at a time, while other requests are served', async t => {
   await redis.flushDb()
   const store = new RedisStore({ client: redis })
   const count = 60_000
@@ -639,7 +639,7 @@ t.test('revokeUser of 60,000 sessions ends them all, a few at a time, and others
   t.comment(`${Math.round(took)} ms; a visitor's wait in ms: ${format(beside)} beside it (${beside.length} requests), ${format(alone)} alone`)
 })
 
-/** How long each of a visitor's requests takes until something is over, in milliseconds. */
+/** How long each of a visitor's requests takes, in milliseconds, until something has ended. */
 async function waitsOf (visitor: Visitor, run: () => Promise<unknown>): Promise<number[]> {
   const waits: number[] = []
   const state = { isOver: false }
@@ -660,7 +660,7 @@ function format (waits: number[]): string {
 
 // --- Lists
 
-onEach('pages are full of living sessions, and tell each one once, while others come and go', async (t, { store }) => {
+onEach('pages are full of living sessions, and list each of them once, while others begin and end', async (t, { store }) => {
   const app = await open(t, store)
   const visitors: Visitor[] = []
   const ids: string[] = []
@@ -670,7 +670,7 @@ onEach('pages are full of living sessions, and tell each one once, while others 
     ids.push((await visitor.get('/id')).body)
   }
   const handles = new Map((await app.sessions.forUser('max')).map(view => [view.handle, view]))
-  // Every second one has ended without a word.
+  // Every second session has ended, and its entry is still there.
   for (const [i, sessionId] of ids.entries()) if (i % 2 === 1) await ask(store, 'destroy', sessionId)
   const living = ids.filter((_sessionId, i) => i % 2 === 0).map(sessionId => `${keyOf('max')}.${keyOf(sessionId)}`)
   const told: string[] = []
@@ -682,7 +682,7 @@ onEach('pages are full of living sessions, and tell each one once, while others 
     sizes.push(page.length)
     told.push(...page.map(({ handle }) => handle))
     cursor = page.next
-    // One comes, one that was told goes, one that wasn't goes, and one renews itself.
+    // A session begins, one that was listed ends, one that wasn't listed ends, and one renews itself.
     await login(app)
     await app.sessions.revoke(page[0]?.handle as string)
     const last = living.find(handle => !told.includes(handle) && !gone.includes(handle))
@@ -693,15 +693,15 @@ onEach('pages are full of living sessions, and tell each one once, while others 
     const renewing = visitors[26] as Visitor
     await renewing.get('/renew')
   } while (cursor !== undefined)
-  t.equal(new Set(told).size, told.length, 'nothing is told twice')
+  t.equal(new Set(told).size, told.length, 'nothing is listed twice')
   t.same(living.filter(handle => !told.includes(handle) && !gone.includes(handle)), [], 'nothing is skipped')
-  t.ok(told.every(handle => handles.has(handle)), 'nothing that came later')
+  t.ok(told.every(handle => handles.has(handle)), 'nothing that began later is listed')
   t.ok(sizes.slice(0, -1).every(size => size === 7), `full pages: ${sizes.join(' ')}`)
 })
 
 // --- A Redis that evicts keys
 
-t.test('a policy that nothing is evicted by, and a Redis that refuses to tell, are not warned about', async t => {
+t.test('no warning for a Redis without a memory limit, or one that refuses INFO', async t => {
   const heard: Error[] = []
   const listen = (warning: Error): void => { heard.push(warning) }
   process.on('warning', listen)
@@ -715,7 +715,7 @@ t.test('a policy that nothing is evicted by, and a Redis that refuses to tell, a
   t.same(heard, [])
 })
 
-t.test('a Redis that may evict keys is warned about, once for each store', async t => {
+t.test('a Redis that may evict keys causes a warning, once for each store', async t => {
   const heard: Array<{ code: string, message: string }> = []
   const listen = (warning: Error): void => { heard.push(warning as Error & { code: string }) }
   process.on('warning', listen)

@@ -1,4 +1,4 @@
-/** What a store of JSON loses is warned about where it can still be changed, and what it can't hold loses nothing else. */
+/** A value that JSON would change causes a warning while it can still be fixed. A value that JSON can't hold fails alone. */
 import { runInNewContext } from 'node:vm'
 import { createClient } from 'redis'
 import t, { type Test } from 'tap'
@@ -12,9 +12,9 @@ type Make = () => unknown
 
 interface Shop {
   visitor: Visitor
-  /** Runs a handler with the session, and answers the reply. */
+  /** Runs a handler with the session, and returns the reply. */
   act: (handler: (session: any, request: any, reply: any) => unknown) => Promise<{ statusCode: number, body: string, json: () => any }>
-  /** The data as the next request has them. */
+  /** The data that the next request has. */
   data: () => Promise<Record<string, unknown>>
 }
 
@@ -32,7 +32,7 @@ async function open (t: Test, store: unknown, options: object = {}): Promise<Sho
   return { visitor, act, data: async () => (await act(session => session.data())).json() }
 }
 
-/** What is said of values in the meantime. */
+/** The warnings about values while something runs. */
 async function warned (work: () => Promise<unknown>): Promise<string[]> {
   const heard: string[] = []
   const hear = (warning: Error & { code?: string }): void => {
@@ -40,14 +40,14 @@ async function warned (work: () => Promise<unknown>): Promise<string[]> {
   }
   process.on('warning', hear)
   await work()
-  // Warnings come a moment later.
+  // Warnings arrive a moment later.
   await new Promise(resolve => setImmediate(resolve))
   process.off('warning', hear)
   return heard
 }
 
 let keys = 0
-/** Of a key something is told once in a process. */
+/** Each key causes a warning only once in a process. */
 const newKey = (): string => `key${++keys}`
 
 function inEnvironment (t: Test, environment: string | undefined): void {
@@ -88,7 +88,7 @@ function circle (): object {
   return { list: [list.push(list), list][1] }
 }
 
-/** Values that JSON changes, how they are called, and what is advised. */
+/** Values that JSON changes, each with what the warning calls it and advises. */
 const CHANGED: Record<string, [make: Make, name: string, advice: RegExp]> = {
   'a Map': [() => new Map([[1, 2]]), 'a Map', /\{\}.*Object\.fromEntries/],
   'a Set': [() => new Set([1]), 'a Set', /\{\}.*\[\.\.\.set\]/],
@@ -120,7 +120,7 @@ const CHANGED: Record<string, [make: Make, name: string, advice: RegExp]> = {
   'a Set at depth': [() => ({ theme: { of: [{ tags: new Set() }] } }), 'a Set at .theme.of[0].tags', /\[\.\.\.set\]/]
 }
 
-/** Values that come back as they were, or near enough. */
+/** Values that come back unchanged, or nearly so. */
 const KEPT: Record<string, Make> = {
   'plain data': () => ({ a: [1, -2.5, 'x', true, null, { b: {} }], '': [] }),
   'a key that is undefined': () => ({ a: undefined, b: { c: undefined } }),
@@ -144,7 +144,7 @@ t.test('with a Redis', async t => {
 
       for (const [what, [make, shown, advice]] of Object.entries(CHANGED)) {
         const key = newKey()
-        t.test(`${what} is warned about once`, async t => {
+        t.test(`${what} causes one warning`, async t => {
           const heard = await warned(async () => {
             for (let i = 0; i < 2; i++) t.equal((await act(session => { session[key] = make() })).statusCode, 200)
           })
@@ -155,14 +155,14 @@ t.test('with a Redis', async t => {
       }
 
       for (const [what, make] of Object.entries(KEPT)) {
-        t.test(`${what} is not`, async t => {
+        t.test(`${what} causes no warning`, async t => {
           const key = newKey()
           t.same(await warned(() => act(session => { session[key] = make() })), [])
           t.strictSame((await data())[key], JSON.parse(JSON.stringify(make())))
         })
       }
 
-      t.test('each new kind under a key is warned about, also where its first value was plain', async t => {
+      t.test('each new kind of value under a key causes a warning, even if the first value was plain', async t => {
         const key = newKey()
         t.same(await warned(() => act(session => { session[key] = [] })), [])
         const heard = await warned(async () => {
@@ -174,13 +174,13 @@ t.test('with a Redis', async t => {
         for (const [i, kind] of kinds.entries()) t.ok(heard[i]?.includes(kind))
       })
 
-      t.test('reading it again warns nobody', async t => {
+      t.test('reading the value again causes no warning', async t => {
         const key = newKey()
         await act(session => { session[key] = new Set() })
         t.same(await warned(data), [])
       })
 
-      t.test('the names that are shown are bounded, on one line, and tell no id', async t => {
+      t.test('names in warnings are short, on one line, and contain no id', async t => {
         const mark = name === 'RedisStore' ? 'ö' : 'ä'
         const heard = await warned(async () => {
           await act(session => {
@@ -193,7 +193,7 @@ t.test('with a Redis', async t => {
             session[newKey()] = { [session.sessionId]: { 'max@shop.example': [new Set()] }, a: { b: { c: { d: { e: { f: { g: new Map() } } } } } } }
           })
         })
-        t.equal(heard.length, 7, 'those of one form once')
+        t.equal(heard.length, 7, 'one warning for two names of the same form')
         for (const message of heard) {
           t.ok(message.length < 500, message)
           t.notMatch(message, /\n|max@|0b1e8c52/)
@@ -207,7 +207,7 @@ t.test('with a Redis', async t => {
     })
   }
 
-  t.test('what another one will refuse is warned about by the default store, and kept', async t => {
+  t.test('the default store warns about a value that another store would refuse, and keeps it', async t => {
     const { act } = await open(t, undefined)
     const REFUSED: Record<string, [Make, RegExp]> = {
       'a BigInt': [() => ({ total: 1n }), /a BigInt at \.total/],
@@ -228,7 +228,7 @@ t.test('with a Redis', async t => {
     }
   })
 
-  t.test('a BigInt that an application gave a toJSON is changed, and not refused', async t => {
+  t.test('a BigInt for which the application defined toJSON causes a warning, and is not refused', async t => {
     const prototype = BigInt.prototype as any
     prototype.toJSON = function () { return String(this) }
     t.teardown(() => { delete prototype.toJSON })
@@ -259,7 +259,7 @@ t.test('with a Redis', async t => {
       t.ok(heard[0]?.includes(`'${first}' has a Set`))
     })
 
-    t.test('so does a second RedisStore, but not of the same key', async t => {
+    t.test('a second RedisStore warns too, but not about the same key', async t => {
       const key = newKey()
       const heard = await warned(async () => {
         for (let i = 0; i < 2; i++) await (await open(t, redisStore())).act(session => { session[key] = new Set() })
@@ -267,20 +267,20 @@ t.test('with a Redis', async t => {
       t.equal(heard.length, 1)
     })
 
-    t.test('the default store does not, because it keeps them', async t => {
+    t.test('the default store does not warn, because it keeps the values', async t => {
       const { act } = await open(t, undefined)
       t.same(await warned(() => act(session => { session[newKey()] = new Set() })), [])
     })
   })
 
-  t.test('a MemoryStore of your own, and stores that we know nothing of, are not warned about', async t => {
+  t.test('a MemoryStore that is passed as an option, and stores of others, cause no warnings', async t => {
     for (const store of [new MemoryStore(), new ThreeMethodStore()]) {
       const { act } = await open(t, store)
       t.same(await warned(() => act(session => { session[newKey()] = new Set() })), [])
     }
   })
 
-  t.test('what is plain data of another realm is plain data, also if RedisStore is called by hand', async t => {
+  t.test('plain data of another realm counts as plain, also in a direct call of RedisStore', async t => {
     const key = newKey()
     const cookie = { expires: null, originalMaxAge: null }
     const write = async (value: unknown): Promise<void> => await redisStore().set('by hand', { [key]: value, cookie } as any)
@@ -289,7 +289,7 @@ t.test('with a Redis', async t => {
     t.match(heard, [/a Set at \.a\[1\]\.b/])
   })
 
-  // --- What can't be stored
+  // --- Values that can't be stored
 
   const REFUSED: Record<string, [Make, RegExp]> = {
     'a BigInt': [() => ({ total: 1n }), /'bad' has a BigInt at \.total .*String\(value\)/],
@@ -297,8 +297,8 @@ t.test('with a Redis', async t => {
     'a circle': [circle, /'bad' has a circle at \.list\[0\]/],
     'a toJSON that throws': [() => ({ toJSON () { throw new Error('mine') } }), /'bad' has a getter or toJSON that throws/],
     'a toJSON that throws nothing': [() => ({ toJSON () { throw undefined } }), /'bad' has a getter or toJSON that throws/], // eslint-disable-line no-throw-literal
-    'a toJSON that throws what can not be read': [() => ({ toJSON () { throw Object.create(null) } }), /'bad' has a getter or toJSON that throws/],
-    'a toJSON that throws what has been revoked': [() => ({ toJSON () { throw revoked() } }), /'bad' has a getter or toJSON that throws/],
+    'a toJSON that throws an object without a prototype': [() => ({ toJSON () { throw Object.create(null) } }), /'bad' has a getter or toJSON that throws/],
+    'a toJSON that throws a revoked proxy': [() => ({ toJSON () { throw revoked() } }), /'bad' has a getter or toJSON that throws/],
     'a getter that throws': [() => ({ get value () { throw new Error('mine') } }), /'bad' has a getter or toJSON that throws/],
     'too many levels': [() => deep(4500), /'bad' has too many levels/],
     'far too many levels': [() => deep(20_000), /'bad' has too many levels/]
@@ -319,7 +319,7 @@ t.test('with a Redis', async t => {
         t.same(await data(), { before: 1, after: 2 })
       })
 
-      t.test('in one that is stored, where the key keeps its value', async t => {
+      t.test('in a stored session, where the key keeps its value', async t => {
         const { act, data } = await open(t, redisStore())
         await act(session => { Object.assign(session, { bad: 'good', gone: 1 }) })
         expect(await act(session => {
@@ -329,7 +329,7 @@ t.test('with a Redis', async t => {
         t.same(await data(), { before: 1, bad: 'good', after: 2 })
       })
 
-      t.test('when it is saved by hand, and still stands to be saved', async t => {
+      t.test('in a save(), after which the key is still unsaved', async t => {
         const { act, data } = await open(t, redisStore())
         const reply = await act(async session => {
           Object.assign(session, { before: 1, bad: make() })
@@ -343,7 +343,7 @@ t.test('with a Redis', async t => {
         t.same(await data(), { before: 1, bad: 'good' })
       })
 
-      t.test('when it is taken along by regenerate(), and the visitor stays logged in', async t => {
+      t.test('in a regenerate() that keeps the key, and the visitor stays logged in', async t => {
         const { act, data } = await open(t, redisStore())
         await act(session => { session.user = 'max' })
         expect(await act(async session => {
@@ -355,10 +355,10 @@ t.test('with a Redis', async t => {
     })
   }
 
-  t.test('with a value that can not be stored', async t => {
+  t.test("with a value that can't be stored", async t => {
     const error = { code: 'FST_ERR_SESSION_VALUE' }
 
-    t.test('all keys are named, but for many', async t => {
+    t.test('all keys are named, up to a limit', async t => {
       const { act, data } = await open(t, redisStore())
       const two = await act(session => { Object.assign(session, { a: 1n, b: 2, c: circle() }) })
       t.match(two.json(), { ...error, message: /'a' has a BigInt .*; 'c' has a circle at \.list\[0\] / })
@@ -374,7 +374,7 @@ t.test('with a Redis', async t => {
       t.match(reply.json(), { ...error, message: /'of …' has a BigInt/ })
     })
 
-    t.test('a caught error is the reply\'s, unless the handler mends it', async t => {
+    t.test("an error that the handler caught is still the reply's, unless the handler fixes the value", async t => {
       const { act, data } = await open(t, redisStore())
       const caught = await act(async session => {
         Object.assign(session, { n: 1, bad: 1n })
@@ -392,7 +392,7 @@ t.test('with a Redis', async t => {
       t.same(await data(), { n: 3 })
     })
 
-    t.test('nobody needs to await save() or regenerate() for that', async t => {
+    t.test("save() and regenerate() report it even if they aren't awaited", async t => {
       for (const method of ['save', 'regenerate']) {
         const { act, data } = await open(t, redisStore())
         const reply = await act(session => {
@@ -405,7 +405,7 @@ t.test('with a Redis', async t => {
       }
     })
 
-    t.test('what was mended after a save() that nobody awaited is stored, and the reply still says so', async t => {
+    t.test('a value that was fixed after an un-awaited save() is stored, and the reply still has the error', async t => {
       const { act, data } = await open(t, redisStore())
       const reply = await act(session => {
         session.bad = 1n
@@ -430,7 +430,7 @@ t.test('with a Redis', async t => {
       t.same(await data(), {})
     })
 
-    t.test('a cookie that may go over https only is sent if the session was saved by hand', async t => {
+    t.test('save() sends a Secure cookie over http', async t => {
       const { act, visitor } = await open(t, redisStore(), { cookie: { secure: true } })
       t.match((await act(async session => {
         session.bad = 1n
@@ -451,7 +451,7 @@ t.test('with a Redis', async t => {
       t.same(await data(), { n: 2 })
     })
 
-    t.test('a login is entered as its user\'s, and can be revoked', async t => {
+    t.test('a login is still entered in the index by user, and can be revoked', async t => {
       for (const regenerates of [false, true]) {
         const options = { user: (session: any) => session.user, saveUninitialized: false }
         const { act, data } = await open(t, redisStore(), options)
@@ -468,11 +468,11 @@ t.test('with a Redis', async t => {
       }
     })
 
-    t.test('a store of JSON that throws by itself is the same', async t => {
+    t.test('a store whose own JSON.stringify throws causes the same error', async t => {
       for (const [what, [make, message]] of Object.entries(REFUSED)) {
         const store = new ThreeMethodStore()
         const { act, data } = await open(t, store)
-        // Which is the application's own error.
+        // The error of a toJSON is the application's own, and is passed on.
         if (what.startsWith('a toJSON that throws')) continue
         const reply = await act(session => { Object.assign(session, { before: 1, bad: make(), after: 2 }) })
         t.match(reply.json(), { ...error, message }, what)
@@ -480,7 +480,7 @@ t.test('with a Redis', async t => {
       }
     })
 
-    t.test('a store\'s own errors are the reply\'s, as they are', async t => {
+    t.test("a store's own errors are passed on unchanged", async t => {
       for (const failure of [new TypeError('mine'), new RangeError('mine'), new Error('Do not know how to serialize a BigInt')]) {
         const store = new ThreeMethodStore()
         store.set = (_sessionId, _session, callback) => callback(failure)
@@ -491,7 +491,7 @@ t.test('with a Redis', async t => {
       }
     })
 
-    t.test('a MemoryStore refuses only what can not be copied, and keeps the rest', async t => {
+    t.test("a MemoryStore refuses only values that can't be copied, and keeps the rest", async t => {
       const { act, data } = await open(t, new MemoryStore())
       const reply = await act(session => { Object.assign(session, { n: 1, bad: { get value () { throw new Error('mine') } } }) })
       t.match(reply.json(), { ...error, message: /'bad' has a getter or toJSON that throws/ })
@@ -500,9 +500,9 @@ t.test('with a Redis', async t => {
     })
   })
 
-  // --- The last, because nothing is told after that
+  // --- These come last, because there are no more warnings after them
 
-  t.test('applications that make keys up fill neither the memory nor the log', async t => {
+  t.test('keys that applications make up fill neither the memory nor the log', async t => {
     const { act } = await open(t, redisStore())
     t.test('in production', async t => {
       inEnvironment(t, 'production')

@@ -9,7 +9,7 @@ import { AWAY, WatchedStore } from './odd-stores'
 
 const MINUTE = 60_000
 
-/** The same store, whose loads wait at a gate. */
+/** The same store, but get waits at a gate. */
 function held (store: any, gate: Gate): any {
   const get = (...args: unknown[]): void => { gate.pass().then(() => store.get(...args), () => {}) }
   return new Proxy(store, { get: (store, key) => key === 'get' ? get : Reflect.get(store, key) })
@@ -41,10 +41,10 @@ async function open (t: Test, { gate, ...options }: SessionOptions & { gate?: Ga
   return { app, store, visitor: new Visitor(app) }
 }
 
-t.test('a lazy route that never asks for its session calls no store, and sends and clears no cookie', async t => {
+t.test('a lazy route that never loads its session calls no store, and neither sends nor clears a cookie', async t => {
   for (const options of [{}, { saveUninitialized: false }, { rolling: false }, { cacheControl: true }, { onStoreError: 'anonymous' as const }]) {
     const { store, visitor } = await open(t, options)
-    for (const who of ['a stranger', 'a visitor with a session', 'one with a cookie that is worth nothing']) {
+    for (const who of ['a stranger', 'a visitor with a session', 'a visitor with a worthless cookie']) {
       if (who === 'a visitor with a session') await visitor.get('/login')
       else store.memory.store.clear()
       store.calls.length = 0
@@ -57,18 +57,18 @@ t.test('a lazy route that never asks for its session calls no store, and sends a
   }
 })
 
-t.test('a lazy page is there while the store is away', async t => {
+t.test('a lazy page works while the store is away', async t => {
   const { store, visitor } = await open(t)
   await visitor.get('/login')
   store.isAway = true
   t.equal((await visitor.get('/page')).statusCode, 200)
-  t.equal((await visitor.get('/me')).statusCode, 500, 'and what asks has the store\'s error')
+  t.equal((await visitor.get('/me')).statusCode, 500, "a route that loads its session gets the store's error")
   t.equal((await visitor.get('/me')).json().message, AWAY)
   store.isAway = false
   t.equal((await visitor.get('/me')).body, 'ada', 'the visitor is still logged in')
 })
 
-t.test('loadSession() fills request.session as an ordinary load would, and the commit is as ever', async t => {
+t.test('loadSession() fills request.session as an ordinary load does, and the session is saved as usual', async t => {
   const { store, visitor } = await open(t)
   t.equal((await visitor.get('/me')).body, 'nobody')
   t.same(store.calls, ['set'], 'a new session is created, as on any route')
@@ -101,7 +101,7 @@ t.test('loadSession() loads once, however often it is called', async t => {
   t.same(store.calls, ['get', 'touch'])
 })
 
-t.test('request.session of a lazy route throws before it is loaded, and says what to do', async t => {
+t.test('before it is loaded, request.session of a lazy route throws an error that says what to do', async t => {
   const { visitor } = await open(t, {}, app => {
     app.get('/read', LAZY, async request => request.session)
     app.get('/replace', LAZY, async request => { (request as any).session = {} })
@@ -114,7 +114,7 @@ t.test('request.session of a lazy route throws before it is loaded, and says wha
   }
 })
 
-t.test('the option lazy makes all routes lazy that do not say otherwise', async t => {
+t.test('the option lazy makes all routes lazy unless they say otherwise', async t => {
   const { store, visitor } = await open(t, { lazy: true }, app => {
     app.get('/other', async () => 'ok')
     app.get('/rolling', { config: { session: { rolling: true } } }, async request => data(request).user)
@@ -131,7 +131,7 @@ t.test('the option lazy makes all routes lazy that do not say otherwise', async 
   t.equal((await visitor.get('/eager')).body, 'ada')
 })
 
-t.test('what else a lazy route says of its session counts when it is loaded', async t => {
+t.test('other session options of a lazy route apply when the session is loaded', async t => {
   const { store, visitor } = await open(t, {}, app => {
     app.get('/still', { config: { session: { lazy: true, rolling: false } } }, async request => {
       await request.loadSession()
@@ -144,7 +144,7 @@ t.test('what else a lazy route says of its session counts when it is loaded', as
   t.same(store.calls, ['get'])
 })
 
-t.test('a route with fresh loads its session at once, also where lazy says otherwise', async t => {
+t.test('a route with fresh loads its session at once, even if it is lazy', async t => {
   const { visitor } = await open(t, { lazy: true }, app => {
     app.get('/confirm', LAZY, async request => {
       const session = await request.loadSession()
@@ -157,7 +157,7 @@ t.test('a route with fresh loads its session at once, also where lazy says other
   t.equal((await visitor.get('/secret')).body, 'true')
 })
 
-t.test('on a route that is not lazy loadSession() resolves with the session that is there', async t => {
+t.test('on a route that is not lazy, loadSession() resolves with the session that is already there', async t => {
   const { store, visitor } = await open(t, {}, app => {
     app.get('/ordinary', async request => [await request.loadSession() === request.session, data(request).user])
     app.get('/after', async request => {
@@ -172,7 +172,7 @@ t.test('on a route that is not lazy loadSession() resolves with the session that
   t.same((await visitor.get('/after')).json(), [null])
 })
 
-t.test('where there is no session, loadSession() rejects, and says why', async t => {
+t.test('if there is no session, loadSession() rejects and says why', async t => {
   const says = async (request: FastifyRequest): Promise<string> => await request.loadSession().then(() => 'nothing', error => `${error.code}: ${error.message}`)
   const { visitor } = await open(t, { cookie: { path: '/app' } }, app => {
     app.get('/outside', LAZY, says)
@@ -184,7 +184,7 @@ t.test('where there is no session, loadSession() rejects, and says why', async t
   })
   t.match((await visitor.get('/outside')).body, /^FST_ERR_SESSION_NONE: .*outside of cookie\.path/)
   t.match((await visitor.get('/app/none')).body, /^FST_ERR_SESSION_NONE: .*config: \{ session: false \}/)
-  t.equal((await visitor.get('/app/own')).body, 'true', 'unless somebody put one there')
+  t.equal((await visitor.get('/app/own')).body, 'true', 'unless decryptSession() has put one there')
 
   const app = Fastify()
   await app.register(fastifyCookie)
@@ -196,7 +196,7 @@ t.test('where there is no session, loadSession() rejects, and says why', async t
   t.match(said, [/^FST_ERR_SESSION_NONE: .*hook has not run/])
 })
 
-t.test('a load that has failed is not tried again, and request.session says why', async t => {
+t.test('a failed load is not tried again, and request.session says why it failed', async t => {
   const { store, visitor } = await open(t, {}, app => {
     app.get('/again', LAZY, async request => {
       const first = await request.loadSession().catch(error => error)
@@ -214,16 +214,16 @@ t.test('a load that has failed is not tried again, and request.session says why'
   store.calls.length = 0
   t.same((await visitor.get('/again')).json(), [AWAY, 'FST_ERR_SESSION_NONE', AWAY])
   t.same(store.calls, ['get'])
-  t.equal((await visitor.get('/unawaited')).body, 'ok', 'nor does one that nobody awaits end the process')
+  t.equal((await visitor.get('/unawaited')).body, 'ok', 'an un-awaited failure does not end the process')
 })
 
-t.test('what the application\'s functions throw is what loadSession() rejects with', async t => {
+t.test('loadSession() rejects with what a function of the application throws', async t => {
   const { visitor } = await open(t, { cookie: () => { throw new Error('no such tenant') } })
   t.equal((await visitor.get('/page')).body, 'a page')
   t.equal((await visitor.get('/me')).json().message, 'no such tenant')
 })
 
-t.test('with onStoreError: anonymous, loadSession() resolves with a stand-in', async t => {
+t.test('with onStoreError: anonymous, loadSession() resolves with an anonymous session', async t => {
   const { store, visitor } = await open(t, { onStoreError: 'anonymous' }, app => {
     app.get('/which', LAZY, async request => (await request.loadSession()).isAnonymous)
   })
@@ -232,7 +232,7 @@ t.test('with onStoreError: anonymous, loadSession() resolves with a stand-in', a
   t.equal((await visitor.get('/which')).body, 'true')
 })
 
-t.test('a load that nobody awaits and that comes after the reply saves nothing, and its changes are warned about', async t => {
+t.test('an un-awaited load that ends after the reply saves nothing, and a change of its session causes a warning', async t => {
   const warnings: string[] = []
   const note = ({ code }: any): void => { warnings.push(code) }
   process.on('warning', note)
@@ -257,7 +257,7 @@ t.test('a load that nobody awaits and that comes after the reply saves nothing, 
   t.same(warnings.filter(code => code === 'FST_SESSION_LATE_CHANGE'), ['FST_SESSION_LATE_CHANGE'])
 })
 
-t.test('the session of a lazy request is kept alive from its load on', async t => {
+t.test('once loaded, the session of a long lazy request is kept alive', async t => {
   const clock = stopClock(t)
   const timeouts = holdTimeouts(t)
   const calls: string[] = []
@@ -279,7 +279,7 @@ t.test('the session of a lazy request is kept alive from its load on', async t =
   t.equal(calls[0], 'before: ')
 })
 
-t.test('an idGenerator of the application runs when a lazy session is loaded', async t => {
+t.test('idGenerator runs when a lazy session is loaded', async t => {
   let ids = 0
   const { visitor } = await open(t, { idGenerator: async () => `id ${++ids}` }, app => {
     app.get('/id', LAZY, async request => (await request.loadSession()).sessionId)
@@ -289,7 +289,7 @@ t.test('an idGenerator of the application runs when a lazy session is loaded', a
   t.equal((await visitor.get('/id')).body, 'id 1')
 })
 
-t.test('a session that decryptSession puts on a lazy request is there', async t => {
+t.test('decryptSession() can set the session of a lazy request', async t => {
   const { visitor } = await open(t, {}, app => {
     app.get('/by-hand', LAZY, async request => {
       await app.decryptSession(request.cookies.sessionId, request)
@@ -300,7 +300,7 @@ t.test('a session that decryptSession puts on a lazy request is there', async t 
   t.equal((await visitor.get('/by-hand')).body, 'ada')
 })
 
-t.test('of two sessions each is loaded by its own name', async t => {
+t.test('each of two sessions is loaded by its own name', async t => {
   const admin = new WatchedStore()
   const { store, visitor } = await open(t, {}, app => {
     app.register(fastifySession, { secret: SECRET, store: admin.store, sessionName: 'adminSession', cookieName: 'adminId', cookie: { secure: false } })
@@ -315,7 +315,7 @@ t.test('of two sessions each is loaded by its own name', async t => {
   t.same([store.calls, admin.calls], [[], ['set']])
 })
 
-// --- The name
+// --- The name loadSession
 
 t.test('an application that decorates request.loadSession itself keeps its own', async t => {
   for (const isFirst of [true, false]) {
@@ -329,12 +329,12 @@ t.test('an application that decorates request.loadSession itself keeps its own',
     app.get('/lazy', LAZY, async () => 'never')
     t.equal((await app.inject('/')).body, 'mine')
     const refused = await app.inject('/lazy')
-    t.equal(refused.statusCode, 500, 'nobody could load the session of a lazy route')
+    t.equal(refused.statusCode, 500, 'a lazy route has no way to load its session')
     t.match(refused.json(), { code: 'FST_ERR_SESSION_NAME_TAKEN', message: /request\.loadSession/ })
   }
 })
 
-t.test('with the option lazy, a request.loadSession of the application is refused by ready()', async t => {
+t.test("with the option lazy, ready() refuses an application's own request.loadSession", async t => {
   const app = Fastify()
   app.register(fastifyCookie)
   app.register(fastifySession, { secret: SECRET, lazy: true })
@@ -342,7 +342,7 @@ t.test('with the option lazy, a request.loadSession of the application is refuse
   await t.rejects(async () => await app.ready(), { code: 'FST_ERR_SESSION_NAME_TAKEN', message: /request\.loadSession/ })
 })
 
-t.test('loadSession() is there for routes that were registered before the plugin, and in nested scopes', async t => {
+t.test('loadSession() works on routes that were registered before the plugin, and in nested scopes', async t => {
   const app = Fastify()
   t.teardown(() => app.close())
   app.register(fastifyCookie)

@@ -1,4 +1,4 @@
-/** The arithmetic of lives: ends, what is over, what must be written again, against a small model. */
+/** The arithmetic of lifetimes: when a session ends, is over, or must be written again. It is compared with a small model. */
 import fc from 'fast-check'
 import t from 'tap'
 import {
@@ -10,7 +10,7 @@ fc.configureGlobal({ seed: Number(process.env.SEED ?? 2026), numRuns: 2000, incl
 
 const NOW = Date.UTC(2026, 10, 26)
 const MINUTE = 60_000
-// Few, so that ends meet: boundaries are what goes wrong.
+// Few values, so that ends coincide: mistakes are made at boundaries.
 const durations = fc.constantFrom(1, 10, 20, 30, 60).map(minutes => minutes * MINUTE)
 const times = fc.constantFrom(0, 1, 9, 10, 15, 20, 30, 45, 60, 90).map(minutes => NOW + minutes * MINUTE)
 const maybe = <T> (values: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> => fc.option(values, { nil: undefined })
@@ -18,14 +18,14 @@ const lives: fc.Arbitrary<CookieLife> = fc.oneof(durations, times.map(time => ne
 const terms: fc.Arbitrary<Terms> = fc.record({ cookie: lives, idleTimeout: maybe(durations), absoluteTimeout: maybe(durations) })
 const lifetimes: fc.Arbitrary<Lifetime> = fc.record({ terms, createdAt: fc.constant(NOW), chosen: maybe(lives) })
 
-/** The three limits in plain words, each a duration since the last use or a moment. */
+/** The limits of a lifetime: the idle time since the last use, and the moment after which no use prolongs it. */
 function limits ({ terms, createdAt, chosen }: Lifetime): { idle: number, until: number } {
   const cookie = chosen === undefined ? terms.cookie : chosen
   const idles = [Infinity]
   const untils = [Infinity]
   if (terms.idleTimeout !== undefined) idles.push(terms.idleTimeout)
   if (typeof cookie === 'number') idles.push(cookie)
-  // 'Ends with the browser' says nothing of the server.
+  // 'Ends with the browser' does not limit the session on the server.
   if (cookie === null && typeof terms.cookie === 'number' && terms.idleTimeout === undefined) idles.push(terms.cookie)
   if (cookie instanceof Date) untils.push(cookie.getTime())
   if (terms.absoluteTimeout !== undefined) untils.push(createdAt + terms.absoluteTimeout)
@@ -50,14 +50,14 @@ function written (lifetime: Lifetime, at: number): SessionRecord {
   }))
 }
 
-/** What a store with a clock of its own has: a record of its last write, and a clock that each use since then has moved. */
+/** The state of a store with a clock of its own: the record of the last write, and a clock that each use has moved since. */
 interface Life {
   record: SessionRecord
   usedAt: number
   clock: number
 }
 
-/** Uses a session as the library does: it writes the record where that is needed, and moves the clock otherwise. */
+/** Uses a session as the library does: writes the record if that is needed, and otherwise moves the clock. */
 function live (lifetime: Lifetime, pauses: number[]): Life {
   const { idle, until } = limits(lifetime)
   let now = NOW
@@ -80,7 +80,7 @@ function same (actual: unknown, expected: unknown, what: string): void {
   if (!Object.is(actual, expected)) throw new Error(`${what}: ${String(actual)} is not ${String(expected)}`)
 }
 
-t.test('a session ends by the earliest of its limits', t => {
+t.test('a session ends at the earliest of its limits', t => {
   fc.assert(fc.property(lifetimes, times, (lifetime, usedAt) => {
     const { idle, until } = limits(lifetime)
     same(endOf(lifetime, usedAt), Math.min(usedAt + idle, until), 'the end')
@@ -103,12 +103,12 @@ t.test('a cookie ends no later than its session can, and one that ends with the 
   t.end()
 })
 
-t.test('what was just written is alive, is right, and says of its life what was meant', t => {
+t.test('a record that was just written is alive and up to date, and contains its lifetime', t => {
   fc.assert(fc.property(lifetimes, times, (lifetime, at) => {
     fc.pre(endOf(lifetime, at) > at)
     const record = written(lifetime, at)
     same(whyOver(record, lifetime.terms, at, 0), undefined, 'over')
-    same(whyOver(record, lifetime.terms, at, 1 / 2), undefined, 'over by the bound')
+    same(whyOver(record, lifetime.terms, at, 1 / 2), undefined, 'over, with an uncertainty of half the idle time')
     same(isOutdated(record, lifetime), false, 'outdated')
     const { chosen, createdAt } = lifetimeIn(record, lifetime.terms, at)
     same(createdAt, NOW, 'createdAt')
@@ -118,7 +118,7 @@ t.test('what was just written is alive, is right, and says of its life what was 
   t.end()
 })
 
-t.test('where the record says the end, a session is over to the millisecond', t => {
+t.test('if the record contains the end, a session ends exactly at that millisecond', t => {
   fc.assert(fc.property(lifetimes, times, (lifetime, at) => {
     const end = endOf(lifetime, at)
     fc.pre(end > at && end !== Infinity)
@@ -130,37 +130,37 @@ t.test('where the record says the end, a session is over to the millisecond', t 
   t.end()
 })
 
-t.test('where a touch moves the clock only: nobody who comes is logged out, and the idle are after one and a half idle times', t => {
+t.test("if touch only moves the store's clock, an active session stays, and an idle one ends after at most one and a half idle times", t => {
   fc.assert(fc.property(lifetimes, pauses, (lifetime, pauses) => {
     fc.pre(endOf(lifetime, NOW) > NOW)
     const { idle, until } = limits(lifetime)
     const { record, usedAt, clock } = live(lifetime, pauses)
-    if (clock !== Infinity) same(whyOver(record, lifetime.terms, clock - 1, 1 / 2), undefined, 'as long as the clock says')
+    if (clock !== Infinity) same(whyOver(record, lifetime.terms, clock - 1, 1 / 2), undefined, 'alive as long as the clock says')
     const last = Math.min(usedAt + 1.5 * idle, until)
     if (last !== Infinity) same(whyOver(record, lifetime.terms, last, 1 / 2) !== undefined, true, 'over after that')
   }))
   t.end()
 })
 
-t.test('the same after the configuration changed', t => {
+t.test('after a change of the configuration, an active session stays, and an idle one ends', t => {
   fc.assert(fc.property(lifetimes, terms, pauses, ({ chosen, ...before }, terms, pauses) => {
     const lifetime = { ...before, chosen }
     fc.pre(endOf(lifetime, NOW) > NOW)
     const { record, usedAt, clock } = live(lifetime, pauses)
     const today = { ...lifetime, terms }
-    // By the store's clock of before, and by what is configured now.
+    // By the store's earlier clock, and by what is configured now.
     const until = Math.min(clock, endOf(today, usedAt))
-    if (until > usedAt && until !== Infinity) same(whyOver(record, terms, until - 1, 1 / 2), undefined, 'nobody who comes is logged out')
+    if (until > usedAt && until !== Infinity) same(whyOver(record, terms, until - 1, 1 / 2), undefined, 'an active session stays')
     const { idle, until: last } = limits(today)
     const old = limits(lifetime).idle
     const latest = Math.min(usedAt + idle + old / 2, last)
     // If nothing was configured before, the record doesn't say when it was used.
-    if (latest !== Infinity && old !== Infinity) same(whyOver(record, terms, latest, 1 / 2) !== undefined, true, 'the idle are')
+    if (latest !== Infinity && old !== Infinity) same(whyOver(record, terms, latest, 1 / 2) !== undefined, true, 'an idle session ends')
   }))
   t.end()
 })
 
-t.test('a record is written again when something is gained by it: not more often than every half of an idle time', t => {
+t.test('a record is only written again after at least half of an idle time', t => {
   fc.assert(fc.property(lifetimes, pauses, (lifetime, pauses) => {
     fc.pre(endOf(lifetime, NOW) > NOW)
     const { idle } = limits(lifetime)
@@ -179,12 +179,12 @@ t.test('a record is written again when something is gained by it: not more often
   t.end()
 })
 
-t.test('an absolute end never lengthens what is left', t => {
+t.test('an absolute timeout never prolongs anything', t => {
   fc.assert(fc.property(lifetimes, durations, times, (lifetime, absoluteTimeout, at) => {
     const bound = { ...lifetime, terms: { ...lifetime.terms, absoluteTimeout } }
     const free = { ...lifetime, terms: { ...lifetime.terms, absoluteTimeout: undefined } }
     same(endOf(bound, at) <= endOf(free, at), true, 'the end is no later')
-    same(cookieEndOf(bound, at) <= cookieEndOf(free, at), true, "the cookie's is no later")
+    same(cookieEndOf(bound, at) <= cookieEndOf(free, at), true, "the cookie's end is no later")
     same(idleOf(bound), idleOf(free), 'the idle time')
   }))
   t.end()
@@ -206,19 +206,19 @@ t.test('a record of express-session or of version 11 keeps the lifetime that it 
   t.end()
 })
 
-t.test('a record of 12.0.0 keeps its maxAge and its creation', t => {
+t.test('a record of 12.0.0 keeps its maxAge and its creation time', t => {
   fc.assert(fc.property(fc.option(durations), durations, terms, (originalMaxAge, absoluteTimeout, terms) => {
     const end = Math.min(NOW + (originalMaxAge ?? Infinity), NOW + absoluteTimeout)
     const cookie = { expires: new Date(end).toISOString(), originalMaxAge, createdAt: NOW, absoluteTimeout, touchedAt: NOW }
     const { chosen, createdAt } = lifetimeIn({ user: 'max', cookie }, terms, NOW + MINUTE)
     same(createdAt, NOW, 'createdAt')
-    // It wrote the absolute end where the cookie ends with the browser: no choice of anyone's.
+    // 12.0.0 wrote the absolute end if the cookie ends with the browser. Nobody chose that date.
     same(chosen, originalMaxAge ?? undefined, 'its maxAge')
   }))
   t.end()
 })
 
-t.test('records of others, with whatever in them, have a life without an error', t => {
+t.test('any values in a stored cookie result in a lifetime without an error', t => {
   const rubbish = fc.oneof(fc.anything(), fc.constantFrom(NaN, Infinity, -1, 0, 1e300, '1', new Date(NaN), null, undefined))
   const cookies = fc.record({
     expires: rubbish, originalMaxAge: rubbish, createdAt: rubbish, seenAt: rubbish, idle: rubbish, absoluteTimeout: rubbish, chosen: rubbish

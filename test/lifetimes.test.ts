@@ -1,4 +1,4 @@
-/** How long sessions live, and who ends them: exact to the millisecond, with a clock that the tests move. */
+/** How long sessions live, and when they are ended: exact to the millisecond, with a clock that the tests move. */
 import type { LightMyRequestResponse } from 'fastify'
 import t, { type Test } from 'tap'
 import { MemoryStore } from '../src/index'
@@ -9,18 +9,18 @@ import { build, setCookies, stopClock, Visitor, type Routes, type SessionOptions
 import { ThreeMethodStore, TouchStore, WatchedStore } from './odd-stores'
 import { connectTo, letPass, startRedis, type NodeRedis } from './servers'
 
-/** A store with one session, the time that goes by for it, and what it says of that session's end. */
+/** A store with one session, the passing of time for it, and what the store knows about the session's end. */
 interface Subject {
   store: SessionStore
   pass: (milliseconds: number) => Promise<void>
-  /** Milliseconds until the store itself drops the session, or would have it dropped; null for never. */
+  /** Milliseconds until the store itself drops the session, or would be told to. Null for never. */
   left: () => Promise<number | null>
   /** The cookie in the record. */
   cookie: () => Promise<any>
   setCookie: (cookie: any) => Promise<void>
-  /** How near to a boundary it can be observed. Redis has a clock of its own, which goes on. */
+  /** How close to a boundary a test can look. The clock of Redis keeps running. */
   grain: number
-  /** What part of its life a session is kept for longer. */
+  /** The part of its lifetime for which the store keeps a session longer. */
   slack: number
 }
 
@@ -80,7 +80,7 @@ t.before(async () => {
 
 const KEPT = ['createdAt', 'seenAt', 'claimedAt', 'idle', 'absoluteTimeout', 'chosen']
 
-/** Redis's clock can't be moved, so the sessions are made older. */
+/** The clock of Redis can't be moved, so the sessions are made older. */
 subjects.RedisStore = async t => {
   stopClock(t)
   await redis.flushAll()
@@ -90,7 +90,7 @@ subjects.RedisStore = async t => {
     const kept = KEPT.filter(name => fieldOfMeta(name) in fields).map(name => [name, Number(fields[fieldOfMeta(name)])])
     return { ...JSON.parse(fields.cookie as string), ...Object.fromEntries(kept) }
   }
-  // As 12.0.0 has it.
+  // Writes the cookie as 12.0.0 does.
   const setCookie = async (cookie: any): Promise<void> => {
     const key = await only()
     await redis.hDel(key, KEPT.map(fieldOfMeta))
@@ -116,7 +116,7 @@ subjects.RedisStore = async t => {
   }
 }
 
-/** A test on each kind of store. */
+/** Runs a test on each kind of store. */
 function onEachStore (name: string, test: (t: Test, subject: Subject, visit: Visit) => Promise<void>): void {
   t.test(name, async t => {
     for (const [store, makeSubject] of Object.entries(subjects)) {
@@ -155,7 +155,7 @@ async function visit (t: Test, options: SessionOptions): Promise<Visitor> {
   return new Visitor(app)
 }
 
-/** Somebody else's app on the same store, as the next deployment is. */
+/** The same visitor at another app on the same store, as after a deployment. */
 async function redeployed (t: Test, visitor: Visitor, options: SessionOptions): Promise<Visitor> {
   return visitor.copy((await visit(t, options)).app)
 }
@@ -164,19 +164,19 @@ async function whoami (visitor: Visitor): Promise<string> {
   return (await visitor.get('/whoami')).body
 }
 
-/** Who a copy of the visitor's cookie gets in as, without a life for it. */
+/** Who a copy of the visitor's cookie is logged in as. The request does not prolong the session. */
 async function copyIs (visitor: Visitor): Promise<string> {
   return (await visitor.copy().get('/poll')).body
 }
 
-/** Milliseconds for which the browser is to keep the cookie; null for its own session, undefined where none was set. */
+/** Milliseconds for which the browser keeps the cookie. Null: until it ends. Undefined: no cookie was sent. */
 function sent (response: LightMyRequestResponse): number | null | undefined {
   const [cookie] = response.cookies
   if (cookie === undefined) return undefined
   return cookie.expires === undefined ? null : cookie.expires.getTime() - Date.now()
 }
 
-/** What the store says may not be more, and is exact where the clock stands still. */
+/** Checks the time that is left in the store: exactly if the clock stands still, and otherwise within the grain. */
 async function leavesAtMost (t: Test, { left, grain }: Subject, milliseconds: number): Promise<void> {
   const found = await left() as number
   if (grain === 1) t.equal(found, milliseconds, 'expiry of the store')
@@ -198,10 +198,10 @@ onEachStore('absoluteTimeout: a session ends that long after it was created, how
   const copy = visitor.cookieHeader()
   await subject.pass(subject.grain)
   visitor.cookies.set('sessionId', decodeURIComponent(copy.slice('sessionId='.length)))
-  t.equal(await whoami(visitor), 'nobody', 'and not for one more')
+  t.equal(await whoami(visitor), 'nobody', 'and not a moment longer')
 })
 
-onEachStore('absoluteTimeout: neither cookie nor store expiry reach past it', async (t, subject, visit) => {
+onEachStore("absoluteTimeout: neither the cookie nor the store's expiry goes beyond it", async (t, subject, visit) => {
   const visitor = await visit({ absoluteTimeout: HOUR, cookie: { maxAge: 40 * MINUTE } })
   t.equal(sent(await visitor.get('/login')), 40 * MINUTE)
   await leavesAtMost(t, subject, 40 * MINUTE)
@@ -219,7 +219,7 @@ onEachStore('absoluteTimeout: neither cookie nor store expiry reach past it', as
   await leavesAtMost(t, subject, 15 * MINUTE)
 })
 
-onEachStore('absoluteTimeout: touch(), save(), options() and a longer cookie do not put it off', async (t, subject, visit) => {
+onEachStore('absoluteTimeout: touch(), save(), options() and a longer cookie do not extend it', async (t, subject, visit) => {
   const visitor = await visit({ absoluteTimeout: HOUR, cookie: { maxAge: 40 * MINUTE } })
   await visitor.get('/login')
   await subject.pass(30 * MINUTE)
@@ -232,18 +232,18 @@ onEachStore('absoluteTimeout: touch(), save(), options() and a longer cookie do 
   t.equal((await new Visitor(visitor.app).get('/whoami', { headers: { cookie: late } })).body, 'nobody')
 })
 
-onEachStore('absoluteTimeout: regenerate() starts it anew', async (t, subject, visit) => {
+onEachStore('absoluteTimeout: regenerate() starts it again', async (t, subject, visit) => {
   const visitor = await visit({ absoluteTimeout: HOUR, cookie: { maxAge: HOUR } })
   await visitor.get('/login')
   await subject.pass(50 * MINUTE)
   t.equal(sent(await visitor.get('/renew')), HOUR)
   t.equal((await subject.cookie()).createdAt, Date.now())
   await subject.pass(50 * MINUTE)
-  t.equal(await whoami(visitor), 'max', 'past the end of the first')
+  t.equal(await whoami(visitor), 'max', 'after the end of the first session')
   t.equal(sent(await visitor.get('/whoami')), 10 * MINUTE)
 })
 
-onEachStore('absoluteTimeout: the cookie of a browser-session stays one, and the server ends it', async (t, subject, visit) => {
+onEachStore('absoluteTimeout: a cookie that ends with the browser stays one, and the server ends the session', async (t, subject, visit) => {
   const visitor = await visit({ absoluteTimeout: HOUR })
   t.equal(sent(await visitor.get('/login')), null)
   await leavesAtMost(t, subject, HOUR)
@@ -257,13 +257,13 @@ onEachStore('absoluteTimeout: the cookie of a browser-session stays one, and the
   t.equal(await whoami(visitor), 'nobody')
 })
 
-onEachStore('absoluteTimeout: no Expires comes from one that is no whole number', async (t, _subject, visit) => {
+onEachStore('absoluteTimeout: a fraction of a millisecond does not lead to an Expires', async (t, _subject, visit) => {
   const visitor = await visit({ absoluteTimeout: HOUR + 1 / 3 })
   await visitor.get('/login')
   t.equal(sent(await visitor.get('/whoami')), null)
 })
 
-onEachStore('absoluteTimeout: it counts from their creation for sessions from before the option', async (t, subject, visit) => {
+onEachStore('absoluteTimeout: sessions from before the option are limited from their creation', async (t, subject, visit) => {
   for (const rolling of [true, false]) {
     await t.test(`rolling: ${rolling}`, async () => {
       const before = await visit({ rolling, cookie: { maxAge: 40 * MINUTE } })
@@ -281,7 +281,7 @@ onEachStore('absoluteTimeout: it counts from their creation for sessions from be
   }
 })
 
-onEachStore('absoluteTimeout: one that is lowered ends sessions that are older at once', async (t, subject, visit) => {
+onEachStore('absoluteTimeout: a lower one ends older sessions at once', async (t, subject, visit) => {
   for (const maxAge of [undefined, 90 * MINUTE]) {
     await t.test(`maxAge: ${maxAge}`, async t => {
       const before = await visit({ absoluteTimeout: 2 * HOUR, cookie: { maxAge } })
@@ -290,7 +290,7 @@ onEachStore('absoluteTimeout: one that is lowered ends sessions that are older a
       const next = await redeployed(t, before, { store: subject.store, absoluteTimeout: HOUR, cookie: { maxAge } })
       t.equal(await copyIs(next), 'max', 'young enough')
       const response = await next.get('/visit')
-      t.ok(sent(response) === null || sent(response) as number <= subject.grain, 'the cookie knows')
+      t.ok(sent(response) === null || sent(response) as number <= subject.grain, 'the cookie ends in time')
       await leavesAtMost(t, subject, subject.grain)
       const late = next.cookieHeader()
       await subject.pass(subject.grain)
@@ -319,21 +319,21 @@ for (const absoluteTimeout of [2 * HOUR, undefined]) {
   }
 }
 
-onEachStore('absoluteTimeout: a session that ended by it is removed, and its id never used again', async (t, subject, visit) => {
+onEachStore('absoluteTimeout: a session that has reached it is removed, and its id is never used again', async (t, subject, visit) => {
   const visitor = await visit({ absoluteTimeout: HOUR, cookie: { maxAge: HOUR } })
   const [first] = (await visitor.get('/login')).cookies
-  // As one that a store keeps for longer than it should.
+  // As a store that keeps it for too long.
   await subject.setCookie({ ...await subject.cookie(), createdAt: Date.now() - HOUR, expires: new Date(Date.now() + HOUR) })
   const [second] = (await visitor.get('/visit')).cookies
   t.not(second?.value, first?.value)
   const sessions = await subject.left()
-  t.ok(sessions !== null, 'there is one')
+  t.ok(sessions !== null, 'there is a session')
   t.equal((await subject.cookie()).createdAt, Date.now(), 'and it is the new one')
 })
 
 for (const maxAge of [3 * HOUR, 40 * MINUTE]) {
   const left = Math.min(maxAge * 3 / 4, HOUR)
-  onEachStore(`absoluteTimeout: a session of older software counts from its first use here, and lives no longer by that: maxAge: ${maxAge}`, async (t, subject, visit) => {
+  onEachStore(`absoluteTimeout: a session of older software counts from its first use here, and is not prolonged by that: maxAge: ${maxAge}`, async (t, subject, visit) => {
     const options = { rolling: false, cookie: { maxAge } }
     const before = await visit(options)
     await before.get('/login')
@@ -362,7 +362,7 @@ t.test('absoluteTimeout: createdAt is kept in the cookie of the record', async t
   t.match(await subject.cookie(), { createdAt, absoluteTimeout: HOUR, expires: new Date(createdAt + HOUR) })
 })
 
-t.test('absoluteTimeout: what a handler reads as the end of the session is the end of the session', async t => {
+t.test('absoluteTimeout: cookie.expires in a handler is the real end of the session', async t => {
   const { store, pass } = await memorySubject(t)
   const visitor = await visit(t, { store, absoluteTimeout: HOUR, cookie: { maxAge: 40 * MINUTE } })
   await visitor.get('/login')
@@ -371,7 +371,7 @@ t.test('absoluteTimeout: what a handler reads as the end of the session is the e
   t.equal((await visitor.get('/expires')).body, end)
 })
 
-t.test('absoluteTimeout: a fixed expires that is earlier stays, a later one is cut short', async t => {
+t.test('absoluteTimeout: an earlier fixed expires stays, and a later one is cut short', async t => {
   const { store } = await memorySubject(t)
   for (const [expires, expected] of [[30 * MINUTE, 30 * MINUTE], [2 * HOUR, HOUR]] as const) {
     const visitor = await visit(t, { store, absoluteTimeout: HOUR, cookie: { expires: new Date(Date.now() + expires) } })
@@ -380,18 +380,18 @@ t.test('absoluteTimeout: a fixed expires that is earlier stays, a later one is c
   }
 })
 
-t.test('absoluteTimeout: what other software left where createdAt belongs is no date of creation', async t => {
+t.test("absoluteTimeout: a stored createdAt that isn't a valid time is replaced at the next use", async t => {
   for (const createdAt of ['yesterday', null, {}, '0', new Date(0)]) {
     const subject = await memorySubject(t)
     const visitor = await visit(t, { store: subject.store, absoluteTimeout: HOUR })
     await visitor.get('/login')
     await subject.setCookie({ ...await subject.cookie(), createdAt })
     t.equal(await whoami(visitor), 'max')
-    t.equal((await subject.cookie()).createdAt, Date.now(), 'its first use counts')
+    t.equal((await subject.cookie()).createdAt, Date.now(), 'the session now counts from this use')
   }
 })
 
-t.test('absoluteTimeout is a positive number of milliseconds', async t => {
+t.test('absoluteTimeout must be a positive number of milliseconds', async t => {
   for (const absoluteTimeout of [0, -1, NaN, Infinity, 1e15, '1h'] as any[]) {
     await t.rejects(build({ absoluteTimeout }, () => {}), { code: 'FST_ERR_SESSION_OPTION', message: /absoluteTimeout must be/ })
   }
@@ -409,10 +409,10 @@ onEachStore('idle timeout: maxAge with rolling ends a session that long after it
   await subject.pass(20 * MINUTE - subject.grain)
   t.equal(await copyIs(visitor), 'max', 'until the last moment')
   await subject.pass(subject.grain + subject.slack * 20 * MINUTE)
-  t.equal(await copyIs(visitor), 'nobody', 'and not for one more')
+  t.equal(await copyIs(visitor), 'nobody', 'and not a moment longer')
 })
 
-onEachStore('idle timeout: a polling route (rolling: false) keeps no session alive', async (t, subject, visit) => {
+onEachStore('idle timeout: a polling route (rolling: false) does not keep a session alive', async (t, subject, visit) => {
   const visitor = await visit({ cookie: { maxAge: 20 * MINUTE } })
   await visitor.get('/login')
   await subject.pass(10 * MINUTE)
@@ -440,7 +440,7 @@ onEachStore('refreshAfter: an unchanged session is touched, and its cookie sent,
   }
 })
 
-onEachStore('refreshAfter: a change is written at once, and the time begins anew', async (t, subject, visit) => {
+onEachStore('refreshAfter: a change is written at once, and the time starts again', async (t, subject, visit) => {
   const visitor = await visit({ refreshAfter: 5 * MINUTE, cookie: { maxAge: 20 * MINUTE } })
   await visitor.get('/login')
   await subject.pass(3 * MINUTE)
@@ -452,7 +452,7 @@ onEachStore('refreshAfter: a change is written at once, and the time begins anew
   t.equal(sent(await visitor.get('/whoami')), 20 * MINUTE)
 })
 
-t.test('refreshAfter: what an unchanged request costs the store', async t => {
+t.test('refreshAfter: which store calls an unchanged request makes', async t => {
   const { advance } = stopClock(t)
   const watched = new WatchedStore()
   const callsOf = (url: string): Promise<string[]> => watched.callsDuring(() => visitor.get(url))
@@ -471,11 +471,11 @@ t.test('refreshAfter: 0, the default, sends the cookie with each response', asyn
     const visitor = await visit(t, { store, cookie: { maxAge: HOUR }, ...options })
     await visitor.get('/login')
     t.equal(sent(await visitor.get('/whoami')), HOUR)
-    t.notOk('touchedAt' in await cookie(), 'and says nothing of it in the record')
+    t.notOk('touchedAt' in await cookie(), 'the record does not contain when it was touched')
   }
 })
 
-t.test('refreshAfter: a record that does not say when it was written is refreshed at its first use', async t => {
+t.test('refreshAfter: a record without the time of its last write is refreshed at its first use', async t => {
   const { store, cookie, setCookie } = await memorySubject(t)
   const before = await visit(t, { store, cookie: { maxAge: HOUR } })
   await before.get('/login')
@@ -486,7 +486,7 @@ t.test('refreshAfter: a record that does not say when it was written is refreshe
   t.equal(sent(await visitor.get('/whoami')), undefined)
 })
 
-t.test('refreshAfter: a cookie that an older secret signed is signed anew at once', async t => {
+t.test('refreshAfter: a cookie signed with an older secret is signed again at once', async t => {
   const { store } = await memorySubject(t)
   const [old, next] = ['an old secret with a length of 32 characters', 'a new secret with a length of 32 characters']
   const before = await visit(t, { store, secret: old, refreshAfter: 5 * MINUTE, cookie: { maxAge: HOUR } })
@@ -498,21 +498,21 @@ t.test('refreshAfter: a cookie that an older secret signed is signed anew at onc
   t.equal(sent(await visitor.get('/whoami')), undefined, 'once')
 })
 
-onEachStore('a polling route (rolling: false) that signs a cookie anew does not end its session', async (t, subject, visit) => {
+onEachStore('a polling route (rolling: false) that signs a cookie again does not end its session', async (t, subject, visit) => {
   const [old, next] = ['an old secret with a length of 32 characters', 'a new secret with a length of 32 characters']
   const before = await visit({ secret: old, cookie: { maxAge: 20 * MINUTE } })
   await before.get('/login')
   await subject.pass(9 * MINUTE)
   await before.get('/whoami')
   const visitor = await redeployed(t, before, { store: subject.store, secret: [next, old], cookie: { maxAge: 20 * MINUTE } })
-  // Past the end that was written, which the touch has moved.
+  // Beyond the end in the record. The touch has moved the real one.
   await subject.pass(15 * MINUTE)
   t.equal((await visitor.get('/poll')).body, 'max')
   await leavesAtMost(t, subject, 5 * MINUTE)
   t.equal(await whoami(visitor), 'max')
 })
 
-t.test('refreshAfter: a browser-session is touched as seldom', async t => {
+t.test('refreshAfter: it also applies if the cookie ends with the browser', async t => {
   const subject = await jsonSubject(t, new TouchStore())
   const visitor = await visit(t, { store: subject.store, refreshAfter: 5 * MINUTE })
   await visitor.get('/login')
@@ -521,7 +521,7 @@ t.test('refreshAfter: a browser-session is touched as seldom', async t => {
   t.equal(sent(await visitor.get('/whoami')), null)
 })
 
-t.test('refreshAfter: touch() in a handler counts at once', async t => {
+t.test('refreshAfter: a touch() in a handler takes effect at once', async t => {
   const { store, pass } = await memorySubject(t)
   const app = await build({ store, refreshAfter: 5 * MINUTE, cookie: { maxAge: HOUR } }, app => {
     app.get('/', async request => { session(request).touch() })
@@ -532,7 +532,7 @@ t.test('refreshAfter: touch() in a handler counts at once', async t => {
   t.equal(sent(await visitor.get('/')), HOUR)
 })
 
-t.test('refreshAfter: a session whose own life is no longer is refreshed with each response', async t => {
+t.test('refreshAfter: if a handler chose a lifetime of at most that, each response refreshes it', async t => {
   const { store, pass } = await memorySubject(t)
   const app = await build({ store, refreshAfter: 5 * MINUTE, cookie: { maxAge: HOUR } }, app => {
     app.get('/login', async request => {
@@ -551,7 +551,7 @@ t.test('refreshAfter: a session whose own life is no longer is refreshed with ea
   }
 })
 
-t.test('refreshAfter: with rolling: false there is nothing to refresh', async t => {
+t.test('refreshAfter: with rolling: false, nothing is refreshed', async t => {
   const { store, pass } = await memorySubject(t)
   const visitor = await visit(t, { store, rolling: false, refreshAfter: MINUTE, cookie: { maxAge: HOUR } })
   await visitor.get('/login')
@@ -559,7 +559,7 @@ t.test('refreshAfter: with rolling: false there is nothing to refresh', async t 
   t.equal(sent(await visitor.get('/whoami')), undefined)
 })
 
-t.test('refreshAfter is a number of milliseconds, shorter than maxAge', async t => {
+t.test('refreshAfter must be a number of milliseconds, shorter than maxAge', async t => {
   for (const refreshAfter of [-1, NaN, Infinity, '1m'] as any[]) {
     await t.rejects(build({ refreshAfter }, () => {}), { code: 'FST_ERR_SESSION_OPTION', message: /refreshAfter must be a number/ })
   }
@@ -576,7 +576,7 @@ t.test('refreshAfter is a number of milliseconds, shorter than maxAge', async t 
 
 // --- Both
 
-onEachStore('absoluteTimeout and refreshAfter: the last refresh reaches no further than the end', async (t, subject, visit) => {
+onEachStore('absoluteTimeout and refreshAfter: the last refresh does not go beyond the end', async (t, subject, visit) => {
   const visitor = await visit({ absoluteTimeout: HOUR, refreshAfter: 5 * MINUTE, cookie: { maxAge: 40 * MINUTE } })
   await visitor.get('/login')
   await subject.pass(30 * MINUTE)

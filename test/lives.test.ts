@@ -1,4 +1,4 @@
-/** How long sessions live, sentence by sentence, on each kind of store: to the millisecond, with a clock that the tests move. */
+/** How long sessions live, rule by rule, on each kind of store: to the millisecond, with a clock that the tests move. */
 import { once } from 'node:events'
 import { get } from 'node:http'
 import { connect } from 'node:http2'
@@ -18,7 +18,7 @@ const SECOND = 1000
 const MINUTE = 60 * SECOND
 const HOUR = 60 * MINUTE
 
-/** Keeps the expiry beside the record, which a touch leaves as it is. Ends sessions by it. */
+/** Keeps the expiry beside the record. A touch moves only that, and sessions end by it. */
 class TouchStore extends ThreeMethodStore {
   readonly clocks = new Map<string, number>()
 
@@ -39,14 +39,14 @@ class TouchStore extends ThreeMethodStore {
   }
 }
 
-/** Hands out what has expired, as connect-session-sequelize and connect-loki do until they next clean up. */
+/** Returns expired sessions, as connect-session-sequelize and connect-loki do until they next clean up. */
 class LaxStore extends TouchStore {
   override get (sessionId: string, callback: Answer): void {
     callback(null, JSON.parse(this.records.get(sessionId) ?? 'null'))
   }
 }
 
-/** Moves its clock when it is asked, by what the record says of the idle time. */
+/** Its getAndTouch moves the clock by the idle time in the record. */
 class TouchingStore extends TouchStore {
   getAndTouch (sessionId: string, callback: Answer): void {
     this.get(sessionId, (error, record) => {
@@ -81,7 +81,7 @@ class TouchingStore extends TouchStore {
   }
 }
 
-/** Keeps the very object that it is given. */
+/** Keeps the object that it is given, without a copy. */
 class KeepingStore {
   readonly records = new Map<string, any>()
 
@@ -98,14 +98,14 @@ class KeepingStore {
   }
 }
 
-/** A store for one session, and what it says of it. */
+/** A store for one session, and what the store knows about it. */
 interface Subject {
   store: any
-  /** Whether what the store hands out tells when the session was used last. */
+  /** Whether what the store returns tells when the session was last used. */
   isExact: boolean
-  /** Whether it hands out what has expired. */
+  /** Whether the store returns expired sessions. */
   isLax?: boolean
-  /** Milliseconds until the store would end the session; null: it wouldn't. */
+  /** Milliseconds until the store would end the session. Null: never. */
   left: () => number | null
   cookie: () => any
   setCookie: (cookie: object) => void
@@ -120,7 +120,7 @@ const STORES: Record<string, () => Subject> = {
     const store = new ThreeMethodStore()
     return { store, isExact: true, ...inJson(store) }
   },
-  'a store that keeps the very object': () => {
+  'a store that keeps the given object': () => {
     const store = new KeepingStore()
     return { store, isExact: true, ...inRecords(store.records) }
   },
@@ -128,7 +128,7 @@ const STORES: Record<string, () => Subject> = {
     const store = new TouchStore()
     return { store, isExact: false, ...inJson(store), left: () => leftOf(store) }
   },
-  'a store that hands out what has expired' () {
+  'a store that returns expired sessions' () {
     const store = new LaxStore()
     return { store, isExact: false, isLax: true, ...inJson(store), left: () => leftOf(store) }
   },
@@ -165,7 +165,7 @@ function leftUntil (expires: string | Date | null): number | null {
   return expires === null ? null : new Date(expires).getTime() - Date.now()
 }
 
-/** The clock of all tests. It stops at a whole second, which is what cookies tell. */
+/** The clock of all tests. It starts at a whole second, because cookies are only exact to the second. */
 const { now: realNow } = Date
 let time = 0
 
@@ -181,7 +181,7 @@ t.teardown(() => { Date.now = realNow })
 
 type Open = (options: SessionOptions, visitor?: Visitor) => Promise<Visitor>
 
-/** A test on each kind of store. `open` makes an app on it, and a visitor, or the same visitor after a deployment. */
+/** Runs a test on each kind of store. `open` makes an app on it, with a visitor or with the same visitor after a deployment. */
 function onEachStore (name: string, test: (t: Test, subject: Subject, open: Open) => Promise<void>): void {
   t.test(name, async t => {
     for (const [store, makeSubject] of Object.entries(STORES)) {
@@ -269,48 +269,48 @@ async function whoami (visitor: Visitor): Promise<string> {
   return (await visitor.get('/whoami')).body
 }
 
-/** Who a copy of the cookie gets in as, on a route that doesn't prolong. Browsers drop cookies; thieves don't. */
+/** Who a copy of the cookie is logged in as, on a route that does not prolong. A thief keeps cookies that a browser drops. */
 async function copyIs (visitor: Visitor): Promise<string> {
   const headers = { cookie: visitor.cookieHeader() }
   return (await new Visitor(visitor.app as FastifyInstance).get('/poll', { headers })).body
 }
 
-/** Milliseconds for which the browser is to keep the cookie; null: until it ends; undefined: none was sent. */
+/** Milliseconds for which the browser keeps the cookie. Null: until it ends. Undefined: no cookie was sent. */
 function sent (response: LightMyRequestResponse): number | null | undefined {
   const [cookie] = response.cookies
   if (cookie === undefined) return undefined
   return cookie.expires === undefined ? null : cookie.expires.getTime() - Date.now()
 }
 
-/** The session is alive for so long, and over then; where the store hands out what has expired, by half of that later. */
+/** The session lives for so long and then ends. If the store returns expired sessions, it ends half of that time later. */
 async function endsAfter (t: Test, { isLax = false }: Subject, visitor: Visitor, milliseconds: number, later = milliseconds / 2): Promise<void> {
   pass(milliseconds - 1)
   t.equal(await copyIs(visitor), 'max', 'until the last millisecond')
   pass(1 + (isLax ? later : 0))
-  t.equal(await copyIs(visitor), 'nobody', 'and not for one more')
+  t.equal(await copyIs(visitor), 'nobody', 'and not one more')
 }
 
 // --- Three limits
 
-onEachStore('ends with the browser, 30 minutes idle, 12 hours at most: each of the three ends it', async (t, subject, open) => {
+onEachStore('ends with the browser, 30 minutes idle, 12 hours at most: each of these limits ends the session', async (t, subject, open) => {
   const options = { idleTimeout: 30 * MINUTE, absoluteTimeout: 12 * HOUR }
   const idle = await open(options)
-  t.equal(sent(await idle.get('/login')), null, 'the browser')
+  t.equal(sent(await idle.get('/login')), null, 'the cookie ends with the browser')
   t.equal(subject.left(), 30 * MINUTE)
   await endsAfter(t, subject, idle, 30 * MINUTE)
 
   const busy = await open(options)
   await busy.get('/login')
   for (let passed = 0; passed < 12 * HOUR - 20 * MINUTE; passed += 20 * MINUTE) {
-    t.equal(sent(await busy.get('/whoami')), null, 'the browser, still')
+    t.equal(sent(await busy.get('/whoami')), null, 'the cookie still ends with the browser')
     pass(20 * MINUTE)
   }
-  t.equal(await whoami(busy), 'max', 'whoever comes stays')
-  t.equal(subject.left(), 20 * MINUTE, 'no further than its absolute end')
+  t.equal(await whoami(busy), 'max', 'an active session stays')
+  t.equal(subject.left(), 20 * MINUTE, 'no longer than its absolute timeout')
   await endsAfter(t, { ...subject, isLax: false }, busy, 20 * MINUTE)
 })
 
-onEachStore('absoluteTimeout lengthens no idle time', async (t, subject, open) => {
+onEachStore('absoluteTimeout does not lengthen the idle time', async (t, subject, open) => {
   for (const options of [{ idleTimeout: 30 * MINUTE }, { cookie: { maxAge: 30 * MINUTE } }]) {
     const visitor = await open({ absoluteTimeout: 12 * HOUR, ...options })
     await visitor.get('/login')
@@ -322,7 +322,7 @@ onEachStore('absoluteTimeout lengthens no idle time', async (t, subject, open) =
   }
 })
 
-onEachStore('of a maxAge and an idleTimeout the shorter one counts', async (t, subject, open) => {
+onEachStore('if both maxAge and idleTimeout are set, the shorter one counts', async (t, subject, open) => {
   for (const [maxAge, idleTimeout] of [[24 * HOUR, 30 * MINUTE], [30 * MINUTE, 24 * HOUR]] as const) {
     const visitor = await open({ idleTimeout, cookie: { maxAge } })
     t.equal(sent(await visitor.get('/login')), maxAge)
@@ -361,7 +361,7 @@ for (const way of Object.keys(UNTICKED)) {
   })
 }
 
-onEachStore('remember me ticked: the handler\'s maxAge wins over the configured one, over any number of requests', async (t, subject, open) => {
+onEachStore("remember me ticked: the handler's maxAge takes precedence over the configured one, over any number of requests", async (t, subject, open) => {
   const visitor = await open({ cookie: { maxAge: 30 * MINUTE } })
   t.equal(sent(await visitor.get('/remember/600')), 10 * HOUR)
   for (const url of ['/whoami', '/visit', '/whoami', '/whoami']) {
@@ -372,7 +372,7 @@ onEachStore('remember me ticked: the handler\'s maxAge wins over the configured 
   await endsAfter(t, subject, visitor, 10 * HOUR)
 })
 
-// --- A configuration that changed
+// --- A changed configuration
 
 const idles = (minutes: number | undefined): Record<string, SessionOptions> => ({
   'cookie.maxAge': { cookie: { maxAge: minutes && minutes * MINUTE } },
@@ -383,11 +383,11 @@ for (const option of Object.keys(idles(1))) {
   const idle = (minutes: number | undefined): SessionOptions => idles(minutes)[option] as SessionOptions
   const cookieOf = (minutes: number | undefined): number | null => option === 'cookie.maxAge' && minutes ? minutes * MINUTE : null
 
-  onEachStore(`${option} lowered: it counts for sessions that exist, and nobody who comes is logged out`, async (t, subject, open) => {
+  onEachStore(`${option} lowered: it applies to existing sessions, and active ones stay`, async (t, subject, open) => {
     const before = await open(idle(60))
     await before.get('/login')
-    // Of a store that moves only its clock nobody knows when the session was used, up to half of the idle time of before.
-    // If its clock is moved by loading, it alone knows: until its end of before.
+    // If a store only moves its clock, the last use is uncertain by up to half of the earlier idle time.
+    // If loading moves the clock, only the store knows the last use, until the earlier end.
     const unknown = subject.isExact ? 0 : subject.store.getAndTouch === undefined ? 30 * MINUTE : 40 * MINUTE
     const late = await open(idle(20), before)
     await endsAfter(t, { ...subject, isLax: false }, late, 20 * MINUTE + unknown)
@@ -398,8 +398,8 @@ for (const option of Object.keys(idles(1))) {
     const visitor = await open(idle(20), before)
     pass(20 * MINUTE - SECOND)
     const response = await visitor.get('/whoami')
-    t.equal(response.body, 'max', 'who comes')
-    t.equal(sent(response), cookieOf(20), 'gets the new one')
+    t.equal(response.body, 'max', 'an active session stays')
+    t.equal(sent(response), cookieOf(20), 'it gets the new lifetime')
     for (let i = 0; i < 5; i++) {
       pass(20 * MINUTE - 1)
       t.equal(await whoami(visitor), 'max')
@@ -407,7 +407,7 @@ for (const option of Object.keys(idles(1))) {
     await endsAfter(t, subject, visitor, 20 * MINUTE)
   })
 
-  onEachStore(`${option} raised: it counts from the next use`, async (t, subject, open) => {
+  onEachStore(`${option} raised: it applies from the next use`, async (t, subject, open) => {
     const before = await open(idle(20))
     await before.get('/login')
     pass(15 * MINUTE)
@@ -432,7 +432,7 @@ for (const option of Object.keys(idles(1))) {
     t.equal(await whoami(visitor), 'max')
   })
 
-  onEachStore(`${option} added: sessions that exist get one at their next use`, async (t, subject, open) => {
+  onEachStore(`${option} added: existing sessions get one at their next use`, async (t, subject, open) => {
     const before = await open(idle(undefined))
     await before.get('/login')
     pass(1000 * HOUR)
@@ -444,7 +444,7 @@ for (const option of Object.keys(idles(1))) {
 }
 
 for (const [change, minutes] of Object.entries({ lowered: 5, raised: 300, removed: undefined })) {
-  onEachStore(`cookie.maxAge ${change}: a handler's own choice stays`, async (t, subject, open) => {
+  onEachStore(`cookie.maxAge ${change}: a lifetime that a handler chose stays`, async (t, subject, open) => {
     const chosen = await open({ cookie: { maxAge: 30 * MINUTE } })
     await chosen.get('/remember/60')
     const after = await open({ cookie: { maxAge: minutes && minutes * MINUTE } }, chosen)
@@ -457,7 +457,7 @@ for (const [change, minutes] of Object.entries({ lowered: 5, raised: 300, remove
   })
 }
 
-onEachStore('absoluteTimeout lowered, raised, removed or added counts for sessions that exist', async (t, subject, open) => {
+onEachStore('absoluteTimeout lowered, raised, removed or added applies to existing sessions', async (t, subject, open) => {
   for (const [before, after] of [[120, 60], [60, 120], [undefined, 60], [60, undefined]] as const) {
     const options = (minutes: number | undefined): SessionOptions => ({
       absoluteTimeout: minutes && minutes * MINUTE, cookie: { maxAge: 40 * MINUTE }
@@ -476,7 +476,7 @@ onEachStore('absoluteTimeout lowered, raised, removed or added counts for sessio
   }
 })
 
-onEachStore('records of other software keep the lifetime that they have', async (t, subject, open) => {
+onEachStore('records of other software keep their lifetime', async (t, subject, open) => {
   const others: Record<string, object> = {
     'express-session and version 11': { originalMaxAge: HOUR, path: '/', httpOnly: true, secure: false },
     '12.0.0': { originalMaxAge: HOUR, path: '/', httpOnly: true, secure: false, createdAt: Date.now(), touchedAt: Date.now() }
@@ -497,9 +497,9 @@ onEachStore('records of other software keep the lifetime that they have', async 
   }
 })
 
-// --- What is left
+// --- The time left
 
-onEachStore('a route that does not prolong says what is really left, or null', async (t, { isExact }, open) => {
+onEachStore('a route that does not prolong shows the time that is really left, or null', async (t, { isExact }, open) => {
   const visitor = await open({ cookie: { maxAge: HOUR } })
   await visitor.get('/login')
   const end = new Date(Date.now() + 70 * MINUTE).toISOString()
@@ -511,27 +511,27 @@ onEachStore('a route that does not prolong says what is really left, or null', a
   const [sessionId] = (visitor.cookies.get('sessionId') as string).split('.')
   const loaded = await (visitor.app as FastifyInstance).loadSession({ sessionId: sessionId as string })
   t.same(JSON.parse(JSON.stringify({ maxAge: loaded?.cookie.maxAge, expires: loaded?.cookie.expires })), left, 'loadSession()')
-  t.same((await visitor.get('/left-rolling')).json(), { maxAge: HOUR, expires: new Date(Date.now() + HOUR).toISOString() }, 'a route that does')
+  t.same((await visitor.get('/left-rolling')).json(), { maxAge: HOUR, expires: new Date(Date.now() + HOUR).toISOString() }, 'a route that prolongs')
 })
 
-onEachStore('where nothing rolls, each store knows what is left', async (t, _subject, open) => {
+onEachStore('with rolling: false, each store knows the time left', async (t, _subject, open) => {
   const visitor = await open({ rolling: false, cookie: { maxAge: HOUR } })
   await visitor.get('/login')
   pass(20 * MINUTE)
   t.equal((await visitor.get('/left')).json().maxAge, 40 * MINUTE)
-  t.equal((await visitor.get('/save')).json().maxAge, HOUR, 'what was saved begins again')
+  t.equal((await visitor.get('/save')).json().maxAge, HOUR, 'a save starts the time again')
   pass(10 * MINUTE)
   t.equal((await visitor.get('/left')).json().maxAge, 50 * MINUTE)
 })
 
-onEachStore('of a cookie that ends with the browser null is left, on every route', async (t, _subject, open) => {
+onEachStore('for a cookie that ends with the browser, the time left is null on every route', async (t, _subject, open) => {
   const visitor = await open({ idleTimeout: 30 * MINUTE, absoluteTimeout: HOUR })
   await visitor.get('/login')
   pass(10 * MINUTE)
   for (const url of ['/left', '/left-rolling']) t.same((await visitor.get(url)).json(), { maxAge: null, expires: null })
 })
 
-onEachStore('of a cookie that lives longer than the session may be idle, its own end is told', async (t, { isExact }, open) => {
+onEachStore("for a cookie that lives longer than the idle time, the time left is the cookie's", async (t, { isExact }, open) => {
   const visitor = await open({ idleTimeout: 30 * MINUTE, cookie: { maxAge: 24 * HOUR } })
   await visitor.get('/login')
   pass(10 * MINUTE)
@@ -539,7 +539,7 @@ onEachStore('of a cookie that lives longer than the session may be idle, its own
   t.equal((await visitor.get('/left-rolling')).json().maxAge, 24 * HOUR)
 })
 
-/** As a store with an index by user, of those whose touch moves their clock. */
+/** A store with an index by user whose touch only moves its clock. */
 class IndexedTouchStore extends TouchStore {
   readonly index = new MemoryStore() as any
   claim (...args: any[]): void { this.index.claim(...args) }
@@ -549,7 +549,7 @@ class IndexedTouchStore extends TouchStore {
   endingsOf (...args: any[]): void { this.index.endingsOf(...args) }
 }
 
-t.test('lists say when a session really ends, or null', async t => {
+t.test('lists show when a session really ends, or null', async t => {
   const user = (session: any): string => session.user
   const seen: unknown[] = []
   const describe = (session: any): object => {
@@ -585,7 +585,7 @@ t.test('lists say when a session really ends, or null', async t => {
   }
 })
 
-t.test('lists say the absolute end of a session that has no other', async t => {
+t.test('lists show the absolute end of a session that has no other', async t => {
   for (const store of [new MemoryStore(), new IndexedTouchStore()] as any[]) {
     const open = async (options: SessionOptions): Promise<any> => {
       const app = await build({ store, user: (session: any) => session.user, saveUninitialized: false, ...options }, routes)
@@ -599,9 +599,9 @@ t.test('lists say the absolute end of a session that has no other', async t => {
   }
 })
 
-// --- Requests that take their time
+// --- Requests that take time
 
-onEachStore('ends are reckoned when the reply goes out', async (t, subject, open) => {
+onEachStore('lifetimes count from when the reply is sent', async (t, subject, open) => {
   const visitor = await open({ cookie: { maxAge: 30 * MINUTE } })
   await visitor.get('/login')
   for (const url of ['/late', '/read-late', '/saved-late', '/renewed-late']) {
@@ -611,7 +611,7 @@ onEachStore('ends are reckoned when the reply goes out', async (t, subject, open
   await endsAfter(t, subject, visitor, 30 * MINUTE)
 })
 
-onEachStore('where nothing rolls, a cookie that is sent ends with its session', async (t, subject, open) => {
+onEachStore('with rolling: false, a cookie that is sent ends with its session', async (t, subject, open) => {
   const visitor = await open({ rolling: false, cookie: { maxAge: 30 * MINUTE } })
   for (const url of ['/saved-late', '/renewed-late', '/late']) {
     const response = await visitor.get(url)
@@ -619,9 +619,9 @@ onEachStore('where nothing rolls, a cookie that is sent ends with its session', 
   }
 })
 
-// --- Who comes, and who doesn't
+// --- Active and idle visitors
 
-onEachStore('nobody who comes in time is logged out, at whatever pace, on whatever route', async (t, _subject, open) => {
+onEachStore('a visitor who returns in time is never logged out, at any pace and on any route', async (t, _subject, open) => {
   const PACES = [29, 1, 14, 15, 16, 29, 29, 29, 5, 5, 5, 5, 5, 5, 29, 16, 16, 16, 1, 29]
   for (const options of [{ idleTimeout: 30 * MINUTE }, { cookie: { maxAge: 30 * MINUTE } }, { idleTimeout: 30 * MINUTE, refreshAfter: MINUTE }]) {
     const visitor = await open(options)
@@ -634,7 +634,7 @@ onEachStore('nobody who comes in time is logged out, at whatever pace, on whatev
   }
 })
 
-onEachStore('a hijacked reply prolongs nothing, unless the store does when it is asked', async (t, subject, open) => {
+onEachStore('a hijacked reply prolongs nothing, unless loading does', async (t, subject, open) => {
   const visitor = await open({ cookie: { maxAge: 30 * MINUTE } })
   await visitor.get('/login')
   pass(20 * MINUTE)
@@ -647,16 +647,16 @@ onEachStore('a hijacked reply prolongs nothing, unless the store does when it is
   }
   for (let i = 0; i < 5; i++) {
     pass(20 * MINUTE)
-    t.equal(await copyIs(visitor), 'max', 'who comes stays')
+    t.equal(await copyIs(visitor), 'max', 'an active session stays')
     t.equal((await visitor.get('/hijacked')).body, 'hijacked')
   }
   await endsAfter(t, subject, visitor, 30 * MINUTE)
 })
 
-/** A program of Express on the same store. */
+/** An Express application on the same store. */
 async function serveExpress (t: Test, store: any, maxAge: number): Promise<string> {
   const app = express()
-  // Its stores are made of events, ours needn't be.
+  // Express expects a store to be an EventEmitter. Ours need not be one.
   Object.assign(store, { on () {}, createSession: (expressSession.Store.prototype as any).createSession })
   app.use(expressSession({ secret: SECRET, name: 'sessionId', store, resave: false, saveUninitialized: false, rolling: true, cookie: { maxAge, secure: false } }))
   app.get('/whoami', (request, response) => { response.send((request.session as any).user ?? 'nobody') })
@@ -666,8 +666,8 @@ async function serveExpress (t: Test, store: any, maxAge: number): Promise<strin
   return `http://localhost:${(server.address() as AddressInfo).port}`
 }
 
-for (const name of ['a store with touch', 'a store that hands out what has expired']) {
-  t.test(`beside Express, which touches without writing: ${name}`, async t => {
+for (const name of ['a store with touch', 'a store that returns expired sessions']) {
+  t.test(`next to Express, which touches without writing: ${name}`, async t => {
     for (const storeTtl of ['trusted', undefined] as const) {
       const { store } = (STORES[name] as () => Subject)()
       const theirs = await serveExpress(t, store, 30 * MINUTE)
@@ -679,7 +679,7 @@ for (const name of ['a store with touch', 'a store that hands out what has expir
       const cookie = `sessionId=${encodeURIComponent(`s:${value}`)}`
       for (let i = 0; i < 4; i++) {
         pass(20 * MINUTE)
-        t.equal(await (await fetch(`${theirs}/whoami`, { headers: { cookie } })).text(), 'max', 'there')
+        t.equal(await (await fetch(`${theirs}/whoami`, { headers: { cookie } })).text(), 'max', 'in Express')
       }
       pass(20 * MINUTE)
       t.equal(await whoami(visitor), storeTtl === 'trusted' ? 'max' : 'nobody', `storeTtl: ${storeTtl}`)
@@ -687,7 +687,7 @@ for (const name of ['a store with touch', 'a store that hands out what has expir
   })
 }
 
-t.test("storeTtl: 'trusted': a session that 12.0.0 beside ours has touched, goes on here; its absolute end is judged all the same", async t => {
+t.test("storeTtl: 'trusted': a session that 12.0.0 has touched lives on here, but its absolute end still counts", async t => {
   const { store, setCookie } = (STORES['a store with touch'] as () => Subject)()
   const app = await build({ store, storeTtl: 'trusted', absoluteTimeout: 10 * HOUR, saveUninitialized: false, cookie: { maxAge: HOUR } }, routes)
   t.teardown(() => app.close())
@@ -704,11 +704,11 @@ t.test("storeTtl: 'trusted': a session that 12.0.0 beside ours has touched, goes
   t.equal(await copyIs(visitor), 'nobody')
 })
 
-// --- A request that takes longer than the session may be idle, with timers that the tests move, too
+// --- A request that takes longer than the idle time, with timers that the tests also move
 
 const WRITES = ['set', 'touch', 'update']
 
-/** An app with long requests, on a clock of the test's own. `writes` are the calls that prolonged or wrote the session. */
+/** An app with long requests, with mocked timers. `writes` are the calls that prolonged or wrote the session. */
 async function longRequests (t: Test, store: any, options: SessionOptions = {}, server: object = {}): Promise<{ visitor: Visitor, writes: string[], wait: () => Promise<void>, end: () => void }> {
   const writes: string[] = []
   for (const method of WRITES) {
@@ -787,7 +787,7 @@ function onEachLongRequest (name: string, urls: string[], test: (t: Test, long: 
   })
 }
 
-onEachLongRequest('a request keeps its session for as long as it takes', ['/long', '/login-long'], async (t, { visitor, wait, end }, url) => {
+onEachLongRequest('a request keeps its session alive for as long as it takes', ['/long', '/login-long'], async (t, { visitor, wait, end }, url) => {
   const reply = visitor.get(url)
   await wait()
   end()
@@ -797,7 +797,7 @@ onEachLongRequest('a request keeps its session for as long as it takes', ['/long
   t.equal(await whoami(visitor), 'max')
 })
 
-t.test('in whatever order requests end, the others keep their sessions', async t => {
+t.test('in whatever order requests end, the others keep their sessions alive', async t => {
   for (const order of [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]) {
     await t.test(order.join(', '), async t => {
       const { visitor, wait } = await longRequests(t, new MemoryStore())
@@ -811,12 +811,12 @@ t.test('in whatever order requests end, the others keep their sessions', async t
         t.equal(await whoami(visitors[i] as Visitor), 'max')
         await wait()
       }
-      for (const visitor of visitors) t.equal(await whoami(visitor), 'nobody', 'and no longer than that')
+      for (const visitor of visitors) t.equal(await whoami(visitor), 'nobody', 'and not longer')
     })
   }
 })
 
-t.test('where nothing rolls, a route that does keeps its session for as long as it takes, too', async t => {
+t.test('with rolling: false, a long request keeps its session alive on a route with rolling: true', async t => {
   for (const [name, makeSubject] of Object.entries(STORES)) {
     await t.test(name, async t => {
       const { visitor, wait, end } = await longRequests(t, makeSubject().store, { rolling: false })
@@ -831,7 +831,7 @@ t.test('where nothing rolls, a route that does keeps its session for as long as 
   }
 })
 
-onEachLongRequest('a request never brings back what has ended in the meantime', ['/long'], async (t, { visitor, wait, end }, url, { store }) => {
+onEachLongRequest('a long request never brings back a session that has ended in the meantime', ['/long'], async (t, { visitor, wait, end }, url, { store }) => {
   const reply = visitor.get(url)
   await new Promise(resolve => setImmediate(resolve))
   const records: Map<string, unknown> = store.records ?? store.store
@@ -845,7 +845,7 @@ onEachLongRequest('a request never brings back what has ended in the meantime', 
 })
 
 onEachLongRequest(
-  'what is streamed or hijacked, and what does not roll, keeps no session', ['/stream', '/hijacked-long', '/long-quiet'],
+  'a streamed or hijacked reply does not keep the session alive, nor does a route with rolling: false', ['/stream', '/hijacked-long', '/long-quiet'],
   async (t, { visitor, writes, wait, end }, url) => {
     const cookies = new Map(visitor.cookies)
     const reply = visitor.get(url)
@@ -861,7 +861,7 @@ onEachLongRequest(
   }
 )
 
-t.test('a request whose client has left keeps no session, also over HTTP/2', async t => {
+t.test('a request whose client has gone does not keep its session alive, over HTTP/1 and HTTP/2', async t => {
   for (const http2 of [false, true]) {
     await t.test(http2 ? 'HTTP/2' : 'HTTP/1', async t => {
       const { visitor, writes, wait, end } = await longRequests(t, new MemoryStore(), {}, { http2 })

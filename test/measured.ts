@@ -1,8 +1,8 @@
-/** The parts of documents that a command measures and writes. */
+/** Parts of documents that a command measures and writes. */
 
 const END = '<!-- end -->'
 
-/** What stands in the document. */
+/** The measured part of a document. */
 export function measuredIn (text: string, command: string): string {
   const [, measured] = parts(text, command)
   return measured.trim()

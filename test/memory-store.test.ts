@@ -1,4 +1,4 @@
-/** The MemoryStore on its own, and what store packages inherit from it. */
+/** The MemoryStore on its own, and stores that inherit from it. */
 import { EventEmitter } from 'node:events'
 import { inherits } from 'node:util'
 import type { FastifyRequest } from 'fastify'
@@ -15,7 +15,7 @@ const MINUTE = 60_000
 
 const session = (request: FastifyRequest): any => request.session
 
-/** What a method answers before it returns; fails where it doesn't. */
+/** What a method answers before it returns. Fails if it doesn't answer, or answers more than once. */
 function now (store: MemoryStore, method: 'get' | 'set' | 'destroy' | 'touch' | 'update' | 'all' | 'length' | 'clear', ...args: unknown[]): any {
   const answers: unknown[][] = []
   ;(store as any)[method](...args, (...answer: unknown[]) => answers.push(answer))
@@ -25,7 +25,7 @@ function now (store: MemoryStore, method: 'get' | 'set' | 'destroy' | 'touch' | 
   return value
 }
 
-t.test('its store is the Map that it was given', async t => {
+t.test('store is the Map that it was given', async t => {
   const map = new Map()
   const store = new MemoryStore(map)
   t.equal(store.store, map)
@@ -33,7 +33,7 @@ t.test('its store is the Map that it was given', async t => {
   t.not(new MemoryStore().store, new MemoryStore().store)
 })
 
-t.test('its Map holds objects that equal what was set', async t => {
+t.test('the Map holds objects that equal what was set', async t => {
   const store = new MemoryStore()
   const set = record({ user: { name: 'max' }, tags: ['a'] })
   now(store, 'set', 'a', set)
@@ -41,7 +41,7 @@ t.test('its Map holds objects that equal what was set', async t => {
   t.equal(Object.getPrototypeOf(store.store.get('a')), Object.prototype)
 })
 
-t.test('it serves what is in the Map already', async t => {
+t.test('it serves records that are already in the Map', async t => {
   const store = new MemoryStore(new Map([['a', record({ user: 'max' }) as any]]))
   t.equal(now(store, 'get', 'a').user, 'max')
 })
@@ -56,7 +56,7 @@ t.test('it is an EventEmitter', async t => {
   t.equal(store.constructor, MemoryStore)
 })
 
-t.test('it calls back before its methods return, with no error', async t => {
+t.test('it calls back before its methods return, without an error', async t => {
   const store = new MemoryStore()
   const answers: unknown[][] = []
   const answer = (...args: unknown[]): void => { answers.push(args) }
@@ -89,7 +89,7 @@ t.test('it can be called without new', async t => {
   t.same([...map.keys()], ['b'])
 })
 
-t.test('Store is the same, as express-session calls it', async t => {
+t.test('Store is the same class, under the name that express-session uses', async t => {
   t.equal(Store, MemoryStore)
   t.equal((fastifySession as any).Store, MemoryStore)
   t.equal((fastifySession as any).MemoryStore, MemoryStore)
@@ -97,7 +97,7 @@ t.test('Store is the same, as express-session calls it', async t => {
 
 // --- Inheriting
 
-/** A store package as those for express-session are written: connect(session) gives the constructor. */
+/** A store package in the style of express-session: connect(session) returns the constructor. */
 function connect (session: any): any {
   function PackageStore (this: any, options: object): void {
     session.Store.call(this, options)
@@ -124,7 +124,7 @@ function connect (session: any): any {
   return PackageStore
 }
 
-t.test('a constructor function inherits by util.inherits and Store.call(this, options)', async t => {
+t.test('a constructor function can inherit with util.inherits and Store.call(this, options)', async t => {
   const PackageStore = connect(fastifySession)
   const store = new PackageStore({ host: 'localhost', ttl: 1 })
   t.ok(store instanceof MemoryStore)
@@ -145,14 +145,14 @@ t.test('a constructor function inherits by util.inherits and Store.call(this, op
   t.equal((await visitor.get('/count')).body, '1')
   t.equal((await visitor.get('/count')).body, '2')
   t.equal((await visitor.get('/read')).body, '2')
-  t.equal(JSON.parse(Object.values(store.sessions)[0] as string).count, 2, 'touch and update did not go past its own set')
+  t.equal(JSON.parse(Object.values(store.sessions)[0] as string).count, 2, 'touch and update did not bypass its own set')
   t.same(store.calls, ['set', 'get', 'get', 'set', 'get', 'get', 'set'])
   await visitor.get('/logout')
   t.same(store.sessions, {})
-  t.equal(store.store?.size ?? 0, 0, 'nothing is kept beside it')
+  t.equal(store.store?.size ?? 0, 0, 'nothing is kept in the Map of MemoryStore')
 })
 
-t.test('a class that brings its own get, set and destroy is not gone past', async t => {
+t.test('a subclass with its own get, set and destroy is not bypassed', async t => {
   class OwnStore extends MemoryStore {
     readonly sessions = new Map<string, string>()
     override get (sessionId: string, callback: Answer): void {
@@ -182,7 +182,7 @@ t.test('a class that brings its own get, set and destroy is not gone past', asyn
   t.equal(store.store.size, 0)
 })
 
-t.test('a touch and an update of its own are used', async t => {
+t.test("a subclass's own touch and update are called", async t => {
   const calls: string[] = []
   class OwnStore extends MemoryStore {
     override set (sessionId: string, session: any, callback: Answer): void {
@@ -211,7 +211,7 @@ t.test('a touch and an update of its own are used', async t => {
   t.same(calls, ['set', 'update', 'touch'])
 })
 
-t.test('a class extends it, and what it inherits is used', async t => {
+t.test('a class extends it and uses what it inherits', async t => {
   class AuditedStore extends MemoryStore {
     readonly ended: string[] = []
     override destroy (sessionId: string, callback: Answer): void {
@@ -242,7 +242,7 @@ t.test('a class extends it, and what it inherits is used', async t => {
 
 // --- Expiry
 
-t.test('an expired session is gone, from the Map too', async t => {
+t.test('an expired session is removed, also from the Map', async t => {
   const { advance } = clock(t)
   const store = new MemoryStore()
   now(store, 'set', 'a', record({ n: 1 }, MINUTE))
@@ -253,7 +253,7 @@ t.test('an expired session is gone, from the Map too', async t => {
   t.equal(store.store.has('a'), false)
 })
 
-t.test('an expiry that is a string counts; one that is none, or says nothing, does not', async t => {
+t.test('an expires that is a string counts, and an invalid or missing one does not', async t => {
   const store = new MemoryStore()
   const past = new Date(Date.now() - 1000)
   now(store, 'set', 'past', { cookie: { expires: past } })
@@ -273,7 +273,7 @@ t.test('an expiry that is a string counts; one that is none, or says nothing, do
   }
 })
 
-t.test('touch moves the expiry alone', async t => {
+t.test('touch changes only the expiry', async t => {
   const { advance } = clock(t)
   const store = new MemoryStore()
   now(store, 'set', 'a', record({ n: 1 }, MINUTE))
@@ -294,20 +294,20 @@ t.test('touch and update never create a session', async t => {
   t.equal(store.store.size, 0)
 })
 
-t.test('expired sessions go though nobody asks for them', async t => {
+t.test('expired sessions are removed even if nobody asks for them', async t => {
   const { advance } = clock(t)
   const store = new MemoryStore()
   let most = 0
-  // One comes with each millisecond, and lives a second: a thousand are alive.
+  // One is created each millisecond and lives for a second, so a thousand are alive.
   for (let i = 0; i < 100_000; i++) {
     now(store, 'set', `session ${i}`, record({ i }, 1000))
     advance(1)
     most = Math.max(most, store.store.size)
   }
-  t.ok(most < 1500, `at most ${most} were kept`)
+  t.ok(most < 1500, `at most ${most} were in the store`)
 })
 
-t.test('expired sessions go behind any number of live ones', async t => {
+t.test('expired sessions are removed behind any number of live ones', async t => {
   const { advance } = clock(t)
   const store = new MemoryStore()
   for (let i = 0; i < 5000; i++) now(store, 'set', `long ${i}`, record({}, 60 * MINUTE))
@@ -337,7 +337,7 @@ for (const max of [Infinity, 10_000]) {
   })
 }
 
-t.test('what was cleared is not held', async t => {
+t.test('cleared records are not kept in memory', async t => {
   const store = new MemoryStore()
   const refs: Array<WeakRef<object>> = []
   for (let i = 0; i < 1000; i++) {
@@ -350,10 +350,10 @@ t.test('what was cleared is not held', async t => {
     collectGarbage()
   }
   const held = refs.filter(ref => ref.deref() !== undefined).length
-  t.ok(held <= 1, `${held} of 1000 records are held`)
+  t.ok(held <= 1, `${held} of 1000 records are still in memory`)
 })
 
-t.test('it keeps no process alive', async t => {
+t.test('it does not keep the process alive', async t => {
   const script = `
     const { MemoryStore } = require(${JSON.stringify(require.resolve('../src/index'))})
     const store = new MemoryStore(new Map(), { max: 10 })
@@ -366,17 +366,17 @@ t.test('it keeps no process alive', async t => {
   t.equal(stdout, 'kept 10\n', stderr)
 })
 
-// --- The bound
+// --- The limit
 
 const keys = (store: MemoryStore): string[] => [...store.store.keys()].sort()
 
-t.test('max drops the session that was used longest ago', async t => {
+t.test('max removes the session that was not used for the longest time', async t => {
   const store = new MemoryStore(new Map(), { max: 3 })
   for (const sessionId of ['a', 'b', 'c', 'd']) now(store, 'set', sessionId, record({}))
   t.same(keys(store), ['b', 'c', 'd'])
 })
 
-t.test('a get, a touch, an update and a set are uses', async t => {
+t.test('get, touch, update and set count as use', async t => {
   for (const use of [
     (store: MemoryStore) => now(store, 'get', 'a'),
     (store: MemoryStore) => now(store, 'touch', 'a', record({})),
@@ -386,13 +386,13 @@ t.test('a get, a touch, an update and a set are uses', async t => {
     const store = new MemoryStore(new Map(), { max: 3 })
     for (const sessionId of ['a', 'b', 'c']) now(store, 'set', sessionId, record({}))
     use(store)
-    t.same(keys(store), ['a', 'b', 'c'], 'which drops none')
+    t.same(keys(store), ['a', 'b', 'c'], 'none is removed')
     now(store, 'set', 'd', record({}))
     t.same(keys(store), ['a', 'c', 'd'])
   }
 })
 
-t.test('a list is no use', async t => {
+t.test('listing does not count as use', async t => {
   const store = new MemoryStore(new Map(), { max: 3 })
   for (const sessionId of ['a', 'b', 'c']) now(store, 'set', sessionId, record({}))
   now(store, 'all')
@@ -401,14 +401,14 @@ t.test('a list is no use', async t => {
   t.same(keys(store), ['b', 'c', 'd'])
 })
 
-t.test('max holds from the first write for a Map that has more', async t => {
+t.test('max applies from the first write, even if the given Map has more', async t => {
   const map = new Map(['a', 'b', 'c', 'd', 'e'].map(sessionId => [sessionId, record({}) as any]))
   const store = new MemoryStore(map, { max: 2 })
   now(store, 'set', 'f', record({}))
   t.same(keys(store), ['e', 'f'])
 })
 
-t.test('with a max of 1, the last one stays', async t => {
+t.test('with a max of 1, the last session stays', async t => {
   const store = new MemoryStore(undefined, { max: 1 })
   now(store, 'set', 'a', record({ n: 1 }))
   now(store, 'set', 'a', record({ n: 2 }))
@@ -418,7 +418,7 @@ t.test('with a max of 1, the last one stays', async t => {
 
 // --- Lists
 
-t.test('all, length and clear see what is alive', async t => {
+t.test('all, length and clear only see living sessions', async t => {
   const { advance } = clock(t)
   const store = new MemoryStore()
   now(store, 'set', 'short', record({ n: 1 }, MINUTE))
@@ -436,7 +436,7 @@ t.test('all, length and clear see what is alive', async t => {
   t.equal(store.store.size, 0)
 })
 
-t.test('data under __proto__ make no prototype', async t => {
+t.test('data under __proto__ do not become the prototype', async t => {
   const store = new MemoryStore()
   now(store, 'set', 'a', Object.assign(JSON.parse('{"__proto__":{"isAdmin":true},"n":1}'), record({})))
   const stored = now(store, 'get', 'a')
@@ -451,14 +451,14 @@ t.test('a session named __proto__ is listed', async t => {
   t.equal(now(store, 'get', '__proto__').n, 1)
 })
 
-t.test('length counts many without holding up others, and none twice', async t => {
+t.test('length counts many sessions without blocking others, and counts none twice', async t => {
   const COUNT = 10_000
   for (const max of [Infinity, 2 * COUNT]) {
     const store = new MemoryStore(new Map(), { max })
     for (let i = 0; i < COUNT; i++) now(store, 'set', `session ${i}`, record({}))
     let running = true
     let i = 0
-    // Traffic: sessions that were counted are used again meanwhile.
+    // Sessions that were counted are used again in the meantime.
     const traffic = (): void => {
       for (let n = 0; n < 500; n++) now(store, 'get', `session ${i++ % COUNT}`)
       if (running) setImmediate(traffic)
@@ -471,7 +471,7 @@ t.test('length counts many without holding up others, and none twice', async t =
 
 // --- What records are
 
-t.test('BigInt, Date, Map, Set, Buffer, undefined and circular values survive', async t => {
+t.test('BigInt, Date, Map, Set, Buffer, undefined and circular values are kept', async t => {
   const circle: { self?: unknown, n: number } = { n: 1 }
   circle.self = circle
   const values = {
@@ -495,7 +495,7 @@ t.test('BigInt, Date, Map, Set, Buffer, undefined and circular values survive', 
   t.equal(Object.values(now(store, 'all')).length, 1)
 })
 
-t.test('they survive from request to request', async t => {
+t.test('such values are also kept from request to request', async t => {
   const app = await build({}, app => {
     app.get('/set', async request => {
       const circle: any = { name: 'circle' }
@@ -513,7 +513,7 @@ t.test('they survive from request to request', async t => {
   t.same((await visitor.get('/get')).json(), ['bigint', '5', true, 1, true])
 })
 
-t.test('records hold no object of whoever set them', async t => {
+t.test('records share no objects with their caller', async t => {
   const store = new MemoryStore()
   const given = record({ cart: ['apple'], user: { name: 'max' } }) as any
   now(store, 'set', 'a', given)
@@ -533,7 +533,7 @@ t.test('records hold no object of whoever set them', async t => {
   t.not((store.store.get('a') as any).cookie.expires, updateCookie.expires)
 })
 
-t.test('records hold nothing of the library and of the request', async t => {
+t.test('records contain nothing of the library or the request', async t => {
   const store = new MemoryStore()
   const app = await build({ store, cookie: { maxAge: MINUTE } }, app => {
     app.get('/', async request => {
@@ -561,7 +561,7 @@ t.test('records hold nothing of the library and of the request', async t => {
   }
 })
 
-t.test('what a handler does after its reply reaches no record', async t => {
+t.test('what a handler does after its reply does not change the record', async t => {
   const store = new MemoryStore()
   const kept: any[] = []
   const dates: Date[] = []
@@ -583,7 +583,7 @@ t.test('what a handler does after its reply reaches no record', async t => {
   t.ok(stored.cookie.expires.getTime() > Date.now(), 'nor does it end the session')
 })
 
-t.test('max holds for a map that was put in the place of the first', t => {
+t.test('max also applies to a Map that is assigned to store', t => {
   const store = new MemoryStore(new Map(), { max: 2 })
   const record: any = { cookie: { originalMaxAge: null } }
   for (const id of ['a', 'b', 'c', 'd']) store.set(id, record, () => {})
@@ -594,7 +594,7 @@ t.test('max holds for a map that was put in the place of the first', t => {
   t.end()
 })
 
-t.test('a new session is copied for the store once: what the handler, or a set() in front of the store, does later stays out', async t => {
+t.test('a new session is copied for the store: later changes, by the handler or in a wrapped set(), do not reach the record', async t => {
   const change = (session: any): void => { session.cart.items.push('stolen') }
   class Subclass extends MemoryStore {
     override set (sessionId: string, session: any, callback: (error?: any) => void): void {
@@ -605,9 +605,9 @@ t.test('a new session is copied for the store once: what the handler, or a set()
     }
   }
   const stores: Record<string, () => MemoryStore> = {
-    'as it is': () => new MemoryStore(),
-    'a class of its own': () => new Subclass(),
-    'a method of its own': () => {
+    'without a wrapper': () => new MemoryStore(),
+    'a subclass': () => new Subclass(),
+    'a replaced method': () => {
       const store = new MemoryStore()
       const { set } = store
       store.set = (sessionId, session, callback) => {
@@ -616,7 +616,7 @@ t.test('a new session is copied for the store once: what the handler, or a set()
       }
       return store
     },
-    'in another store': () => {
+    'a store around it': () => {
       const inner = new MemoryStore()
       const outer = Object.create(inner)
       outer.set = (sessionId: string, session: any, callback: (error?: any) => void) => {
@@ -625,7 +625,7 @@ t.test('a new session is copied for the store once: what the handler, or a set()
       }
       return outer
     },
-    'a method of its own for all': () => {
+    'a replaced method of the prototype': () => {
       const { set } = MemoryStore.prototype
       t.teardown(() => { MemoryStore.prototype.set = set })
       MemoryStore.prototype.set = function (sessionId, session, callback) {

@@ -1,6 +1,6 @@
 /**
- * Sessions that are found and ended by other names than their user: what `index` and `sessions.by()` do, and what
- * happens at the same time. `users.test.ts` and `index-by-user.test.ts` have the same of users.
+ * Sessions that are found and ended by names other than their user: what `index` and `sessions.by()` do, and what
+ * happens at the same time. For users, `users.test.ts` and `index-by-user.test.ts` test the same.
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
@@ -24,7 +24,7 @@ t.before(async () => {
 const data = (request: FastifyRequest): any => request.session
 
 function routes (app: FastifyInstance): void {
-  /** What the query says of the session, '' for nothing. */
+  /** Changes the session as the query says. An empty value deletes the key. */
   const change = (request: FastifyRequest): void => {
     for (const [key, value] of Object.entries(request.query as Record<string, string>)) {
       if (value === '') delete data(request)[key]
@@ -70,7 +70,7 @@ async function login (app: FastifyInstance, query: string): Promise<Visitor> {
 const userOf = async (visitor: Visitor): Promise<string> => (await visitor.get('/user')).body
 const idOf = async (visitor: Visitor): Promise<string> => (await visitor.get('/id')).body
 
-/** As the store knows what sessions are found by. */
+/** The key of an entry in the store. */
 const keyOf = (name: string, value: string): string => name === 'user'
   ? fingerprint(value)
   : fingerprint(Buffer.concat([Buffer.of(255), Buffer.from(JSON.stringify(['session', name, value]))]))
@@ -82,7 +82,7 @@ function ask<T> (store: SessionStore, method: typeof METHODS[number], ...args: u
   })
 }
 
-/** Under which of these the store has entries, with or without a session. */
+/** Which of these the store has entries for, with or without a session. */
 async function entriesIn (store: SessionStore, keys: Array<[name: string, value: string]>): Promise<string[]> {
   const found: string[] = []
   for (const [name, value] of keys) {
@@ -95,7 +95,7 @@ async function entriesIn (store: SessionStore, keys: Array<[name: string, value:
 const ALL: Array<[string, string]> = [['user', 'max'], ['sid', 's1'], ['org', 'acme']]
 const EVERYTHING = 'user=max&sid=s1&org=acme'
 
-/** The calls of the index from now on. */
+/** Collects the calls to the index from now on. */
 function watchIndex (store: SessionStore): string[] {
   const calls: string[] = []
   for (const method of ['claim', 'release', 'revoke', 'endingsOf', 'claimsOf'] as const) {
@@ -147,7 +147,7 @@ onEach('sessions are listed and ended by each name, and others stay', async (t, 
   t.equal(await sessions.count(), 1)
 })
 
-onEach('a handle of any list ends its session, also after a renewal', async (t, makeStore) => {
+onEach('a handle from any list ends its session, even after a renewal', async (t, makeStore) => {
   const app = await open(t, makeStore())
   for (const name of ['user', 'sid', 'org']) {
     const visitor = await login(app, 'user=ada&sid=ada&org=ada')
@@ -173,7 +173,7 @@ onEach('lists have pages', async (t, makeStore) => {
   t.equal(new Set(handles).size, 5)
 })
 
-onEach('the same value by two names, and of another registration, are two', async (t, makeStore) => {
+onEach('the same value under two names, or in two registrations, is not the same entry', async (t, makeStore) => {
   const store = makeStore()
   const app = await open(t, store)
   const admin = await open(t, store, { sessionName: 'adminSession', cookieName: 'adminId', index: { org: () => 'x' }, user: () => 'x', saveUninitialized: true })
@@ -192,7 +192,7 @@ onEach('the same value by two names, and of another registration, are two', asyn
   t.equal((await others.by('org', 'x').list()).length, 1)
 })
 
-t.test('a request may enter one name and leave another', async t => {
+t.test('a request may add one name and remove another', async t => {
   for (const store of [new MemoryStore(), new RedisStore({ client: redis })]) {
     const app = await open(t, store)
     const visitor = await login(app, 'user=max&org=acme')
@@ -206,14 +206,14 @@ t.test('a request may enter one name and leave another', async t => {
   }
 })
 
-t.test('a name that there is not is an error that tells those that there are', async t => {
+t.test('an unknown name is an error that lists the known names', async t => {
   const app = await open(t, new MemoryStore())
   for (const name of ['device', 'constructor', '__proto__', '']) {
     t.throws(() => app.sessions.by(name, '1'), { code: 'FST_ERR_SESSION_INDEX', message: 'user, sid, org' }, name)
   }
 })
 
-t.test('what is no value to find by is an error, of operators and of functions', async t => {
+t.test('an invalid value is an error, from operators and from functions', async t => {
   let answer: unknown
   const app = await open(t, new MemoryStore(), { index: { sid: () => answer as string } })
   const values: unknown[] = ['', NaN, Infinity, true, {}, [], Symbol('s'), Promise.reject(new Error('nobody hears it'))]
@@ -226,10 +226,10 @@ t.test('what is no value to find by is an error, of operators and of functions',
   t.throws(() => app.sessions.by('user', ''), { code: 'FST_ERR_SESSION_USER' })
   t.equal(await app.sessions.count(), 0)
   for (answer of [undefined, null, 0, 1, 's']) t.equal((await new Visitor(app).get('/write')).statusCode, 200)
-  t.equal((await app.sessions.by('sid', '0').list()).length, 1, 'the number 0 and the text are the same')
+  t.equal((await app.sessions.by('sid', '0').list()).length, 1, "the number 0 and the string '0' are the same")
 })
 
-t.test('a function that throws is the request\'s error, and keeps no revocation by another name from ending it', async t => {
+t.test('a function that throws fails the request, but does not prevent a revocation by another name', async t => {
   let isBroken = false
   const store = new MemoryStore()
   const app = await open(t, store, {
@@ -252,25 +252,25 @@ t.test('a function that throws is the request\'s error, and keeps no revocation 
   isBroken = true
   const claiming = { fingerprint: fingerprint(session.sessionId), lives: HOUR, isWritten: false, max: Infinity, refuses: false }
   await ask(store, 'claim', keyOf('broken', 'x'), session.sessionId, claiming)
-  await t.rejects(app.sessions.by('broken', 'x').revoke(), { message: 'a bug of the application' }, 'nobody else can say whether it is that')
+  await t.rejects(app.sessions.by('broken', 'x').revoke(), { message: 'a bug of the application' }, 'only this function can say whether the session has the value')
 })
 
 // --- Options
 
-t.test('without the option user there are sessions.by(), and nothing of a user', async t => {
+t.test('without the option user, there is sessions.by(), but nothing for users', async t => {
   const app = await open(t, new MemoryStore(), { user: undefined, describe: session => ({ n: (session as any).n }) })
   const visitor = await login(app, 'sid=s1&n=5')
   t.match(await app.sessions.by('sid', 's1').list(), [{ n: '5', authenticatedAt: null }])
   await t.rejects(app.sessions.forUser('max'), { code: 'FST_ERR_SESSION_INDEX', message: 'sid, org' })
   await t.rejects(app.sessions.revokeUser('max'), { code: 'FST_ERR_SESSION_INDEX' })
-  t.equal((await visitor.get('/fresh')).body, 'false', 'nobody has said when the visitor authenticated')
+  t.equal((await visitor.get('/fresh')).body, 'false', 'the time of authentication is unknown')
   await visitor.get('/change?list=milk')
-  t.match((await visitor.get('/data')).json(), { list: 'milk' }, 'list is a name for data')
+  t.match((await visitor.get('/data')).json(), { list: 'milk' }, 'list is available as a key for data')
   t.equal(await app.sessions.by('sid', 's1').revoke(), 1)
   t.same((await visitor.get('/data')).json(), {})
 })
 
-t.test('an index is an object of functions, on a store that has one', async t => {
+t.test('index must be an object of functions, and needs a store with an index', async t => {
   const wrong: unknown[] = [() => 1, [], [() => 1], 'sid', 5, { sid: 'sid' }, { sid: undefined }, { '': () => 1 }, { user: () => 1 }]
   for (const index of wrong) {
     await t.rejects(open(t, new MemoryStore(), { index: index as any }), { code: 'FST_ERR_SESSION_OPTION', message: 'index must be' })
@@ -283,7 +283,7 @@ t.test('an index is an object of functions, on a store that has one', async t =>
   })
   for (const index of [{}, null]) {
     const app = await open(t, new MemoryStore(), { user: undefined, index: index as any })
-    t.equal(app.sessions, undefined, 'there is nothing to find by')
+    t.equal(app.sessions, undefined, 'there is nothing to find sessions by')
   }
 })
 
@@ -300,7 +300,7 @@ const COSTS: Array<[what: string, url: string, calls: string[]]> = [
 ]
 
 for (const [what, url, expected] of COSTS) {
-  t.test(`${what} asks the index for what changed, and for no more`, async t => {
+  t.test(`${what} calls the index only for what has changed`, async t => {
     const store = new MemoryStore()
     const calls = watchIndex(store)
     const app = await open(t, store)
@@ -311,7 +311,7 @@ for (const [what, url, expected] of COSTS) {
   })
 }
 
-t.test('with the option user alone the calls are what they were', async t => {
+t.test('with only the option user, the calls are the same as without named indexes', async t => {
   const store = new MemoryStore()
   const calls = watchIndex(store)
   const app = await open(t, store, { index: undefined })
@@ -328,7 +328,7 @@ t.test('with the option user alone the calls are what they were', async t => {
   t.notMatch(record, /key:|claimedAt:/)
 })
 
-onEach('within the hour all names hear of a session that is used', async (t, makeStore) => {
+onEach('a session that is used renews its entries under all names within the hour', async (t, makeStore) => {
   const store = makeStore()
   const { advance } = clock(t)
   const app = await open(t, store, { cookie: { maxAge: 24 * HOUR } })
@@ -342,10 +342,10 @@ onEach('within the hour all names hear of a session that is used', async (t, mak
   t.same(calls, ['claim user max', 'claim sid s1', 'claim org acme'])
   advance(MINUTE)
   t.equal(await userOf(visitor), 'max')
-  t.equal(calls.length, 3, 'and then not for another hour')
+  t.equal(calls.length, 3, 'not again for another hour')
 })
 
-t.test('a change of anything but the user is no login, and has no limit', async t => {
+t.test('a change of another name is not a login, and has no limit', async t => {
   const { advance } = clock(t)
   const app = await open(t, new MemoryStore(), { maxPerUser: 1, onMaxPerUser: 'refuse' })
   const max = await login(app, EVERYTHING)
@@ -358,9 +358,9 @@ t.test('a change of anything but the user is no login, and has no limit', async 
   t.equal((await max.get('/fresh')).body, 'true')
 })
 
-// --- Nothing stays behind
+// --- No entry is left behind
 
-onEach('a renewal takes the places of all names, and without data of none', async (t, makeStore) => {
+onEach('regenerate() moves the entries of all names, and without data removes them', async (t, makeStore) => {
   const store = makeStore()
   const app = await open(t, store)
   const visitor = await login(app, EVERYTHING)
@@ -376,7 +376,7 @@ onEach('a renewal takes the places of all names, and without data of none', asyn
 })
 
 for (const [name, value] of ALL) {
-  onEach(`a session that is ended by ${name} is off its other names, and counts for nobody`, async (t, makeStore) => {
+  onEach(`a session that is ended by ${name} is removed from its other names, and no longer counts`, async (t, makeStore) => {
     const store = makeStore()
     const app = await open(t, store, { maxPerUser: 2 })
     const older = await login(app, 'user=max&sid=s0')
@@ -389,7 +389,7 @@ for (const [name, value] of ALL) {
   })
 }
 
-t.test('sessions that share several names are taken off each in one call', async t => {
+t.test('sessions that share several names are removed from each in one call', async t => {
   const store = new MemoryStore()
   const app = await open(t, store)
   for (let i = 0; i < 3; i++) await login(app, EVERYTHING)
@@ -399,7 +399,7 @@ t.test('sessions that share several names are taken off each in one call', async
   t.same(await entriesIn(store, ALL), [])
 })
 
-t.test('so is one that got another value while it was being ended', async t => {
+t.test('a session whose value changes while it is being ended leaves no entries', async t => {
   const store = new MemoryStore()
   const app = await open(t, store)
   const visitor = await login(app, EVERYTHING)
@@ -412,7 +412,7 @@ t.test('so is one that got another value while it was being ended', async t => {
   t.same(await entriesIn(store, [...ALL, ['org', 'other']]), [])
 })
 
-t.test('a store that does not tell what it destroyed, and one whose entries can not be released, end it all the same', async t => {
+t.test("sessions are ended even if the store does not return what it destroyed, or can't release their entries", async t => {
   const store = new MemoryStore()
   const app = await open(t, store)
   const visitor = await login(app, EVERYTHING)
@@ -426,10 +426,10 @@ t.test('a store that does not tell what it destroyed, and one whose entries can 
   }
   t.equal(await app.sessions.by('sid', 's1').revoke(), 1)
   t.equal(await userOf(visitor), 'nobody')
-  t.same(await entriesIn(store, ALL), ['org acme'], 'what stays is dropped when it is seen')
+  t.same(await entriesIn(store, ALL), ['org acme'], 'a remaining entry is removed when it is next read')
 })
 
-t.test('an expired session is dropped with all its entries', async t => {
+t.test('an expired session is removed with all its entries', async t => {
   const { advance } = clock(t)
   const store = new MemoryStore()
   const app = await open(t, store)
@@ -439,7 +439,7 @@ t.test('an expired session is dropped with all its entries', async t => {
   t.same(await entriesIn(store, ALL), [])
 })
 
-onEach('a login that is refused, and one that fails, leave nothing under any name', async (t, makeStore) => {
+onEach('a login that is refused or fails leaves no entry under any name', async (t, makeStore) => {
   const store = makeStore()
   const app = await open(t, store, { maxPerUser: 1, onMaxPerUser: 'refuse' })
   await login(app, 'user=max')
@@ -450,7 +450,7 @@ onEach('a login that is refused, and one that fails, leave nothing under any nam
   t.same(await entriesIn(store, [...ALL, ['user', 'eva']]), ['user max'])
 })
 
-onEach('an index that fails at one name fails a change of it, and no renewal', async (t, makeStore) => {
+onEach('an index that fails for one name fails a change of it, but not a renewal', async (t, makeStore) => {
   const store = makeStore()
   const { advance } = clock(t)
   const app = await open(t, store)
@@ -467,7 +467,7 @@ onEach('an index that fails at one name fails a change of it, and no renewal', a
   t.equal(await app.sessions.by('sid', 's1').revoke(), 1)
 })
 
-onEach('a change after which nobody knows whether it was revoked ends the session, and leaves nothing', async (t, makeStore) => {
+onEach("a change ends the session if it can't be known whether it was revoked, and leaves no entry", async (t, makeStore) => {
   const store = makeStore()
   const app = await open(t, store)
   const visitor = await login(app, 'user=max&sid=s1')
@@ -481,7 +481,7 @@ onEach('a change after which nobody knows whether it was revoked ends the sessio
   t.same(await entriesIn(store, ALL), [])
 })
 
-onEach('of a session that is lost in one name while it is written nothing is left', async (t, makeStore) => {
+onEach('a session that loses one of its entries while it is written ends, and leaves no entry', async (t, makeStore) => {
   const store = makeStore()
   const app = await open(t, store)
   const visitor = await login(app, 'user=max')
@@ -495,24 +495,24 @@ onEach('of a session that is lost in one name while it is written nothing is lef
   t.same(await entriesIn(store, ALL), [])
 })
 
-// --- What others wrote, and what can't be read
+// --- What other software wrote, and what can't be read
 
-onEach('a session from before the option is found within the hour, when it is used', async (t, makeStore) => {
+onEach('a session from before the option is found once it has been used, within the hour', async (t, makeStore) => {
   const { advance } = clock(t)
   const before = await open(t, makeStore(), { index: undefined })
   const visitor = await login(before, EVERYTHING)
   const app = await open(t, makeStore())
   const later = visitor.copy(app)
   t.equal(await userOf(later), 'max')
-  t.equal((await app.sessions.forUser('max')).length, 1, 'by the name that there was')
+  t.equal((await app.sessions.forUser('max')).length, 1, 'it is already found by user')
   t.equal(await app.sessions.by('sid', 's1').revoke(), 0)
   advance(31 * MINUTE)
-  t.equal((await later.get('/fresh')).body, 'false', 'that is no login')
+  t.equal((await later.get('/fresh')).body, 'false', 'that is not a login')
   t.equal(await app.sessions.by('sid', 's1').revoke(), 1)
   t.equal(await userOf(later), 'nobody')
 })
 
-onEach('a session that older software has written whole is asked for what it is found by', async (t, makeStore) => {
+onEach('if older software has rewritten a session, it is found by what its data say', async (t, makeStore) => {
   const store = makeStore()
   const app = await open(t, store)
   const visitor = await login(app, EVERYTHING)
@@ -523,7 +523,7 @@ onEach('a session that older software has written whole is asked for what it is 
   t.equal(await userOf(visitor), 'nobody')
 })
 
-t.test('a session of which a part can not be read is listed and ended by each name', async t => {
+t.test('a session with an unreadable key is listed and ended by each name', async t => {
   for (const [name, value] of ALL) {
     await redis.flushDb()
     const app = await open(t, new RedisStore({ client: redis }), {
@@ -541,20 +541,20 @@ t.test('a session of which a part can not be read is listed and ended by each na
   }
 })
 
-t.test('one of which nobody can say whose it is ends by what the index has of it', async t => {
+t.test("a session whose value can't be read is ended by its entry in the index", async t => {
   await redis.flushDb()
   const store = new RedisStore({ client: redis })
   const app = await open(t, store, { user: undefined, index: { org: session => (session as any).blob } })
   const visitor = await login(app, 'blob=acme')
   const sessionId = await idOf(visitor)
-  // Older software has dropped the claim.
+  // Older software has dropped the key from the record.
   await redis.hDel(`sess:${sessionId}`, ['\0:key:org', '\0:claimedAt:org'])
   await redis.hSet(`sess:${sessionId}`, 'blob', `{${'x'.repeat(100)}`)
   t.equal(await app.sessions.by('org', 'acme').revoke(), 1)
   t.equal(await app.sessions.count(), 0)
 })
 
-t.test('a write of a session whose value can not be read fails, and the session ends with that reply', async t => {
+t.test("a write fails if the session's value can't be read, and ends the session", async t => {
   await redis.flushDb()
   const app = await open(t, new RedisStore({ client: redis }), { index: { blob: session => (session as any).blob } })
   const visitor = await login(app, 'user=max&blob=1')
@@ -564,7 +564,7 @@ t.test('a write of a session whose value can not be read fails, and the session 
   t.equal(await app.sessions.count(), 0)
 })
 
-t.test('the record keeps a key and a time for each name, and what a request does not change it leaves', async t => {
+t.test('the record has a key and a time for each name, and a request changes only those that it must', async t => {
   const store = new MemoryStore()
   const app = await open(t, store)
   const visitor = await login(app, EVERYTHING)
@@ -575,7 +575,7 @@ t.test('the record keeps a key and a time for each name, and what a request does
     userKey: keyOf('user', 'max'), claimedAt: Number, 'key:sid': keyOf('sid', 's1'), 'claimedAt:sid': Number, 'key:org': keyOf('org', 'acme')
   })
   await Promise.all([visitor.copy().get('/change?org=other'), visitor.copy().get('/change?sid=s2')])
-  t.match(await cookieOf(), { userKey: cookie.userKey, 'key:sid': keyOf('sid', 's2'), 'key:org': keyOf('org', 'other') }, 'two at the same time')
+  t.match(await cookieOf(), { userKey: cookie.userKey, 'key:sid': keyOf('sid', 's2'), 'key:org': keyOf('org', 'other') }, 'after two changes at the same time')
   await visitor.get('/change?org=')
   t.equal((await cookieOf())['key:org'], undefined)
   t.equal((await cookieOf())['claimedAt:org'], undefined)
@@ -583,42 +583,42 @@ t.test('the record keeps a key and a time for each name, and what a request does
 
 // --- Every order
 
-/** What the first does while the second ends it. The second has an app of its own, as another process. */
+/** What a session does while another application, as in another process, ends it. */
 interface Race {
   what: string
-  /** What it is before. */
+  /** Its data before. */
   before: string
   url: string
-  /** What it may be found by, before or after. */
+  /** The values by which it is ended. It has them before or after. */
   ends: Array<[string, string]>
 }
 
-// Two names at a time: all orders of more are too many.
+// Two names at a time, because more have too many orders.
 const TWO: SessionOptions = { user: NAMES.user, index: { sid: session => (session as any).sid } }
 const BOTH = 'user=max&sid=s1&mark=1'
 
 const RACES: Race[] = [
-  { what: 'a session that renews itself', before: BOTH, url: '/renew', ends: [['sid', 's1'], ['user', 'max']] },
-  { what: 'a session that is written', before: BOTH, url: '/write', ends: [['sid', 's1']] },
-  { what: 'a session that is used after its entries have aged', before: BOTH, url: '/write?aged', ends: [['sid', 's1']] },
-  { what: 'a session that gets another value', before: BOTH, url: '/change?sid=s2', ends: [['sid', 's2'], ['user', 'max']] },
+  { what: 'a renewal', before: BOTH, url: '/renew', ends: [['sid', 's1'], ['user', 'max']] },
+  { what: 'a write', before: BOTH, url: '/write', ends: [['sid', 's1']] },
+  { what: 'a write that renews old entries', before: BOTH, url: '/write?aged', ends: [['sid', 's1']] },
+  { what: 'a change of the value', before: BOTH, url: '/change?sid=s2', ends: [['sid', 's2'], ['user', 'max']] },
   { what: 'a login on the same id', before: 'sid=s1&mark=1', url: '/change?user=max', ends: [['sid', 's1'], ['user', 'max']] },
   { what: 'another login on the same id', before: BOTH, url: '/change?user=eva&sid=s2', ends: [['sid', 's2']] },
-  { what: 'update() of what it is found by', before: BOTH, url: '/update?sid=s2', ends: [['sid', 's2']] }
+  { what: 'a change by update()', before: BOTH, url: '/update?sid=s2', ends: [['sid', 's2']] }
 ]
 
 for (const { what, before, url, ends } of RACES) {
   for (const [name, value] of ends) {
-    onEach(`${what} and a revocation by ${name} ${value} in every order: nobody survives`, async (t, makeStore) => {
+    onEach(`${what} and a revocation by ${name} ${value} in every order: no session survives`, async (t, makeStore) => {
       const { advance } = clock(t)
       const store = makeStore()
-      // Fewer orders: what comes right before or after another call of the same side.
+      // For fewer orders, these calls don't wait. They come right before or after another call of the same side.
       const sides: [Side, Side] = [new Side(store, ['inspect']), new Side(makeStore(), ['endingsOf', 'release'])]
       const [app, other, fresh] = await Promise.all([sides[0].store, sides[1].store, makeStore()].map(store => open(t, store, TWO))) as
         [FastifyInstance, FastifyInstance, FastifyInstance]
       const isLater = !new URLSearchParams(before).getAll(name).includes(value)
       const survived: string[] = []
-      // It got the value after all that had it were revoked.
+      // It got the value only after all sessions with that value had been revoked. It is expected to survive.
       let later = 0
       const count = await inEveryOrder(sides, async () => {
         await new Promise<void>(resolve => store.clear?.(() => resolve()))
@@ -630,12 +630,12 @@ for (const { what, before, url, ends } of RACES) {
           run: [() => visitor.get(url), () => other.sessions.by(name, value).revoke()],
           async end (order) {
             const left = await Promise.all([visitor.copy(fresh), old].map(async visitor => (await visitor.get('/data')).json()))
-            // Not a new one, of a request that found none.
+            // A marked session is the original, and not a new one of a request that found none.
             if (left.some(data => data.mark !== undefined)) {
               if (isLater && order.indexOf('b:revoke') < order.lastIndexOf('a:claim')) later++
               else survived.push(order.join(' '))
             }
-            if (await userOf(keeper) !== 'ada') t.fail(`the other session is there (${order.join(' ')})`)
+            if (await userOf(keeper) !== 'ada') t.fail(`another session has ended (${order.join(' ')})`)
           }
         }
       })

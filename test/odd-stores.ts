@@ -1,4 +1,4 @@
-/** Stores as they are found in the wild: what each is bad at is what a test wants of it. */
+/** Stores as they exist in practice. Each has a weakness that a test needs. */
 import { MemoryStore } from '../src/index'
 import type { SessionChanges, SessionRecord, SessionStore } from '../src/types/store'
 import { applyChanges } from '../src/values/record'
@@ -16,13 +16,13 @@ export const atOnce: Deliver = work => work()
 export const later: Deliver = work => { setImmediate(work) }
 
 /**
- * get, set and destroy, all that express-session asks for. Keeps JSON, as remote stores do; knows nothing of expiry; writes
- * down what it was asked for.
+ * get, set and destroy, all that express-session asks for. Stores JSON, as remote stores do, does not know about expiry, and
+ * records its calls.
  */
 export class ThreeMethodStore {
   readonly records = new Map<string, string>()
   readonly calls: Method[] = []
-  /** The methods that fail. */
+  /** The methods that fail, with their errors. */
   readonly failures = new Map<Method, Error>()
   readonly #deliver: Deliver
 
@@ -56,7 +56,7 @@ export class ThreeMethodStore {
     return this.calls.filter(method => method === 'set').length
   }
 
-  /** Changes what is stored, as another program or an accident would. */
+  /** Changes what is stored, as another program would. */
   tamper (change: (json: string) => string): void {
     for (const [sessionId, json] of this.records) this.records.set(sessionId, change(json))
   }
@@ -71,7 +71,7 @@ export class ThreeMethodStore {
   }
 }
 
-/** Keeps the expiry beside the record, which a touch leaves as it is. */
+/** Keeps the expiry beside the record. A touch moves only that. */
 export class TouchStore extends ThreeMethodStore {
   readonly expiries = new Map<string, number>()
 
@@ -96,14 +96,14 @@ export class TouchStore extends ThreeMethodStore {
     this.answer('touch', callback, () => this.move(sessionId, session))
   }
 
-  /** Whether there was such a session. */
+  /** Moves the expiry. Returns whether there was such a session. */
   protected move (sessionId: string, session: object): boolean {
     const isThere = this.isAlive(sessionId)
     if (isThere) this.expiries.set(sessionId, expiryOf(session))
     return isThere
   }
 
-  /** What has expired it forgets. */
+  /** Whether there is such a session. Forgets an expired one. */
   protected isAlive (sessionId: string): boolean {
     const isAlive = this.records.has(sessionId) && this.expiries.get(sessionId) as number > Date.now()
     if (!isAlive) for (const part of [this.records, this.expiries]) part.delete(sessionId)
@@ -111,7 +111,7 @@ export class TouchStore extends ThreeMethodStore {
   }
 }
 
-/** The same, as most stores for express-session are: it doesn't tell what its touch found. */
+/** The same, but its touch does not tell what it found, as in most stores for express-session. */
 export class SilentStore extends TouchStore {
   override touch (sessionId: string, session: object, callback: Answer): void {
     this.answer('touch', callback, () => { this.move(sessionId, session) })
@@ -121,9 +121,9 @@ export class SilentStore extends TouchStore {
 /** Answers when the test says so. */
 export class HeldStore extends ThreeMethodStore {
   readonly waiting: Array<{ method: Method, answer: () => void }> = []
-  /** Whether it holds the calls from now on. */
+  /** Whether it holds calls from now on. */
   holds = false
-  /** How many have waited at the same time. */
+  /** The largest number of calls that waited at the same time. */
   most = 0
   #arrivals: Array<() => void> = []
 
@@ -134,12 +134,12 @@ export class HeldStore extends ThreeMethodStore {
     })
   }
 
-  /** Resolves as soon as so many calls wait. */
+  /** Resolves when so many calls wait. */
   async waits (count = 1): Promise<void> {
     while (this.waiting.length < count) await new Promise<void>(resolve => this.#arrivals.push(resolve))
   }
 
-  /** Answers the call that waits, or the next one to come. */
+  /** Answers the call that waits, or the next one. */
   async release (method: Method): Promise<void> {
     await this.waits()
     const call = this.waiting.shift()
@@ -154,10 +154,10 @@ export class HeldStore extends ThreeMethodStore {
   }
 }
 
-/** A MemoryStore that writes down what it is asked for, and that can go away. */
+/** A MemoryStore that records its calls, and that can be away. */
 export class WatchedStore {
   readonly memory = new MemoryStore()
-  /** The names of the methods as they were called. */
+  /** The names of the called methods, in order. */
   readonly calls: string[] = []
   /** Whether each call fails. */
   isAway = false
@@ -178,7 +178,7 @@ export class WatchedStore {
     return this.memory.store.size
   }
 
-  /** What was called while something was done. */
+  /** The calls while something runs. */
   async callsDuring (work: () => Promise<unknown>): Promise<string[]> {
     this.calls.length = 0
     await work()
@@ -187,7 +187,7 @@ export class WatchedStore {
 }
 
 /**
- * As session-file-store: an error says that there is no session, the session lives for its maxAge after the last write, and
+ * Like session-file-store: an error says that there is no session, a session lives for its maxAge after the last write, and
  * a touch reads and writes in two steps.
  */
 export class FileStore {
@@ -241,7 +241,7 @@ export class FileStore {
   }
 }
 
-/** Declares no callbacks: its promises are its answers. */
+/** Takes no callbacks. It answers with promises. */
 export class PromiseStore {
   readonly #records = new Map<string, SessionRecord>()
 

@@ -1,4 +1,4 @@
-/** What handlers do to sessions without waiting for it, on stores that answer when the test says so. */
+/** Operations that handlers don't await, on stores that answer when the test says so. */
 import { Readable } from 'node:stream'
 import { promisify } from 'node:util'
 import type { FastifyInstance } from 'fastify'
@@ -15,7 +15,7 @@ const TIMEOUT = 2_000
 type Kind = 'get, set, destroy' | 'touch' | 'update'
 const KINDS: readonly Kind[] = ['get, set, destroy', 'touch', 'update']
 
-/** A store whose calls wait, from `close()` on, until the test lets them go on: to its memory, or to an error. */
+/** A store whose calls wait, after `close()`, until the test releases them: into its memory, or into an error. */
 class GatedStore {
   readonly memory = new MemoryStore()
   readonly calls: string[] = []
@@ -33,13 +33,13 @@ class GatedStore {
     this.#isClosed = true
   }
 
-  /** All that wait, and all that come, go on. */
+  /** Releases all calls, waiting ones and later ones. */
   open (): void {
     this.#isClosed = false
     while (this.#waiting.length > 0) this.#waiting.shift()?.go()
   }
 
-  /** Waits for the next call and lets it go on, to an error if there is one. Says which call that was. */
+  /** Waits for the next call and releases it, with an error if there is one. Returns its method. */
   async next (error?: Error): Promise<string> {
     while (this.#waiting.length === 0) {
       await new Promise<void>((resolve, reject) => {
@@ -89,7 +89,7 @@ class Visitor extends Browser {
 
 interface Place { app: FastifyInstance, gate: GatedStore, browser: Visitor }
 
-/** An app over real HTTP, and a visitor whose session holds user, cart and seen. */
+/** An app over real HTTP, and a visitor whose session has user, cart and seen. */
 async function open (t: Test, kind: Kind, routes: Routes, options: SessionOptions = {}): Promise<Place> {
   const gate = new GatedStore(kind)
   const app = await build({ store: gate.store, saveUninitialized: false, storeTimeout: TIMEOUT, cookie: { maxAge: 60_000 }, ...options }, app => {
@@ -103,14 +103,14 @@ async function open (t: Test, kind: Kind, routes: Routes, options: SessionOption
   return { app, gate, browser }
 }
 
-/** Sends a request with the gate closed. */
+/** Sends a request after closing the gate. */
 function send ({ gate, browser }: Place, path: string): Promise<Reply> {
   gate.calls.length = 0
   gate.close()
   return browser.ask(path)
 }
 
-/** Lets each call go on, one at a time, until there is a reply. */
+/** Releases one call at a time until there is a reply. */
 async function finish<T> ({ gate }: Place, reply: Promise<T>): Promise<T> {
   const isAnswered = reply.then(() => true)
   const step = (): Promise<boolean> => gate.next().then(() => false, () => false)
@@ -121,13 +121,13 @@ async function finish<T> ({ gate }: Place, reply: Promise<T>): Promise<T> {
 
 const session = (request: any): any => request.session
 
-// --- Un-awaited, alone and one after the other
+// --- Operations that aren't awaited, alone and one after the other
 
 interface Form {
   name: string
-  /** Does it without waiting. */
+  /** Calls it without waiting. */
   run: (request: any) => void
-  /** What the visitor is afterwards, for who reads it with the cookie that came back. */
+  /** The user afterwards, for a request with the cookie that came back. */
   leaves: 'max' | 'eva' | 'nobody'
   idChanges: boolean
 }
@@ -140,7 +140,7 @@ const FORMS: readonly Form[] = [
   { name: 'destroy()', run: request => { session(request).destroy() }, leaves: 'nobody', idChanges: true }
 ]
 
-// Of the first, and then the second. What is written after a call is meant for what that call leaves.
+// The user after the first and then the second operation. What is written between them is applied to what the first leaves.
 const LEFT: Record<string, Record<string, string>> = {
   'save()': { 'save()': 'eva', 'regenerate()': 'eva', "regenerate(['user'])": 'eva', 'reload()': 'eva', 'destroy()': 'nobody' },
   'regenerate()': { 'save()': 'eva', 'regenerate()': 'eva', "regenerate(['user'])": 'eva', 'reload()': 'eva', 'destroy()': 'nobody' },
@@ -152,7 +152,7 @@ const LEFT: Record<string, Record<string, string>> = {
 for (const kind of KINDS) {
   for (const { name, run, leaves, idChanges } of FORMS) {
     for (const isAsync of [true, false]) {
-      t.test(`${name} that nobody awaits has happened when the reply goes out: ${kind}, ${isAsync ? 'async handler' : 'reply.send()'}`, async t => {
+      t.test(`an un-awaited ${name} is done when the reply is sent: ${kind}, ${isAsync ? 'async handler' : 'reply.send()'}`, async t => {
         const place = await open(t, kind, app => {
           if (isAsync) app.get('/', async request => { run(request); return 'done' })
           else app.get('/', (request, reply) => { run(request); reply.send('done') })
@@ -160,7 +160,7 @@ for (const kind of KINDS) {
         const before = place.browser.cookie
         let isAnswered = false
         const reply = send(place, '/').finally(() => { isAnswered = true })
-        // The load, and then what the operation itself asks for.
+        // The load, and then the first call of the operation itself.
         t.equal(await place.gate.next(), 'get')
         await place.gate.next()
         t.equal(isAnswered, false, 'it waits')
@@ -168,7 +168,7 @@ for (const kind of KINDS) {
         t.same([status, body], [200, 'done'])
         t.equal(place.browser.cookie !== before, idChanges)
         t.equal(JSON.parse((await place.browser.ask('/data')).body).user ?? 'nobody', leaves)
-        t.same(place.gate.data.length, leaves === 'nobody' ? 0 : 1, 'nothing is left behind')
+        t.same(place.gate.data.length, leaves === 'nobody' ? 0 : 1, 'no record is left over')
       })
     }
   }
@@ -195,12 +195,12 @@ for (const kind of KINDS) {
 // --- What a handler changes while save() runs
 
 const CHANGES: Record<string, { run: (session: any) => void, leaves: object }> = {
-  'a key that is deleted': { run: session => { delete session.user }, leaves: { cart: ['apple'], seen: 1 } },
-  'a key that is deleted, of those that save() writes': { run: session => { delete session.seen }, leaves: { user: 'max', cart: ['apple'] } },
-  'a key that is set back to what it was': { run: session => { session.seen = 0 }, leaves: { user: 'max', cart: ['apple'], seen: 0 } },
-  'a key that is set again': { run: session => { session.seen = 2 }, leaves: { user: 'max', cart: ['apple'], seen: 2 } },
-  'a key that is new': { run: session => { session.more = 1 }, leaves: { user: 'max', cart: ['apple'], seen: 1, more: 1 } },
-  'a list that gets longer': { run: session => { session.cart.push('pear') }, leaves: { user: 'max', cart: ['apple', 'pear'], seen: 1 } }
+  'a key is deleted': { run: session => { delete session.user }, leaves: { cart: ['apple'], seen: 1 } },
+  'a key that save() writes is deleted': { run: session => { delete session.seen }, leaves: { user: 'max', cart: ['apple'] } },
+  'a key is set back to its old value': { run: session => { session.seen = 0 }, leaves: { user: 'max', cart: ['apple'], seen: 0 } },
+  'a key is set again': { run: session => { session.seen = 2 }, leaves: { user: 'max', cart: ['apple'], seen: 2 } },
+  'a new key is set': { run: session => { session.more = 1 }, leaves: { user: 'max', cart: ['apple'], seen: 1, more: 1 } },
+  'a list gets longer': { run: session => { session.cart.push('pear') }, leaves: { user: 'max', cart: ['apple', 'pear'], seen: 1 } }
 }
 
 for (const kind of KINDS) {
@@ -231,7 +231,7 @@ for (const kind of KINDS) {
     'cookie.expires = null': { run: session => { session.cookie.expires = null }, chosen: null }
   }
   for (const [how, { run, chosen }] of Object.entries(LIVES)) {
-    t.test(`a lifetime that is chosen while save() runs, by ${how}: ${kind}`, async t => {
+    t.test(`a lifetime is chosen while save() runs, by ${how}: ${kind}`, async t => {
       const place = await open(t, kind, app => {
         app.get('/', async ({ session }) => {
           (session as any).seen = 1
@@ -248,7 +248,7 @@ for (const kind of KINDS) {
     })
   }
 
-  t.test(`a lifetime that save() writes and one that is chosen while it runs: the last counts: ${kind}`, async t => {
+  t.test(`a lifetime that is chosen while save() writes another one takes precedence: ${kind}`, async t => {
     const place = await open(t, kind, app => {
       app.get('/', async ({ session }) => {
         session.cookie.maxAge = 7_200_000
@@ -278,7 +278,7 @@ for (const kind of KINDS) {
     },
     'save().then(() => reply.send())': (request: any, reply: any) => { session(request).save().then(() => reply.send('done'), (error: any) => reply.send(error)) }
   })) {
-    t.test(`${name} doesn't wait for itself: ${kind}`, async t => {
+    t.test(`${name} does not wait for itself: ${kind}`, async t => {
       const place = await open(t, kind, app => { app.get('/', (request, reply) => { run(request, reply) }) })
       const { status, body } = await finish(place, send(place, '/'))
       t.same([status, body], [200, 'done'])
@@ -286,7 +286,7 @@ for (const kind of KINDS) {
   }
 }
 
-t.test('null, and whatever is no function, stands for no callback, and for no keys', async t => {
+t.test("anything that isn't a function counts as no callback, and anything that isn't a list as no keys", async t => {
   for (const kind of KINDS) {
     for (const odd of [null, undefined, 'user', 1, {}, true]) {
       const place = await open(t, kind, app => {
@@ -316,7 +316,7 @@ t.test('null, and whatever is no function, stands for no callback, and for no ke
   }
 })
 
-t.test('keys for regenerate() that are no names, as a query parser makes them, are an error at once, and nothing is lost', async t => {
+t.test('invalid keys for regenerate(), such as objects from a query parser, are an error at once, and nothing is lost', async t => {
   for (const kind of KINDS) {
     const place = await open(t, kind, app => {
       app.get('/', async request => await session(request).regenerate([Object.create(null)]))
@@ -333,7 +333,7 @@ t.test('keys for regenerate() that are no names, as a query parser makes them, a
 })
 
 for (const method of ['save', 'reload', 'destroy', 'regenerate']) {
-  t.test(`a callback of ${method}() that throws is called once`, async t => {
+  t.test(`a callback of ${method}() that throws is called only once`, async t => {
     let calls = 0
     const app = await build({ saveUninitialized: false }, app => {
       app.get('/', async request => {
@@ -351,7 +351,7 @@ for (const method of ['save', 'reload', 'destroy', 'regenerate']) {
 }
 
 for (const kind of KINDS) {
-  t.test(`what a handler chooses and sets after a regenerate() that it doesn't await is the new session's: ${kind}`, async t => {
+  t.test(`what a handler sets after an un-awaited regenerate() applies to the new session: ${kind}`, async t => {
     const place = await open(t, kind, app => {
       app.get('/', async ({ session }) => {
         session.regenerate(['cart'] as any)
@@ -367,7 +367,7 @@ for (const kind of KINDS) {
     t.match(place.gate.cookies, [{ chosen: 3_600_000 }])
   })
 
-  t.test(`what was written for a regenerate() that failed does not come along with the next: ${kind}`, async t => {
+  t.test(`what was written after a regenerate() that failed is not kept by the next one: ${kind}`, async t => {
     let fails = false
     const idGenerator = async (): Promise<string> => {
       if (fails) throw new Error('no ids today')
@@ -387,13 +387,13 @@ for (const kind of KINDS) {
   })
 }
 
-// --- One that fails while the reply waits
+// --- Operations that fail while the reply waits
 
 const AWAY = new Error('The store is away')
 
 for (const kind of KINDS) {
   for (const { name, run } of FORMS) {
-    t.test(`${name} that nobody awaits and that fails is the reply's error: ${kind}`, async t => {
+    t.test(`an un-awaited ${name} that fails makes its error the reply: ${kind}`, async t => {
       const place = await open(t, kind, app => { app.get('/', async request => { run(request); return 'done' }) })
       const reply = send(place, '/')
       await place.gate.next()
@@ -401,12 +401,12 @@ for (const kind of KINDS) {
       const { status, body, setCookies } = await finish(place, reply)
       t.same([status, JSON.parse(body).message], [500, AWAY.message])
       t.same(setCookies.filter(header => !CLEARED.test(header)), [])
-      t.equal(place.gate.data.length, 1, 'the session is there')
+      t.equal(place.gate.data.length, 1, 'the session is still there')
       t.match(await place.browser.ask('/data'), { status: 200 })
     })
   }
 
-  t.test(`of several that fail, the first is the reply's error, and what comes after it still happens: ${kind}`, async t => {
+  t.test(`of several operations that fail, the first error is the reply, and the later operations still run: ${kind}`, async t => {
     const place = await open(t, kind, app => {
       app.get('/', async ({ session }) => {
         session.reload()
@@ -423,7 +423,7 @@ for (const kind of KINDS) {
     t.same(place.gate.data, [])
   })
 
-  t.test(`one that fails and is heard by its handler is the handler's: ${kind}`, async t => {
+  t.test(`an operation whose error the handler catches does not fail the reply: ${kind}`, async t => {
     const place = await open(t, kind, app => {
       app.get('/', async ({ session }) => {
         (session as any).seen = 1
@@ -434,10 +434,10 @@ for (const kind of KINDS) {
     await place.gate.next()
     await place.gate.next(AWAY)
     t.match(await finish(place, reply), { status: 200, body: AWAY.message })
-    t.match(place.gate.data, [{ seen: 1 }], 'the reply tries again')
+    t.match(place.gate.data, [{ seen: 1 }], 'the reply saves again')
   })
 
-  t.test(`a save() that finds its session gone clears the cookie, and isn't an error: ${kind}`, async t => {
+  t.test(`an un-awaited save() whose session has ended clears the cookie, and is not an error: ${kind}`, async t => {
     const place = await open(t, kind, app => {
       app.get('/', async ({ session }) => {
         (session as any).seen = 1
@@ -457,7 +457,7 @@ for (const kind of KINDS) {
   })
 }
 
-t.test('a session that is gone stays gone, however often it is saved', async t => {
+t.test('a session that has ended is not written again, however often it is saved', async t => {
   const store = new MemoryStore()
   const codes: string[] = []
   const app = await build({ store, saveUninitialized: false }, app => {
@@ -477,7 +477,7 @@ t.test('a session that is gone stays gone, however often it is saved', async t =
   t.equal(store.store.size, 0)
 })
 
-t.test('an operation that the store never answers is the 503 of the reply, and not its hanging', async t => {
+t.test('an operation that the store never answers is a 503, and the reply does not hang', async t => {
   for (const kind of KINDS) {
     for (const { name, run } of FORMS) {
       const place = await open(t, kind, app => { app.get('/', async request => { run(request); return 'done' }) }, { storeTimeout: 300 })
@@ -491,7 +491,7 @@ t.test('an operation that the store never answers is the 503 of the reply, and n
   }
 })
 
-t.test('an operation that is slow call by call holds a reply for the time limit only', async t => {
+t.test('many slow operations delay a reply only up to the time limit', async t => {
   const place = await open(t, 'get, set, destroy', app => {
     app.get('/', async ({ session }) => {
       for (let i = 0; i < 100; i++) session.reload()
@@ -504,7 +504,7 @@ t.test('an operation that is slow call by call holds a reply for the time limit 
   t.same([status, JSON.parse(body).code], [503, 'FST_ERR_SESSION_STORE_TIMEOUT'])
 })
 
-t.test('what begins after the commit is not waited for', async t => {
+t.test('the reply does not wait for operations that begin after the commit', async t => {
   const place = await open(t, 'update', app => {
     app.get('/', (request, reply) => {
       reply.send('done')
@@ -514,13 +514,13 @@ t.test('what begins after the commit is not waited for', async t => {
   place.gate.close()
   const reply = place.browser.ask('/')
   t.equal(await place.gate.next(), 'get')
-  // The reply's own touch. The reload waits on.
+  // The reply's own touch. The reload still waits.
   t.match([await place.gate.next(), await place.gate.next()].sort(), ['get', 'touch'])
   t.match(await reply, { status: 200, body: 'done' })
   place.gate.open()
 })
 
-t.test('a hijacked reply waits for nothing, and its operations happen', async t => {
+t.test('a hijacked reply waits for no operations, and they still run', async t => {
   const place = await open(t, 'update', app => {
     app.get('/', (request, reply) => {
       session(request).seen = 1
@@ -538,12 +538,12 @@ t.test('a hijacked reply waits for nothing, and its operations happen', async t 
   place.gate.open()
 })
 
-// --- Parallel requests: a logout and what nobody awaits, in both orders
+// --- Parallel requests: a logout and an un-awaited operation, in both orders
 
 for (const kind of KINDS) {
   for (const { name, run } of FORMS) {
     for (const order of ['first', 'last']) {
-      t.test(`a logout of another request comes ${order}, beside ${name}: ${kind}`, async t => {
+      t.test(`a logout in another request comes ${order}, in parallel to ${name}: ${kind}`, async t => {
         let go!: () => void
         let isIn!: () => void
         const waits = new Promise<void>(resolve => { go = resolve })
@@ -575,13 +575,13 @@ for (const kind of KINDS) {
         t.ok(status === 200 || status === 409 || name === 'reload()', String(status))
         const left = place.gate.data
         if (name === 'regenerate()') t.ok(left.length <= 1)
-        else if (order === 'first') t.same(left, [], 'logged out is logged out')
+        else if (order === 'first') t.same(left, [], 'logged out stays logged out')
       })
     }
   }
 }
 
-// --- Functions of the application that answer by a promise
+// --- Functions of the application that return a promise
 
 const resolving = async (value: unknown): Promise<unknown> => value
 const rejecting = async (): Promise<never> => { throw new Error('of the application') }
@@ -615,7 +615,7 @@ for (const [how, answer] of [['resolves', (value: unknown) => resolving(value)],
     t.equal((await app.inject({ url: '/forgotten', headers })).statusCode, 200)
   })
 
-  t.test(`a signer whose sign() ${how}`, async t => {
+  t.test(`a signer whose sign() ${how} is a clear error`, async t => {
     const signer: any = { sign: () => answer('signed'), unsign: () => ({ valid: false, renew: false, value: null }) }
     const app = await build({ secret: signer }, app => {
       app.get('/', async ({ session }) => { (session as any).n = 1 })
@@ -625,7 +625,7 @@ for (const [how, answer] of [['resolves', (value: unknown) => resolving(value)],
     for (const url of ['/', '/read']) t.match((await app.inject(url)).json(), { statusCode: 500, code: 'FST_ERR_SESSION_SIGNER' }, url)
   })
 
-  t.test(`a signer whose unsign() ${how}: no session is found in the cookie`, async t => {
+  t.test(`a signer whose unsign() ${how}: the cookie has no session`, async t => {
     const signer: any = { sign: (value: string) => value, unsign: () => answer({ valid: true, renew: false, value: 'an-id' }) }
     for (const sessionName of ['session', 'shop']) {
       const store = new MemoryStore()
@@ -645,16 +645,16 @@ const asyncId = async (): Promise<string> => id()
 
 const GENERATORS: Record<string, () => any> = {
   'declared async': () => asyncId,
-  'returns a promise': () => () => Promise.resolve(id()),
+  'a function that returns a promise': () => () => Promise.resolve(id()),
   bound: () => asyncId.bind(null),
   wrapped: () => (fn => function (this: unknown, ...args: []) { return fn.apply(this, args) })(asyncId),
-  'returns something that has a then': () => () => ({ then: (resolve: (id: string) => void) => { setImmediate(resolve, id()) } }),
+  'a function that returns a thenable': () => () => ({ then: (resolve: (id: string) => void) => { setImmediate(resolve, id()) } }),
   promisified: () => promisify((_request: unknown, callback: (error: null, id: string) => void) => { setImmediate(callback, null, id()) }),
-  'answers at once': () => id
+  synchronous: () => id
 }
 
 for (const [form, make] of Object.entries(GENERATORS)) {
-  t.test(`an idGenerator that is ${form}: new sessions, regenerate(), in all forms`, async t => {
+  t.test(`an idGenerator that is ${form} works for new sessions and for regenerate(), in all call forms`, async t => {
     for (const kind of KINDS) {
       const place = await open(t, kind, app => {
         app.get('/id', async ({ session }) => { (session as any).n = 1; return session.sessionId })
@@ -677,15 +677,15 @@ for (const [form, make] of Object.entries(GENERATORS)) {
 }
 
 const WRONG: Record<string, () => any> = {
-  'declared async, and rejects': () => async () => { throw new Error('no ids today') },
-  'returns a promise that rejects': () => () => Promise.reject(new Error('no ids today')),
-  throws: () => () => { throw new Error('no ids today') },
-  'answers a promise of a number': () => async () => 5,
-  'answers a number': () => () => 5
+  'async and rejects': () => async () => { throw new Error('no ids today') },
+  'a function that returns a promise that rejects': () => () => Promise.reject(new Error('no ids today')),
+  'synchronous and throws': () => () => { throw new Error('no ids today') },
+  'async and returns a number': () => async () => 5,
+  'synchronous and returns a number': () => () => 5
 }
 
 for (const [form, make] of Object.entries(WRONG)) {
-  t.test(`an idGenerator that is ${form} is a clear error of each that needs an id`, async t => {
+  t.test(`an idGenerator that is ${form} is a clear error of each operation that needs an id`, async t => {
     const app = await build({ idGenerator: make() }, app => {
       app.get('/', async ({ session }) => { (session as any).n = 1 })
       app.get('/save', async ({ session }) => { session.save(); return 'done' })
@@ -704,11 +704,11 @@ for (const [form, make] of Object.entries(WRONG)) {
   })
 }
 
-// --- A payload that is a stream, and fails while the commit waits
+// --- A stream as payload that fails while the commit waits
 
 for (const kind of KINDS) {
   for (const when of ['a commit', 'an operation']) {
-    t.test(`a stream that fails while ${when} waits is the reply's error: ${kind}`, async t => {
+    t.test(`if a stream fails while ${when} waits, its error is the reply: ${kind}`, async t => {
       let fail!: () => void
       const place = await open(t, kind, app => {
         app.get('/', async (request, reply) => {
@@ -730,7 +730,7 @@ for (const kind of KINDS) {
     })
   }
 
-  t.test(`a stream that failed before it was sent: ${kind}`, async t => {
+  t.test(`a stream that failed before it was sent is a 500: ${kind}`, async t => {
     const place = await open(t, kind, app => {
       app.get('/', async (_request, reply) => {
         const stream = new Readable({ read () {} })
@@ -749,9 +749,9 @@ async function until (isSo: () => boolean): Promise<void> {
   for (let i = 0; i < 10_000 && !isSo(); i++) await new Promise(setImmediate)
 }
 
-// --- What a test runner would hear, and Node.js ends a process for
+// --- Errors that nobody catches, which would end the process
 
-t.test('whatever handlers forget, and whatever the store does, the process lives', async t => {
+t.test('whatever handlers forget to await, and whatever the store does, the process keeps running', async t => {
   const { code, stdout, stderr } = await start(t, 'test/processes/forgetful.js').end()
   t.equal(stderr.replace(/\(node:\d+\).*\n(\(Use .*\n)?/g, ''), '')
   t.equal(code, 0)

@@ -1,4 +1,4 @@
-/** What the library keeps of a session, whose it is and how long it lives, while other requests of the same session are under way. */
+/** The session's user and lifetime, changed by one request while other requests of the same session are under way. */
 import t, { type Test } from 'tap'
 import { MemoryStore } from '../src/index'
 import { build, Visitor, type SessionOptions } from './helpers'
@@ -7,7 +7,7 @@ import { type Answer, ThreeMethodStore } from './odd-stores'
 const MINUTE = 60_000
 const HOUR = 60 * MINUTE
 
-/** Whoever comes waits until it is opened. */
+/** Requests wait here until it is opened. */
 class Gate {
   #open: () => void = () => {}
   #arrived: () => void = () => {}
@@ -24,7 +24,7 @@ class Gate {
   }
 }
 
-/** Keeps its clock beside the record, and moves it wherever a touch says. */
+/** Keeps the session's end apart from the record, and moves it to wherever a touch says. */
 class TouchStore extends ThreeMethodStore {
   readonly clocks = new Map<string, number>()
 
@@ -39,7 +39,7 @@ class TouchStore extends ThreeMethodStore {
   }
 }
 
-/** Another store with an index by user, which answers later. */
+/** A store with an index by user that answers asynchronously. */
 function lateStore (): any {
   const memory: any = new MemoryStore()
   const methods = ['get', 'set', 'destroy', 'touch', 'update', 'claim', 'release', 'revoke', 'endingsOf', 'claimsOf']
@@ -69,7 +69,7 @@ const STORES: Record<string, () => Subject> = {
   }
 }
 
-// Nothing here takes time, so that ends can be told apart.
+// The clock stands still, so that ends can be compared exactly.
 const { now: realNow } = Date
 const NOW = Math.floor(realNow() / 1000) * 1000
 Date.now = () => NOW
@@ -77,7 +77,7 @@ t.teardown(() => { Date.now = realNow })
 
 const session = (request: { session: unknown }): any => request.session
 
-/** Requests that wait in their handler after they have read, and then do what they do. */
+/** What slow requests do: their handler reads the session, waits at the gate, and then runs one of these. */
 const SLOW: Record<string, (session: any) => unknown> = {
   'a slow read': () => {},
   'a slow write': session => { session.seen = 1 },
@@ -142,9 +142,9 @@ const BY_USER: SessionOptions = { user: session => (session as any).user }
 for (const slow of Object.keys(SLOW)) {
   for (const maxAge of [undefined, HOUR]) {
     for (const [name, makeStore] of Object.entries(WITH_INDEX)) {
-      const beside = `beside ${slow}, maxAge ${maxAge}, ${name}`
+      const beside = `during ${slow}, maxAge ${maxAge}, ${name}`
 
-      t.test(`a login on an existing id ${beside}: it is listed, counted and revoked`, async t => {
+      t.test(`a login that keeps the session id, ${beside}: the session is listed, counted and revoked`, async t => {
         const { visitor, app, begin } = await open(t, { ...BY_USER, store: makeStore(), maxPerUser: 1, cookie: { maxAge } })
         const request = await begin(slow)
         await visitor.get('/login/eva')
@@ -155,13 +155,13 @@ for (const slow of Object.keys(SLOW)) {
         const other = new Visitor(app)
         await other.get('/visit')
         await other.get('/login/eva')
-        t.equal((await app.sessions.forUser('eva')).length, 1, 'counted: the first made room')
+        t.equal((await app.sessions.forUser('eva')).length, 1, 'counted: the first session was ended to make room')
         t.notMatch((await visitor.get('/me')).json(), { user: 'eva' })
         t.equal(await app.sessions.revokeUser('eva'), 1, 'revoked')
         t.notMatch((await other.get('/me')).json(), { user: 'eva' })
       })
 
-      t.test(`a switch of user ${beside}: the session is the second one's`, async t => {
+      t.test(`a change of user ${beside}: the session belongs to the second user`, async t => {
         const { visitor, app, begin } = await open(t, { ...BY_USER, store: makeStore(), cookie: { maxAge } })
         await visitor.get('/login/max')
         const request = await begin(slow)
@@ -170,12 +170,12 @@ for (const slow of Object.keys(SLOW)) {
         t.equal((await app.sessions.forUser('max')).length, 0)
         t.equal((await app.sessions.forUser('eva')).length, 1)
         t.equal(await app.sessions.revokeUser('max'), 0)
-        t.equal((await visitor.get('/me')).json().user, 'eva', 'who was before ends nothing')
+        t.equal((await visitor.get('/me')).json().user, 'eva', 'revoking the first user ends nothing')
         t.equal(await app.sessions.revokeUser('eva'), 1)
         t.notMatch((await visitor.get('/me')).json(), { user: 'eva' })
       })
 
-      t.test(`a user taken off ${beside}: the session is nobody's`, async t => {
+      t.test(`the user is removed ${beside}: nobody owns the session`, async t => {
         const { visitor, app, begin } = await open(t, { ...BY_USER, store: makeStore(), cookie: { maxAge } })
         await visitor.get('/login/max')
         const request = await begin(slow)
@@ -193,33 +193,33 @@ for (const [name, makeSubject] of Object.entries(STORES)) {
   for (const slow of Object.keys(SLOW)) {
     for (const how of ['live', 'options']) {
       for (const minutes of [600, 5]) {
-        t.test(`${name}: a handler's choice of ${minutes} minutes (${how}) beside ${slow}`, async t => {
+        t.test(`${name}: a handler sets a lifetime of ${minutes} minutes (${how}) during ${slow}`, async t => {
           const { store, left } = makeSubject()
           const { visitor, begin } = await open(t, { store })
           const request = await begin(slow)
           await visitor.get(`/${how}/${minutes}`)
           await request.end()
-          t.equal(left(), minutes * MINUTE, "the store's own clock")
-          t.equal((await visitor.get('/me')).json().maxAge, minutes * MINUTE, 'what is kept of it')
+          t.equal(left(), minutes * MINUTE, 'in the store')
+          t.equal((await visitor.get('/me')).json().maxAge, minutes * MINUTE, 'as the next handler sees it')
           await visitor.get('/ping')
           t.equal(left(), minutes * MINUTE, 'after the next request')
         })
       }
     }
 
-    t.test(`${name}: 'ends with the browser' beside ${slow}`, async t => {
+    t.test(`${name}: a handler lets the session end with the browser during ${slow}`, async t => {
       const { store, left } = makeSubject()
       const { visitor, begin } = await open(t, { store })
       const request = await begin(slow)
       await visitor.get('/unticked')
       await request.end()
       t.equal((await visitor.get('/me')).json().maxAge, null)
-      t.equal(left(), HOUR, 'idle as it is configured')
+      t.equal(left(), HOUR, 'the idle timeout stays as configured')
       t.equal((await visitor.get('/ping')).cookies[0]?.expires, undefined)
     })
   }
 
-  t.test(`${name}: two choices beside each other, each by its own request: the later one counts, whole`, async t => {
+  t.test(`${name}: if two parallel requests set different lifetimes, the later one applies as a whole`, async t => {
     const { store, left } = makeSubject()
     const { visitor } = await open(t, { store })
     await Promise.all([visitor.get('/live/600'), visitor.get('/options/5')])
@@ -228,7 +228,7 @@ for (const [name, makeSubject] of Object.entries(STORES)) {
   })
 }
 
-t.test('a store with touch: who loads a session while its longer life is being written does not shorten it', async t => {
+t.test('a store with touch: a request that loads a session while a longer lifetime is being written does not shorten it', async t => {
   const store = new TouchStore()
   const gate = new Gate()
   const { visitor, begin } = await open(t, { store })
@@ -236,7 +236,7 @@ t.test('a store with touch: who loads a session while its longer life is being w
   store.set = (...args) => { gate.pass().then(() => set.apply(store, args), t.fail) }
   const longer = visitor.get('/live/600')
   await gate.arrival
-  // It gets the record of before.
+  // It still gets the old record.
   const request = await begin('a slow read')
   gate.open()
   await longer

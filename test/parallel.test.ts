@@ -1,4 +1,4 @@
-/** Who waits for whom: readers for nobody, each in its own async context; and what is left of ten thousand reloads. */
+/** Which request waits for which (reads wait for none), the async context of each, and what ten thousand reloads leave behind. */
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { PassThrough } from 'node:stream'
 import fastifyCookie from '@fastify/cookie'
@@ -16,7 +16,7 @@ const METHODS: Record<Kind, string[]> = {
   getAndTouch: ['get', 'set', 'destroy', 'touch', 'update', 'getAndTouch']
 }
 
-/** MemoryStore, which loads and touches in one call, too. */
+/** A MemoryStore that also has getAndTouch. */
 class FullStore extends MemoryStore {
   override getAndTouch (sessionId: string, callback: any): void {
     this.get(sessionId, (error: any, record: any) => {
@@ -26,13 +26,13 @@ class FullStore extends MemoryStore {
   }
 }
 
-/** Answers all calls that wait at once, in one round, when the test says so: as a store that takes as long for each. */
+/** Answers all waiting calls together, in one round: like a store in which every call takes equally long. */
 class RoundStore {
   readonly memory = new FullStore()
   readonly store: any
   readonly calls: string[] = []
   rounds = 0
-  /** Whether calls are answered without a round. */
+  /** Whether calls are answered without waiting for a round. */
   isOpen = true
   #waiting: Array<() => void> = []
 
@@ -45,7 +45,7 @@ class RoundStore {
     }]))
   }
 
-  /** Round by round until something is done. Whatever waits for a call waits for that many rounds. */
+  /** Plays rounds until the work is done. The number of rounds is the number of calls that the work had to wait for in turn. */
   async play (work: Promise<unknown>): Promise<void> {
     this.isOpen = false
     this.rounds = 0
@@ -87,7 +87,7 @@ async function open (t: Test, kind: Kind, routes: Routes = () => {}, options: Se
 const count = (calls: string[], method: string): number => calls.filter(call => call === method).length
 
 for (const kind of KINDS) {
-  t.test(`300 parallel reads of one session wait for nobody: ${kind}`, async t => {
+  t.test(`300 parallel reads of one session do not wait for each other: ${kind}`, async t => {
     const { store, visitor } = await open(t, kind)
     const replies = Array.from({ length: 300 }, () => visitor.get('/me'))
     await store.play(Promise.all(replies))
@@ -96,20 +96,20 @@ for (const kind of KINDS) {
       t.equal(store.rounds, 1)
       t.same([store.calls.length, count(store.calls, 'getAndTouch')], [300, 300])
     } else if (kind === 'get, set, destroy') {
-      // All are loaded. The first is written; the others, which came in the meantime, are written once for all.
+      // All are loaded. The first is written. The others have come in the meantime, and one write serves them all.
       t.equal(store.rounds, 5)
       t.same([count(store.calls, 'get'), count(store.calls, 'set')], [302, 2])
     } else {
-      t.equal(store.rounds, 2, 'one to load, one to touch')
+      t.equal(store.rounds, 2, 'one round to load, one to touch')
       t.same([count(store.calls, 'get'), count(store.calls, 'touch'), store.calls.length], [300, 300, 600])
     }
   })
 
-  t.test(`300 parallel reads of one session and a write, rolling: false: ${kind}`, async t => {
+  t.test(`with rolling: false, 300 parallel requests, one of which writes, need three rounds at most: ${kind}`, async t => {
     const { store, visitor } = await open(t, kind, () => {}, { rolling: false })
     const replies = Array.from({ length: 300 }, (_, i) => visitor.get(i === 0 ? '/write' : '/me'))
     await store.play(Promise.all(replies))
-    t.equal(store.calls.length, kind === 'get, set, destroy' || kind === 'touch' ? 302 : 301, 'who only reads asks once')
+    t.equal(store.calls.length, kind === 'get, set, destroy' || kind === 'touch' ? 302 : 301, 'a read makes one store call')
     t.ok(store.rounds <= 3)
   })
 }
@@ -124,7 +124,7 @@ for (const kind of ['get, set, destroy', 'touch'] as const) {
     t.equal(Object.keys(record).filter(key => key.startsWith('key')).length, 100)
   })
 
-  t.test(`who waits in a line of readers hears of a store's failure, each of them: ${kind}`, async t => {
+  t.test(`if the write or touch that 50 parallel reads wait for fails, all of them are answered alike: ${kind}`, async t => {
     const { store, visitor } = await open(t, kind)
     store.memory[kind === 'touch' ? 'touch' : 'set'] = (...args: any[]) => { args.at(-1)(new Error('The store is away')) }
     const replies = Array.from({ length: 50 }, () => visitor.get('/me'))
@@ -136,7 +136,7 @@ for (const kind of ['get, set, destroy', 'touch'] as const) {
 
 // --- AsyncLocalStorage
 
-/** A store that answers all who have asked by then, in the context of whoever asked first: as a DataLoader does. */
+/** A store that answers calls in batches, in the async context of the first call, as DataLoader does. */
 function batching (kind: Kind, memory = new FullStore()): any {
   let batch: Array<() => void> = []
   return Object.fromEntries(METHODS[kind].map(method => [method, (...args: any[]) => {
@@ -170,7 +170,7 @@ function promising (kind: Kind, memory = new FullStore()): any {
 
 for (const [name, make] of Object.entries({ slow, batching, sync, promising })) {
   for (const kind of KINDS) {
-    t.test(`each request's context is its own, whatever the store does: ${name}, ${kind}`, async t => {
+    t.test(`each request keeps its own async context, whatever the store does: ${name}, ${kind}`, async t => {
       const context = new AsyncLocalStorage<{ id: string }>()
       const wrong: string[] = []
       const seen = new Set<string>()
@@ -227,7 +227,7 @@ for (const [name, make] of Object.entries({ slow, batching, sync, promising })) 
   }
 }
 
-/** An id that comes in the context of another request, as from a pool that is filled for many at once. */
+/** An id that arrives in the async context of another request, as from a pool that is filled in batches. */
 const pool: Array<(id: string) => void> = []
 let ids = 0
 function newId (): Promise<string> {
@@ -237,7 +237,7 @@ function newId (): Promise<string> {
   })
 }
 
-t.test('a store that answers at once costs no AsyncResource', async t => {
+t.test('a store that answers synchronously needs no AsyncResource', async t => {
   const { createHook, executionAsyncId } = await import('node:async_hooks')
   const made: string[] = []
   const hook = createHook({ init (_id, type) { if (type === 'SessionStore' || type === 'bound-anonymous-fn') made.push(type) } })
@@ -264,7 +264,7 @@ for (const [what, pick] of Object.entries({
   'of request.session': (_first: any, request: any) => request.session,
   'of the object that the handler got first': (first: any) => first
 })) {
-  t.test(`ten thousand reloads in one stream, ${what}, leave no listener and no memory behind`, async t => {
+  t.test(`ten thousand reloads in one stream, ${what}, leak no listeners and no memory`, async t => {
     const sessions: Array<WeakRef<object>> = []
     let counts: number[] = []
     let failure: unknown
@@ -288,8 +288,8 @@ for (const [what, pick] of Object.entries({
           collectGarbage()
           await new Promise(setImmediate)
           collectGarbage()
-          t.ok(sessions.filter(session => session.deref() !== undefined).length < 10, 'the sessions in between are gone')
-          t.equal(first.user.id, 1, 'the first is held all the time')
+          t.ok(sessions.filter(session => session.deref() !== undefined).length < 10, 'the sessions in between are garbage-collected')
+          t.equal(first.user.id, 1, 'the first session, which the handler still holds, works')
         }
         setImmediate(() => { run().catch(error => { failure = error }).finally(() => stream.end()) })
         reply.header('content-type', 'text/event-stream')
@@ -302,19 +302,19 @@ for (const [what, pick] of Object.entries({
     t.equal((await visitor.get('/events')).statusCode, 200)
     t.equal(failure, undefined)
     const [before = NaN, after = NaN] = counts
-    t.ok(after - before <= 1, `${after - before} listeners more`)
+    t.ok(after - before <= 1, `${after - before} more listeners`)
   })
 }
 
 for (const [what, run] of Object.entries({
   'reload()': (session: any) => { for (let i = 0; i < MANY; i++) session.reload() },
-  'save() of what is destroyed': (session: any) => {
+  'save() on a destroyed session': (session: any) => {
     session.destroy()
     for (let i = 0; i < MANY; i++) session.save()
   },
   'save() with callbacks': (session: any) => { for (let i = 0; i < MANY; i++) session.save(() => {}) }
 })) {
-  t.test(`ten thousand calls of ${what} that nobody awaits`, async t => {
+  t.test(`ten thousand calls of ${what} that are not awaited do no harm`, async t => {
     for (const store of [new MemoryStore(), new RoundStore('touch').store]) {
       let wait: Promise<unknown> | undefined
       const app = await build({ store, saveUninitialized: false, storeTimeout: 60_000 }, app => {
@@ -333,7 +333,7 @@ for (const [what, run] of Object.entries({
 }
 
 for (const [answered, method] of [['by the store', 'reload'], ['at once, because the session is destroyed', 'destroy']] as const) {
-  t.test(`what a callback in a line of operations throws is its own, and the line goes on: answered ${answered}`, async t => {
+  t.test(`an error thrown by one operation's callback does not stop the operations that wait behind it: answered ${answered}`, async t => {
     const store = new RoundStore('touch')
     let saved = false
     const thrown: unknown[] = []

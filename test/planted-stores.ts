@@ -1,4 +1,4 @@
-/** Stores of the two kinds that keep a session longer than they should, and stores with one bug each, for the kit to find. */
+/** Stores with a bug each, which the test kit must find, and the two kinds of stores that keep a session for too long. */
 import { isDeepStrictEqual } from 'node:util'
 import { MemoryStore } from '../src/index'
 import { applyChanges, expiryOf, timeIn } from '../src/values/record'
@@ -7,7 +7,7 @@ import type { Claiming, Revoking, SessionChanges, SessionRecord } from '../src/t
 
 export type Answer = (error?: any, value?: any) => void
 
-/** Keeps the very object that it is given, and hands it out. */
+/** Keeps the object that it is given, and returns the same object. */
 export class KeepingStore {
   readonly records = new Map<string, object>()
 
@@ -26,7 +26,7 @@ export class KeepingStore {
   }
 }
 
-/** Its touch moves a clock, and its get doesn't look at it: what has expired goes when somebody cleans up. */
+/** Its touch moves an end that its get ignores: expired sessions stay until they are cleaned up. */
 export class UnlookedStore {
   readonly records = new Map<string, { json: string, end: number }>()
 
@@ -59,7 +59,7 @@ function endOf ({ cookie }: { cookie: { expires: unknown } }): number {
   return timeIn(cookie.expires) || Infinity
 }
 
-/** Without fault: all methods that there are, on JSON. Each of its small parts is one that a planted bug can take the place of. */
+/** A store without bugs that has all methods and keeps JSON. A planted bug replaces one of its small parts. */
 export class WholeStore {
   readonly records = new Map<string, string>()
   readonly index = new MemoryIndex()
@@ -187,7 +187,7 @@ function merged (a: any, b: any): any {
   return { ...a, ...Object.fromEntries(Object.entries(b).map(([key, value]) => [key, merged(a[key], value)])) }
 }
 
-/** Sets what a path of keys names, as databases of documents do. */
+/** Sets the value at a path of keys, as document databases do. */
 function setAt (target: any, path: string, value: unknown): void {
   const keys = path.split('.')
   const last = keys.pop() as string
@@ -198,7 +198,7 @@ function setAt (target: any, path: string, value: unknown): void {
 type Bug = Partial<WholeStore> & ThisType<WholeStore>
 type Planted = [name: string, bug: Bug, says: RegExp]
 
-/** What each does wrong, and what the kit says to mend. */
+/** What each does wrong, and what the kit's message says. */
 export const PLANTED: readonly Planted[] = [
   ['an update that keeps the old cookie', {
     changed: (record, changes, session) => ({ ...applyChanges(record, changes, session.cookie.expires), cookie: record.cookie })
@@ -232,7 +232,7 @@ export const PLANTED: readonly Planted[] = [
   }, /update\(\) must remove the keys in unset/],
   ['an update that writes all data of the session', {
     changed: (record, changes, session) => ({ ...record, ...session, ...applyChanges(record, changes, session.cookie.expires) })
-  }, /onto what is stored, and nothing else of the session/],
+  }, /to the stored session, and write nothing else of session/],
   ['an update that shortens a life', {
     changed: (record, changes, session) => {
       const { cookie, ...data } = applyChanges(record, changes, session.cookie.expires) as any
@@ -260,14 +260,14 @@ export const PLANTED: readonly Planted[] = [
       this.write(sessionId, this.changed(this.find(sessionId) ?? {}, changes, session))
       callback(null, true)
     }
-  }, /update\(\) must answer false/],
-  ['an update that does not tell', {
+  }, /update\(\) must answer with false/],
+  ['an update that does not say whether it found the session', {
     update (sessionId, changes, session, callback) {
       const record = this.find(sessionId)
       if (record !== undefined) this.write(sessionId, this.changed(record, changes, session))
       callback()
     }
-  }, /update\(\) must answer false/],
+  }, /update\(\) must answer with false/],
   ['an update in two steps', {
     update (sessionId, changes, session, callback) {
       const record = this.find(sessionId)
@@ -291,29 +291,29 @@ export const PLANTED: readonly Planted[] = [
   }, /in the same step/],
   ['an updateIf that takes null for nothing', {
     isSame: (newer, record, keys) => keys.every(key => isDeepStrictEqual(newer[key] ?? null, record[key] ?? null))
-  }, /updateIf\(\) must answer 'changed'/],
+  }, /updateIf\(\) must answer with 'changed'/],
   ['an updateIf that compares loosely', {
     // eslint-disable-next-line eqeqeq
     isSame: (newer, record, keys) => keys.every(key => textOf(newer, key) === textOf(record, key) || newer[key] == record[key])
-  }, /updateIf\(\) must answer 'changed'/],
+  }, /updateIf\(\) must answer with 'changed'/],
   ['an updateIf that compares the first key only', {
     isSame: (newer, record, keys) => keys.slice(0, 1).every(key => textOf(newer, key) === textOf(record, key))
-  }, /updateIf\(\) must answer 'changed'/],
-  ['an updateIf that compares how many there are', {
+  }, /updateIf\(\) must answer with 'changed'/],
+  ['an updateIf that compares only lengths', {
     isSame: (newer, record, keys) => keys.every(key => textOf(newer, key).length === textOf(record, key).length)
-  }, /updateIf\(\) must answer 'changed'/],
+  }, /updateIf\(\) must answer with 'changed'/],
   ['an updateIf that compares all keys', {
     isSame: (newer, record) => isDeepStrictEqual({ ...newer, cookie: 0 }, { ...record, cookie: 0 })
-  }, /updateIf\(\) must answer 'written'.*others may have changed/],
+  }, /updateIf\(\) must answer with 'written'.*others may have changed/],
   ['an updateIf that compares what is inherited', {
     isSame: (newer, record, keys) => keys.every(key => key in newer === Object.hasOwn(record, key) && JSON.stringify(newer[key]) === JSON.stringify(record[key]))
-  }, /updateIf\(\) must answer 'written'/],
+  }, /updateIf\(\) must answer with 'written'/],
   ['an updateIf that answers true', {
     updateIf (sessionId, record, keys, changes, session, callback) {
       WholeStore.prototype.updateIf.call(this, sessionId, record, keys, changes, session, (_error, value) => callback(null, value === 'written'))
     }
-  }, /updateIf\(\) must answer 'written'/],
-  ['an updateIf that writes all the same', {
+  }, /updateIf\(\) must answer with 'written'/],
+  ['an updateIf that always writes', {
     updateIf (sessionId, record, keys, changes, session, callback) {
       WholeStore.prototype.updateIf.call(this, sessionId, record, keys, changes, session, (_error, value) => {
         if (value === 'changed') this.write(sessionId, this.changed(this.find(sessionId) as SessionRecord, changes, session))
@@ -326,7 +326,7 @@ export const PLANTED: readonly Planted[] = [
       if (this.find(sessionId) === undefined) this.write(sessionId, { cookie: session.cookie })
       WholeStore.prototype.updateIf.call(this, sessionId, record, keys, changes, session, callback)
     }
-  }, /updateIf\(\) must answer 'gone'/],
+  }, /updateIf\(\) must answer with 'gone'/],
   ['an updateIf in two steps', {
     updateIf (sessionId, record, keys, changes, session, callback) {
       const newer = this.find(sessionId)
@@ -344,14 +344,14 @@ export const PLANTED: readonly Planted[] = [
   }, /updateIf\(\) must move the end/],
   ['an updateIf without an update', {
     update: undefined as any
-  }, /updateIf\(\) is used only of a store with update/],
+  }, /updateIf\(\) is only used if the store has update/],
   ['a getAndTouch that does not touch', {
     getAndTouch (sessionId, callback) { this.answer(callback, this.find(sessionId)) }
   }, /getAndTouch\(\) must move the end by cookie.idle/],
   ['a getAndTouch that does not know idle', { idleOf: ({ cookie }: any) => cookie.originalMaxAge }, /by more than cookie.idle/],
   ['a getAndTouch that knows idle only', { idleOf: ({ cookie }: any) => cookie.idle ?? NaN }, /by cookie.originalMaxAge/],
   ['a getAndTouch in seconds', { idleOf: ({ cookie }: any) => (cookie.idle ?? cookie.originalMaxAge) / 1000 }, /getAndTouch\(\) must move the end/],
-  ['a getAndTouch that answers the end of before the touch', {
+  ['a getAndTouch that answers with the end from before the touch', {
     getAndTouch (sessionId, callback) {
       const record = this.find(sessionId) as any
       if (record !== undefined) this.move(sessionId, Date.now() + this.idleOf(record))
@@ -407,7 +407,7 @@ export const PLANTED: readonly Planted[] = [
     write (sessionId, record) {
       this.records.set(sessionId, JSON.stringify(record, (key, value) => value === null && key !== 'expires' ? undefined : value))
     }
-  }, /get\(\) must answer the data/],
+  }, /get\(\) must answer with the data/],
   ['ids without case', { idOf: sessionId => sessionId.toLowerCase() }, /with case/],
   ['ids by their first 32 characters', { idOf: sessionId => sessionId.slice(0, 32) }, /ids must be compared whole/],
   ['ids without space at the end', { idOf: sessionId => sessionId.trimEnd() }, /ids must be compared whole/],
@@ -432,7 +432,7 @@ export const PLANTED: readonly Planted[] = [
       this.records.delete(sessionId)
       callback(null, record)
     }
-  }, /destroy\(\) must answer false/],
+  }, /destroy\(\) must answer with false/],
   ['a destroy that answers what was set first', {
     set (sessionId, session, callback) {
       WholeStore.prototype.set.call(this, sessionId, session, callback)
@@ -449,7 +449,7 @@ export const PLANTED: readonly Planted[] = [
       callback(null, this.find(sessionId))
     }
   }, /get\(\): call the callback once/],
-  ['a get that calls back twice where there is nothing', {
+  ['a get that calls back twice if there is no session', {
     get (sessionId, callback) {
       const record = this.find(sessionId)
       if (record === undefined) callback()
@@ -512,15 +512,15 @@ export const PLANTED: readonly Planted[] = [
   ['an index with room for one less', {
     claim (userKey, sessionId, claiming, callback) { callback(null, this.index.claim(userKey, sessionId, { ...claiming, max: claiming.max - 1 })) }
   }, /and not before/],
-  ['an index that takes Infinity for nothing', {
+  ['an index that takes Infinity for zero', {
     claim (userKey, sessionId, claiming, callback) { callback(null, this.index.claim(userKey, sessionId, { ...claiming, max: JSON.parse(JSON.stringify(claiming.max)) ?? 0 })) }
   }, /claim\(\)/],
   ['an index that refuses nobody', {
     claim (userKey, sessionId, claiming, callback) { callback(null, this.index.claim(userKey, sessionId, { ...claiming, refuses: false })) }
-  }, /claim\(\) must answer full/],
+  }, /claim\(\) must answer with 'full'/],
   ['an index that refuses always', {
     claim (userKey, sessionId, claiming, callback) { callback(null, this.index.claim(userKey, sessionId, { ...claiming, refuses: true })) }
-  }, /claim\(\) must end nobody/],
+  }, /claim\(\) must not end any session/],
   ['an index that swaps nothing', {
     claim (userKey, sessionId, claiming, callback) { callback(null, this.index.claim(userKey, sessionId, { ...claiming, replaces: undefined })) }
   }, /claim\(\) with replaces/],
@@ -545,7 +545,7 @@ export const PLANTED: readonly Planted[] = [
       })
     }
   }, /in one atomic step/],
-  ['an index that tells nobody of those too many', {
+  ['an index that does not say which sessions are too many', {
     claim (userKey, sessionId, claiming, callback) {
       callback(null, { ...this.index.claim(userKey, sessionId, claiming), tooMany: [] })
     }
@@ -556,17 +556,17 @@ export const PLANTED: readonly Planted[] = [
       callback(null, { outcome, tooMany: tooMany.length > 0 ? [sessionId] : [] })
     }
   }, /the oldest as tooMany/],
-  ['an index in which the revoked come back', {
+  ['an index in which revoked sessions come back', {
     claim (userKey, sessionId, claiming, callback) {
       const claimed = this.index.claim(userKey, sessionId, claiming)
       callback(null, { ...claimed, outcome: claimed.outcome === 'ending' ? 'entered' : claimed.outcome })
     }
-  }, /claim\(\) must answer ending/],
+  }, /claim\(\) must answer with 'ending'/],
   ['an index that answers true', {
     claim (userKey, sessionId, claiming, callback) {
       callback(null, this.index.claim(userKey, sessionId, claiming).outcome === 'entered')
     }
-  }, /claim\(\) must answer \{ outcome, tooMany \}/],
+  }, /claim\(\) must answer with \{ outcome, tooMany \}/],
   ['an index that enters what it refuses', {
     claim (userKey, sessionId, claiming, callback) {
       const claimed = this.index.claim(userKey, sessionId, claiming)
@@ -580,26 +580,26 @@ export const PLANTED: readonly Planted[] = [
       callback(null, this.index.claim(userKey, sessionId, claiming))
     }
   }, /claim\(\) must not create the session/],
-  ['a release that takes off all', {
+  ['a release that removes all entries', {
     release (userKey, _sessionIds, callback) {
       this.index.release(userKey, this.index.claimsOf(userKey, Infinity, 100).map(({ sessionId }) => sessionId))
       callback()
     }
   }, /release\(\)/],
-  ['a release that takes off nothing', { release: (_userKey, _sessionIds, callback) => callback() }, /release\(\)/],
-  ['a release that takes off the first only', {
+  ['a release that removes no entry', { release: (_userKey, _sessionIds, callback) => callback() }, /release\(\)/],
+  ['a release that removes the first entry only', {
     release (userKey, sessionIds, callback) {
       this.index.release(userKey, sessionIds.slice(0, 1))
       callback()
     }
   }, /release\(\)/],
-  ['a release that leaves those to be ended', {
+  ['a release that leaves sessions marked to be ended', {
     release (userKey, sessionIds, callback) {
       const endings = this.index.endingsOf(userKey)
       this.index.release(userKey, sessionIds.filter(sessionId => !endings.includes(sessionId)))
       callback()
     }
-  }, /release\(\) must take sessions off those to be ended/],
+  }, /release\(\) must also remove sessions from those to be ended/],
   ['a release that removes the session', {
     release (userKey, sessionIds, callback) {
       this.index.release(userKey, sessionIds)
@@ -607,14 +607,14 @@ export const PLANTED: readonly Planted[] = [
       callback()
     }
   }, /release\(\) must not remove the session/],
-  ['a revocation of nobody', { revoke: (_userKey, _which, callback) => callback(null, 0) }, /revoke\(\)/],
+  ['a revocation that ends nothing', { revoke: (_userKey, _which, callback) => callback(null, 0) }, /revoke\(\)/],
   ['a revocation of all, always', {
     revoke (userKey, _which, callback) { callback(null, this.index.revoke(userKey, {})) }
   }, /revoke\(\)/],
   ['a revocation without exception', {
     revoke (userKey, { fingerprint }, callback) { callback(null, this.index.revoke(userKey, fingerprint === undefined ? {} : { fingerprint })) }
   }, /revoke\(\) must leave the session in except/],
-  ['a revocation that forgets whom to end', {
+  ['a revocation that forgets which sessions to end', {
     revoke (userKey, which, callback) {
       const count = this.index.revoke(userKey, which)
       this.index.release(userKey, this.index.endingsOf(userKey))
@@ -626,14 +626,14 @@ export const PLANTED: readonly Planted[] = [
       this.index.revoke(userKey, which)
       callback()
     }
-  }, /revoke\(\) must answer how many/],
+  }, /revoke\(\) must answer with how many/],
   ['a revocation by one key that reaches another', {
     revoke (userKey, which, callback) {
       if (userKey === 'acme') this.index.revoke('max', which)
       callback(null, this.index.revoke(userKey, which))
     }
   }, /several keys/],
-  ['endings of nobody', { endingsOf: (_userKey, callback) => callback(null, []) }, /endingsOf\(\)/],
+  ['endings that are always empty', { endingsOf: (_userKey, callback) => callback(null, []) }, /endingsOf\(\)/],
   ['an index in the wrong order', {
     claimsOf (userKey, before, count, callback) { callback(null, this.index.claimsOf(userKey, before, count).reverse()) }
   }, /the last claimed first/],
@@ -651,25 +651,25 @@ export const PLANTED: readonly Planted[] = [
   }, /claimsOf\(\) must answer/],
   ['an index of texts', {
     claimsOf (userKey, before, count, callback) { callback(null, this.index.claimsOf(userKey, before, count).map(entry => ({ ...entry, claimedAt: String(entry.claimedAt) }))) }
-  }, /claimsOf\(\) must answer objects/],
+  }, /claimsOf\(\) must answer with objects/],
   ['an index without ages', {
     claimsOf (userKey, before, count, callback) { callback(null, this.index.claimsOf(userKey, before, count).map(({ age, ...entry }) => entry)) }
-  }, /claimsOf\(\) must answer objects/],
+  }, /claimsOf\(\) must answer with objects/],
   ['an index whose ages are times', {
     claimsOf (userKey, before, count, callback) { callback(null, this.index.claimsOf(userKey, before, count).map(entry => ({ ...entry, age: Date.now() - entry.age }))) }
   }, /age must be/],
-  ['an index whose two have one time', {
+  ['an index in which two entries have the same time', {
     claimsOf (userKey, before, count, callback) { callback(null, this.index.claimsOf(userKey, before, count).map(entry => ({ ...entry, claimedAt: Math.floor(entry.claimedAt / 1000) * 1000 }))) }
   }, /No two|claimedAt/],
-  ['an index that is no list', {
+  ['an index that is not a list', {
     claimsOf (userKey, before, count, callback) { callback(null, Object.fromEntries(this.index.claimsOf(userKey, before, count).map(entry => [entry.sessionId, entry]))) }
-  }, /claimsOf\(\) must answer a list/],
+  }, /claimsOf\(\) must answer with a list/],
   ['an index without pages', {
     claimsOf (userKey, _before, count, callback) { callback(null, this.index.claimsOf(userKey, Infinity, count)) }
-  }, /only those claimed before/],
+  }, /only with entries that were claimed before/],
   ['an index that lists all', {
     claimsOf (userKey, before, _count, callback) { callback(null, this.index.claimsOf(userKey, before, Infinity)) }
-  }, /as many as count/],
+  }, /as many entries as count/],
   ['an index of users without case', {
     claim (userKey, sessionId, claiming, callback) { callback(null, this.index.claim(userKey.toLowerCase(), sessionId, claiming)) }
   }, /claimsOf\(\)|release\(\)/]
@@ -679,7 +679,7 @@ export function planted (bug: Bug): WholeStore {
   return Object.assign(new WholeStore(), bug)
 }
 
-/** A MemoryStore with a bug. Its own `set` tells the library to use no method of MemoryStore's but those of its own. */
+/** A MemoryStore with a bug. Because it has its own `set`, the library uses no methods that it inherits from MemoryStore. */
 export class Overwriting extends MemoryStore {
   override update (...[sessionId, { set }, { cookie }, callback]: Parameters<MemoryStore['update']>): void {
     super.set(sessionId, { ...set, cookie } as any, error => callback(error, true))

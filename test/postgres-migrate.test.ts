@@ -1,4 +1,4 @@
-/** A table that connect-pg-simple made: read in place, written by both, and moved row by row. */
+/** A table that connect-pg-simple made: read in place, written by both stores, and migrated row by row. */
 import '../packages/stores'
 import connectPg from 'connect-pg-simple'
 import Fastify, { type FastifyInstance } from 'fastify'
@@ -42,7 +42,7 @@ interface Sites {
   table: string
   /** Version 11 with connect-pg-simple. */
   old: FastifyInstance
-  /** This version, when the table is migrated. */
+  /** This version, after the table is migrated. */
   ours: () => Promise<FastifyInstance>
   oldStore: any
 }
@@ -50,7 +50,7 @@ interface Sites {
 async function start (t: Test): Promise<Sites> {
   const table = `old sessions ${++tables}`
   const cookie = { secure: false, maxAge: HOUR }
-  // As its table.sql makes it. Its own names of indexes would be there twice.
+  // As its table.sql makes it, except for the names of indexes: with several tables, they would clash.
   await pool.query(`create table "${table}" (sid varchar not null collate "default" primary key, sess json not null, expire timestamp(6) not null)`)
   await pool.query(`create index on "${table}" (expire)`)
   const OldStore = connectPg({ Store: require('node:events') } as any)
@@ -74,14 +74,14 @@ async function start (t: Test): Promise<Sites> {
   }
 }
 
-/** The same browser at another server. */
+/** The same browser with another server. */
 function at (app: FastifyInstance, visitor: Visitor): Visitor {
   const other = new Visitor(app)
   for (const [name, value] of visitor.cookies) other.cookies.set(name, value)
   return other
 }
 
-t.test('whoever is logged in stays, with all data', async t => {
+t.test('everyone who is logged in stays logged in, with all data', async t => {
   const { old, ours, table } = await start(t)
   const visitor = new Visitor(old)
   await visitor.get('/login/max')
@@ -90,10 +90,10 @@ t.test('whoever is logged in stays, with all data', async t => {
   const before = (await visitor.get('/data')).json()
   const app = await ours()
   t.same((await at(app, visitor).get('/data')).json(), before)
-  t.equal((await pool.query(`select from "${table}" where data is null`)).rows.length, 0, 'all rows are moved')
+  t.equal((await pool.query(`select from "${table}" where data is null`)).rows.length, 0, 'all rows are migrated')
 })
 
-t.test('a start while somebody reads the table, as a backup does, makes nobody wait', async t => {
+t.test('migrate() does not wait for an open transaction on the table, such as a backup', async t => {
   const { ours, table, old } = await start(t)
   const visitor = new Visitor(old)
   await visitor.get('/login/max')
@@ -108,7 +108,7 @@ t.test('a start while somebody reads the table, as a backup does, makes nobody w
   t.match((await at(await ours(), visitor).get('/data')).json(), { user: 'max' })
 })
 
-t.test('a row with a strange end keeps nobody from starting, and is read', async t => {
+t.test('a row with an infinite or ancient end does not make migrate() fail, and can be read', async t => {
   const { table, ours } = await start(t)
   const cookie = { expires: '0000-01-01T00:00:00.000Z', originalMaxAge: null }
   await pool.query(`insert into "${table}" values ('never', '{"n":1,"cookie":{}}', 'infinity'), ('long ago', $1, '-infinity')`, [{ cookie }])
@@ -119,7 +119,7 @@ t.test('a row with a strange end keeps nobody from starting, and is read', async
   t.same(Object.keys(await store.all()).sort(), ['long ago', 'never'])
 })
 
-t.test('texts of values stay what they are, to the letter', async t => {
+t.test('the JSON text of each value stays the same, to the letter', async t => {
   const { table, ours, oldStore } = await start(t)
   await new Promise(resolve => oldStore.set('a', record({}), resolve))
   const sess = '{"n": 1.0, "big":12345678901234567890123, "zero":"\\u0000", "half":"\\ud800", "o":{"b":1,"a":2,"b":3}, "qu\\"ote\\n": [ ], "cookie":{"originalMaxAge":null}}'
@@ -133,7 +133,7 @@ t.test('texts of values stay what they are, to the letter', async t => {
   t.same(found, JSON.parse(sess.replace(/, "cookie.*/, '}')))
 })
 
-t.test('both versions can be used at the same time: each finds what the other one writes', async t => {
+t.test('both versions can be used at the same time: each reads what the other one writes', async t => {
   const { old, ours, table } = await start(t)
   const app = await ours()
   for (const [first, second] of [[old, app], [app, old]] as const) {
@@ -145,13 +145,13 @@ t.test('both versions can be used at the same time: each finds what the other on
     await at(second, visitor).get('/write/a/null')
     for (const site of [first, second]) t.same((await at(site, visitor).get('/data')).json(), { user: 'max', a: null, b: { c: [] } })
     await at(second, visitor).get('/logout')
-    for (const site of [first, second]) t.same((await at(site, visitor).get('/data')).json(), {}, 'logged out by both')
+    for (const site of [first, second]) t.same((await at(site, visitor).get('/data')).json(), {}, 'logged out in both')
   }
   const { rows } = await pool.query(`select sess::text from "${table}"`)
-  t.ok(rows.every(({ sess }) => typeof JSON.parse(sess).cookie === 'object'), 'records stay whole')
+  t.ok(rows.every(({ sess }) => typeof JSON.parse(sess).cookie === 'object'), 'records stay complete')
 })
 
-t.test('both know the end of a session that the other one prolongs', async t => {
+t.test('each version knows the end of a session that the other one has written or touched', async t => {
   const { table, ours, oldStore } = await start(t)
   await ours()
   const store = new PostgresStore({ pool, table }) as any
@@ -166,17 +166,17 @@ t.test('both know the end of a session that the other one prolongs', async t => 
   const end = async (sessionId: string): Promise<number> => new Date((await ask('get', sessionId)).cookie.expires).getTime() - Date.now()
 
   await store.set('a', record({ n: 1 }))
-  t.ok((await left('a')).every(left => isAbout(left, HOUR * 1.01)), 'one of ours')
+  t.ok((await left('a')).every(left => isAbout(left, HOUR * 1.01)), 'a session of this version')
   t.ok(isAbout(await end('a'), HOUR * 1.01))
   await store.touch('a', record({}, 2 * HOUR))
-  t.ok((await left('a')).every(left => isAbout(left, 2 * HOUR + HOUR / 100)), 'that we touch')
-  t.ok(isAbout(await end('a'), 2 * HOUR + HOUR / 100), 'which its record says, too')
+  t.ok((await left('a')).every(left => isAbout(left, 2 * HOUR + HOUR / 100)), 'touched by this version')
+  t.ok(isAbout(await end('a'), 2 * HOUR + HOUR / 100), 'and its record says the same')
   await ask('touch', 'a', record({}, 3 * HOUR))
-  t.ok(isAbout((await left('a'))[1] as number, 3 * HOUR), 'that they touch')
+  t.ok(isAbout((await left('a'))[1] as number, 3 * HOUR), 'touched by connect-pg-simple')
   t.ok(isAbout((await store.get('a')).cookie.expires - Date.now(), 3 * HOUR - HOUR / 100))
 
   await ask('set', 'b', record({ n: 1 }))
-  t.ok(isAbout((await store.get('b')).cookie.expires - Date.now(), HOUR), 'one of theirs')
+  t.ok(isAbout((await store.get('b')).cookie.expires - Date.now(), HOUR), 'a session of connect-pg-simple')
   const fixed = { n: 1, cookie: { originalMaxAge: null, expires: new Date(Date.now() + 2 * HOUR) } }
   for (const [sessionId, set] of [['c', () => ask('set', 'c', fixed)], ['d', () => store.set('d', fixed)]] as const) {
     await set()
@@ -186,14 +186,14 @@ t.test('both know the end of a session that the other one prolongs', async t => 
   const none = { n: 1, cookie: { originalMaxAge: null, expires: null } }
   for (const [sessionId, set] of [['e', () => ask('set', 'e', none)], ['f', () => store.set('f', none)]] as const) {
     await set()
-    t.equal((await store.get(sessionId)).cookie.expires, null, 'none')
+    t.equal((await store.get(sessionId)).cookie.expires, null, 'no end')
     t.equal((await ask('get', sessionId)).cookie.expires, null)
   }
   await store.set('g', { cookie: {} })
   t.same(Object.keys(await ask('get', 'g')), ['cookie'])
 })
 
-t.test('what is no session in their table is none', async t => {
+t.test('a row whose sess is not a session is read as an empty session', async t => {
   const { table, ours } = await start(t)
   for (const [i, sess] of ['null', '7', '[]', '{}', '{"cookie":7}', '{"cookie":{"expires":"garbage","originalMaxAge":"x"}}'].entries()) {
     await pool.query(`insert into "${table}" (sid, sess, expire) values ($1, $2, now() + interval '1 hour')`, [`s${i}`, sess])
@@ -203,14 +203,14 @@ t.test('what is no session in their table is none', async t => {
   for (let i = 0; i < 6; i++) t.same(Object.keys(await new PostgresStore({ pool, table }).get(`s${i}`) ?? {}), ['cookie'])
 })
 
-t.test('many rows are moved, by several processes at the same time', async t => {
+t.test('several processes can migrate many rows at the same time', async t => {
   const { table } = await start(t)
   await pool.query(`insert into "${table}" select 's' || n, json_build_object('n', n), now() + interval '1 hour' from generate_series(1, 2500) n`)
   await Promise.all([1, 2, 3].map(() => migrate(pool, { table })))
   t.equal((await pool.query(`select from "${table}" where data->>'n' <> substr(sid, 2) or data is null`)).rows.length, 0)
 })
 
-t.test('when no process of theirs is left, their columns go', async t => {
+t.test("oldColumns: 'drop' removes connect-pg-simple's columns, and sessions stay", async t => {
   const { old, ours, table } = await start(t)
   const visitor = new Visitor(old)
   await visitor.get('/login/max')

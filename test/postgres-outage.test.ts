@@ -1,4 +1,4 @@
-/** PostgresStore when PostgreSQL is behind PgBouncer, goes away and comes back, or another server takes its place. */
+/** PostgresStore behind PgBouncer, during a restart of PostgreSQL, and during a failover to a replica. */
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
@@ -13,16 +13,16 @@ import { until } from './waiting'
 
 const VISITORS = 10
 
-t.test('through PgBouncer in transaction mode', async t => {
+t.test('PostgresStore works through PgBouncer in transaction mode', async t => {
   const server = await startPostgres(t)
-  // Fewer connections than the application has: each statement may come by another one.
+  // Fewer connections than the application has: each statement may come through a different one.
   const { url } = await startPgBouncer(t, server, ['default_pool_size = 3', 'max_client_conn = 100'])
   await testStore(t => underTest(t, openPool(t as any, url)), {
     promises,
     test: t.test
   })
 
-  await t.test('who listens does so past it', async t => {
+  await t.test('the listening client connects directly to PostgreSQL', async t => {
     const pool = openPool(t, url)
     await migrate(pool)
     const store = new PostgresStore({ pool, listen: () => new Client({ connectionString: server.url }) }) as any
@@ -35,7 +35,7 @@ t.test('through PgBouncer in transaction mode', async t => {
   })
 })
 
-t.test('a server that restarts: requests fail with clear errors, then go on, and what was confirmed is there', async t => {
+t.test('while a server restarts, requests fail with clear errors; afterwards they work, and no confirmed write is lost', async t => {
   const server = await startPostgres(t)
   const site = await Site.open(t, openPool(t, server.url, { connectionTimeoutMillis: 500 }))
   await site.run(async () => {
@@ -48,7 +48,7 @@ t.test('a server that restarts: requests fail with clear errors, then go on, and
   await site.check(t)
 })
 
-t.test('a connection that breaks while a login waits for its turn fails that login, and nothing else', async t => {
+t.test('if the connection breaks while a login waits for a lock, only that login fails', async t => {
   const server = await startPostgres(t)
   const address = await Address.of(t, server.port)
   const direct = openPool(t, server.url)
@@ -72,17 +72,17 @@ t.test('a connection that breaks while a login waits for its turn fails that log
   other.release()
   for (let i = 0; i < 3; i++) t.equal((await new Visitor(app).get('/login')).body, 'welcome')
   const lent = await pool.connect()
-  t.equal(lent.listenerCount('error'), 0, 'nobody is left who listens to it')
+  t.equal(lent.listenerCount('error'), 0, 'no listener is left on the connection')
   lent.release()
 })
 
-t.test('a replica that takes its place: what was confirmed is there, and who logged out stays logged out', async t => {
+t.test('after a failover to a replica, no confirmed write is lost, and logged-out visitors stay logged out', async t => {
   const primary = await startPostgres(t)
   const replica = await startReplica(t, primary)
   const address = await Address.of(t, primary.port)
   const pool = openPool(t, `postgres://postgres@127.0.0.1:${address.port}/postgres`, { connectionTimeoutMillis: 500 })
   const site = await Site.open(t, pool)
-  // From now on a commit is confirmed when the replica has it.
+  // From now on a commit is confirmed only when the replica has it.
   await pool.query('alter system set synchronous_standby_names = \'*\'')
   await pool.query('select pg_reload_conf()')
   await until('the replica is waited for', async () =>
@@ -97,7 +97,7 @@ t.test('a replica that takes its place: what was confirmed is there, and who log
   })
   await site.check(t)
 
-  await t.test('one that is no more than a replica refuses writes with a clear error', async t => {
+  await t.test('on a replica that is not promoted, writes fail with a clear error', async t => {
     const second = await startReplica(t, replica)
     const app = await siteOf(t, openPool(t, second.url))
     const response = await site.visitors[0]?.copy(app).get('/write/late')
@@ -106,7 +106,7 @@ t.test('a replica that takes its place: what was confirmed is there, and who log
   })
 })
 
-/** An address that leads to whichever server is the first. */
+/** An address that leads to the current primary. */
 class Address {
   target: number
   readonly port: number
@@ -118,7 +118,7 @@ class Address {
     this.#sockets = sockets
   }
 
-  /** Nobody says goodbye. */
+  /** Breaks all connections without closing them properly. */
   breakConnections (): void {
     for (const socket of this.#sockets) socket.destroy()
   }
@@ -156,7 +156,7 @@ async function siteOf (t: Test, pool: Pool): Promise<FastifyInstance> {
   return app
 }
 
-/** An application with visitors who write, each under names of his own, and log out, all at the same time. */
+/** An application with visitors who write to their sessions, log in and log out, all at the same time. */
 class Site {
   readonly visitors: Visitor[]
   readonly #app: FastifyInstance
@@ -176,7 +176,7 @@ class Site {
     return new Site(await siteOf(t, pool))
   }
 
-  /** Until so many more are confirmed. */
+  /** Waits until that many more requests are confirmed. */
   async confirms (count: number): Promise<void> {
     const wanted = this.#confirmations + count
     await until(`${count} requests are confirmed`, async () => this.#confirmations >= wanted)
@@ -203,13 +203,13 @@ class Site {
   async check (t: Test): Promise<void> {
     t.ok(this.#confirmations > 200 && this.#failures >= 20, `${this.#confirmations} confirmed, ${this.#failures} failed`)
     t.comment('errors', [...this.#errors])
-    for (const error of this.#errors) t.ok(error.length > 10 && !error.includes('undefined'), `says why: ${error}`)
+    for (const error of this.#errors) t.ok(error.length > 10 && !error.includes('undefined'), `the error says why: ${error}`)
     for (const [i, visitor] of this.visitors.entries()) {
       const keys: string[] = (await visitor.get('/data')).json()
-      t.same(this.#confirmed[i]?.filter(key => !keys.includes(key)), [], 'nothing that was confirmed is lost')
+      t.same(this.#confirmed[i]?.filter(key => !keys.includes(key)), [], 'no confirmed write is lost')
     }
     t.ok(this.#ended.length > 10)
-    for (const visitor of this.#ended) t.same((await visitor.get('/data')).json(), ['cookie'], 'who logged out stays logged out')
+    for (const visitor of this.#ended) t.same((await visitor.get('/data')).json(), ['cookie'], 'a logged-out visitor stays logged out')
   }
 
   async #comeAndGo (): Promise<void> {

@@ -1,4 +1,4 @@
-/** What is PostgreSQL's own about PostgresStore. As a store for visitors it is tested by the suite, like all others. */
+/** What is special about PostgresStore. The store suite tests what it has in common with other stores. */
 import { sign } from '@fastify/cookie'
 import type { FastifyInstance } from 'fastify'
 import { Client, Pool } from 'pg'
@@ -30,14 +30,14 @@ t.before(async () => {
 
 t.test('PostgresStore', async t => testContract(t, pool))
 
-t.test('the store suite', async t => {
+t.test('PostgresStore passes the store suite', async t => {
   await testStore(t => underTest(t, pool), {
     promises,
     test: t.test
   })
 })
 
-t.test('options that can not work are refused', async t => {
+t.test('options that cannot work are refused', async t => {
   const refused = (options: any, why: string | RegExp): void => {
     const shown = Object.entries(options ?? {}).slice(-1).join()
     t.throws(() => new PostgresStore(options), { code: 'FST_ERR_SESSION_OPTION', message: why }, shown)
@@ -46,6 +46,7 @@ t.test('options that can not work are refused', async t => {
     refused({ pool }, /PostgresStore needs a pool of pg/)
   }
   refused(undefined, /PostgresStore needs a pool of pg/)
+  refused({ pool: Promise.resolve(pool) }, /PostgresStore was given a promise: await it first/)
   refused({ pool: server.url }, /was given a connection string: write new Pool/)
   refused({ pool: new Client() }, /was given a client, which is one connection/)
   const client = await pool.connect()
@@ -61,18 +62,18 @@ t.test('options that can not work are refused', async t => {
   await t.rejects(migrate(server.url as any), { code: 'FST_ERR_SESSION_OPTION', message: /migrate\(\) was given a connection string/ })
 })
 
-t.test('what is meant otherwise is warned about', async t => {
+t.test('a misspelt option and a ttl in seconds cause a warning', async t => {
   const warnings = await warned(async () => {
     t.ok(new PostgresStore({ pool, tabel: 'x' } as any))
     t.ok(new PostgresStore({ pool, ttl: 86_400 }))
-    t.ok(new PostgresStore({ pool, prefix: 'sess:' } as any), 'for something else')
+    t.ok(new PostgresStore({ pool, prefix: 'sess:' } as any), 'an unknown option that resembles none of its own')
   })
   t.match(warnings.map(({ message }) => message), [
     /tabel of PostgresStore isn't known: write table/, /ttl of PostgresStore is in milliseconds/
   ])
 })
 
-t.test('a pool whose idle connection breaks ends no process', async t => {
+t.test('the process survives if an idle connection of the pool breaks', async t => {
   const own = new Pool({ connectionString: server.url })
   t.teardown(() => own.end())
   const store = new PostgresStore({ pool: own, table: await freshTable(pool) })
@@ -105,7 +106,7 @@ const sizedSessions: Routes = app => {
   })
 }
 
-t.test('a read is one statement and a change two, of bytes in proportion to what changed', async t => {
+t.test('a read takes one statement and a change two, and their bytes do not grow with the session', async t => {
   await pool.query('create extension pg_stat_statements')
   async function costOf (url: string, size: number, options: SessionOptions = {}): Promise<{ statements: number, written: number, roundTrips: number, bytes: number }> {
     const wire = await Wire.to(t, server.port)
@@ -116,7 +117,7 @@ t.test('a read is one statement and a change two, of bytes in proportion to what
     const visitor = new Visitor(app)
     await visitor.get(`/fill/${size}`)
     await visitor.get(url)
-    // What is removed in passing isn't waited for.
+    // The request doesn't wait for the sweep of expired sessions.
     await until('nothing is under way', async () => own.idleCount === own.totalCount)
     await pool.query('select pg_stat_statements_reset()')
     wire.reset()
@@ -136,18 +137,18 @@ t.test('a read is one statement and a change two, of bytes in proportion to what
   }
   t.ok(Math.abs(bytes[0] as number - (bytes[2] as number)) <= 2 && Math.abs(bytes[1] as number - (bytes[3] as number)) <= 2, `the bytes do not grow with the session: ${bytes}`)
   t.match(await costOf('/read', 2000, { rolling: false }), { statements: 1, written: 0 }, 'rolling: false')
-  t.match(await costOf('/nothing', 2000), { statements: 1, written: 0 }, 'a request that does not look at its session')
+  t.match(await costOf('/nothing', 2000), { statements: 1, written: 0 }, 'a request that does not use its session')
   t.match(await costOf('/renew', 2000), { statements: 3 }, 'regenerate: load, destroy, set')
 })
 
-t.test('a read moves the end once in a hundredth of the life', async t => {
+t.test('a read moves the end only if a hundredth of the lifetime has passed since the last move', async t => {
   const { store, left, leave } = await open(pool)
   await store.set('a', record({ user: 'max' }))
   for (const [kept, moves] of [[HOUR * 1.01, false], [HOUR + SECOND, false], [HOUR - SECOND, true], [SECOND, true]] as const) {
     await leave('a', kept)
     const { cookie } = await store.getAndTouch('a')
     t.ok(isAbout(await left('a') as number, moves ? HOUR * 1.01 : kept), `${kept} ms kept`)
-    t.ok(cookie.expires.getTime() > Date.now(), 'nor is a living session over by what is handed out')
+    t.ok(cookie.expires.getTime() > Date.now(), 'the returned record has not expired')
   }
 })
 
@@ -166,13 +167,13 @@ t.test('a session that ends between the read and the touch is gone', async t => 
   t.equal(await new PostgresStore({ pool: loggingOut, table }).getAndTouch('a'), undefined)
 })
 
-t.test('expired sessions go in passing, a thousand at a time, and hold up nobody', async t => {
+t.test('writes also remove expired sessions, a thousand at a time, and never wait for locked rows', async t => {
   const { store, table } = await open(pool)
   const count = async (name = table): Promise<number> => Number((await pool.query(`select count(*) from "${name}"`)).rows[0].count)
   await pool.query(`insert into "${table}" select 'old ' || n, '{}', '{}', now() - interval '1 s' from generate_series(1, 2500) n`)
   await pool.query(`insert into "${table}_index" select 'eva', 'old ' || n, 'f', n, now(), now() - interval '1 s' from generate_series(1, 10) n`)
   t.equal(await store.length(), 0)
-  // Another one has them in hand.
+  // Another transaction has locked two of them.
   const client = await pool.connect()
   await client.query(`begin; select from "${table}" where sid in ('old 1', 'old 2') for update`)
   for (const left of [1501, 502, 4]) {
@@ -181,13 +182,13 @@ t.test('expired sessions go in passing, a thousand at a time, and hold up nobody
   }
   await client.query('rollback')
   client.release()
-  t.equal(await count(`${table}_index`), 0, 'of the index too')
-  t.equal(await store.length(), 3, 'and those that live stay')
+  t.equal(await count(`${table}_index`), 0, 'expired entries of the index are removed too')
+  t.equal(await store.length(), 3, 'sessions that have not expired stay')
   await store.set('another', record({}))
   t.equal(await store.length(), 4)
 })
 
-t.test('a sweep that fails is nobody else\'s failure', async t => {
+t.test('a write succeeds even if the sweep that it starts fails', async t => {
   const table = await freshTable(pool)
   const failing = {
     connect: () => pool.connect(),
@@ -201,21 +202,21 @@ t.test('a sweep that fails is nobody else\'s failure', async t => {
   t.equal((await store.get('a')).n, 1)
 })
 
-// --- What is stored is broken
+// --- Broken records
 
-t.test('what can not be read is no session, or a clear error, and no part of it is shown', async t => {
+t.test('a broken record is treated as no session or causes a clear error, which shows no part of it', async t => {
   const HIDDEN = 'hidden data'
   const { store, table, leave } = await open(pool)
   const log: string[] = []
   const app = await loggedApp(t, { store, saveUninitialized: false }, log)
   const CASES: Array<[name: string, data: object, meta: object, answer: string | number]> = [
-    ['a key that is no JSON', { user: `"${HIDDEN}` }, {}, 500],
-    ['a long key that is no JSON', { user: `"${HIDDEN.repeat(50)}` }, {}, 500],
-    ['a key that is no JSON, and nobody reads', { user: '"max"', note: `"${HIDDEN}` }, {}, 'max'],
-    ['a field of the library that is no JSON', { user: '"max"' }, { userKey: HIDDEN }, 'nobody'],
+    ['a key that is not JSON', { user: `"${HIDDEN}` }, {}, 500],
+    ['a long key that is not JSON', { user: `"${HIDDEN.repeat(50)}` }, {}, 500],
+    ['a key that is not JSON and is not read', { user: '"max"', note: `"${HIDDEN}` }, {}, 'max'],
+    ["a field of the library's own that is not JSON", { user: '"max"' }, { userKey: HIDDEN }, 'nobody'],
     ['no cookie', { user: '"max"' }, {}, 'max'],
-    ['lives that are none', { user: '"max"' }, { idle: '"abc"', originalMaxAge: '{}', expires: 'true', createdAt: '1e300', absoluteTimeout: '[]' }, 'max'],
-    ['lives without end', { user: '"max"' }, { idle: '1e15', originalMaxAge: '999999999999999999999', seenAt: 'null' }, 'max']
+    ['invalid lifetimes', { user: '"max"' }, { idle: '"abc"', originalMaxAge: '{}', expires: 'true', createdAt: '1e300', absoluteTimeout: '[]' }, 'max'],
+    ['endless lifetimes', { user: '"max"' }, { idle: '1e15', originalMaxAge: '999999999999999999999', seenAt: 'null' }, 'max']
   ]
   for (const [name, data, meta, answer] of CASES) {
     const sessionId = `an id that nobody knows, ${name}`
@@ -227,7 +228,7 @@ t.test('what can not be read is no session, or a clear error, and no part of it 
     if (answer === 'max') t.equal((await visitor.get('/write')).statusCode, 200, name)
     const said = `${response.body} ${log.join(' ')}`
     t.notOk(said.includes(HIDDEN), 'no part of the data is shown')
-    t.notOk(said.includes('an id that nobody knows'), 'nor the session id')
+    t.notOk(said.includes('an id that nobody knows'), 'the session id is not shown')
   }
   await store.set('a', record({ user: 'max' }))
   await pool.query(`update "${table}" set data = data || '{"cart": "{"}' where sid = 'a'`)
@@ -235,9 +236,9 @@ t.test('what can not be read is no session, or a clear error, and no part of it 
   const found = await store.getAndTouch('a')
   t.throws(() => found.cart, { code: 'FST_ERR_SESSION_RECORD' })
   t.equal(found.user, 'max')
-  t.ok(isAbout(await (await open(pool)).left('a') ?? MINUTE, MINUTE), 'and is not kept alive by those who try')
+  t.ok(isAbout(await (await open(pool)).left('a') ?? MINUTE, MINUTE), 'attempts to read it do not prolong it')
   await pool.query(`update "${table}" set meta = meta || '{"userKey": "{"}' where sid = 'a'`)
-  t.same(await store.destroy('a'), {}, 'but can be removed')
+  t.same(await store.destroy('a'), {}, 'it can be removed')
 })
 
 // --- A pool that fails
@@ -252,12 +253,12 @@ const CALLS: Array<[method: string, ...args: any[]]> = [
   ['endingsOf', 'eva'], ['claimsOf', 'eva', Infinity, 1], ['all'], ['length'], ['clear']
 ]
 
-t.test('each method rejects, or calls back with the error', async t => {
+t.test('if the pool fails, each method rejects or calls back with the error', async t => {
   const away = async (): Promise<never> => { throw new Error('away') }
   const pools: Record<string, any> = {
     rejects: { query: away, connect: away },
     throws: { query () { throw new Error('away') }, connect () { throw new Error('away') } },
-    'rejects with nothing of an error': { query: () => Promise.reject('away'), connect: () => Promise.reject('away') } // eslint-disable-line prefer-promise-reject-errors
+    'rejects with something that is not an Error': { query: () => Promise.reject('away'), connect: () => Promise.reject('away') } // eslint-disable-line prefer-promise-reject-errors
   }
   for (const [name, pool] of Object.entries(pools)) {
     const store = new PostgresStore({ pool }) as any
@@ -269,7 +270,7 @@ t.test('each method rejects, or calls back with the error', async t => {
   }
 })
 
-t.test('a table that is not there says how it is made, and no error shows a session id', async t => {
+t.test('the error for a missing table says how to make it, and no error shows a session id', async t => {
   const store = new PostgresStore({ pool, table: 'nowhere' }) as any
   for (const [method, ...args] of CALLS) {
     const error = await store[method](...args).then(() => t.fail(method), (error: any) => error)
@@ -280,10 +281,10 @@ t.test('a table that is not there says how it is made, and no error shows a sess
   await pool.query(`alter table "${table}" add check (data = '{}')`)
   const error = await other.set('a secret id', session).catch((error: any) => error)
   t.match(error, { code: '23514' })
-  t.notOk(JSON.stringify({ ...error, message: error.message, stack: error.stack }).includes('a secret id'), 'of a row that was refused')
+  t.notOk(JSON.stringify({ ...error, message: error.message, stack: error.stack }).includes('a secret id'), 'a row that a constraint refuses')
 })
 
-t.test('transactions that the application made stricter lose no change', async t => {
+t.test('no change is lost if the pool uses serializable transactions by default', async t => {
   const strict = openPool(t, server.url, { options: '-c default_transaction_isolation=serializable' })
   const { table } = await open(pool)
   const store = new PostgresStore({ pool: strict, table }) as any
@@ -292,7 +293,7 @@ t.test('transactions that the application made stricter lose no change', async t
   t.equal(Object.keys(await store.get('a')).length, 9)
 })
 
-t.test('a pool that is exhausted is a clear error, and then it goes on', async t => {
+t.test('an exhausted pool causes a clear error, and requests work again once a connection is free', async t => {
   const small = openPool(t, server.url, { max: 1 })
   const { table } = await open(pool)
   const app = await loggedApp(t, { store: new PostgresStore({ pool: small, table }), storeTimeout: 200 }, [])
@@ -308,7 +309,7 @@ t.test('a pool that is exhausted is a clear error, and then it goes on', async t
 
 // --- The table
 
-t.test('several processes may make the table at the same time, and again', async t => {
+t.test('several processes may make the table at the same time, and may do so again', async t => {
   const pools = Array.from({ length: 4 }, () => openPool(t, server.url))
   await Promise.all([...pools, ...pools].map(pool => migrate(pool, { table: 'at once' })))
   await migrate(pool, { table: 'at once' })
@@ -316,10 +317,10 @@ t.test('several processes may make the table at the same time, and again', async
   await pool.query(schema('by hand'))
   t.equal(await new PostgresStore({ pool, table: 'by hand' }).length(), 0)
   await migrate(pool)
-  t.equal(await new PostgresStore({ pool }).length(), 0, 'the table that is meant by default')
+  t.equal(await new PostgresStore({ pool }).length(), 0, 'the default table')
 })
 
-t.test('a start while somebody reads and writes the table, as a backup does, makes nobody wait', async t => {
+t.test('migrate() does not wait for an open transaction that reads and writes the table', async t => {
   const { table, store } = await open(pool)
   const client = await pool.connect()
   await client.query(`begin; select from "${table}"; insert into "${table}" (sid) values ('other'); insert into "${table}_index" values ('u', 's', 'f', 1, now(), now())`)
@@ -331,7 +332,7 @@ t.test('a start while somebody reads and writes the table, as a backup does, mak
   client.release()
 })
 
-t.test('who may not make a table may start with one that is there', async t => {
+t.test('migrate() works for a role that may not create tables if the table exists', async t => {
   const { table } = await open(pool)
   await pool.query(`create role visitor; grant select, insert, update, delete on "${table}", "${table}_index" to visitor`)
   const weak = openPool(t, server.url, { options: '-c role=visitor' })

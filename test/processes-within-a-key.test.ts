@@ -1,4 +1,4 @@
-/** What four processes behind one Redis, or one PostgreSQL, do within one key of one session. They run the built package. */
+/** Four processes behind one Redis or PostgreSQL change one key of one session. They run the built package. */
 import t, { type Test } from 'tap'
 import { Fleet, type Backend, type Reply } from './processes/fleet'
 import { migrate } from '../src/stores/postgres'
@@ -20,7 +20,7 @@ async function newSession (fleet: Fleet, data: object): Promise<string> {
   return (cookie as string).slice('sessionId='.length).split(';')[0] as string
 }
 
-/** The statuses, and the items that were answered by 200. */
+/** How often each status came, and the items of the replies with 200. */
 function said (replies: Reply[]): { statuses: Record<string, number>, kept: number[] } {
   const statuses: Record<string, number> = {}
   for (const { status } of replies) statuses[status] = (statuses[status] ?? 0) + 1
@@ -30,7 +30,7 @@ function said (replies: Reply[]): { statuses: Record<string, number>, kept: numb
 const ascending = (a: number, b: number): number => a - b
 
 for (const backend of ['node-redis', 'postgres'] as const) {
-  t.test(`${backend}: of what four processes add to one array at the same time, all is kept that was answered, and up to twenty are never refused`, async t => {
+  t.test(`${backend}: four processes add to one array: each addition that was answered with 200 is kept, and up to twenty at the same time are never refused`, async t => {
     const fleet = await start(t, backend)
     for (const count of [2, 5, 20, 100]) {
       for (let round = 0; round < 5; round++) {
@@ -46,7 +46,7 @@ for (const backend of ['node-redis', 'postgres'] as const) {
     }
   })
 
-  t.test(`${backend}: of twenty who take a key through four processes at the same time one gets it`, async t => {
+  t.test(`${backend}: if twenty requests take a key through four processes at the same time, exactly one gets it`, async t => {
     const fleet = await start(t, backend)
     for (let round = 0; round < 10; round++) {
       const cookie = await newSession(fleet, { state: 'xyz' })
@@ -57,8 +57,8 @@ for (const backend of ['node-redis', 'postgres'] as const) {
   })
 }
 
-// Between processes such a store reads once more, and that is all that can be done.
-t.test('on a store with three methods, what one process adds is kept', async t => {
+// On such a store, update() can only exclude other requests of the same process.
+t.test('on a store with three methods, all additions of one process are kept', async t => {
   const fleet = await start(t, 'connect-redis')
   const cookie = await newSession(fleet, { cart: [] })
   const member = fleet.next()

@@ -3,9 +3,9 @@
  * visitors who make parallel requests through all of them, while one process is killed and one server of the store goes
  * away and comes back.
  *
- * What Redis itself may lose is not asked for here: without persistence all of it when it ends; with `appendfsync
- * everysec` a second or two of confirmed writes when the machine crashes (not when Redis is stopped, as here: it writes
- * down what it has first); at a failover what had not reached the replica, because replication is asynchronous.
+ * What Redis itself may lose is not tested here: without persistence, everything when it ends; with `appendfsync
+ * everysec`, a second or two of confirmed writes when the machine crashes (not when Redis is stopped, as here: it writes
+ * everything to disk first); at a failover, what had not reached the replica, because replication is asynchronous.
  *
  * The processes run the built package: `npm run build` first.
  */
@@ -36,35 +36,35 @@ const AFTER_RESTART = 1_000
 const MAX_AGE = 10 * 60_000
 const ID_LENGTH = 32
 const LONG_WORD = /[\w-]{32,}/g
-// How many violations of a kind.
+// How many violations of each kind are shown.
 const SHOWN = 5
 
 interface Run {
   backend: Backend
   servers: Server[]
-  /** What happens while the visitors are there. They go when it is over. */
+  /** What happens while the visitors make requests. They stop when it is over. */
   course: (fleet: Fleet, findings: Findings) => Promise<void>
   keysOf?: typeof keysOf
 }
 
-t.test('four processes behind one Redis', async t => {
+t.test('four processes behind one Redis lose no confirmed write and revive no session', async t => {
   const redis = await startRedis(t, { appendOnly: true })
   await keepsItsPromises(t, { backend: 'node-redis', servers: [redis], course: disturbance(redis, TOTAL) })
 })
 
-t.test('four processes behind a Redis Cluster', async t => {
+t.test('four processes behind a Redis Cluster lose no confirmed write and revive no session', async t => {
   const { nodes } = await startRedisCluster(t, { appendOnly: true })
   const course = disturbance(nodes[1] as Server, CLUSTER_TOTAL)
   await keepsItsPromises(t, { backend: 'ioredis Cluster', servers: nodes, course })
 })
 
-t.test('four processes behind one PostgreSQL', async t => {
+t.test('four processes behind one PostgreSQL lose no confirmed write and revive no session', async t => {
   const postgres = await startPostgres(t)
   await migrate(openPool(t, postgres.url))
   await keepsItsPromises(t, { backend: 'postgres', servers: [postgres], course: disturbance(postgres, CLUSTER_TOTAL), keysOf: rowsOf })
 })
 
-// Visitors who found nothing here would look in the wrong place.
+// If they found nothing here, the tests above would prove nothing.
 t.test('the same visitors find lost keys and revived sessions in version 11', async t => {
   const redis = await startRedis(t)
   const course: Run['course'] = async (_fleet, findings) => {
@@ -100,22 +100,22 @@ async function keepsItsPromises (t: Test, options: Run): Promise<void> {
   for (const kind of VIOLATIONS) t.same(findings.violations(kind).slice(0, SHOWN), [], `no ${kind}`)
 
   const keys = (await Promise.all(options.servers.map(options.keysOf ?? keysOf))).flat()
-  // The store keeps a session for a hundredth of its life longer.
+  // The store keeps a session longer by a hundredth of its lifetime.
   const endless = keys.filter(({ ttl }) => ttl <= 0 || ttl > MAX_AGE * 1.01)
-  t.same(endless.slice(0, SHOWN), [], 'every session in the store ends, and none later than it should')
+  t.same(endless.slice(0, SHOWN), [], 'every session in the store has an end, and none ends later than it should')
 
-  t.equal(fleet.crashes, 0, 'no process ended but the one that was killed')
+  t.equal(fleet.crashes, 0, 'only the process that was killed has ended')
   const sessionIds = [...findings.ended.map(sessionIdOf), ...keys.map(({ key }) => key.replace(/^sess:/, ''))]
   // A store that is away refuses connections, or doesn't answer.
   t.match(fleet.output, /FST_ERR_SESSION_STORE_TIMEOUT|ECONNREFUSED/, 'the processes log their errors')
-  t.same(idsIn(fleet.output, new Set(sessionIds)), [], 'and no session id')
+  t.same(idsIn(fleet.output, new Set(sessionIds)), [], 'but no session ids')
 
   const { 'all is well': well, 'a process is gone': killed } = findings.counts
-  // But for a store call that takes more than its second on a busy machine.
+  // On a busy machine, a store call may take longer than its timeout of a second.
   const errors = Object.keys({ ...well.errors, ...killed.errors })
-  t.same(errors.filter(words => !/FST_ERR_SESSION_(GONE|STORE_TIMEOUT)/.test(words)), [], 'none before')
+  t.same(errors.filter(words => !/FST_ERR_SESSION_(GONE|STORE_TIMEOUT)/.test(words)), [], 'no errors while the store was there')
 
-  t.ok(findings.ended.length > 50, 'and dozens of sessions that ended')
+  t.ok(findings.ended.length > 50, 'dozens of sessions have ended')
 }
 
 async function run (t: Test, options: Run): Promise<{ findings: Findings, fleet: Fleet }> {
@@ -128,7 +128,7 @@ async function run (t: Test, options: Run): Promise<{ findings: Findings, fleet:
   const done = course(fleet, findings).finally(() => { isOver = true })
   await Promise.all([done, ...clients.map(client => client.run(() => isOver))])
 
-  // Its client may need a moment to find the Redis that came back.
+  // A client may need a moment to reconnect to Redis.
   for (const member of fleet.members) await until('every process works in the end', () => works(member))
   const ended = [...findings.ended]
   await Promise.all(clients.map(async client => {
@@ -157,7 +157,7 @@ async function rowsOf ({ url }: Server): ReturnType<typeof keysOf> {
   const client = new PgClient({ connectionString: url })
   await client.connect()
   try {
-    // What has expired goes in passing.
+    // Expired rows are removed by later writes.
     const text = 'select sid as key, (extract(epoch from expires_at - now()) * 1000)::float8 as ttl from session where expires_at > now()'
     return (await client.query(text)).rows
   } finally {
@@ -165,7 +165,7 @@ async function rowsOf ({ url }: Server): ReturnType<typeof keysOf> {
   }
 }
 
-/** All ids are of the same length, so the parts of that length tell. */
+/** All ids have the same length, so it is enough to look for parts of that length. */
 function idsIn (output: string, sessionIds: Set<string>): string[] {
   const words = [...new Set(output.match(LONG_WORD))]
   const parts = words.flatMap(word => Array.from(word, (_, i) => word.slice(i, i + ID_LENGTH)))

@@ -1,4 +1,4 @@
-/** Programs as a reader or a service manager starts them. Examples and the demo require the built package. */
+/** Starts programs as a reader or a service manager does. Examples and the demo require the built package. */
 import { execFile, spawn, type ChildProcess, type SpawnOptions } from 'node:child_process'
 import { once } from 'node:events'
 import { join, resolve } from 'node:path'
@@ -8,8 +8,8 @@ import { within } from './waiting'
 
 export const ROOT = resolve(__dirname, '..')
 
-// A plain Node.js, as a reader has it. Tap puts its loader into the NODE_OPTIONS of every child, whatever `env` says, and
-// would count the built package among the sources that the tests must cover.
+// A plain Node.js, as readers have it. Tap puts its loader into the NODE_OPTIONS of every child, whatever `env` says, and
+// would include the built package in the sources that tests must cover.
 const NODE = ['-u', 'NODE_OPTIONS', process.execPath]
 const CONDUCTED = join(__dirname, 'conducted.js')
 const { PATH } = process.env
@@ -17,7 +17,7 @@ const { PATH } = process.env
 const running = new Map<ChildProcess, NodeJS.Signals>()
 const killAll = (): void => { for (const [child, signal] of running) child.kill(signal) }
 process.once('exit', killAll)
-// A test that is ended before its teardowns: tap does so by SIGALRM when it takes too long.
+// For a test that ends before its teardowns run: tap sends SIGALRM if it takes too long.
 for (const signal of ['SIGALRM', 'SIGHUP', 'SIGINT', 'SIGTERM'] as const) {
   process.once(signal, () => {
     killAll()
@@ -32,17 +32,17 @@ export interface Ended {
 }
 
 export interface ProgramOptions extends Pick<SpawnOptions, 'cwd' | 'uid' | 'gid'> {
-  /** All that it has in its environment, but for the PATH. */
+  /** Its whole environment, apart from the PATH. */
   env?: NodeJS.ProcessEnv
   /** Whether it can send messages. */
   hasChannel?: boolean
-  /** How it is ended with the test. */
+  /** The signal that ends it with the test. */
   lastSignal?: NodeJS.Signals
-  /** What to tell where it is missing. */
+  /** What the error says if the program is missing. */
   needs?: string
 }
 
-/** A process of ours. It is ended by its own id, at the latest with the test. */
+/** A process that a test started. It ends with the test at the latest. */
 export class Program {
   stdout = ''
   stderr = ''
@@ -67,35 +67,35 @@ export class Program {
       running.delete(child)
       throw new Error(needs ?? `can't start ${this.#name}`, { cause })
     })
-    // Whoever waits for the end gets the error too; nobody may be waiting yet.
+    // Callers that wait for the end get the error too. This handler is for the case that none does.
     this.ended.catch(() => {})
     t.teardown(() => this.end(lastSignal).catch(() => {}))
   }
 
-  /** The end, after a signal or by itself. */
+  /** Waits for its end, after a signal if one is given. */
   async end (signal?: NodeJS.Signals): Promise<Ended> {
     if (signal !== undefined && running.has(this.#child)) this.#child.kill(signal)
     return await within(`${this.#name} ends`, this.ended, () => this.#output)
   }
 
-  /** A signal that isn't an end, or whose end somebody else waits for. */
+  /** Sends a signal without waiting for the end. */
   signal (signal: NodeJS.Signals): void {
     this.#child.kill(signal)
   }
 
-  /** What the program says that matches, as soon as the line is complete. */
+  /** Waits until a complete line of its output matches, and returns the match. */
   async says (pattern: RegExp): Promise<string> {
     const said = (): string | undefined => pattern.exec(wholeLines(this.stdout))?.[0]
     return await this.#next(this.#child.stdout, 'data', said, `${pattern}`)
   }
 
-  /** The same, of its errors. */
+  /** The same for its error output. */
   async complains (pattern: RegExp): Promise<string> {
     const said = (): string | undefined => pattern.exec(wholeLines(this.stderr))?.[0]
     return await this.#next(this.#child.stderr, 'data', said, `${pattern}`)
   }
 
-  /** A message that is as wanted, once the last one is. */
+  /** Waits until the last message that it sent is a wanted one, and returns it. */
   async sends (what: string, isWanted: (message: any) => boolean): Promise<any> {
     const wanted = (): any => this.message !== undefined && isWanted(this.message) ? this.message : undefined
     return await this.#next(this.#child, 'message', wanted, what)
@@ -109,7 +109,7 @@ export class Program {
     return `${this.stdout}${this.stderr}`
   }
 
-  /** Looks now and at each event, until there is something. */
+  /** Calls `look` now and at each event, until it returns something. */
   async #next<T> (emitter: NodeJS.EventEmitter | null, event: string, look: () => T | undefined, what: string): Promise<T> {
     let listen = (): void => {}
     const found = new Promise<T>((resolve, reject) => {
@@ -137,13 +137,13 @@ export function start (t: Test, file: string, env: NodeJS.ProcessEnv = {}, nodeO
   return new Program(t, 'env', [...NODE, ...nodeOptions, file], { env: { PORT: '0', ...env } })
 }
 
-/** Starts a server, and waits until it says where it is. */
+/** Starts a server, and waits until it prints its address. */
 export async function serve (...args: Parameters<typeof start>): Promise<{ program: Program, address: string }> {
   const program = start(...args)
   return { program, address: await program.says(/https?:\/\/\S+/) }
 }
 
-/** Starts one whose time is the test's: its clock stands still, and what sleeps in it sleeps until it is woken. */
+/** Starts a program whose time the test controls: its clock stands still, and its timers wait until the test wakes them. */
 export function conduct (t: Test, file: string, env: NodeJS.ProcessEnv = {}): Conducted {
   return new Conducted(t, 'env', [...NODE, '-r', CONDUCTED, file], { env: { PORT: '0', ...env }, hasChannel: true })
 }
@@ -155,7 +155,7 @@ export class Conducted extends Program {
     await this.sends(`${passed} ms passed`, message => message.passed === passed)
   }
 
-  /** Resolves as soon as so many have gone to sleep since the start. */
+  /** Resolves as soon as that many timers have been started. */
   async asleep (count: number): Promise<void> {
     await this.sends(`${count} asleep`, message => message.asleep >= count)
   }
@@ -170,7 +170,7 @@ export function startWithChannel (t: Test, file: string, args: string[]): Progra
   return new Program(t, 'env', [...NODE, file, ...args], { hasChannel: true })
 }
 
-/** What a service manager does, and what the program must answer with. */
+/** Stops a program as a service manager does, and checks that it ends as it should. */
 export async function stop (t: Test, program: Program, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
   const { code, stderr } = await program.end(signal)
   t.equal(code, 0, `exit code after ${signal}`)

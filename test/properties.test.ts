@@ -1,4 +1,4 @@
-/** What holds for whatever comes: random visits against a model, random Cookie headers, random data. */
+/** Properties that hold for any input: random visits compared with a model, random Cookie headers, random data. */
 import { connect, type AddressInfo } from 'node:net'
 import { inspect, isDeepStrictEqual } from 'node:util'
 import { deserialize, serialize } from 'node:v8'
@@ -14,7 +14,7 @@ import { FaultyStore } from '../src/testing/faults'
 import { build, SECRET, setCookies, stopClock, Visitor } from './helpers'
 import { TouchStore } from './odd-stores'
 
-// The same in each run, so that what fails is what was changed. SEED=n tries others.
+// The seed is the same in each run, so that only a change of the code can make it fail. SEED=n tries others.
 fc.configureGlobal({ seed: Number(process.env.SEED ?? 2026) })
 
 const SECOND = 1000
@@ -22,7 +22,7 @@ const MINUTE = 60 * SECOND
 
 const { advance } = stopClock(t)
 
-// --- Random visits against a model
+// --- Random visits, compared with a model
 
 function untilOf ({ cookie }: any): number {
   return cookie.expires?.getTime() ?? Infinity
@@ -80,11 +80,11 @@ type Data = Record<string, any>
 /** A session as a store has it. */
 interface Stored {
   data: Data
-  /** What a handler chose for the cookie: milliseconds, or null for 'ends with the browser'. */
+  /** The lifetime that a handler chose for the cookie, in milliseconds, or null for 'ends with the browser'. */
   chosen: number | null | undefined
-  /** The cookie's. */
+  /** The cookie's lifetime, in milliseconds. */
   maxAge: number | null
-  /** The record's own word. */
+  /** The end in the record. */
   expires: number | null
   /** When the store forgets it. */
   until: number
@@ -96,7 +96,7 @@ interface Config {
   maxAge: number | undefined
 }
 
-/** The library in a few lines: what should come of each visit. */
+/** The library in a few lines: says what the result of each visit should be. */
 class Model {
   readonly sessions = new Map<string, Stored>()
 
@@ -169,7 +169,7 @@ class Visit {
     return { does: 'send', expires: after(this.#maxAge) }
   }
 
-  /** The session's id is known at last. */
+  /** Stores the session under its id, which is only known after the reply. */
   name (sessionId: string): void {
     if (this.#stored !== undefined) this.model.sessions.set(sessionId, this.#stored)
   }
@@ -178,12 +178,12 @@ class Visit {
     return this.#id
   }
 
-  /** The cookie's, in milliseconds; null if it ends with the browser. */
+  /** The cookie's lifetime, in milliseconds; null if it ends with the browser. */
   get #maxAge (): number | null {
     return this.#chosen === undefined ? this.model.config.maxAge ?? null : this.#chosen
   }
 
-  /** How long the session may be idle, in milliseconds: a cookie that ends with the browser leaves that as it is configured. */
+  /** The idle timeout, in milliseconds. If the cookie ends with the browser, it is as configured. */
   get #idle (): number | null {
     return this.#chosen ?? this.model.config.maxAge ?? null
   }
@@ -207,7 +207,7 @@ class Visit {
     this.#wasWritten = true
   }
 
-  // A record is written again when half of its idle time has passed, for those who judge by it.
+  // Once half of its idle time has passed, a record is written again, for software that only knows the end in the record.
   #move (stored: Stored): void {
     const end = after(this.#idle)
     stored.until = end ?? Infinity
@@ -265,7 +265,7 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
 
 const requests = fc.record({
   visitor: fc.nat({ max: 1 }),
-  /** How much time passes before it. */
+  /** How much time passes before the request, in milliseconds. */
   pause: fc.constantFrom(0, 0, 1, 20, 40, 40, 60, 120, 7200).map(seconds => seconds * SECOND),
   steps: fc.oneof(fc.constant<Step[]>([]), fc.array(steps, { maxLength: 6 }))
 })
@@ -328,7 +328,7 @@ const KINDS: Record<string, Kind> = {
 }
 
 for (const [name, { touchMovesRecord, open }] of Object.entries(KINDS)) {
-  t.test(`whatever visitors do, each sees and leaves what the model says: ${name}`, async () => {
+  t.test(`after any visits, replies, cookies and stored records are what the model says: ${name}`, async () => {
     await fc.assert(fc.asyncProperty(configs, fc.array(requests, { maxLength: 12 }), async (config, sequence) => {
       const { store, contents } = open()
       const model = new Model(config, touchMovesRecord)
@@ -360,7 +360,7 @@ for (const [name, { touchMovesRecord, open }] of Object.entries(KINDS)) {
         const sessionId = idOf(cookie?.value) ?? 'no id'
         same(cookie?.expires?.getTime() ?? null, reply.expires, 'the expiry that the browser gets')
         if (visit.id === undefined) same(model.sessions.has(sessionId), false, 'a new session has a new id')
-        else same(sessionId, visit.id, 'the session goes on')
+        else same(sessionId, visit.id, 'the session keeps its id')
         visit.name(sessionId)
       }
       const alive = (contents: Contents): object => Object.fromEntries([...contents].filter(([, { until }]) => until > Date.now()))
@@ -375,7 +375,7 @@ function idOf (value: string | undefined): string | undefined {
   return value === undefined ? undefined : unsign(value, SECRET).value ?? undefined
 }
 
-/** An assertion for fast-check. To Node.js's own, a Date that is none differs from itself. */
+/** An assertion for fast-check. With that of Node.js, an invalid Date differs from itself. */
 function same (actual: unknown, expected: unknown, what: string): void {
   const [is, should] = [actual, expected].map(value => {
     return inspect(value, { depth: Infinity, sorted: true, maxArrayLength: Infinity, maxStringLength: Infinity })
@@ -385,10 +385,10 @@ function same (actual: unknown, expected: unknown, what: string): void {
 
 // --- Random Cookie headers
 
-// Node.js would refuse values of 1 MB.
+// By default, Node.js refuses headers of 1 MB.
 const roomy: object = { http: { maxHeaderSize: 16 * 2 ** 20 } }
 
-/** A site that max and eva are logged in to, where mallory knows everything but the secret and eva's signature. */
+/** A site where max and eva are logged in. The attacker knows everything except the secret and eva's signature. */
 interface Target {
   app: FastifyInstance
   store: MemoryStore
@@ -434,11 +434,11 @@ interface Reply {
 
 interface Pair {
   text: string
-  /** Whose cookie it is, if it is one. */
+  /** Whose cookie it is, if it is a valid one. */
   owner?: 'max' | 'eva'
 }
 
-/** Whatever may come between two semicolons. */
+/** What may come between two semicolons. */
 function pairs ({ max, eva, evaId }: Target, cookiePrefix: string): fc.Arbitrary<Pair> {
   const [, maxSignature = ''] = max.split('.')
   const [, evaSignature = ''] = eva.split('.')
@@ -447,7 +447,7 @@ function pairs ({ max, eva, evaId }: Target, cookiePrefix: string): fc.Arbitrary
     `${max}.${evaId}`, `${evaId}.${max}`, eva.slice(0, -1), eva.slice(1), eva.toUpperCase(), `${eva}=`, `${eva} x`,
     `s:${eva}`, `s:s:${eva}`, `${cookiePrefix}${cookiePrefix}${eva}`, eva.replace(/^s:/, ''), eva.replace('.', '%252e'),
     ...['another secret', ''].map(secret => cookiePrefix + sign(evaId, secret)),
-    // Well signed, and no session.
+    // Validly signed ids without a session.
     ...['brought', '__proto__', 'constructor', ''].map(sessionId => cookiePrefix + sign(sessionId, SECRET))
   ).filter(value => value !== eva)
   const odd = fc.constantFrom(
@@ -482,7 +482,7 @@ function pairs ({ max, eva, evaId }: Target, cookiePrefix: string): fc.Arbitrary
   )
 }
 
-/** Never a server error, never somebody else, and the first who is well signed; never an id that was brought. */
+/** The reply is never a server error and belongs to the first valid cookie. No session is stored under an id from a cookie. */
 function check ({ store, sessionIds }: Target, owner: Pair['owner'], { status, body, setCookie }: Reply): void {
   same(status, 200, 'the status')
   same(body, owner ?? 'nobody', 'who it is')
@@ -490,10 +490,10 @@ function check ({ store, sessionIds }: Target, owner: Pair['owner'], { status, b
   const sessionId = idOf(value.replace(/^s:/, '')) ?? 'none'
   if (owner !== undefined) same(sessionId, { max: 'session-1', eva: 'session-2' }[owner], 'the id that goes out')
   else same(sessionId, Array.from(sessionIds).at(-1), 'the id that goes out')
-  same([...store.store.keys()].filter(sessionId => !sessionIds.has(sessionId)), [], 'sessions that were brought')
+  same([...store.store.keys()].filter(sessionId => !sessionIds.has(sessionId)), [], 'sessions stored under ids that the application did not make')
 }
 
-/** A request as bytes on a socket: what inject and fetch refuse to send. */
+/** Sends a request as bytes on a socket, because inject and fetch refuse to send such headers. */
 function raw (app: FastifyInstance, cookies: string[], encoding: BufferEncoding): Promise<Reply> {
   return new Promise((resolve, reject) => {
     const { port } = app.server.address() as AddressInfo
@@ -511,15 +511,15 @@ function raw (app: FastifyInstance, cookies: string[], encoding: BufferEncoding)
   })
 }
 
-// What Node.js refuses in a header.
+// Characters that Node.js refuses in a header.
 const CONTROLS = /[\x00-\x08\x0a-\x1f\x7f]/ // eslint-disable-line no-control-regex
 
 for (const cookiePrefix of ['', 's:']) {
-  t.test(`whatever the Cookie header, with cookiePrefix '${cookiePrefix}'`, async t => {
+  t.test(`any Cookie header is answered safely, with cookiePrefix '${cookiePrefix}'`, async t => {
     const site = await target(t, cookiePrefix)
     const separators = fc.constantFrom('; ', ';', ' ; ', ';;')
 
-    await t.test('from a handler of raw requests', async () => {
+    await t.test('sent with inject()', async () => {
       const headers = fc.array(pairs(site, cookiePrefix), { maxLength: 6 })
       await fc.assert(fc.asyncProperty(headers, separators, async (pairs, separator) => {
         const header = pairs.map(({ text }) => text).join(separator)
@@ -529,14 +529,14 @@ for (const cookiePrefix of ['', 's:']) {
       }), { numRuns: 100, includeErrorInReport: true })
     })
 
-    await t.test('from a socket', async () => {
+    await t.test('sent through a socket', async () => {
       const encodings = fc.constantFrom('latin1' as const, 'utf8' as const)
       const lines = fc.array(fc.array(pairs(site, cookiePrefix), { maxLength: 4 }), { minLength: 1, maxLength: 2 })
       await fc.assert(fc.asyncProperty(lines, separators, encodings, async (lines, separator, encoding) => {
         const headers = lines.map(pairs => pairs.map(({ text }) => text.replace(/[\r\n]/g, ' ')).join(separator))
         const reply = await raw(site.app, headers, encoding)
         if (headers.some(header => CONTROLS.test(Buffer.from(header, encoding).toString('latin1')))) {
-          same(reply.status, 400, 'the status of what Node.js refuses')
+          same(reply.status, 400, 'the status of a request that Node.js refuses')
           return
         }
         const owner = lines.flat().find(({ owner }) => owner !== undefined)?.owner
@@ -546,7 +546,7 @@ for (const cookiePrefix of ['', 's:']) {
   })
 }
 
-t.test('a header of 1 MB is no server error, and what repeats in it is looked up once', async t => {
+t.test('a header of 1 MB does not cause a server error, and repeated cookies are looked up once', async t => {
   const site = await target(t, '')
   const { app, store, max } = site
   let lookUps = 0
@@ -574,7 +574,7 @@ t.test('a header of 1 MB is no server error, and what repeats in it is looked up
 
 // --- Random data
 
-/** Names that are something else on every object. */
+/** Names, some of which every object inherits. */
 const names = fc.oneof(
   fc.constantFrom('a', 'b', '', '0', 'constructor', 'hasOwnProperty', 'toString', 'valueOf', 'toJSON', 'length'),
   fc.string({ maxLength: 3 })
@@ -584,7 +584,7 @@ const { data } = fc.letrec<{ data: unknown, item: unknown }>(tie => ({
   item: fc.oneof(
     fc.constantFrom(undefined, null, true, false, 0, -0, NaN, Infinity, '', 'text', 10n),
     fc.double(), fc.string(), fc.bigInt(),
-    // An invalid one is equal to none, not even to itself, so it counts as changed.
+    // An invalid date doesn't equal anything, not even itself, so it counts as changed.
     fc.date({ noInvalidDate: true })
   ),
   data: fc.oneof(
@@ -601,7 +601,7 @@ const { data } = fc.letrec<{ data: unknown, item: unknown }>(tie => ({
 
 const records = fc.dictionary(names, data, { maxKeys: 5, noNullPrototype: true })
 
-/** What a request does with a draft. `within` changes what was read, where it can be changed. */
+/** What a request does with a draft. `within` changes a value that was read, if it can be changed. */
 const edits = fc.array(fc.oneof(
   fc.record({ do: fc.constantFrom('get', 'delete', 'within'), key: names, value: fc.constant(undefined) }),
   fc.record({ do: fc.constantFrom('set', 'within'), key: names, value: data }),
@@ -610,12 +610,12 @@ const edits = fc.array(fc.oneof(
 
 const PROPERTY = { numRuns: 1000, includeErrorInReport: true }
 
-/** What other comparisons take for a change, or don't see. */
+/** Values that other comparisons wrongly report as changed, or as unchanged. */
 const TRICKY: object[] = [
   new Set([{}]), new Map([[{}, {}]]), { constructor: {} }, { toString: 1, valueOf: 1 }
 ]
 
-t.test('reading changes nothing', t => {
+t.test('reading a draft changes nothing', t => {
   fc.assert(fc.property(records, record => {
     const before = snapshot(record)
     const draft = new Draft(record)
@@ -629,7 +629,7 @@ t.test('reading changes nothing', t => {
   t.end()
 })
 
-t.test('the changes make of the record what the handler saw, save by save', t => {
+t.test('after each save, the changes turn the record into what the handler saw', t => {
   fc.assert(fc.property(records, edits, (record, edits) => {
     const before = snapshot(record)
     const draft = new Draft(record)
@@ -659,13 +659,13 @@ t.test('the changes make of the record what the handler saw, save by save', t =>
   t.end()
 })
 
-/** The data of a record that the changes make of one. */
+/** The data of the record to which the changes are applied. */
 function applied (record: SessionRecord, changes: FieldChanges): SessionRecord {
   const { cookie, ...data } = applyChanges(record, { ...changes, meta: { set: {}, unset: [] } }, undefined)
   return data
 }
 
-/** Unlike structuredClone, it knows Buffers. */
+/** Unlike structuredClone, it keeps Buffers. */
 function snapshot<T> (value: T): T {
   return deserialize(serialize(value))
 }
@@ -680,7 +680,7 @@ const { json } = fc.letrec<{ json: string }>(tie => ({
   )
 }))
 
-t.test('a __proto__ in JSON is never the prototype of anything, and is gone once it was read', t => {
+t.test('a __proto__ in JSON never becomes a prototype, and is gone once the record has been read', t => {
   fc.assert(fc.property(json, json, (text, other) => {
     const record = JSON.parse(`{"a":${text},"__proto__":${other}}`)
     const draft = new Draft(record)
@@ -714,9 +714,9 @@ function changeWithin (target: unknown, value: unknown): void {
   else if (typeof target === 'object' && target !== null) Object.assign(target, { within: value })
 }
 
-/** Whether a record has what the handler saw. What JSON makes the same of isn't written again. */
+/** Checks that a record has what the handler saw. A value whose JSON is the same isn't written again. */
 function sameToStores (record: Record<string, unknown>, seen: Record<string, unknown>): void {
-  // A record has no undefined: a key that was set to it is a key that was removed.
+  // A record has no undefined values: to set a key to undefined is to remove it.
   for (const key of new Set([...Object.keys(record), ...Object.keys(seen)])) {
     if (!isTheSameJson(record[key], seen[key])) same(record[key], seen[key], `what is stored as '${key}'`)
   }
@@ -727,7 +727,7 @@ function isTheSameJson (a: unknown, b: unknown): boolean {
   return one !== undefined && one === other
 }
 
-/** What JSON doesn't tell, is told, so that it counts. */
+/** Represents values that JSON loses, so that they are compared. */
 function tellAll (_key: string, value: unknown): unknown {
   if (value instanceof Map || value instanceof Set) return { [value.constructor.name]: [...value] }
   return typeof value === 'bigint' || (typeof value === 'number' && !Number.isFinite(value)) ? { number: String(value) } : value

@@ -1,4 +1,4 @@
-/** Requests that race for one session in PostgreSQL, in every order that there is: as races.test.ts does in the other stores. */
+/** Requests that race for one session in PostgreSQL, in every possible order. The other stores are in races.test.ts. */
 import './uncounted'
 import type { Pool } from 'pg'
 import t, { type Test } from 'tap'
@@ -21,10 +21,10 @@ async function keepsAll (t: Test, races: typeof RACES, options: Partial<RaceOpti
   t.ok(schedules > races.length)
   t.same(violations, [])
   const { rows } = await pool.query(`select from "${table}" union all select from "${table}_index"`)
-  t.equal(rows.length, 0, 'the kit removes what it made')
+  t.equal(rows.length, 0, 'the kit removes everything that it stored')
 }
 
 t.test('PostgresStore keeps every promise in every order', t => keepsAll(t, RACES, {}))
 
-t.test('sessions that are ended by user keep every promise in every order', t =>
+t.test('every promise is kept in every order if sessions are ended by user', t =>
   keepsAll(t, USER_RACES.filter(([revoke]) => revoke === 'revoke'), { users: {} }))

@@ -1,4 +1,4 @@
-/** Requests that race for one session, in every order that there is. What must hold then is in race-ops.ts. */
+/** Requests that race for one session, in every possible order. The promises that must be kept are in race-ops.ts. */
 import './uncounted'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
@@ -37,32 +37,32 @@ async function keepsAll (t: Test, options: RaceOptions, races = RACES, ways: obj
 
 t.test('MemoryStore keeps every promise in every order', t => keepsAll(t, { store: new MemoryStore() }))
 
-t.test('a store whose touch moves a clock that its get does not look at keeps every promise in every order', t =>
+t.test('a store whose touch moves an end that its get ignores keeps every promise in every order', t =>
   keepsAll(t, { store: new UnlookedStore() }, PAIRS))
 
-t.test('a store with all methods that there are keeps every promise in every order', t =>
+t.test('a store with every method keeps every promise in every order', t =>
   keepsAll(t, { store: new WholeStore() as unknown as SessionStore }, PAIRS))
 
-t.test('a store that keeps the very object it is given keeps every promise in every order, within one process', t =>
+t.test('a store that keeps and returns the object it is given keeps every promise in every order, within one process', t =>
   keepsAll(t, { store: new KeepingStore() as unknown as SessionStore }, PAIRS))
 
 t.test('a store with three methods keeps every promise in every order, within one process', t =>
   keepsAll(t, { store: threeMethods() }))
 
-t.test('a store whose touch tells nothing keeps every promise in every order, within one process', t =>
+t.test('a store whose touch does not say whether it found the session keeps every promise in every order, within one process', t =>
   keepsAll(t, { store: silent() }, RACES, BY_DEFAULT))
 
 t.test('RedisStore keeps every promise in every order', async t => {
   const client = await connectTo(t, await startRedis(t))
   await keepsAll(t, { store: new RedisStore({ client }), expire: () => client.flushDb() }, RACES, BY_DEFAULT)
-  t.equal(await client.dbSize(), 0, 'the kit removes what it made')
+  t.equal(await client.dbSize(), 0, 'the kit removes everything that it stored')
 })
 
-// A login is a renewal and one write more, which alone would make two thirds of all schedules.
+// A login is a renewal with one more write. Pairs with a login alone would be two thirds of all schedules.
 const SHORT_PAIRS = PAIRS.filter(events => !events.some(event => event.startsWith('log in')))
 
-t.test('nor does it matter when the library hears of what a call did', async t => {
-  const stores = { MemoryStore: new MemoryStore(), 'a touch that tells nothing': silent() }
+t.test('every promise is kept even if a call is answered some time after it took effect', async t => {
+  const stores = { MemoryStore: new MemoryStore(), 'a touch that does not say whether it found the session': silent() }
   for (const [name, store] of Object.entries(stores)) {
     await t.test(name, t => keepsAll(t, { store, splitCalls: true }, SHORT_PAIRS, BY_DEFAULT))
   }
@@ -70,7 +70,7 @@ t.test('nor does it matter when the library hears of what a call did', async t =
 
 // --- With an index by user
 
-t.test('sessions that are ended by user keep every promise in every order', async t => {
+t.test('every promise is kept in every order if sessions are ended by user', async t => {
   const client = await connectTo(t, await startRedis(t))
   const first = USER_RACES.filter(([revoke]) => revoke === 'revoke')
   for (const [store, races] of [[new MemoryStore(), USER_RACES], [new RedisStore({ client }), first]] as const) {
@@ -78,20 +78,20 @@ t.test('sessions that are ended by user keep every promise in every order', asyn
       await keepsAll(t, { store, users: {} }, races, BY_DEFAULT)
     })
   }
-  t.equal(await client.dbSize(), 0, 'the kit removes what it made')
+  t.equal(await client.dbSize(), 0, 'the kit removes everything that it stored')
 })
 
-t.test('whoever becomes another user on the same id is that user\'s, in every order', async t => {
+t.test('if the user of a session changes but its id does not, it belongs to the new user, in every order', async t => {
   for (const store of [new MemoryStore(), new WholeStore() as unknown as SessionStore]) {
     await t.test(store.constructor.name, t => keepsAll(t, { store, users: {} }, OWNER_RACES, BY_DEFAULT))
   }
 })
 
-t.test('sessions that are ended by either of two names keep every promise in every order', async t => {
+t.test('every promise is kept in every order if sessions are ended by either of two names', async t => {
   await keepsAll(t, { store: new MemoryStore(), users: {}, teams: true, passing: ['get', 'inspect', 'endingsOf', 'release'] }, TEAM_RACES, BY_DEFAULT)
 })
 
-t.test('of two logins at the limit only one is the last, in every order', async t => {
+t.test('two parallel logins never exceed maxPerUser, in every order', async t => {
   for (const onMaxPerUser of ['revoke-oldest', 'refuse'] as const) {
     await t.test(onMaxPerUser, t => {
       const users = { maxPerUser: 1, onMaxPerUser }
@@ -100,9 +100,9 @@ t.test('of two logins at the limit only one is the last, in every order', async 
   }
 })
 
-// --- That the kit finds what is wrong
+// --- The kit finds what is wrong
 
-t.test('the explorer takes every sequence of choices once', async t => {
+t.test('the explorer tries every sequence of choices once', async t => {
   const seen: string[] = []
   const runs = await explore(async choose => {
     const left: Record<string, number> = { a: 2, b: 1, c: 1 }
@@ -119,7 +119,7 @@ t.test('the explorer takes every sequence of choices once', async t => {
   t.ok(seen.every(order => [...order].sort().join('') === 'aabc'))
 })
 
-t.test('the explorer refuses what does not repeat itself', async t => {
+t.test('the explorer fails if a race does not repeat itself', async t => {
   let runs = 0
   const growing = explore(async choose => {
     choose(Array.from({ length: 2 + runs++ }, (_, i) => `step ${i}`))
@@ -132,11 +132,11 @@ t.test('the explorer refuses what does not repeat itself', async t => {
   await t.rejects(shrinking, { message: 'The race does not repeat itself: it ended before a, b' })
 })
 
-t.test('the kit finds what version 11 does not keep', async t => {
+t.test('the kit finds the promises that version 11 breaks', async t => {
   const { schedules, violated, violations } = await raceAll({ store: new MemoryStore(), plugin: upstreamSession as any })
   t.comment(`@fastify/session 11.1.3: ${schedules} schedules, ${violated} with violations`)
   const broken = new Set(violations.map(({ promise }) => promise))
-  // It has neither update() nor take(), so those requests fail.
+  // Version 11 has neither update() nor take(), so requests that use them fail.
   t.same([...broken].sort(), ['answered', 'ended', 'free', 'kept', 'leftAlone', 'lived', 'next', 'reachable', 'saved', 'told'])
 })
 
@@ -154,7 +154,7 @@ t.test('the kit finds a request that hangs', async t => {
 
 type Update = (store: ThreeMethodStore, sessionId: string, changes: any, session: any) => boolean
 
-/** A store with an `update` of its own kind. */
+/** A store with a given `update`. */
 class OddStore extends ThreeMethodStore {
   readonly #update: Update
 
@@ -178,7 +178,7 @@ class OddStore extends ThreeMethodStore {
   }
 }
 
-/** An update without fault, but for the session that is gone. */
+/** A correct update, except that it creates a session that is gone. */
 const update: Update = ({ records }, sessionId, { set, unset }, { cookie }) => {
   const record = { ...JSON.parse(records.get(sessionId) ?? '{}'), ...set, cookie }
   for (const key of unset) delete record[key]
@@ -187,7 +187,7 @@ const update: Update = ({ records }, sessionId, { set, unset }, { cookie }) => {
 }
 
 const ODD_STORES: Record<string, { update: Update, events: RaceEvent[], broken: PromiseName[] }> = {
-  'brings back what is gone': { update, events: ['write a', 'log out'], broken: ['ended'] },
+  'brings back a session that is gone': { update, events: ['write a', 'log out'], broken: ['ended'] },
   'replaces the whole record': {
     update: ({ records }, sessionId, { set }, session) => {
       const isThere = records.has(sessionId)
@@ -197,7 +197,7 @@ const ODD_STORES: Record<string, { update: Update, events: RaceEvent[], broken: 
     events: ['write a', 'write b'],
     broken: ['kept']
   },
-  'says saved and has not': {
+  'says that it has saved although it has not': {
     update: ({ records }, sessionId) => records.has(sessionId),
     events: ['read', 'save'],
     broken: ['kept', 'saved']
@@ -223,7 +223,7 @@ for (const [what, { update, events, broken }] of Object.entries(ODD_STORES)) {
   })
 }
 
-// --- The judge, before made-up evidence
+// --- The judge, with made-up evidence
 
 const cookie = { expires: new Date(Date.now() + MAX_AGE).toISOString(), originalMaxAge: MAX_AGE, createdAt: Date.now() }
 const CHOSEN = { ...cookie, originalMaxAge: LONGER }
@@ -320,7 +320,7 @@ const EVA = fingerprint('eva')
 const MAX = fingerprint('max')
 const listed = (...ids: string[]): Map<string, Set<string>> => new Map([[MAX, new Set(['S0'])], [EVA, new Set(ids)]])
 
-/** Of a user who may have one. */
+/** Evidence with a user who may have one session. */
 const OF_USER = () => ({
   ...observation(
     [reply('sign up', 2, 'S1', { user: 'eva' })],
@@ -331,19 +331,19 @@ const OF_USER = () => ({
   index: { listed: listed('S1'), max: 1 }
 })
 
-t.test('the judge has nothing to say of a user in the list', async t => t.same(judge(OF_USER()), []))
+t.test('the judge finds nothing wrong with a user whose session is listed', async t => t.same(judge(OF_USER()), []))
 
-t.test('the judge finds a user\'s session that is in no list', async t => {
+t.test("the judge finds a user's session that is not in a list", async t => {
   t.match(judge({ ...OF_USER(), index: { listed: listed(), max: 1 } }), [{ promise: 'listed' }])
 })
 
-t.test('the judge finds a session whose data are another user\'s', async t => {
+t.test("the judge finds a session that contains another user's data", async t => {
   const seen = OF_USER()
   const records = new Map([...seen.records, ['S1', { user: 'eva', cookie: { ...cookie, userKey: MAX } }]])
   t.match(judge({ ...seen, records, index: { listed: listed('S1'), max: 2 } }), [{ promise: 'listed' }, { promise: 'owned' }])
 })
 
-t.test('the judge finds a session whose data are another team\'s, and one that is not in the list of its own', async t => {
+t.test('the judge finds a session in the list of the wrong team, and one that is missing in the list of its team', async t => {
   const seen = OF_USER()
   const inTeam = (team: string): SessionRecord => ({ user: 'eva', cookie: { ...cookie, userKey: EVA, 'key:team': indexKey('session', 'team', team) } })
   const withTeam = (team: string, ...ids: string[]): Observation => ({
@@ -357,7 +357,7 @@ t.test('the judge finds a session whose data are another team\'s, and one that i
   t.same(about(withTeam('red')), ['listed'])
 })
 
-t.test('the judge finds a session too many, and none at all', async t => {
+t.test('the judge finds a session beyond the limit, and a missing session', async t => {
   const tooMany = OF_USER()
   const record = { user: 'eva', cookie: { ...cookie, userKey: EVA } }
   const records = new Map([...tooMany.records, ['S2', record]])
@@ -367,10 +367,10 @@ t.test('the judge finds a session too many, and none at all', async t => {
 })
 
 for (const [what, make] of Object.entries(GOOD)) {
-  t.test(`the judge has nothing to say of '${what}'`, async t => t.same(judge(make()), []))
+  t.test(`the judge finds nothing wrong with '${what}'`, async t => t.same(judge(make()), []))
 }
 
-/** Evidence that is changeable. */
+/** Evidence that a test can change. */
 type Changeable = Omit<Observation, 'records' | 'visits' | 'calls' | 'replies'> & {
   records: Map<string, SessionRecord>
   visits: Map<string, SessionRecord>
@@ -381,16 +381,16 @@ type Changeable = Omit<Observation, 'records' | 'visits' | 'calls' | 'replies'> 
 const BAD: Array<[what: string, good: keyof typeof GOOD, change: (seen: Changeable) => void, broken: PromiseName[]]> = [
   ['no reply', 'read and write', ({ replies }) => { delete replies[0].statusCode }, ['answered']],
   ['a server error', 'read and write', ({ replies }) => { replies[0].statusCode = 500 }, ['answered']],
-  ['a refusal of what is alive', 'write, then renew', ({ replies }) => {
+  ['a live session reported as gone', 'write, then renew', ({ replies }) => {
     Object.assign(replies[0], { statusCode: 409, code: 'FST_ERR_SESSION_GONE' })
   }, ['answered']],
-  ['another refusal', 'log out, then save in vain', ({ replies }) => { replies[1].code = 'OTHER' }, ['answered']],
-  ['a record of what has ended', 'log out, then write', ({ records }) => { records.set('S0', { ...WRITTEN, cookie }) }, ['ended']],
-  ['a cookie of what has ended that works', 'log out, then write', ({ visits }) => { visits.set('S0', BASE) }, ['ended']],
-  ['data of what another one ended', 'write, then renew', ({ calls }) => { calls.push(call('destroy', 'S0', 2, 3.5)) }, ['ended']],
-  ['data of what has expired', 'write, then renew', seen => { seen.expiredAt = 3.5 }, ['ended']],
+  ['a refusal with another code', 'log out, then save in vain', ({ replies }) => { replies[1].code = 'OTHER' }, ['answered']],
+  ['a record of a session that has ended', 'log out, then write', ({ records }) => { records.set('S0', { ...WRITTEN, cookie }) }, ['ended']],
+  ['a working cookie of a session that has ended', 'log out, then write', ({ visits }) => { visits.set('S0', BASE) }, ['ended']],
+  ['data of a session that another request had ended', 'write, then renew', ({ calls }) => { calls.push(call('destroy', 'S0', 2, 3.5)) }, ['ended']],
+  ['data of a session that had expired', 'write, then renew', seen => { seen.expiredAt = 3.5 }, ['ended']],
   ['a new session that has outlived its time', 'write, then renew', seen => { seen.expiredAt = 6 }, ['ended']],
-  ['a change that is lost', 'read and write', ({ records, visits }) => {
+  ['a lost change', 'read and write', ({ records, visits }) => {
     records.set('S0', { ...BASE, cookie })
     visits.set('S0', BASE)
   }, ['kept']],
@@ -398,12 +398,12 @@ const BAD: Array<[what: string, good: keyof typeof GOOD, change: (seen: Changeab
     records.set('S0', { ...WRITTEN, b: 1, cookie })
     visits.set('S0', { ...WRITTEN, b: 1 })
   }, ['kept']],
-  ['a record without cookie', 'read and write', ({ records }) => { records.set('S0', WRITTEN) }, ['kept']],
+  ['a record without a cookie', 'read and write', ({ records }) => { records.set('S0', WRITTEN) }, ['kept']],
   ['a cookie that has lost a field', 'read and write', ({ records }) => {
     const { createdAt, ...others } = cookie
     records.set('S0', { ...WRITTEN, cookie: others })
   }, ['kept']],
-  ['a session that is lost', 'read and write', ({ records, visits }) => {
+  ['a lost session', 'read and write', ({ records, visits }) => {
     records.clear()
     visits.set('S0', {})
   }, ['kept']],
@@ -414,30 +414,30 @@ const BAD: Array<[what: string, good: keyof typeof GOOD, change: (seen: Changeab
     visits.set('S1', BASE)
   }, ['next']],
   ['a new cookie that does not work', 'write, then renew', ({ visits }) => { visits.set('S1', {}) }, ['next']],
-  ['a new session without reply', 'write, then renew', ({ replies }) => { delete replies[1].sessionId }, ['next', 'reachable']],
+  ['a new session that no reply sent', 'write, then renew', ({ replies }) => { delete replies[1].sessionId }, ['next', 'reachable']],
   ['a change that was not in the store', 'read and write', ({ replies }) => { replies[1].stored = BASE }, ['saved']],
-  ['a cookie for nothing', 'read and write', ({ replies }) => { delete replies[0].stored }, ['saved']],
-  ['a write too many', 'read and write', ({ calls }) => { calls.push(call('set', 'S0', 0, 1)) }, ['free']],
-  ['a session of nobody', 'log out, then write', ({ records }) => { records.set('S9', { cookie }) }, ['reachable']],
-  ['a life that was chosen and is forgotten', 'remember me, and read', ({ records }) => {
+  ['a cookie for a session that was not in the store', 'read and write', ({ replies }) => { delete replies[0].stored }, ['saved']],
+  ['an unnecessary write', 'read and write', ({ calls }) => { calls.push(call('set', 'S0', 0, 1)) }, ['free']],
+  ['a session whose cookie nobody got', 'log out, then write', ({ records }) => { records.set('S9', { cookie }) }, ['reachable']],
+  ['a chosen lifetime that was forgotten', 'remember me, and read', ({ records }) => {
     records.set('S0', { ...BASE, cookie })
   }, ['lived']],
   ['an end that was moved back', 'remember me, and read', seen => { seen.lasts = false }, ['lived']],
-  ['a life that nobody chose', 'read and write', ({ records }) => {
+  ['a lifetime that nobody chose', 'read and write', ({ records }) => {
     records.set('S0', { ...WRITTEN, cookie: CHOSEN })
   }, ['lived']],
-  ['a choice that was not in the store', 'remember me, and read', ({ replies }) => { replies[0].stored = { ...BASE, cookie } }, ['saved']],
-  ['a late answer that clears the new cookie', 'log in, and a late write', ({ replies }) => { replies[0].isCleared = true }, ['leftAlone']],
-  ['a late answer with a cookie of its own', 'log in, and a late write', ({ replies, records, visits }) => {
+  ['a chosen lifetime that was not in the store', 'remember me, and read', ({ replies }) => { replies[0].stored = { ...BASE, cookie } }, ['saved']],
+  ['a late reply that clears the new cookie', 'log in, and a late write', ({ replies }) => { replies[0].isCleared = true }, ['leftAlone']],
+  ['a late reply with a cookie of its own', 'log in, and a late write', ({ replies, records, visits }) => {
     Object.assign(replies[0], { sessionId: 'S2', stored: { a: 1 } })
     records.set('S2', { a: 1, cookie })
     visits.set('S2', { a: 1 })
   }, ['leftAlone']],
-  ['another session that was logged out and is there', 'log out of both', ({ records, visits }) => {
+  ['a second session that is still there after the logout', 'log out of both', ({ records, visits }) => {
     records.set('S9', { ...BASE, cookie })
     visits.set('S9', BASE)
   }, ['ended']],
-  ['an addition that is lost', 'push and take', ({ records, visits }) => {
+  ['a lost addition', 'push and take', ({ records, visits }) => {
     const lost = { ...TAKEN, cart: ['apple'] }
     records.set('S0', { ...lost, cookie })
     visits.set('S0', lost)
@@ -448,11 +448,11 @@ const BAD: Array<[what: string, good: keyof typeof GOOD, change: (seen: Changeab
     visits.set('S0', twice)
   }, ['kept']],
   ['an addition that was not in the store', 'push and take', ({ replies }) => { replies[1].stored = BASE }, ['saved']],
-  ['two who took the same', 'push and take', ({ replies }) => {
+  ['two requests that took the same value', 'push and take', ({ replies }) => {
     replies[1] = { ...replies[0] }
   }, ['kept']],
-  ['something taken that nobody got', 'push and take', ({ replies }) => { delete replies[0].result }, ['kept']],
-  ['a cookie after the end', 'log out, then write', ({ replies }) => { replies[1].sessionId = 'S0' }, ['told']]
+  ['a value that was taken but returned to nobody', 'push and take', ({ replies }) => { delete replies[0].result }, ['kept']],
+  ['a cookie that is sent after the session has ended', 'log out, then write', ({ replies }) => { replies[1].sessionId = 'S0' }, ['told']]
 ]
 
 for (const [what, good, change, broken] of BAD) {
@@ -463,7 +463,7 @@ for (const [what, good, change, broken] of BAD) {
   })
 }
 
-t.test('the judge finds each kind of breach in that evidence', async t => {
+t.test('the bad evidence breaks every promise at least once', async t => {
   const ofUsers = ['listed', 'limited', 'owned']
   t.same(new Set([...BAD.flatMap(([, , , broken]) => broken), ...ofUsers]), new Set(Object.keys(PROMISES)))
 })

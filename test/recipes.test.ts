@@ -20,18 +20,18 @@ import { freePort, startNginx, startPostgres, startRedis, startRedisCluster, sta
 const DAY = 24 * 60 * 60 * 1000
 const POST = { method: 'POST' }
 
-// They take their time to start, most of it waiting: while the first tests run.
+// These servers start slowly, mostly waiting, so they start while the first tests run.
 const redis = started(startRedis(t))
 const cluster = started(startRedisCluster(t))
 const sentinel = started(startRedisSentinel(t))
 
-/** Whoever needs the server gets the error too; nobody may be waiting yet. */
+/** Tests that need the server get its error. This handler is for the time before they wait for it. */
 function started<Server> (server: Promise<Server>): Promise<Server> {
   server.catch(() => {})
   return server
 }
 
-t.test('docs/recipes.md leads to each example', async t => {
+t.test('docs/recipes.md, docs/migrating.md or docs/writing-a-store.md links to each example', async t => {
   const page = ['recipes.md', 'migrating.md', 'writing-a-store.md'].map(name => readFileSync(join(ROOT, 'docs', name), 'utf8')).join('\n')
   const examples = readdirSync(join(ROOT, 'examples')).filter(name => name !== 'tsconfig.json')
   for (const name of examples) t.ok(page.includes(`](../examples/${name}`), name)
@@ -43,7 +43,7 @@ t.test('passport.js: a login changes the session id, a logout leaves nothing', a
   const other = new Browser(address)
 
   t.equal(await ada.status('/account'), 401, 'before login')
-  t.equal(ada.cookie, '', 'no cookie for who only looks')
+  t.equal(ada.cookie, '', 'no cookie for a visitor who only looks')
   t.equal((await ada.post('/login', { name: 'ada', password: 'babbage' })).status, 401, 'a wrong password')
   t.equal((await ada.post('/login', { name: 'eve', password: 'lovelace' })).status, 401, 'an unknown name')
   t.equal((await ada.post('/login', { name: 'ada' })).status, 400, 'no password')
@@ -55,7 +55,7 @@ t.test('passport.js: a login changes the session id, a logout leaves nothing', a
   const first = ada.copy()
   await ada.post('/login', { name: 'ada', password: 'lovelace' })
   t.not(ada.cookie, first.cookie, 'a second login changes the session id')
-  t.equal(await first.status('/account'), 401, 'the id of before leads nowhere')
+  t.equal(await first.status('/account'), 401, 'the old id no longer works')
 
   const copy = ada.copy()
   t.equal((await ada.post('/logout')).status, 200)
@@ -79,7 +79,7 @@ t.test('confirm-password.js: a change of the mail address asks for the password 
   await ada.post('/login', { name: 'ada', password: 'lovelace' })
   t.equal(await change('ada@example.com'), 'changed', 'right after the login')
   await program.advance(10 * 60_000)
-  t.equal(await change('eve@example.com'), '/confirm', 'somebody at an open browser')
+  t.equal(await change('eve@example.com'), '/confirm', 'after a while, even in the same browser')
   t.equal((await ada.post('/confirm', { password: 'guessed' })).status, 401)
   t.equal(await change('eve@example.com'), '/confirm')
   t.equal(await ada.text('/account'), 'ada, ada@example.com\n', 'still logged in')
@@ -88,12 +88,12 @@ t.test('confirm-password.js: a change of the mail address asks for the password 
   t.equal((await ada.post('/confirm', { password: 'lovelace' })).status, 200)
   t.equal(await change('lovelace@example.com'), 'changed')
   t.equal(await ada.text('/account'), 'ada, lovelace@example.com\n')
-  t.equal(await change('eve@example.com', before), '/login', 'a cookie of before')
+  t.equal(await change('eve@example.com', before), '/login', 'the cookie from before the confirmation')
   t.equal((await new Browser(address).post('/confirm', { password: 'lovelace' })).status, 401, 'a stranger with the password')
   await stop(t, program)
 })
 
-t.test('csrf.js: no form counts but the visitor\'s own', async t => {
+t.test("csrf.js: only the visitor's own forms are accepted", async t => {
   const { program, address } = await serve(t, 'examples/csrf.js')
   const visitor = new Browser(address)
   const attacker = new Browser(address)
@@ -106,7 +106,7 @@ t.test('csrf.js: no form counts but the visitor\'s own', async t => {
   t.equal(await send({ text: 'hello' }), 403, 'no token')
   t.equal(await send({ text: 'hello', _csrf: await tokenOf(attacker) }), 403, 'the token of somebody else')
   t.equal(await send({ text: '<b>hello</b>', _csrf: token }), 303)
-  t.match(await visitor.text('/'), '<li>&#60;b&#62;hello&#60;/b&#62;</li>', 'the message is there, and no tag')
+  t.match(await visitor.text('/'), '<li>&#60;b&#62;hello&#60;/b&#62;</li>', 'the message is shown, without its tag')
   t.equal(await send({ text: 'again', _csrf: token }), 303, 'the form of another tab')
 
   t.equal((await visitor.post('/login', { _csrf: token })).status, 303)
@@ -120,13 +120,13 @@ t.test('csrf.js: no form counts but the visitor\'s own', async t => {
   await stop(t, program)
 })
 
-t.test('flash.js shows a message once, to who caused it', async t => {
+t.test('flash.js shows a message once, to the visitor who caused it', async t => {
   const { program, address } = await serve(t, 'examples/flash.js')
   const visitor = new Browser(address)
   const other = new Browser(address)
 
   t.equal(await visitor.text('/'), 'Notes: none\n')
-  t.equal(visitor.cookie, '', 'no cookie for having no messages')
+  t.equal(visitor.cookie, '', 'no cookie without messages')
   const reply = await visitor.post('/notes', { text: 'milk %s' })
   t.equal(reply.status, 303)
   t.equal(reply.headers.get('location'), '/')
@@ -135,17 +135,17 @@ t.test('flash.js shows a message once, to who caused it', async t => {
   t.equal(await visitor.text('/'), 'Notes: milk %s\n', 'once')
   await visitor.post('/notes')
   await visitor.post('/notes', { text: 'tea' })
-  t.equal(await visitor.text('/'), '[error] A note without words is none.\n[info] Saved: tea.\nNotes: milk %s, tea\n', 'of two forms')
+  t.equal(await visitor.text('/'), '[error] A note without words is none.\n[info] Saved: tea.\nNotes: milk %s, tea\n', 'the messages of two forms')
   t.equal(await visitor.text('/'), 'Notes: milk %s, tea\n')
   await visitor.post('/notes')
   const pages = await Promise.all([1, 2, 3, 4, 5].map(() => visitor.copy().text('/')))
-  t.equal(pages.filter(page => page.startsWith('[error]')).length, 1, 'of five pages that load at the same time one shows it')
+  t.equal(pages.filter(page => page.startsWith('[error]')).length, 1, 'of five pages that load at the same time, one shows the message')
   await Promise.all(['a', 'b', 'c', 'd', 'e'].map(text => visitor.copy().post('/notes', { text })))
-  t.match(await visitor.text('/'), /Notes: milk %s, tea(, [a-e]){5}\n/, 'notes of five forms are all kept')
+  t.match(await visitor.text('/'), /Notes: milk %s, tea(, [a-e]){5}\n/, 'the notes of five forms are all kept')
   await stop(t, program)
 })
 
-/** An authorization server that knows one user, and asks no questions. It checks the client, the verifier, and gives a code once. */
+/** An authorization server with one user and no login page. It checks the client and the verifier, and accepts a code once. */
 async function startAuthorizationServer (t: Test, secret: string): Promise<string> {
   const codes = new Map<string, { challenge: string, redirectUri: string }>()
   const app = Fastify({ forceCloseConnections: true })
@@ -170,13 +170,13 @@ async function startAuthorizationServer (t: Test, secret: string): Promise<strin
   return await app.listen({ host: '127.0.0.1', port: 0 })
 }
 
-t.test('oauth.js: who comes back is who left, once', async t => {
+t.test('oauth.js: a login succeeds only in the browser that began it, and only once', async t => {
   const server = await startAuthorizationServer(t, 'client-secret')
   const { program, address } = await serve(t, 'examples/oauth.js', {
     OAUTH_SERVER: server, OAUTH_CLIENT_ID: 'shop', OAUTH_CLIENT_SECRET: 'client-secret'
   })
   const ada = new Browser(address)
-  /** To the authorization server; gives the way back. */
+  /** Goes to the authorization server, and returns the path of the callback. */
   const leave = async (browser: Browser): Promise<string> => {
     const away = await browser.get('/login')
     t.equal(away.status, 302)
@@ -189,9 +189,9 @@ t.test('oauth.js: who comes back is who left, once', async t => {
   t.equal((await ada.get(back)).headers.get('location'), '/')
   t.equal(await ada.text('/'), 'Hello, Ada.\n')
   t.not(ada.cookie, before.cookie, 'the login changes the session id')
-  t.equal(await before.text('/'), 'Hello, stranger.\n', 'the id of before leads nowhere')
-  t.equal(await ada.status(back), 403, 'the same way back again')
-  t.equal(await before.status(back), 403, 'and by a copy of the cookies of before')
+  t.equal(await before.text('/'), 'Hello, stranger.\n', 'the old id no longer works')
+  t.equal(await ada.status(back), 403, 'the same callback again')
+  t.equal(await before.status(back), 403, 'the same callback with the old cookies')
 
   const victim = new Browser(address)
   const attacker = new Browser(address)
@@ -200,21 +200,21 @@ t.test('oauth.js: who comes back is who left, once', async t => {
     change(url.searchParams)
     return url.pathname + url.search
   }
-  t.equal(await victim.status(await leave(attacker)), 403, 'a visitor who never left')
+  t.equal(await victim.status(await leave(attacker)), 403, 'a visitor who has not begun a login')
   await leave(victim)
-  t.equal(await victim.status(await leave(attacker)), 403, 'the way back of somebody else')
+  t.equal(await victim.status(await leave(attacker)), 403, "somebody else's callback")
   t.equal(await victim.status(forged(await leave(victim), query => query.set('state', 'guessed'))), 403, 'a forged state')
   t.equal(await victim.status(forged(await leave(victim), query => query.delete('state'))), 403, 'a missing state')
   const path = await leave(victim)
   const again = victim.copy()
   await victim.status(forged(path, query => query.set('state', 'guessed')))
-  t.equal(await again.status(path), 403, 'a state counts for one attempt')
-  t.equal(await victim.text('/'), 'Hello, stranger.\n', 'none of it was a login')
+  t.equal(await again.status(path), 403, 'a state is valid for one attempt')
+  t.equal(await victim.text('/'), 'Hello, stranger.\n', 'none of these logged the visitor in')
   const twice = await leave(victim)
   const statuses = await Promise.all([1, 2, 3, 4, 5].map(() => victim.copy().status(twice)))
-  t.same(statuses.sort(), [303, 403, 403, 403, 403], 'of five that come back at the same time with one state, one is let in')
+  t.same(statuses.sort(), [303, 403, 403, 403, 403], 'of five simultaneous callbacks with one state, one succeeds')
   victim.cookie = ''
-  t.equal(await victim.status(await leave(victim)), 303, 'a new attempt is')
+  t.equal(await victim.status(await leave(victim)), 303, 'a new attempt succeeds')
 
   t.equal((await ada.get('/logout', POST)).status, 200)
   t.equal(await ada.text('/'), 'Hello, stranger.\n')
@@ -232,7 +232,7 @@ async function replyOf (response: Promise<IncomingMessage[]>): Promise<Reply> {
   return { status: message.statusCode, headers: message.headers, body: await text(message) }
 }
 
-t.test('nginx: a Secure cookie behind a proxy that ends TLS, where the proxy is trusted', async t => {
+t.test('nginx: behind a proxy that terminates TLS, the cookie is Secure if the proxy is trusted', async t => {
   const [port, appPort] = [await freePort(), await freePort()]
   const config = readFileSync(join(ROOT, 'examples/nginx/nginx.conf'), 'utf8')
   const { certificate } = await startNginx(t, config
@@ -254,25 +254,25 @@ t.test('nginx: a Secure cookie behind a proxy that ends TLS, where the proxy is 
 
   const lies = { 'x-forwarded-proto': 'http', 'x-forwarded-host': 'evil.example', 'x-forwarded-for': '203.0.113.7' }
   const lied = await get({ cookie, host: 'localhost', ...lies })
-  t.strictSame(JSON.parse(lied.body), { visits: 3, protocol: 'https', host: 'localhost', ip: '127.0.0.1' }, 'nginx sets what it knows better')
+  t.strictSame(JSON.parse(lied.body), { visits: 3, protocol: 'https', host: 'localhost', ip: '127.0.0.1' }, "nginx overwrites the client's headers")
   t.match(cookieOf(lied), /; Secure;/)
 
   const past = await new Browser(address).get('/')
-  t.strictSame(past.headers.getSetCookie(), [], 'past nginx it is plain http')
+  t.strictSame(past.headers.getSetCookie(), [], 'a request that bypasses nginx is plain http')
   t.match((await program.end('SIGTERM')).stderr, /FST_SESSION_INSECURE/)
 
   program = start(t, 'examples/nginx/server.js', { PORT: String(appPort), TRUST_PROXY: '' })
   await program.says(/http:\S+/)
   const untrusted = await get()
   t.equal(untrusted.status, 200)
-  t.match(JSON.parse(untrusted.body), { visits: 1, protocol: 'http' }, 'without trustProxy the application knows nothing of https')
+  t.match(JSON.parse(untrusted.body), { visits: 1, protocol: 'http' }, 'without trustProxy, the application takes the request for plain http')
   t.equal(cookieOf(untrusted), '', 'and sends no cookie')
   const { code, stderr } = await program.end('SIGTERM')
   t.equal(code, 0)
-  t.match(stderr, /FST_SESSION_INSECURE.*trustProxy/, 'and says why')
+  t.match(stderr, /FST_SESSION_INSECURE.*trustProxy/, 'a warning says why')
 })
 
-t.test('rotating-secrets.js: nobody is logged out who comes while the old secret counts', async t => {
+t.test('rotating-secrets.js: visitors who come while the old secret is still valid stay logged in', async t => {
   const file = join(t.testdir({ secrets: '' }), 'secrets')
   const [first, second] = ['first', 'second'].map(name => `the ${name} secret, of 32 and more characters`) as [string, string]
   const write = (...secrets: string[]): void => writeFileSync(file, secrets.join('\n') + '\n')
@@ -291,10 +291,10 @@ t.test('rotating-secrets.js: nobody is logged out who comes while the old secret
   write(second, first)
   await reload(/secrets read: 2\n/)
   t.equal(await ada.text('/'), 'Hello, ada.\n', 'after the rotation')
-  t.not(ada.cookie, old.cookie, 'the cookie is signed anew')
+  t.not(ada.cookie, old.cookie, 'the cookie is signed again')
   const idOf = ({ cookie }: Browser): string => cookie.split('.', 1)[0] as string
-  t.equal(idOf(ada), idOf(old), 'for the same session')
-  t.equal(await old.copy().text('/'), 'Hello, ada.\n', 'the old cookie still counts')
+  t.equal(idOf(ada), idOf(old), 'the session is the same')
+  t.equal(await old.copy().text('/'), 'Hello, ada.\n', 'the old cookie is still valid')
 
   write('short')
   await reload(/secrets not read: .*32 or more characters/)
@@ -303,12 +303,12 @@ t.test('rotating-secrets.js: nobody is logged out who comes while the old secret
   write(second)
   await reload(/secrets read: 1\n/)
   t.equal(await ada.text('/'), 'Hello, ada.\n', 'after the old secret was dropped')
-  t.equal(await old.text('/'), 'Hello, stranger.\n', 'what it signed is worth nothing')
-  t.equal(await absent.text('/'), 'Hello, stranger.\n', 'who never came between is logged out')
+  t.equal(await old.text('/'), 'Hello, stranger.\n', 'a cookie that it signed is no longer valid')
+  t.equal(await absent.text('/'), 'Hello, stranger.\n', 'a visitor who did not come in the meantime is logged out')
   await stop(t, program)
 })
 
-t.test('remember-me.js: thirty days for who ticks the box, until the browser is closed for who does not', async t => {
+t.test('remember-me.js: the session lasts thirty days with the box ticked, and until the browser is closed without it', async t => {
   const { program, address } = await serve(t, 'examples/remember-me.js')
   const ada = new Browser(address)
   const daysLeft = ({ setCookie }: Browser): number | undefined => {
@@ -317,11 +317,11 @@ t.test('remember-me.js: thirty days for who ticks the box, until the browser is 
   }
 
   await ada.post('/login', { name: 'ada' })
-  t.equal(daysLeft(ada), undefined, 'no date without the box')
+  t.equal(daysLeft(ada), undefined, 'no end date without the box')
   t.match(await ada.text('/'), 'until you close the browser')
-  t.equal(daysLeft(ada), undefined, 'nor at the next request')
+  t.equal(daysLeft(ada), undefined, 'no end date at the next request either')
   await ada.post('/password')
-  t.match(await ada.text('/'), 'until you close the browser', 'a new id changes nothing of it')
+  t.match(await ada.text('/'), 'until you close the browser', 'a new id does not change that')
   t.equal(daysLeft(ada), undefined)
 
   await ada.post('/login', { name: 'ada', remember: 'on' })
@@ -335,19 +335,19 @@ t.test('remember-me.js: thirty days for who ticks the box, until the browser is 
   t.match(await ada.text('/'), 'for 30 days')
 
   await ada.post('/login', { name: 'ada' })
-  t.equal(daysLeft(ada), undefined, 'a login without the box takes it back')
+  t.equal(daysLeft(ada), undefined, 'a login without the box ends that')
   t.match(await ada.text('/'), 'until you close the browser')
   await stop(t, program)
 })
 
-t.test('gdpr.js: no cookie before there is something to remember, and nothing left after it', async t => {
+t.test('gdpr.js: no cookie before there is something to remember, and nothing is left after the visitor asks to be forgotten', async t => {
   const program = start(t, 'examples/gdpr.js')
   const visitor = new Browser(await program.says(/http:\S+/))
 
   t.equal(await visitor.text('/'), 'May we count your visits?\n')
   t.equal(await visitor.text('/'), 'May we count your visits?\n')
   await visitor.post('/consent', { statistics: 'no' })
-  t.equal(visitor.cookie, '', 'no cookie for who looks, nor for who declines')
+  t.equal(visitor.cookie, '', 'no cookie for a visitor who looks, or who declines')
   t.strictSame(await (await visitor.get('/my-data')).json(), {})
 
   t.match(await (await visitor.post('/cart', { good: 'bread' })).text(), 'bread')
@@ -359,7 +359,7 @@ t.test('gdpr.js: no cookie before there is something to remember, and nothing le
   t.equal(await visitor.text('/'), 'Page 1 of your visits.\n')
   t.match(await (await visitor.get('/my-data')).json(), { cart: ['bread'], pages: 1, consent: { statistics: true } })
   await visitor.post('/consent', { statistics: 'no' })
-  t.strictSame(await (await visitor.get('/my-data')).json(), { cart: ['bread'] }, 'a consent that was taken back')
+  t.strictSame(await (await visitor.get('/my-data')).json(), { cart: ['bread'] }, 'after the consent was withdrawn')
 
   const copy = visitor.copy()
   t.equal((await visitor.get('/forget', POST)).status, 200)
@@ -368,7 +368,7 @@ t.test('gdpr.js: no cookie before there is something to remember, and nothing le
   await stop(t, program)
 })
 
-t.test('testing: an application\'s own tests pass', async t => {
+t.test('the tests in examples/testing pass', async t => {
   const { code, stdout, stderr } = await start(t, 'examples/testing/app.test.js', {}, ['--test']).end()
   t.equal(code, 0, stdout)
   t.match(stdout, /pass 5\n/)
@@ -384,7 +384,7 @@ t.test('esm.mjs counts for each visitor', async t => {
   await stop(t, program)
 })
 
-t.test('redis.js keeps sessions over a restart: one Redis, a Cluster, Sentinels', async t => {
+t.test('redis.js keeps sessions across a restart of the application: one Redis, a Cluster, Sentinels', async t => {
   const [{ url }, { nodes }, { sentinelPort, name }] = await Promise.all([redis, cluster, sentinel])
   const environments = {
     'one Redis': { REDIS_URL: url },
@@ -404,15 +404,15 @@ t.test('redis.js keeps sessions over a restart: one Redis, a Cluster, Sentinels'
     t.match(await back.text('/'), 'visit number 3.', `${kind}, after a restart`)
     const copy = back.copy()
     t.equal((await back.get('/forget', POST)).status, 200)
-    t.match(await copy.text('/'), 'visit number 1.', `${kind}: the old id leads nowhere`)
+    t.match(await copy.text('/'), 'visit number 1.', `${kind}: the old id no longer works`)
     await stop(t, program)
   }
 })
 
-t.test('production.mjs, which the README shows: a hardened cookie over https only, and no start without a secret', async t => {
+t.test('production.mjs, which the README shows, sends a hardened cookie over https only, and does not start without a secret', async t => {
   const example = readFileSync(join(ROOT, 'examples/production.mjs'), 'utf8')
   const [, shown = ''] = /^## For production\n[^]*?^```js\n([^]*?)^```$/m.exec(readFileSync(join(ROOT, 'README.md'), 'utf8')) ?? []
-  t.ok(shown.includes('app.register(fastifySession, {') && example.includes(shown), 'the block stands in the example')
+  t.ok(shown.includes('app.register(fastifySession, {') && example.includes(shown), "the README's block is in the example")
 
   const REDIS_URL = `${(await redis).url}/1`
   const bare = start(t, 'examples/production.mjs', { REDIS_URL, SESSION_SECRET: '' })
@@ -423,7 +423,7 @@ t.test('production.mjs, which the README shows: a hardened cookie over https onl
   const overHttps = { 'x-forwarded-proto': 'https' }
   const [laptop, phone] = [new Browser(address, overHttps), new Browser(address, overHttps)]
   t.equal(await laptop.text('/'), 'Hello, stranger.\n')
-  t.equal(laptop.setCookie, '', 'nothing to remember, no cookie')
+  t.equal(laptop.setCookie, '', 'no cookie while there is nothing to remember')
   for (const visitor of [phone, laptop]) t.equal(await (await visitor.get('/login', POST)).text(), 'Welcome.\n')
   t.match(laptop.setCookie, /^__Host-session=[^;]+; Path=\/; HttpOnly; Secure; SameSite=Lax$/)
   t.equal(await phone.text('/'), 'Hello, ada.\n')
@@ -436,11 +436,11 @@ t.test('production.mjs, which the README shows: a hardened cookie over https onl
   t.equal(overHttp.setCookie, '', 'no cookie over plain http')
   const { code, stderr } = await program.end('SIGTERM')
   t.equal(code, 0)
-  t.match(stderr, /FST_SESSION_INSECURE/, 'and a warning that says so')
+  t.match(stderr, /FST_SESSION_INSECURE/, 'a warning says so')
 })
 
 for (const file of ['examples/postgres.js', 'examples/connect-pg-simple.js']) {
-  t.test(`${file} makes its table, and keeps sessions over a restart and over lost connections`, async t => {
+  t.test(`${file} makes its table, and keeps sessions across a restart and across lost connections`, async t => {
     const { url } = await startPostgres(t)
     const env = { DATABASE_URL: url }
     let program = start(t, file, env)
@@ -449,7 +449,7 @@ for (const file of ['examples/postgres.js', 'examples/connect-pg-simple.js']) {
     t.match(await visitor.text('/'), 'visit number 2.')
     await stop(t, program)
 
-    // Its timeouts are a thousand times as long.
+    // Its timers take a thousand times as long.
     const slow = 'const { setTimeout } = globalThis; globalThis.setTimeout = (run, ms, ...args) => setTimeout(run, 1000 * ms, ...args)'
     program = start(t, file, env, ['--import', `data:text/javascript,${encodeURIComponent(slow)}`])
     const back = new Browser(await program.says(/http:\S+/))
@@ -466,10 +466,10 @@ for (const file of ['examples/postgres.js', 'examples/connect-pg-simple.js']) {
 
     const copy = back.copy()
     t.equal((await back.get('/forget', POST)).status, 200)
-    t.match(await copy.text('/'), 'visit number 1.', 'the old id leads nowhere')
-    // A pool that isn't ended would keep the process until its connections have been idle for long.
+    t.match(await copy.text('/'), 'visit number 1.', 'the old id no longer works')
+    // A pool that isn't ended would keep the process alive until its connections time out.
     const { code, stderr } = await program.end('SIGTERM')
-    t.equal(code, 0, 'the pool is let go')
+    t.equal(code, 0, 'the pool is ended')
     t.match(stderr, /^(postgres: .*\n)+$/, 'no warnings')
   })
 }
@@ -483,7 +483,7 @@ t.test('typed-sessions.ts compiles as an ES module and as CommonJS against the b
     }),
     module: { 'package.json': '{ "type": "module" }', 'app.ts': app },
     commonjs: { 'package.json': '{ "type": "commonjs" }', 'app.ts': app },
-    // The library is installed there. What it needs is found above.
+    // The library is installed here. Its dependencies are found in the folders above.
     node_modules: { '@fastify': { session: t.fixture('symlink', ROOT) } }
   })
   await tsc(directory)
@@ -503,7 +503,7 @@ t.test('typed-sessions.ts compiles as an ES module and as CommonJS against the b
       t.equal((await login(ada, { name: 'Ada' })).status, 200)
       const profile = await (await ada.get('/profile')).json() as object
       t.match(profile, { name: 'Ada', views: 1, since: /^\d{4}-.*Z$/ })
-      t.strictSame(await (await ada.get('/profile')).json(), { ...profile, views: 2 }, 'the counter goes on')
+      t.strictSame(await (await ada.get('/profile')).json(), { ...profile, views: 2 }, 'the counter continues')
       t.equal(await other.status('/profile'), 401, 'another visitor')
       t.equal((await ada.get('/logout', POST)).status, 200)
       t.equal(await ada.status('/profile'), 401, 'after logout')
@@ -529,7 +529,7 @@ async function begin (browser: Browser): Promise<{ finish: (body: string) => Pro
   }
 }
 
-t.test('graceful-shutdown.js answers and saves what is under way', async t => {
+t.test('graceful-shutdown.js answers the requests under way and saves their sessions before it ends', async t => {
   const { url } = await redis
   let program = start(t, 'examples/graceful-shutdown.js', { REDIS_URL: url })
   const visitor = new Browser(await program.says(/http:\S+/))
@@ -538,7 +538,7 @@ t.test('graceful-shutdown.js answers and saves what is under way', async t => {
   const underWay = await begin(visitor)
   program.signal('SIGTERM')
   await program.says(/closing/)
-  await t.rejects(fetch(visitor.address), 'nobody new is let in')
+  await t.rejects(fetch(visitor.address), 'new connections are refused')
   t.notMatch(program.stdout, /the connection to Redis is closed/)
   const reply = await underWay.finish('The end.')
   t.equal(reply.status, 200)
@@ -552,10 +552,10 @@ t.test('graceful-shutdown.js answers and saves what is under way', async t => {
   const client = createClient({ url })
   await client.connect()
   const [key] = await client.keys('sess:*') as [string]
-  t.equal(await client.hGet(key, 'story'), '"Once upon a time. The end."', 'it is in the store')
+  t.equal(await client.hGet(key, 'story'), '"Once upon a time. The end."', 'the change is in the store')
   await client.close()
 
   program = start(t, 'examples/graceful-shutdown.js', { REDIS_URL: url, SHUTDOWN_DEADLINE: '100' })
   await begin(new Browser(await program.says(/http:\S+/)))
-  t.equal((await program.end('SIGTERM')).code, 1, 'who never finishes keeps no process for ever')
+  t.equal((await program.end('SIGTERM')).code, 1, 'a request that never finishes does not keep the process alive for ever')
 })

@@ -1,4 +1,4 @@
-/** Records that can't be read, whole or in part: the visitor can log in again, and whoever watches is told. */
+/** Records that can't be read, completely or in part: the visitor can log in again, and the diagnostics channel reports it. */
 import { channel } from 'node:diagnostics_channel'
 import { sign } from '@fastify/cookie'
 import t, { type Test } from 'tap'
@@ -48,7 +48,7 @@ function hearSecurity (t: Test): string[] {
 
 // --- Whole records
 
-/** Keeps JSON as files do, and answers what JSON.parse makes of it, later. */
+/** Keeps JSON, like a store of files, and later answers with the parsed record or the error of JSON.parse. */
 class JsonStore extends ThreeMethodStore {
   override get (sessionId: string, callback: Answer): void {
     setImmediate(() => {
@@ -70,7 +70,7 @@ class TouchStore extends JsonStore {
 const TEXTS = {
   'that was cut off': '{"user":"ma',
   'that is a number': '42',
-  'that is a text': '"max"',
+  'that is a string': '"max"',
   'that is a list': '[{"user":"max"}]',
   'that is true': 'true',
   'that is empty': '',
@@ -79,7 +79,7 @@ const TEXTS = {
 
 for (const [what, text] of Object.entries(TEXTS)) {
   for (const Store of [JsonStore, TouchStore]) {
-    t.test(`a record ${what} is no session, on a ${Store.name}`, async t => {
+    t.test(`a record ${what} is treated as no session, on a ${Store.name}`, async t => {
       const heard = hearSecurity(t)
       for (const [url, status] of [['/user', 200], ['/write', 200], ['/logout', 200], ['/keep', 200], ['/in/eva', 200]] as const) {
         const store = new Store()
@@ -91,7 +91,7 @@ for (const [what, text] of Object.entries(TEXTS)) {
         const response = await visitor.get(url)
         t.equal(response.statusCode, status, url)
         t.same(heard, ['unreadable'], url)
-        t.equal(response.cookies.some(({ value }) => value.startsWith(sessionId as string)), false, 'never the id that was brought')
+        t.equal(response.cookies.some(({ value }) => value.startsWith(sessionId as string)), false, 'the id in the cookie is never used again')
         await visitor.get('/in/max')
         t.equal((await visitor.get('/user')).body, 'max', 'the visitor can log in again')
       }
@@ -99,7 +99,7 @@ for (const [what, text] of Object.entries(TEXTS)) {
   }
 }
 
-t.test('what a store says as the cause of its own error counts, too', async t => {
+t.test("a record is also unreadable if the cause of the store's error is a SyntaxError", async t => {
   const store = new JsonStore()
   store.get = (_sessionId, callback) => callback(new Error('reading failed', { cause: new SyntaxError('Unexpected end') }))
   const visitor = await open(t, { store: store as any })
@@ -107,7 +107,7 @@ t.test('what a store says as the cause of its own error counts, too', async t =>
   t.equal((await visitor.get('/user')).body, 'nobody')
 })
 
-t.test('reload() of a record that can not be read any more is an error, and not the end of the request', async t => {
+t.test('reload() fails with an error if the record can no longer be read', async t => {
   const store = new JsonStore()
   const app = await build({ store: store as any, saveUninitialized: false }, app => {
     routes(app)
@@ -144,7 +144,7 @@ class LazyStore extends MemoryStore {
   }
 }
 
-/** What RedisStore throws. */
+/** The error that RedisStore throws. */
 const recordError = (): Error => Object.assign(new Error("The stored session can't be read: x"), { code: 'FST_ERR_SESSION_RECORD', statusCode: 500 })
 
 async function openBroken (t: Test, key: string, options: SessionOptions = {}): Promise<{ visitor: Visitor, store: LazyStore, heard: string[] }> {
@@ -156,16 +156,16 @@ async function openBroken (t: Test, key: string, options: SessionOptions = {}): 
   return { visitor, store, heard }
 }
 
-t.test('a field that can not be read: who does not ask for it does not notice', async t => {
+t.test('an unreadable field does no harm to requests that do not read it', async t => {
   const { visitor, store, heard } = await openBroken(t, 'cart')
   for (const url of ['/user', '/write', '/user']) t.equal((await visitor.get(url)).statusCode, 200, url)
   t.equal(store.store.size, 1)
   t.same(heard, [])
 })
 
-for (const [what, error] of Object.entries({ "a store's own word": recordError, 'an error of JSON': undefined })) {
+for (const [what, error] of Object.entries({ "a store's own error": recordError, 'an error of JSON': undefined })) {
   for (const url of ['/cart', '/data', '/make-do', '/keep']) {
-    t.test(`a field that can not be read: the read throws, and the session ends with that reply: ${url}, ${what}`, async t => {
+    t.test(`reading an unreadable field throws, and the session ends with that reply: ${url}, ${what}`, async t => {
       const { visitor, store, heard } = await openBroken(t, 'cart')
       store.error = error ?? store.error
       const response = await visitor.get(url)
@@ -173,7 +173,7 @@ for (const [what, error] of Object.entries({ "a store's own word": recordError, 
       t.equal(response.json().code, 'FST_ERR_SESSION_RECORD')
       t.notMatch(response.body, /secret/)
       t.match(response.headers['set-cookie'], CLEARED)
-      t.equal(store.store.size, 0, 'the store has it no more')
+      t.equal(store.store.size, 0, 'the session is removed from the store')
       t.same(heard, ['unreadable'])
       store.broken.clear()
       t.equal((await visitor.get('/user')).body, 'nobody')
@@ -185,7 +185,7 @@ for (const [what, error] of Object.entries({ "a store's own word": recordError, 
 
 for (const [what, error] of Object.entries({ 'an error of JSON': undefined, 'any other': () => new Error('The store is away') })) {
   for (const url of ['/replace', '/remove']) {
-    t.test(`a field that can not be read is mended by ${url}: ${what}`, async t => {
+    t.test(`an unreadable field can be repaired by ${url}: ${what}`, async t => {
       const { visitor, store } = await openBroken(t, 'cart')
       store.error = error ?? store.error
       t.equal((await visitor.get(url)).statusCode, 200)
@@ -196,7 +196,7 @@ for (const [what, error] of Object.entries({ 'an error of JSON': undefined, 'any
   }
 }
 
-t.test('a field that can not be read and the store fails: the next request tries again', async t => {
+t.test('if the store fails to end a session with an unreadable field, the next request tries again', async t => {
   const { visitor, store, heard } = await openBroken(t, 'cart')
   const { destroy } = store
   store.destroy = (_sessionId: string, callback: any) => callback(new Error('The store is away'))
@@ -208,7 +208,7 @@ t.test('a field that can not be read and the store fails: the next request tries
   t.same(heard, ['unreadable', 'unreadable'])
 })
 
-t.test('a field that only user() reads', async t => {
+t.test('the session also ends if only user() reads the unreadable field', async t => {
   const { visitor, store } = await openBroken(t, 'user', { user: session => (session as any).user })
   const { destroy } = store
   store.destroy = (_sessionId: string, callback: any) => callback(new Error('The store is away'))
@@ -222,7 +222,7 @@ t.test('a field that only user() reads', async t => {
   t.equal(store.store.size, 0)
 })
 
-t.test('a session with a field that can not be read is in the list, without what it says of itself', async t => {
+t.test('a session with an unreadable field is listed without its description', async t => {
   const { visitor, store } = await openBroken(t, '', {
     user: session => (session as any).user,
     describe: session => ({ cart: (session as any).cart })
@@ -242,7 +242,7 @@ t.test('a session with a field that can not be read is in the list, without what
   t.type(list[1].handle, 'string')
 })
 
-/** A store that writes records whole has one whose cart can't be read, and a visitor comes with its cookie. */
+/** A store that writes whole records contains a session with an unreadable cart, and the visitor has its cookie. */
 async function openWhole (t: Test, options: SessionOptions = {}): Promise<{ visitor: Visitor, store: ThreeMethodStore }> {
   const store = new ThreeMethodStore()
   const { get } = store
@@ -255,7 +255,7 @@ async function openWhole (t: Test, options: SessionOptions = {}): Promise<{ visi
   return { visitor, store }
 }
 
-t.test('a field that can not be read, in a store that writes records whole: the session ends with the first reply', async t => {
+t.test('on a store that writes whole records, a session with an unreadable field ends with the first reply', async t => {
   const { visitor, store } = await openWhole(t)
   const response = await visitor.get('/user')
   t.equal(response.json().code, 'FST_ERR_SESSION_RECORD')
@@ -263,7 +263,7 @@ t.test('a field that can not be read, in a store that writes records whole: the 
   t.equal(store.records.size, 0)
 })
 
-t.test('a field that can not be read, in such a store: a reply that need not write is none the worse for it', async t => {
+t.test('on a store that writes whole records, an unreadable field does no harm if the reply does not write', async t => {
   const { visitor, store } = await openWhole(t, { rolling: false, absoluteTimeout: 60_000 })
   const response = await visitor.get('/user')
   t.same([response.statusCode, response.body], [200, 'max'])

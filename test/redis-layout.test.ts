@@ -1,6 +1,6 @@
 /**
- * What RedisStore keeps and hands out: by field, by need, on a full server, beside older versions, on other servers,
- * by few rights.
+ * How RedisStore keeps records and returns them: field by field, parsed only if needed, on a full server, together with
+ * version 12.0.0, on other servers, and with few rights.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -41,17 +41,17 @@ async function connect (t: Test, url: string, options: object = {}): Promise<Cli
   return client as Client
 }
 
-/** A record as this version makes it. */
+/** A record in the form that this version writes. */
 function ours (data: object, meta: object = {}, life = HOUR): any {
   return { ...data, cookie: { expires: new Date(Date.now() + life), originalMaxAge: life, ...meta } }
 }
 
 const nothing = { set: {}, unset: [], meta: NO_META }
 
-t.test('of one session', async t => {
+t.test('one session in Redis', async t => {
   const { store, client } = await open(t)
 
-  t.test('a small one is one block in Redis, with all that the library keeps', async t => {
+  t.test("a small session, with all of the library's own fields, is one compact block of memory", async t => {
     const now = Date.now()
     const times = { createdAt: now, authenticatedAt: now, seenAt: now, claimedAt: now }
     const meta = { ...times, absoluteTimeout: 12 * HOUR, idle: HOUR, userKey: 'max' }
@@ -62,7 +62,7 @@ t.test('of one session', async t => {
     t.same((await store.get('a'))?.cookie, { ...(await store.get('a'))?.cookie as object, ...meta })
   })
 
-  t.test("parallel changes of the library's own fields all count", async t => {
+  t.test("parallel changes of the library's own fields are all kept", async t => {
     await store.set('a', ours({}, { createdAt: 1, gone: 1 }))
     const names = Array.from({ length: 50 }, (_, i) => `field${i}`)
     const changes = names.map((name, i) => ({ ...nothing, meta: { set: { [name]: i }, unset: ['gone'] } }))
@@ -72,7 +72,7 @@ t.test('of one session', async t => {
     t.same(cookie, { originalMaxAge: HOUR, createdAt: 1, ...Object.fromEntries(names.map((name, i) => [name, i])) })
   })
 
-  t.test('whoever chooses a lifetime has it, and who touches beside shortens nothing', async t => {
+  t.test('a lifetime that a handler chose is kept, and parallel touches do not shorten it', async t => {
     const inTwoWeeks: any = { cookie: { expires: new Date(Date.now() + 336 * HOUR) } }
     const left = async (): Promise<number> => await client.pTTL('sess:a')
     await store.set('a', ours({ n: 1 }))
@@ -87,13 +87,13 @@ t.test('of one session', async t => {
 
     const unticked = { expires: slow.cookie.expires, originalMaxAge: null, idle: HOUR, chosen: null }
     await store.update('a', { ...nothing, meta: { set: unticked, unset: [] } }, slow)
-    t.ok(isAbout(await left(), HOUR * 1.01), 'which may be a shorter one')
+    t.ok(isAbout(await left(), HOUR * 1.01), 'the chosen lifetime may be shorter')
     same(t, await store.get('a'), asJson({ n: 2, cookie: unticked }))
     await store.update('a', { ...nothing, meta: { set: { createdAt: Date.now(), absoluteTimeout: 1000 }, unset: [] } }, slow)
-    t.ok(await left() <= 1000, 'a new absolute end counts at once')
+    t.ok(await left() <= 1000, 'a new absolute end applies at once')
   })
 
-  t.test('one without an end of its own is kept by the ttl of the store, and has none', async t => {
+  t.test("a session without an end is kept for the store's ttl, and is returned without an end", async t => {
     await store.set('a', { n: 1, cookie: { expires: null, originalMaxAge: null } } as any)
     t.equal(((await store.getAndTouch('a')) as any).cookie.expires, null)
     await client.pExpire('sess:a', HOUR)
@@ -101,13 +101,13 @@ t.test('of one session', async t => {
     t.ok(isAbout(await client.pTTL('sess:a'), 24 * HOUR * 1.01))
     await client.persist('sess:a')
     t.equal(((await store.getAndTouch('a')) as any).cookie.expires, null)
-    t.ok(isAbout(await client.pTTL('sess:a'), 24 * HOUR * 1.01), 'nor is it for ever')
+    t.ok(isAbout(await client.pTTL('sess:a'), 24 * HOUR * 1.01), 'it is not kept for ever')
     await client.persist('sess:a')
     await store.update('a', { set: { n: 2 }, unset: [], meta: NO_META }, { cookie: { expires: null } } as any)
     t.ok(isAbout(await client.pTTL('sess:a'), 24 * HOUR * 1.01))
   })
 
-  t.test('one of older software, of which a request that is no use of it writes when it was created, is not prolonged by that', async t => {
+  t.test('writing createdAt and absoluteTimeout into an old record does not prolong the session', async t => {
     for (const originalMaxAge of [null, HOUR]) {
       await store.set('a', { cookie: { expires: null, originalMaxAge } } as any)
       await client.pExpire('sess:a', HOUR / 2)
@@ -123,13 +123,13 @@ t.test('of one session', async t => {
     }
   })
 
-  t.test('one that is created between its reading and its time is not there yet', async t => {
+  t.test('a session that is created between the reads of its fields and its TTL is not found yet', async t => {
     const answers: Record<string, unknown> = { HGETALL: [], PTTL: 5 }
     const client: any = { evalSha () {}, sendCommand: async ([name]: [string]) => answers[name] }
     t.equal(await new RedisStore({ client }).get('a'), undefined)
   })
 
-  t.test('one that ends between its reading and its touch is gone', async t => {
+  t.test('a session that ends between its read and its touch is gone', async t => {
     await store.set('a', ours({ n: 1 }))
     await client.pExpire('sess:a', 1000)
     const plain = client.withTypeMapping({ [RESP_TYPES.MAP]: Array })
@@ -160,7 +160,7 @@ t.test('of one session', async t => {
   })
 })
 
-t.test('no session ends before its time, nor lives past its absolute end, whatever is done in whatever order', async t => {
+t.test('after random operations, no session has ended too early or lived past its absolute end', async t => {
   const { store, client } = await open(t)
   const some = <T>(list: readonly T[]): T => list[Math.floor(Math.random() * list.length)] as T
   const left = async (): Promise<number> => await client.pTTL('sess:a')
@@ -168,7 +168,7 @@ t.test('no session ends before its time, nor lives past its absolute end, whatev
     const meta: Record<string, number> = {}
     const life = some([HOUR, 7 * HOUR, 60_000])
     const now = Date.now()
-    // What goes by between a number here and what Redis makes of it.
+    // The time between a calculation here and its effect in Redis.
     const apart = (): number => Date.now() - now + 50
     if (some([true, false])) meta.idle = some([HOUR / 2, 2 * HOUR])
     if (some([true, false])) Object.assign(meta, { createdAt: now, absoluteTimeout: some([HOUR / 4, 3 * HOUR]) })
@@ -198,7 +198,7 @@ t.test('no session ends before its time, nor lives past its absolute end, whatev
         await store.update('a', { ...change, meta: { set: { createdAt: limit - HOUR, absoluteTimeout: HOUR }, unset: [] } }, session)
         end = Math.max(end, expires)
       } else if (what === 'time passes') {
-        // As if the clocks of all had gone on: less is left, and the ends are nearer.
+        // As if time had passed: less of it is left, and the ends are nearer.
         const passed = Math.min(idle / 300, await left() / 2)
         await client.pExpire('sess:a', Math.round(await left() - passed))
         end -= passed
@@ -209,19 +209,19 @@ t.test('no session ends before its time, nor lives past its absolute end, whatev
       if (kept < end - apart() || kept > most + apart()) t.fail(`${done.join(', ')}: kept ${kept - end} ms longer`)
       const found = await store.get('a') as any
       const told = found.cookie.expires.getTime()
-      // Of an end that moved by less than a second, the written one is told.
+      // If the end has moved by less than a second, the end in the record is returned.
       const latest = kept + apart() + 1000
       if (told < Date.now() || told > latest) t.fail(`${done.join(', ')}: its end is told as ${told - end} ms later`)
     }
   }
 })
 
-t.test('a record is parsed by need', async t => {
+t.test('a record is parsed only as far as it is read', async t => {
   const { store, client } = await open(t)
   const big = Array.from({ length: 5000 }, (_, i) => ({ name: `thing ${i}` }))
   await store.set('a', ours({ user: 'max', big, list: [1, 2], nothing: null, __proto: 1 }))
 
-  t.test('one that is read for a small key parses nothing large', async t => {
+  t.test('reading a small key parses nothing large', async t => {
     const parsed: number[] = []
     const { parse } = JSON
     t.intercept(JSON, 'parse', { value: (text: string) => { parsed.push(text.length); return parse(text) } })
@@ -230,11 +230,11 @@ t.test('a record is parsed by need', async t => {
     t.ok(parsed.every(length => length < 100), `${Math.max(...parsed)} characters`)
     t.same(found.big, big)
     const { length } = parsed
-    t.equal(found.big, found.big, 'and each once')
+    t.equal(found.big, found.big, 'a key is parsed once')
     t.equal(parsed.length, length)
   })
 
-  t.test('it is as good as any object', async t => {
+  t.test('the record behaves like any object', async t => {
     const found = await store.get('a') as SessionRecord
     const keys = ['__proto', 'big', 'cookie', 'list', 'nothing', 'user']
     t.same(Object.keys(found).sort(), keys)
@@ -249,12 +249,12 @@ t.test('a record is parsed by need', async t => {
     t.equal(found.big, 1)
     const unread = await store.get('a') as SessionRecord
     unread.big = 2
-    t.equal(unread.big, 2, 'also before it was read')
+    t.equal(unread.big, 2, 'a key can be set before it is read')
     delete found.list
     t.notOk('list' in found)
   })
 
-  t.test('ten thousand of them with large values are no burden', async t => {
+  t.test('a record with ten thousand keys works', async t => {
     await client.del('sess:many')
     const fields = Array.from({ length: 10_000 }, (_, i) => [`key${i}`, `"${'x'.repeat(80)}"`])
     await client.hSet('sess:many', Object.fromEntries(fields))
@@ -264,23 +264,23 @@ t.test('a record is parsed by need', async t => {
   })
 })
 
-t.test('a conditional update', async t => {
+t.test('updateIf()', async t => {
   const { store, client } = await open(t)
   const session = ours({})
   const write = async (record: SessionRecord, keys: string[], set: object): Promise<string> => {
     return await store.updateIf('a', record, keys, { set, unset: [] } as any, session)
   }
 
-  t.test('tells absent from null, and texts apart', async t => {
+  t.test('distinguishes absent from null, and different JSON texts', async t => {
     await store.set('a', ours({ nothing: null, list: [1], text: 'x', '\0odd': 1 }))
     const found = await store.get('a') as SessionRecord
     t.equal(await write(found, ['nothing', 'list', 'text', 'absent', '\0odd'], { n: 1 }), 'written')
-    t.equal(await write(found, ['n'], { n: 2 }), 'changed', 'it was absent')
+    t.equal(await write(found, ['n'], { n: 2 }), 'changed', 'the key was absent when the record was read')
     t.equal(await write({ ...found, absent: null }, ['absent'], {}), 'changed', 'null is not absent')
     await client.hSet('sess:a', 'list', '[1 ]')
-    t.equal(await write(found, ['list'], { n: 2 }), 'changed', 'another text')
+    t.equal(await write(found, ['list'], { n: 2 }), 'changed', 'the same value in another text')
     await client.hDel('sess:a', 'nothing')
-    t.equal(await write(found, ['nothing'], { n: 2 }), 'changed', 'gone is not null')
+    t.equal(await write(found, ['nothing'], { n: 2 }), 'changed', 'a removed key is not null')
     t.equal((await store.get('a'))?.n, 1)
     t.equal(await write({ text: () => {} }, ['text'], {}), 'changed', 'a record that the store never saw')
     t.equal(await write({}, ['text'], {}), 'changed')
@@ -289,7 +289,7 @@ t.test('a conditional update', async t => {
     t.equal(await client.exists('sess:a'), 0)
   })
 
-  t.test('of fifty at once one is written', async t => {
+  t.test('writes exactly one of fifty simultaneous updates', async t => {
     for (const form of ['ours', 'a string'] as const) {
       const before = ours({ stock: 1 })
       if (form === 'ours') await store.set('a', before)
@@ -302,7 +302,7 @@ t.test('a conditional update', async t => {
     }
   })
 
-  t.test('is refused where a value can not be written', async t => {
+  t.test('fails if a value cannot be written', async t => {
     await store.set('a', ours({ n: 1 }))
     const found = await store.get('a') as SessionRecord
     await t.rejects(write(found, ['n'], { n: 2n }), { code: 'FST_ERR_SESSION_VALUE' })
@@ -310,7 +310,7 @@ t.test('a conditional update', async t => {
   })
 })
 
-t.test('a Redis that is full', async t => {
+t.test('on a full Redis, writes fail, and logged-in visitors stay logged in and can log out', async t => {
   const { store, client } = await open(t, { args: ['--maxmemory', '20mb', '--maxmemory-policy', 'noeviction'] })
   const used = async (): Promise<number> => Number(/^used_memory:(\d+)/m.exec(await client.info('memory'))?.[1])
   const isFull = { message: /^OOM / }
@@ -327,23 +327,23 @@ t.test('a Redis that is full', async t => {
   await t.rejects(store.update('id 0', { set: { note2: note }, unset: ['user'], meta: NO_META }, ours({}) as any), isFull)
   await client.set('sess:string', JSON.stringify(ours({ user: 'max' }))).catch(() => {})
   const found = await store.getAndTouch('id 0')
-  t.equal(found?.user, 'max', 'a refused write changed nothing')
+  t.equal(found?.user, 'max', 'a refused write has changed nothing')
   await client.pExpire('sess:id 0', 1000)
-  t.equal((await store.getAndTouch('id 0'))?.user, 'max', 'visitors who are logged in stay so')
+  t.equal((await store.getAndTouch('id 0'))?.user, 'max', 'the read prolongs the session')
   t.ok(isAbout(await client.pTTL('sess:id 0'), HOUR * 1.01))
   t.equal(await store.touch('id 0', ours({}, {}, 2 * HOUR)), true)
-  t.equal(await store.update('id 0', { set: {}, unset: ['note'], meta: NO_META }, ours({}) as any), true, 'what makes room is welcome')
-  t.equal((await store.destroy('id 1') as any).user, 'max', 'and so are logouts')
+  t.equal(await store.update('id 0', { set: {}, unset: ['note'], meta: NO_META }, ours({}) as any), true, 'a change that frees memory is accepted')
+  t.equal((await store.destroy('id 1') as any).user, 'max', 'a logout works')
   for (let i = 2; i < 20; i++) await store.destroy(`id ${i}`)
   await store.set('new', ours({ user: 'eva' }))
   t.equal((await store.get('new'))?.user, 'eva', 'there is room again')
 })
 
-// --- Beside version 12.0.0
+// --- Together with version 12.0.0
 
 const { GET_AND_TOUCH, UPDATE } = require('../benchmark/redis-scripts-of-12.0.0')
 
-t.test('sessions of version 12.0.0, and version 12.0.0 beside', async t => {
+t.test('this version and version 12.0.0 can use the same sessions', async t => {
   const { store, client } = await open(t)
   const cookie = {
     expires: new Date(Date.now() + HOUR),
@@ -373,7 +373,7 @@ t.test('sessions of version 12.0.0, and version 12.0.0 beside', async t => {
   }
   const isOurs = async (): Promise<boolean> => !String(await client.hGet('sess:a', 'cookie')).includes('path')
 
-  t.test('theirs are read, and take our form at their next update', async t => {
+  t.test("version 12.0.0's records are read, and rewritten in the new form at their next update", async t => {
     await client.hSet('sess:a', oldFields({ user: 'max', list: [], cookie }))
     await client.pExpire('sess:a', HOUR - 100)
     const expected = handedOut({ user: 'max', list: [], cookie })
@@ -387,7 +387,7 @@ t.test('sessions of version 12.0.0, and version 12.0.0 beside', async t => {
     t.equal((await store.destroy('a') as any).n, 1)
   })
 
-  t.test('changes at the moment of the change all count', async t => {
+  t.test('parallel updates that rewrite a record in the new form are all kept', async t => {
     await client.hSet('sess:a', oldFields({ user: 'max', cookie }))
     await client.pExpire('sess:a', HOUR)
     const changes = Array.from({ length: 20 }, (_, i) => {
@@ -400,26 +400,26 @@ t.test('sessions of version 12.0.0, and version 12.0.0 beside', async t => {
     t.equal(found.cookie.userKey, 'max')
   })
 
-  t.test('a key of theirs that begins like a field of the library stays a key', async t => {
+  t.test("a data key of version 12.0.0 that begins like one of the library's own fields stays data", async t => {
     await client.hSet('sess:b', oldFields({ '\0key': 1, '\0': 2, cookie }))
     t.same(Object.keys(await store.get('b') as SessionRecord).sort(), ['\0', '\0key', 'cookie'])
     await store.destroy('b')
   })
 
-  t.test('ours are read there, and what is written there is read here', async t => {
+  t.test("version 12.0.0 reads this version's records, and this version reads what it has written", async t => {
     const createdAt = Date.now() - HOUR
     await store.set('a', ours({ user: 'max', list: [1] }, { userKey: 'max', idle: HOUR, chosen: null, createdAt, claimedAt: 1 }))
     const there = await oldGet()
     t.same([there.user, there.list, there.cookie.originalMaxAge], ['max', [1], HOUR])
     t.ok(isAbout(new Date(there.cookie.expires).getTime(), Date.now() + HOUR))
-    t.ok(isAbout(await client.pTTL('sess:a'), HOUR), 'and it starts the lifetime again')
+    t.ok(isAbout(await client.pTTL('sess:a'), HOUR), "version 12.0.0's read starts the lifetime again")
 
     t.equal(await oldUpdate({ user: 'eva' }, { ...cookie, userKey: 'eva', createdAt: Date.now() }), 1)
     const here = await store.get('a') as any
     t.equal(here.user, 'eva')
-    t.equal(here.cookie.userKey, 'eva', 'the owner is who was written last')
-    t.equal(here.cookie.createdAt, createdAt, 'nor does a session become younger')
-    t.equal(here.cookie.chosen, null, 'what they do not know stays')
+    t.equal(here.cookie.userKey, 'eva', 'the user is the one that was written last')
+    t.equal(here.cookie.createdAt, createdAt, 'createdAt stays')
+    t.equal(here.cookie.chosen, null, 'fields that version 12.0.0 does not know stay')
 
     const { userKey: _, claimedAt: __, ...nobody } = cookie
     t.equal(await oldUpdate({ user: 'nobody' }, nobody), 1)
@@ -430,7 +430,7 @@ t.test('sessions of version 12.0.0, and version 12.0.0 beside', async t => {
     t.same([after.userKey, after.claimedAt, after.createdAt, after.idle], [undefined, undefined, createdAt, HOUR])
   })
 
-  t.test('one whose cookie can not be read is an error, not a new one', async t => {
+  t.test('a record whose cookie cannot be read causes an error, and is not replaced by a new one', async t => {
     const isUnreadable = { code: 'FST_ERR_SESSION_RECORD', message: "The stored session can't be read: its cookie isn't JSON" }
     await client.del('sess:a')
     await client.hSet('sess:a', { user: '"max"', cookie: '{"path":"hidden' })
@@ -441,13 +441,13 @@ t.test('sessions of version 12.0.0, and version 12.0.0 beside', async t => {
     t.same(await store.destroy('a'), {})
     await client.hSet('sess:b', 'user', '"max"')
     t.equal(await store.update('b', { set: { n: 1 }, unset: ['user'], meta: NO_META }, ours({})), true)
-    t.equal((await store.get('b'))?.n, 1, 'one without a cookie is a session')
+    t.equal((await store.get('b'))?.n, 1, 'a record without a cookie is a session')
   })
 })
 
 // --- The rights that it needs
 
-/** The line of docs/stores.md. */
+/** The rights in docs/stores.md. */
 const [, RIGHTS] = / ACL SETUSER app .* -@all (.*)/.exec(readFileSync(join(__dirname, '../docs/stores.md'), 'utf8')) as any
 
 async function everything (store: any): Promise<void> {
@@ -480,12 +480,12 @@ async function everything (store: any): Promise<void> {
   await store.clear()
 }
 
-t.test('a user of Redis with few rights', async t => {
+t.test('a Redis user needs exactly the rights that docs/stores.md lists', async t => {
   for (const [name, command] of Object.entries(serversFound())) {
     await t.test(name, async t => {
       const { url, client } = await open(t, { command })
       const all: string[] = RIGHTS.split(' ')
-      t.ok(all.length > 10, 'the docs name them')
+      t.ok(all.length > 10, 'the docs list the rights')
       const asUser = async (rights: string[]): Promise<RedisStore> => {
         await client.flushAll()
         await client.sendCommand([
@@ -496,7 +496,7 @@ t.test('a user of Redis with few rights', async t => {
         return new RedisStore({ client: own as RedisClient })
       }
       await everything(await asUser(all))
-      t.pass('these are enough')
+      t.pass('the listed rights are enough')
       for (const lacking of all.filter(command => !['+hello', '+get', '+eval'].includes(command))) {
         const store = await asUser(all.filter(command => command !== lacking))
         const error = await everything(store).then(() => undefined, error => error)
@@ -509,7 +509,7 @@ t.test('a user of Redis with few rights', async t => {
 
 // --- Other servers
 
-t.test('every method on other servers', async t => {
+t.test('every method works on other servers', async t => {
   for (const [name, command] of Object.entries(serversFound())) {
     t.test(name, async t => {
       const { store, client } = await open(t, { command })
@@ -526,7 +526,7 @@ t.test('every method on other servers', async t => {
   }
 })
 
-/** The one on the path, and those that redis/install-servers.sh has put here. */
+/** The server on the PATH, and those that redis/install-servers.sh has installed. */
 function serversFound (): Record<string, string> {
   const folder = join(__dirname, '../node_modules/.cache/redis-servers')
   const names = existsSync(folder) ? readdirSync(folder) : []
@@ -534,7 +534,7 @@ function serversFound (): Record<string, string> {
   return { 'redis-server': 'redis-server', ...found }
 }
 
-t.test('a cluster with a replica: reads go to the master, though the client may ask replicas', async t => {
+t.test('in a cluster with a replica, reads go to the master even if the client may use replicas', async t => {
   const start = async (): Promise<{ port: number, busPort: string, own: Client }> => {
     const busPort = String(await freePort())
     const args = ['--cluster-enabled', 'yes', '--cluster-port', busPort, '--cluster-announce-ip', '127.0.0.1']
@@ -562,16 +562,16 @@ t.test('a cluster with a replica: reads go to the master, though the client may 
     await replica.own.sendCommand(['CONFIG', 'RESETSTAT'])
     for (let i = 0; i < 20; i++) {
       await store.set('a', ours({ n: i }))
-      t.equal((await store.getAndTouch('a')).n, i, `${name}: what was written is read`)
+      t.equal((await store.getAndTouch('a')).n, i, `${name}: a read returns what was written`)
       await store.destroy('a')
-      t.equal(await store.get('a'), undefined, 'and what has ended has ended')
+      t.equal(await store.get('a'), undefined, 'a session that has ended is not found')
     }
     const [, reads = '0'] = /cmdstat_hgetall:calls=(\d+)/.exec(await replica.own.info('commandstats')) ?? []
     t.equal(reads, '0')
   }
 })
 
-/** Waits for what no server tells by itself. */
+/** Polls for something that the servers don't report. */
 async function until (isTrue: () => Promise<boolean>): Promise<void> {
   for (let i = 0; i < 600; i++) {
     if (await isTrue().catch(() => false)) return
@@ -580,7 +580,7 @@ async function until (isTrue: () => Promise<boolean>): Promise<void> {
   throw new Error('waited in vain')
 }
 
-t.test('a hundred thousand sessions are counted without being gathered', async t => {
+t.test('length() counts a hundred thousand sessions in large batches', async t => {
   const { store, client } = await open(t)
   const count = 100_000
   await client.eval(`for i = 1, ${count} do redis.call('HSET', 'sess:' .. i, 'cookie', '{}') end`)

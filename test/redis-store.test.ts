@@ -1,4 +1,4 @@
-/** What is Redis's own about RedisStore. As a store for visitors it is tested in stores.test.ts, like all others. */
+/** What is special about RedisStore. stores.test.ts tests what it has in common with other stores. */
 import '../packages/installs'
 import fastifyCookie, { sign } from '@fastify/cookie'
 import { RedisStore as ConnectRedis } from 'connect-redis'
@@ -16,7 +16,7 @@ import { asJson, isAbout, open, testContract, text } from './redis/contract'
 import { Wire } from './redis/wire'
 import { until } from './waiting'
 
-// Without types.
+// These versions have no types.
 const redis3 = require('redis-3').createClient
 const redis4 = require('redis-4').createClient
 
@@ -29,17 +29,17 @@ const HOUR = 60 * MINUTE
 t.test('RedisStore', async t => {
   const all = await startAll(t)
   for (const kind of all.kinds) await t.test(kind.name, async t => testContract(t, kind))
-  await t.test('the cost of a request', t => testCosts(t, all.single))
-  await t.test('scripts that Redis has forgotten', t => testForgottenScripts(t, all))
+  await t.test('a read takes one round trip and a change two, and their bytes do not grow with the session', t => testCosts(t, all.single))
+  await t.test('scripts that Redis has forgotten are sent again', t => testForgottenScripts(t, all))
   await t.test("connect-redis's sessions", t => testConnectRedis(t, all))
-  await t.test('when the expiry moves', t => testExpiry(t, all))
-  await t.test('what is stored is broken', t => testBrokenValues(t, all))
+  await t.test('when the end moves', t => testExpiry(t, all))
+  await t.test('broken records', t => testBrokenValues(t, all))
   await t.test('a client that fails', t => testFailingClients(t, all))
-  // The last, because it takes the servers away.
-  await t.test('the server goes away', t => testOutage(t, all))
+  // This comes last, because it stops the servers.
+  await t.test('a server that stops and comes back', t => testOutage(t, all))
 })
 
-t.test('options that can not work are refused', async t => {
+t.test('options that cannot work are refused', async t => {
   const client = createClient()
   const refused = (options: any, why: string): void => {
     const message = `The session option store is wrong: ${why}`
@@ -47,17 +47,19 @@ t.test('options that can not work are refused', async t => {
     t.throws(() => new RedisStore(options), { code: 'FST_ERR_SESSION_OPTION', message }, shown)
   }
   const noClient = 'RedisStore needs a client of node-redis or ioredis, version 5 or newer, that answers by promises'
-  for (const client of [undefined, null, {}, 'redis://127.0.0.1', 7, new Map(), { get () {}, set () {} }]) {
+  for (const client of [undefined, null, {}, 7, new Map(), { get () {}, set () {} }]) {
     refused({ client }, noClient)
   }
   refused(undefined, noClient)
-  // An application may have them for something else.
+  refused({ client: 'redis://127.0.0.1' }, 'RedisStore was given a URL: write await createClient({ url }).connect()')
+  refused({ client: Promise.resolve(client) }, 'RedisStore was given a promise: await it first')
+  // An application may use such clients for other purposes.
   const callbacks = redis3({ port: 1, retry_strategy: () => undefined }).on('error', () => {})
   for (const old of [callbacks, redis4(), redis4({ legacyMode: true }), client.legacy()]) refused({ client: old }, noClient)
   for (const prefix of [null, 7, {}, Buffer.from('sess:')]) {
     refused({ client, prefix }, 'the prefix of a RedisStore must be a string')
   }
-  // What Redis can't take as a number would leave a key for ever.
+  // If Redis can't read the ttl as a number, a key would never expire.
   for (const ttl of [0, -1, NaN, null, 'a day', {}, Infinity, 1e21]) {
     refused({ client, ttl }, 'the ttl of a RedisStore must be a positive number of milliseconds')
   }
@@ -84,9 +86,9 @@ interface Cost {
   commands: number
   roundTrips: number
   bytes: number
-  /** What the server counts: the commands within scripts, too. */
+  /** The commands that the server counts, including those within scripts. */
   counted: Record<string, number>
-  /** All that was sent. */
+  /** Everything that was sent. */
   sent: string[][]
 }
 
@@ -107,7 +109,7 @@ async function testCosts (t: Test, single: Redises): Promise<void> {
     t.teardown(() => app.close())
     const visitor = new Visitor(app)
     await visitor.get(`/fill/${size}`)
-    // Redis knows the scripts from then on.
+    // From now on, Redis knows the scripts.
     await visitor.get(url)
 
     wire.reset()
@@ -135,10 +137,10 @@ async function testCosts (t: Test, single: Redises): Promise<void> {
         bytes[`${library.name} ${what} ${size}`] = cost.bytes
         if (library !== OURS) continue
         t.same([cost.commands, cost.roundTrips], [commands, roundTrips], `${what}, ${size} bytes`)
-        t.notOk(cost.sent.flat().some(argument => /filler/.test(argument)), 'no key that was not changed')
-        // Redis counts what its scripts do, too: that costs neither a round trip nor a byte on the wire.
+        t.notOk(cost.sent.flat().some(argument => /filler/.test(argument)), 'no unchanged key is sent')
+        // Redis also counts commands within scripts, which cost neither a round trip nor a byte on the wire.
         const { evalsha = 0, ...rest } = cost.counted
-        t.equal(evalsha, commands === 2 ? 0 : REQUESTS, 'a read is no script')
+        t.equal(evalsha, commands === 2 ? 0 : REQUESTS, 'a read does not run a script')
         t.same(Object.keys(rest).sort(), commands === 2 ? ['hgetall', 'pttl'] : ['hget', 'hgetall', 'hset', 'pttl'])
       }
     }
@@ -147,7 +149,7 @@ async function testCosts (t: Test, single: Redises): Promise<void> {
     const [small, big] = [2000, 20_000].map(size => bytes[`RedisStore ${what} ${size}`]) as [number, number]
     t.ok(Math.abs(big - small) <= 2, `${what}: the bytes do not grow with the session (${small}, ${big})`)
   }
-  t.ok(bytes[`${THEIRS.name} read 20000`] as number > 18_000, 'where they do, it shows')
+  t.ok(bytes[`${THEIRS.name} read 20000`] as number > 18_000, 'with connect-redis, they do')
 
   for (const [name, options] of Object.entries<SessionOptions>({
     'rolling: false': { rolling: false },
@@ -158,8 +160,8 @@ async function testCosts (t: Test, single: Redises): Promise<void> {
     t.same([read.commands, read.roundTrips], [2, 1], `${name}: read`)
     t.same([change.commands, change.roundTrips], [3, 2], `${name}: changed`)
   }
-  t.equal((await costOf(OURS, 2000, '/nothing')).roundTrips, 1, 'a request that does not look at its session')
-  t.equal((await costOf(OURS, 2000, '/save')).roundTrips, 2, 'saved by hand')
+  t.equal((await costOf(OURS, 2000, '/nothing')).roundTrips, 1, 'a request that does not use its session')
+  t.equal((await costOf(OURS, 2000, '/save')).roundTrips, 2, 'save()')
   t.equal((await costOf(OURS, 2000, '/renew')).roundTrips, 3, 'regenerate: load, destroy, set')
 }
 
@@ -222,7 +224,7 @@ async function testForgottenScripts (t: Test, { single, kinds }: Kinds): Promise
     await store.set('a', session)
     await single.sendAll('SCRIPT', 'FLUSH')
     const many = Array.from({ length: 20 }, (_, i) => store.update('a', { set: { [`key${i}`]: i }, unset: [] }, session))
-    t.ok((await Promise.all(many)).every(found => found === true), 'also for many at once')
+    t.ok((await Promise.all(many)).every(found => found === true), 'many updates at the same time work too')
     t.equal(Object.keys(await store.get('a')).length, 22)
     await single.sendAll('SCRIPT', 'FLUSH')
     t.equal(Object.keys(await store.all()).length, 1)
@@ -244,7 +246,7 @@ interface Watched {
   ping: () => Promise<unknown>
 }
 
-/** A store of each library, on whose wire all is seen. */
+/** A store with each client library, behind a Wire that sees all commands. */
 async function watchedStores (t: Test, single: Redises, prefix: string): Promise<Record<'node-redis' | 'ioredis', Watched>> {
   const { port } = single.servers[0] as { port: number }
   const [nodeWire, ioWire] = await Promise.all([Wire.to(t, port), Wire.to(t, port)])
@@ -270,7 +272,7 @@ function dataOf (session: object | undefined): string {
   return text(data)
 }
 
-/** What JSON can say and Lua's JSON can't, or says otherwise. */
+/** Values that Lua's JSON changes or can't hold. */
 const EXACT = {
   list: [],
   object: {},
@@ -317,7 +319,7 @@ async function testConnectRedis (t: Test, { single, kinds }: Kinds): Promise<voi
   }
 
   for (const kind of kinds) {
-    await t.test(`are read, touched, changed and removed: ${kind.name}`, async t => {
+    await t.test(`they are read, touched, changed and removed: ${kind.name}`, async t => {
       const { store, key, ttl, send } = await open(t, kind)
       const anyStore = store as any
       const type = (): Promise<string> => send(key('a'), 'TYPE', key('a'))
@@ -327,15 +329,15 @@ async function testConnectRedis (t: Test, { single, kinds }: Kinds): Promise<voi
       t.same(dataOf(await store.get('a')), dataOf(session))
       t.same(dataOf((await store.all()).a), dataOf(session))
       t.equal(await store.length(), 1)
-      t.ok(isAbout(await ttl('a'), HOUR), 'reading moves no expiry')
+      t.ok(isAbout(await ttl('a'), HOUR), 'get does not move the end')
       t.equal(await anyStore.touch('a', record({}, 3 * HOUR)), true)
       t.ok(isAbout(await ttl('a'), 3 * HOUR))
       t.same(dataOf(await store.getAndTouch('a')), dataOf(session))
-      t.ok(isAbout(await ttl('a'), 3 * HOUR), 'nor does a read shorten it')
+      t.ok(isAbout(await ttl('a'), 3 * HOUR), 'getAndTouch does not shorten the lifetime')
       await send(key('a'), 'PEXPIRE', key('a'), String(HOUR))
       t.same(dataOf(await store.getAndTouch('a')), dataOf(session))
-      t.ok(isAbout(await ttl('a'), 2 * HOUR), 'but it starts the lifetime in the record again')
-      t.equal(await type(), 'string', 'none of which rewrites it')
+      t.ok(isAbout(await ttl('a'), 2 * HOUR), 'getAndTouch starts the lifetime in the record again')
+      t.equal(await type(), 'string', 'none of this rewrites the record')
 
       t.equal(await anyStore.update('a', { set: { n: 1 }, unset: ['list'], meta: NO_META }, record({}, 3 * HOUR)), true)
       const { list: _, ...rest } = session
@@ -346,7 +348,7 @@ async function testConnectRedis (t: Test, { single, kinds }: Kinds): Promise<voi
       t.ok(isAbout(await ttl('a'), 3 * HOUR + 2 * HOUR / 100))
 
       await write()
-      t.same(dataOf(await store.destroy('a') || {}), dataOf(session), 'destroy answers what was there')
+      t.same(dataOf(await store.destroy('a') || {}), dataOf(session), 'destroy answers with the record that it removed')
       t.equal(await store.destroy('a'), false)
       await write()
       await anyStore.set('a', record({ n: 2 }))
@@ -354,7 +356,7 @@ async function testConnectRedis (t: Test, { single, kinds }: Kinds): Promise<voi
     })
   }
 
-  t.test('what connect-redis itself wrote', async t => {
+  t.test('a session that connect-redis itself wrote is read, changed, and removed by connect-redis', async t => {
     const { store, old, ttl } = subject('itself')
     await old.set('a', { user: 'max', list: [], ...record({}) } as any)
     t.equal((await store.getAndTouch('a'))?.user, 'max')
@@ -363,11 +365,11 @@ async function testConnectRedis (t: Test, { single, kinds }: Kinds): Promise<voi
     const { cookie: _, ...data } = await store.get('a') as SessionRecord
     t.same(data, { user: 'max', list: [], n: 1 })
     await old.destroy('a')
-    t.equal(await store.get('a'), undefined, 'an old process can log out')
+    t.equal(await store.get('a'), undefined, 'a logout in an old process works')
   })
 
-  // connect-redis's touch moves Redis's expiry, and leaves the record's own as it was when that was written.
-  t.test('whoever was kept by touches stays, by the maxAge in the record', async t => {
+  // connect-redis's touch moves the end in Redis, and leaves the end in the record as it was written.
+  t.test('a session that was only kept alive by touches is found, and lives for the maxAge in its record', async t => {
     const { store, old, key, ttl } = subject('stale')
     const stale = { user: 'max', cookie: { originalMaxAge: HOUR, expires: new Date(Date.now() - MINUTE).toISOString() } }
     for (const method of ['getAndTouch', 'get']) {
@@ -382,7 +384,7 @@ async function testConnectRedis (t: Test, { single, kinds }: Kinds): Promise<voi
     t.equal((await visitor.get('/user')).body, 'max')
   })
 
-  t.test('the lives of strings', async t => {
+  t.test('getAndTouch prolongs a session by the lifetime in its record', async t => {
     const { store, key, ttl } = subject('lives')
     for (const [name, cookie, expected] of [
       ['maxAge', { originalMaxAge: 2 * HOUR, expires: new Date(Date.now() + MINUTE) }, 2 * HOUR],
@@ -396,7 +398,7 @@ async function testConnectRedis (t: Test, { single, kinds }: Kinds): Promise<voi
     }
   })
 
-  t.test('every value survives the change exactly', async t => {
+  t.test('an update that rewrites the record as a hash keeps every value exactly', async t => {
     const { store, key, type } = subject('exact')
     await client.set(key, EXACT_JSON)
     t.equal(await store.update('a', { set: { n: 1 }, unset: [], meta: NO_META }, record({}) as any), true)
@@ -408,7 +410,7 @@ async function testConnectRedis (t: Test, { single, kinds }: Kinds): Promise<voi
     t.ok(Object.hasOwn(rest, '__proto__'))
   })
 
-  t.test('changes at the moment of the change all count', async t => {
+  t.test('parallel updates that rewrite the record as a hash are all kept', async t => {
     const { store, key, type } = subject('parallel')
     await client.set(key, JSON.stringify({ user: 'max', list: [], ...record({}) }))
     const numbers = Array.from({ length: 20 }, (_, i) => i)
@@ -423,19 +425,19 @@ async function testConnectRedis (t: Test, { single, kinds }: Kinds): Promise<voi
   type Meddle = (key: string, store: any) => Promise<unknown>
   const MEDDLERS: Array<[what: string, meddle: Meddle, expected: object | undefined]> = [
     [
-      'another string that an old process writes',
+      'a string that an old process writes',
       key => nodeRedis.client.set(key, JSON.stringify({ user: 'eva', theirs: 1 })),
       { user: 'eva', theirs: 1, ours: 1 }
     ],
     [
-      'the change of a new process',
+      'an update by another process',
       (_key, store) => store.update('a', { set: { theirs: 1 }, unset: [], meta: NO_META }, record({})),
       { user: 'max', theirs: 1, ours: 1 }
     ],
     ['a logout', key => nodeRedis.client.del(key), undefined]
   ]
   for (const [what, meddle, expected] of MEDDLERS) {
-    t.test(`between its reading and its writing, ${what} counts`, async t => {
+    t.test(`between the read and the write of an update, ${what} is not lost`, async t => {
       let readings = 0
       const { store, key } = subject(what, client => afterReading(client, async () => {
         if (++readings === 1) await meddle(key, store)
@@ -448,7 +450,7 @@ async function testConnectRedis (t: Test, { single, kinds }: Kinds): Promise<voi
     })
   }
 
-  t.test('a string that is replaced again and again is an error, and not for ever', async t => {
+  t.test('an update fails with an error if the record keeps being replaced', async t => {
     let writings = 0
     const { store, key } = subject('busy', client => afterReading(client, async () => {
       await nodeRedis.client.set(key, JSON.stringify({ writings: ++writings }))
@@ -458,11 +460,11 @@ async function testConnectRedis (t: Test, { single, kinds }: Kinds): Promise<voi
       code: 'FST_ERR_SESSION_STORE', message: "The session store's update failed: other writers keep replacing the session"
     })
     t.ok(writings > 1 && writings < 100)
-    t.equal((await store.get('a'))?.writings, writings, 'what they wrote is there')
+    t.equal((await store.get('a'))?.writings, writings, 'the last of the other writes is there')
   })
 }
 
-/** A client that lets others have their say after each string that it was answered. */
+/** A client that calls `meddle` each time after it has read a string. */
 function afterReading (client: RedisClient, meddle: () => Promise<void>): any {
   const nodeRedis = client as ReturnType<typeof createClient>
   const watched = async (answer: Promise<unknown>): Promise<unknown> => {
@@ -477,12 +479,12 @@ function afterReading (client: RedisClient, meddle: () => Promise<void>): any {
   }
 }
 
-// --- When the expiry moves
+// --- When the end moves
 
 async function testExpiry (t: Test, { single, kinds }: Kinds): Promise<void> {
   const kind = kinds[0] as Kind
 
-  /** A session that has half an hour of its hour left, by Redis's word. */
+  /** A session that will expire in Redis in half an hour, half of its lifetime. */
   async function halfTime (t: Test, options: SessionOptions, left = HOUR / 2, cookie = record({}).cookie): Promise<{
     visitor: Visitor, ttl: () => Promise<number>, cookie: () => Promise<any>
   }> {
@@ -496,24 +498,24 @@ async function testExpiry (t: Test, { single, kinds }: Kinds): Promise<void> {
     }
   }
 
-  // With the hundredth that lets Redis forget no session early.
+  // Redis keeps a session longer by a hundredth of its lifetime, so that it doesn't end too early.
   const MOVES = [HOUR * 1.01, true] as const
   const STAYS = [HOUR / 2, false] as const
   type Expected = readonly [ttl: number, isSent: boolean]
   const CASES: Array<[name: string, options: SessionOptions, url: string, expected: Expected]> = [
     ['rolling, a request that reads', {}, '/user', MOVES],
-    ['rolling, a request that does not look', {}, '/nothing', MOVES],
+    ['rolling, a request that does not use its session', {}, '/nothing', MOVES],
     ['rolling, a request that writes', {}, '/write', MOVES],
     ['a secure cookie over http, a request that reads', { cookie: { secure: true } }, '/user', STAYS],
     ['a secure cookie over http, a request that writes', { cookie: { secure: true } }, '/write', STAYS],
     ['a secure cookie over http that is made insecure', { cookie: { secure: true } }, '/insecure', MOVES],
     ['rolling: false, a request that reads', { rolling: false }, '/user', STAYS],
-    ['rolling: false, a request that does not look', { rolling: false }, '/nothing', STAYS],
+    ['rolling: false, a request that does not use its session', { rolling: false }, '/nothing', STAYS],
     ['rolling: false, touch()', { rolling: false }, '/touch', MOVES],
     ['rolling: false, a request that writes', { rolling: false }, '/write', MOVES]
   ]
   for (const [name, options, url, [expected, isSent]] of CASES) {
-    t.test(`${name}: it ${expected > HOUR ? 'moves' : 'stays'}`, async t => {
+    t.test(`${name}: the end ${expected > HOUR ? 'moves' : 'stays'}`, async t => {
       const { visitor, ttl } = await halfTime(t, options)
       const response = await visitor.get(url)
       t.equal(response.statusCode, 200)
@@ -522,7 +524,7 @@ async function testExpiry (t: Test, { single, kinds }: Kinds): Promise<void> {
     })
   }
 
-  t.test('over http, a secure cookie is read for by plain get', async t => {
+  t.test('over http, a session with a secure cookie is read without a touch', async t => {
     const { visitor } = await halfTime(t, { cookie: { secure: true } })
     await visitor.get('/user')
     await single.sendAll('CONFIG', 'RESETSTAT')
@@ -530,7 +532,7 @@ async function testExpiry (t: Test, { single, kinds }: Kinds): Promise<void> {
     t.same(await commandStats(single), { hgetall: 1, pttl: 1 })
   })
 
-  t.test("Redis's word on the end counts, however old the record's own is", async t => {
+  t.test('the end in Redis decides, however old the end in the record is', async t => {
     const ages = { young: HOUR - 10 * MINUTE, 'half-expired': HOUR / 2 - MINUTE, expired: -MINUTE }
     for (const [name, left] of Object.entries(ages)) {
       const { store, key, send, ttl } = await open(t, kind)
@@ -545,7 +547,7 @@ async function testExpiry (t: Test, { single, kinds }: Kinds): Promise<void> {
     }
   })
 
-  t.test('a read moves the end once in a hundredth of the life', async t => {
+  t.test('a read moves the end only if a hundredth of the lifetime has passed since the last move', async t => {
     const { store, ttl, key, send } = await open(t, kind)
     await (store as any).set('a', record({ user: 'max' }))
     for (const [kept, moves] of [[HOUR * 1.01, false], [HOUR + SECOND, false], [HOUR - SECOND, true], [1000, true]] as const) {
@@ -554,17 +556,17 @@ async function testExpiry (t: Test, { single, kinds }: Kinds): Promise<void> {
       const { cookie } = await store.getAndTouch('a') as any
       t.equal((await commandStats(single)).pexpire, moves ? 1 : undefined, `${kept} ms kept`)
       t.ok(isAbout(await ttl('a'), moves ? HOUR * 1.01 : kept))
-      t.ok(cookie.expires.getTime() > Date.now(), 'nor is a living session over by what is handed out')
+      t.ok(cookie.expires.getTime() > Date.now(), 'the returned record has not expired')
     }
   })
 
-  t.test('a maxAge that was configured later counts for sessions without one', async t => {
+  t.test('a maxAge that was configured later applies to existing sessions without one', async t => {
     const { visitor, ttl } = await halfTime(t, {}, 24 * HOUR, { originalMaxAge: null, expires: null })
     await visitor.get('/user')
     t.ok(isAbout(await ttl(), HOUR * 1.01), `${await ttl()} ms`)
   })
 
-  t.test('a session that is gone gets no cookie, and no key', async t => {
+  t.test('for a session that is gone, the cookie is cleared and no key is created', async t => {
     const { store, key, send } = await open(t, kind)
     const visitor = await visitorOf(t, { store, saveUninitialized: false }, 'nobody')
     const response = await visitor.get('/user')
@@ -574,7 +576,7 @@ async function testExpiry (t: Test, { single, kinds }: Kinds): Promise<void> {
   })
 }
 
-// --- What is stored is broken
+// --- Broken records
 
 const HIDDEN = 'hidden data'
 
@@ -586,16 +588,16 @@ async function testBrokenValues (t: Test, { kinds }: Kinds): Promise<void> {
   const whole = JSON.stringify(record({}).cookie)
   const hash = (fields: Record<string, string>): string[] => ['HSET', ...Object.entries(fields).flat()]
 
-  /** The command without its key, and the answer: an error, or a user's name. */
+  /** The command without its key, and the answer: an error, or the name of the user. */
   const CASES: Record<string, [command: string[], answer: object | string]> = {
-    'a string that is no JSON': [['SET', `{"user":"${HIDDEN}`], 'nobody'],
+    'a string that is not JSON': [['SET', `{"user":"${HIDDEN}`], 'nobody'],
     'a string that is half a session': [['SET', `{"user":"max","note":"${HIDDEN}"`], 'nobody'],
-    'a field that is no JSON': [hash({ user: `"${HIDDEN}`, cookie: whole }), NO_JSON],
-    'a long field that is no JSON': [hash({ user: `"${HIDDEN.repeat(50)}`, cookie: whole }), NO_JSON],
-    'a field that is no JSON, and nobody reads': [hash({ user: '"max"', note: `"${HIDDEN}`, cookie: whole }), 'max'],
-    'a field of the library that is no JSON': [hash({ user: '"max"', '\0u': HIDDEN, cookie: whole }), 'nobody'],
+    'a field that is not JSON': [hash({ user: `"${HIDDEN}`, cookie: whole }), NO_JSON],
+    'a long field that is not JSON': [hash({ user: `"${HIDDEN.repeat(50)}`, cookie: whole }), NO_JSON],
+    'a field that is not JSON and is not read': [hash({ user: '"max"', note: `"${HIDDEN}`, cookie: whole }), 'max'],
+    "a field of the library's own that is not JSON": [hash({ user: '"max"', '\0u': HIDDEN, cookie: whole }), 'nobody'],
     'an empty field': [hash({ user: '', note: HIDDEN, cookie: whole }), NO_JSON],
-    'a cookie that is no JSON': [hash({ user: '"max"', cookie: `{"path":"${HIDDEN}` }), 'nobody'],
+    'a cookie that is not JSON': [hash({ user: '"max"', cookie: `{"path":"${HIDDEN}` }), 'nobody'],
     'a list': [['RPUSH', HIDDEN], WRONG_TYPE],
     'a set': [['SADD', HIDDEN], WRONG_TYPE],
     'a sorted set': [['ZADD', '1', HIDDEN], WRONG_TYPE],
@@ -606,7 +608,7 @@ async function testBrokenValues (t: Test, { kinds }: Kinds): Promise<void> {
     'the JSON of a string': [['SET', `"${HIDDEN}"`], 'nobody'],
     'the JSON of an array': [['SET', `["${HIDDEN}"]`], 'nobody'],
     'a string with cookie null': [['SET', '{"user":"max","cookie":null}'], 'max'],
-    'a string with a cookie that is no object': [['SET', '{"user":"max","cookie":7}'], 'max'],
+    'a string with a cookie that is not an object': [['SET', '{"user":"max","cookie":7}'], 'max'],
     'no cookie': [hash({ user: '"max"' }), 'max'],
     'a cookie of lists in lists': [hash({ user: '"max"', cookie: '['.repeat(2000) + ']'.repeat(2000) }), 'max']
   }
@@ -634,14 +636,14 @@ async function testBrokenValues (t: Test, { kinds }: Kinds): Promise<void> {
           if (said.includes(HIDDEN)) t.fail(`${name}: a part of the data is shown`)
           if (said.includes('an id that nobody knows')) t.fail(`${name}: the session id is shown`)
           const left = await ttl(sessionId)
-          // One whose field can't be read ends with the reply that reads it.
+          // A session with an unreadable field ends with the reply that reads it.
           if (answer === NO_JSON ? left !== -2 : left <= MINUTE) t.fail(`${name}: ${left} ms left`)
         }
       })
     }
   }
 
-  t.test('a value of another type is left as it is by all but set', async t => {
+  t.test('a key of another type is only overwritten by set', async t => {
     const { store, key, send, ttl } = await open(t, kinds[0] as Kind)
     const anyStore = store as any
     await send(key('a'), 'RPUSH', key('a'), 'x')
@@ -655,7 +657,7 @@ async function testBrokenValues (t: Test, { kinds }: Kinds): Promise<void> {
     t.equal((await store.get('a'))?.n, 1)
   })
 
-  t.test('what can not be read is not kept alive by those who try', async t => {
+  t.test('attempts to read a broken record do not prolong it', async t => {
     const { store, key, send, ttl } = await open(t, kinds[0] as Kind)
     const long = 'x'.repeat(100)
     for (const broken of ['', '{', '"', HIDDEN, `"${long}`, `{"a":"${long}"`, `[{"a":"${long}"},{"na`, `${long}}`]) {
@@ -669,12 +671,12 @@ async function testBrokenValues (t: Test, { kinds }: Kinds): Promise<void> {
     }
   })
 
-  t.test('what can not be read can be removed', async t => {
+  t.test('a broken record can be removed', async t => {
     const { store, key, send } = await open(t, kinds[0] as Kind)
     await send(key('a'), 'HSET', key('a'), 'user', HIDDEN)
     const found = await store.get('a')
     t.throws(() => found?.user, { code: 'FST_ERR_SESSION_RECORD' })
-    t.same(Object.keys(found ?? {}), ['user', 'cookie'], 'nor is it read as absent')
+    t.same(Object.keys(found ?? {}), ['user', 'cookie'], 'a broken field is not read as absent')
     await store.clear()
     t.equal(await store.get('a'), undefined)
   })
@@ -689,7 +691,7 @@ async function testFailingClients (t: Test, { kinds }: Kinds): Promise<void> {
     ['update', 'a', { set: {}, unset: [], meta: NO_META }, session]
   ]
 
-  t.test('each method rejects, or calls back with the error', async t => {
+  t.test('if the client fails, each method rejects or calls back with the error', async t => {
     const away = (): never => { throw new Error('away') }
     const forgotten = (): never => { throw new Error('NOSCRIPT No matching script.') }
     const rejects = async (): Promise<never> => away()
@@ -703,7 +705,7 @@ async function testFailingClients (t: Test, { kinds }: Kinds): Promise<void> {
       'ioredis rejects, a cluster that makes pipelines': {
         isCluster: true, options: { enableAutoPipelining: true }, evalsha () {}, pipeline: () => ({ exec: rejects })
       },
-      'no script is known, and the next call fails': { ...reads, evalSha: async () => forgotten(), eval: rejects }
+      'the script is unknown, and the next call fails': { ...reads, evalSha: async () => forgotten(), eval: rejects }
     }
     for (const [name, client] of Object.entries(clients)) {
       const store = new RedisStore({ client }) as any
@@ -715,7 +717,7 @@ async function testFailingClients (t: Test, { kinds }: Kinds): Promise<void> {
     }
   })
 
-  t.test('all, length and clear fail with the scan', async t => {
+  t.test('all, length and clear fail if the scan fails', async t => {
     const client: any = { evalSha: async () => null, eval: async () => null, scan: async () => { throw new Error('away') } }
     const store = new RedisStore({ client }) as any
     for (const method of ['all', 'length', 'clear']) {
@@ -725,7 +727,7 @@ async function testFailingClients (t: Test, { kinds }: Kinds): Promise<void> {
   })
 
   for (const kind of kinds.filter(({ isVariant }) => !isVariant)) {
-    await t.test(`closed: ${kind.name}`, async t => {
+    await t.test(`a closed client causes a clear error: ${kind.name}`, async t => {
       const { client, close } = await kind.connect()
       const store = new RedisStore({ client }) as any
       await store.get('a')
@@ -738,7 +740,7 @@ async function testFailingClients (t: Test, { kinds }: Kinds): Promise<void> {
     })
   }
 
-  t.test("ioredis's errors carry no arguments, which would show the session id in a log", async t => {
+  t.test('errors of ioredis are passed on without their arguments, which contain the session id', async t => {
     const kind = kinds.find(({ name }) => name === 'ioredis') as Kind
     const sessionId = 'an id that nobody knows'
     const { store, key, send } = await open(t, kind)
@@ -747,7 +749,7 @@ async function testFailingClients (t: Test, { kinds }: Kinds): Promise<void> {
     const { client, close } = await kind.connect()
     t.teardown(close)
     const error = await (client as Redis).hgetall(key(sessionId)).catch(error => error)
-    t.match(error.command, { args: [key(sessionId)] }, 'as they come, they do')
+    t.match(error.command, { args: [key(sessionId)] }, "ioredis's own error has them")
     const ours: any = await store.get(sessionId).catch(error => error)
     t.match(ours.message, /^WRONGTYPE/)
     t.equal(ours.command, undefined)
@@ -759,18 +761,18 @@ async function testFailingClients (t: Test, { kinds }: Kinds): Promise<void> {
   })
 }
 
-// --- The server goes away
+// --- A server that stops
 
 async function testOutage (t: Test, { single, kinds }: Kinds): Promise<void> {
   const sites = await Promise.all(kinds.filter(({ isVariant }) => !isVariant).map(async kind => {
-    // Nobody listens for 'error': an uncaught one would end the process, and fails this test.
+    // No listener for 'error' is added here: an uncaught error would end the process and fail this test.
     const { store, key } = await open(t, kind)
     await store.length()
     const log: string[] = []
     const visitor = new Visitor(await loggedApp(t, { store, storeTimeout: 3000 }, log))
     await logIn(visitor)
     const sessionId = decodeURIComponent(visitor.cookieHeader()).replace(/^sessionId=|\.[^.]*$/g, '')
-    t.equal(await kind.redis.send(key(sessionId), 'EXISTS', key(sessionId)), 1, 'the id is known to the test')
+    t.equal(await kind.redis.send(key(sessionId), 'EXISTS', key(sessionId)), 1, 'the test knows the session id')
     return { kind, visitor, log, sessionId }
   }))
   const watched = await watchedStores(t, single, 'outage:')
@@ -787,19 +789,19 @@ async function testOutage (t: Test, { single, kinds }: Kinds): Promise<void> {
   }))
 
   await single.servers[0]?.restart()
-  // A script each that nobody else needs here: Redis has forgotten it until then.
+  // One script for each client that nothing else here uses, so the restarted Redis doesn't know it.
   const ask = { 'node-redis': (store: any) => store.destroy('a'), ioredis: (store: any) => store.touch('a', record({})) }
   for (const [name, { store, wire, ping }] of Object.entries(watched)) {
     await untilAnswered(ping)
     for (const expected of [['evalsha', 'eval'], ['evalsha']]) {
       wire.reset()
       await ask[name as keyof typeof ask](store)
-      t.same(namesOf(wire), expected, `${name}: one more round trip, once`)
+      t.same(namesOf(wire), expected, `${name}: one extra round trip, only once`)
     }
   }
   for (const { kind, visitor } of sites.filter(({ kind }) => kind.redis === single)) {
     await logIn(visitor)
-    t.equal((await visitor.get('/user')).body, 'max', `${kind.name} goes on`)
+    t.equal((await visitor.get('/user')).body, 'max', `${kind.name} works again`)
   }
 }
 
@@ -807,7 +809,7 @@ async function untilAnswered (ask: () => Promise<unknown>): Promise<void> {
   await until('the server is there again', () => ask().then(() => true, () => false))
 }
 
-/** Clients take their time to find a server, and to find it again. */
+/** Retries, because clients take a while to connect and to reconnect. */
 async function logIn (visitor: Visitor): Promise<void> {
   await until('the visitor is logged in', async () => (await visitor.get('/login')).statusCode === 200)
 }
@@ -843,7 +845,7 @@ async function loggedApp (t: Test, options: SessionOptions, log: string[]): Prom
   return app
 }
 
-/** Who comes with the cookie of a session. */
+/** A visitor with the cookie of a session. */
 async function visitorOf (t: Test, options: SessionOptions, sessionId: string, log: string[] = []): Promise<Visitor> {
   return visitorWith(await loggedApp(t, options, log), sessionId)
 }
@@ -854,7 +856,7 @@ function visitorWith (app: FastifyInstance, sessionId: string): Visitor {
   return visitor
 }
 
-t.test('destroy of a session that is no JSON ends it all the same', async t => {
+t.test('destroy() also ends a session whose record is not JSON', async t => {
   const answer = async (): Promise<unknown> => ['no JSON', 1]
   t.same(await new RedisStore({ client: { evalSha: answer, eval: answer } as any }).destroy('a'), {})
 })

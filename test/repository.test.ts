@@ -2,7 +2,7 @@ import t from 'tap'
 import { RecentChanges } from '../src/stores/recent'
 import { Turns } from '../src/stores/turns'
 
-t.test('the sessions that ended lately are known, and no more than ten thousand of them', t => {
+t.test('RecentChanges remembers the ten thousand sessions that ended last', t => {
   const recent = new RecentChanges()
   for (let i = 0; i <= 10_000; i++) recent.mark(`id ${i}`, 'replaced')
   t.equal(recent.wasReplaced('id 10000'), true)
@@ -14,7 +14,7 @@ t.test('the sessions that ended lately are known, and no more than ten thousand 
   t.end()
 })
 
-t.test('an id that ended may come again: who loads it afterwards has a session that has not ended', t => {
+t.test('a session that is loaded after its id has ended, because the id was used again, has not ended', t => {
   const recent = new RecentChanges()
   const before = recent.now
   recent.mark('a', 'destroyed')
@@ -24,7 +24,7 @@ t.test('an id that ended may come again: who loads it afterwards has a session t
   t.end()
 })
 
-t.test('a change of the lifetime is known to those who loaded before, and hides no end', t => {
+t.test('a changed lifetime is reported to requests that loaded the session before, and does not hide its end', t => {
   const recent = new RecentChanges()
   recent.mark('a', 'relived')
   t.equal(recent.wasRelived('a', 0), true)
@@ -37,7 +37,7 @@ t.test('a change of the lifetime is known to those who loaded before, and hides 
   t.end()
 })
 
-t.test('a turn that is free is taken at once', t => {
+t.test('a free turn is taken at once', t => {
   const turns = new Turns()
   const order: string[] = []
   turns.take('a', 1_000, () => order.push('gave up'), release => {
@@ -52,7 +52,7 @@ t.test('a turn that is free is taken at once', t => {
   t.end()
 })
 
-t.test('turns of one session come one at a time and in order; another session does not wait', t => {
+t.test('turns of one session come one at a time and in order, and another session does not wait for them', t => {
   const turns = new Turns()
   const order: string[] = []
   const releases: Array<() => void> = []
@@ -73,7 +73,7 @@ t.test('turns of one session come one at a time and in order; another session do
   t.end()
 })
 
-t.test('who waited too long gives up, and the next in line is not held up by it', async t => {
+t.test('a request that waits too long for its turn gives up, and does not hold up the next one', async t => {
   const turns = new Turns()
   const order: string[] = []
   let release = (): void => {}

@@ -1,4 +1,4 @@
-/** What a route, a request and the caches in between have to say about the session. */
+/** How routes, requests and caches influence the session. */
 import { request, type IncomingMessage } from 'node:http'
 import { inspect } from 'node:util'
 import fastifyCookie from '@fastify/cookie'
@@ -37,14 +37,14 @@ async function open (t: Test, options: SessionOptions, more: Routes = () => {}, 
   return { visitor: new Visitor(app), watched, another: () => new Visitor(app) }
 }
 
-/** What a response that failed says. */
+/** The error in a failed response. */
 function problem (response: LightMyRequestResponse): object {
   return response.json()
 }
 
 // --- Per route
 
-t.test('config: { session: false }', async t => {
+t.test('config: { session: false } turns the session off for a route', async t => {
   const more: Routes = app => {
     app.get('/health', { config: { session: false } }, async request => {
       const found = JSON.stringify(request.session)
@@ -53,11 +53,11 @@ t.test('config: { session: false }', async t => {
     })
   }
 
-  t.test('no store call, no session, no cookie', async t => {
+  t.test('there is no store call, no session and no cookie', async t => {
     const { visitor, watched } = await open(t, {}, more)
     for (const method of ['GET', 'HEAD'] as const) {
       const calls = await watched.callsDuring(async () => {
-        t.same(setCookies(await visitor.get('/health', { method })), [], 'a stranger')
+        t.same(setCookies(await visitor.get('/health', { method })), [], 'a new visitor')
       })
       t.same(calls, [])
     }
@@ -65,20 +65,20 @@ t.test('config: { session: false }', async t => {
     await visitor.get('/login')
     const calls = await watched.callsDuring(async () => {
       const response = await visitor.get('/health')
-      t.equal(response.body, '{}', 'somebody who is logged in')
+      t.equal(response.body, '{}', 'a logged-in visitor')
       t.same(setCookies(response), [])
     })
     t.same(calls, [])
-    t.equal((await visitor.get('/whoami')).body, 'max', 'is so afterwards')
+    t.equal((await visitor.get('/whoami')).body, 'max', 'the visitor is still logged in afterwards')
   })
 
-  t.test('what one visitor writes there is not seen by the next', async t => {
+  t.test('the next visitor does not see what one visitor writes to request.session', async t => {
     const { visitor, another } = await open(t, {}, more)
     await visitor.get('/health')
     t.equal((await another().get('/health')).body, '{}')
   })
 
-  t.test('nor outside of the path of the cookie, nor by an error handler', async t => {
+  t.test('the same applies outside of cookie.path and in an error handler', async t => {
     const { visitor, watched, another } = await open(t, { cookie: { path: '/app' } }, app => {
       app.get('/outside', async request => {
         const found = JSON.stringify(request.session)
@@ -114,13 +114,13 @@ t.test('config: { session: { rolling: false } }: polling does not keep a session
     t.same(setCookies(response), [])
   }), ['get'])
   t.same(await watched.callsDuring(async () => {
-    t.equal(setCookies(await visitor.get('/poll/seen')).length, 1, 'a change is one')
+    t.equal(setCookies(await visitor.get('/poll/seen')).length, 1, 'a change prolongs the session')
   }), ['get', 'update'])
-  t.same(await watched.callsDuring(() => visitor.get('/whoami')), ['get', 'touch'], 'other routes do')
+  t.same(await watched.callsDuring(() => visitor.get('/whoami')), ['get', 'touch'], 'other routes prolong the session')
 })
 
 t.test('rolling may be a function of the request', async t => {
-  t.test('polls that say so by a header keep no session alive', async t => {
+  t.test('it returns false for polls with a certain header, which then do not prolong the session', async t => {
     const { visitor, watched } = await open(t, { cookie: { maxAge: HOUR }, rolling: request => request.headers['x-poll'] !== '1' })
     await visitor.get('/login')
     t.same(await watched.callsDuring(async () => {
@@ -133,7 +133,7 @@ t.test('rolling may be a function of the request', async t => {
     }), ['get', 'touch'])
   })
 
-  t.test('it is not asked where the route says it, or has no session', async t => {
+  t.test("it is not called if the route's config sets rolling, or turns the session off", async t => {
     const { visitor } = await open(t, { rolling: () => { throw new Error('not asked') } }, app => {
       app.get('/poll', { config: { session: { rolling: false } } }, async () => 'ok')
       app.get('/health', { config: { session: false } }, async () => 'ok')
@@ -141,7 +141,7 @@ t.test('rolling may be a function of the request', async t => {
     for (const url of ['/poll', '/health']) t.equal((await visitor.get(url)).statusCode, 200)
   })
 
-  t.test('one that fails is a 500', async t => {
+  t.test('if it throws or returns a promise, the request fails with 500', async t => {
     const FAULTS: Record<string, () => any> = { message: () => { throw new Error('no') }, code: async () => true }
     for (const [key, rolling] of Object.entries(FAULTS)) {
       const { visitor } = await open(t, { rolling })
@@ -151,7 +151,7 @@ t.test('rolling may be a function of the request', async t => {
     }
   })
 
-  t.test('outside of requests it is not asked', async t => {
+  t.test('it is not called outside of requests', async t => {
     const { visitor } = await open(t, { rolling: request => request.headers['x-poll'] !== '1' })
     await visitor.get('/login')
     const request: any = {}
@@ -160,7 +160,7 @@ t.test('rolling may be a function of the request', async t => {
   })
 })
 
-t.test('config: { session: { rolling: true } } keeps one alive where the others do not', async t => {
+t.test('config: { session: { rolling: true } } prolongs the session on its route, even if other routes do not', async t => {
   const { visitor, watched } = await open(t, { rolling: false, cookie: { maxAge: HOUR } }, app => {
     app.get('/alive', { config: { session: { rolling: true } } }, async request => session(request).user)
   })
@@ -168,39 +168,39 @@ t.test('config: { session: { rolling: true } } keeps one alive where the others 
   t.same(await watched.callsDuring(() => visitor.get('/whoami')), ['get'])
   t.same(await watched.callsDuring(async () => {
     t.equal(setCookies(await visitor.get('/alive')).length, 1)
-  }), ['get', 'update'], 'the record itself says the end, because nothing else rolls')
+  }), ['get', 'update'], 'the end is written to the record, because the other routes do not roll')
 })
 
-t.test('config: { session: { saveUninitialized } } counts for its route', async t => {
+t.test('config: { session: { saveUninitialized } } applies to its route', async t => {
   const more: Routes = app => {
     app.get('/assets', { config: { session: { saveUninitialized: false } } }, async () => 'an image')
     app.get('/assets/count', { config: { session: { saveUninitialized: false } } }, async request => { session(request).n = 1 })
     app.get('/enter', { config: { session: { saveUninitialized: true } } }, async () => 'welcome')
   }
 
-  t.test('false, where the others save', async t => {
+  t.test('false, although other routes save new sessions', async t => {
     const { visitor, watched, another } = await open(t, {}, more)
     t.same(setCookies(await visitor.get('/assets')), [])
     t.equal(watched.size, 0)
     t.equal(setCookies(await visitor.get('/assets/count')).length, 1, 'data are saved')
-    t.equal(setCookies(await another().get('/unused')).length, 1, 'and elsewhere each visitor')
+    t.equal(setCookies(await another().get('/unused')).length, 1, 'other routes save new sessions')
   })
 
-  t.test('true, where the others do not', async t => {
+  t.test('true, although other routes do not save new sessions', async t => {
     const { visitor, watched } = await open(t, { saveUninitialized: false }, more)
     t.same(setCookies(await visitor.get('/unused')), [])
     t.equal(setCookies(await visitor.get('/enter')).length, 1)
     t.equal(watched.size, 1)
   })
 
-  t.test('before a function that decides for all', async t => {
+  t.test("the route's value wins over a function for all routes, which is not called", async t => {
     const { visitor } = await open(t, { saveUninitialized: () => { throw new Error('not asked') } }, more)
     t.same(setCookies(await visitor.get('/assets')), [])
     t.equal(setCookies(await visitor.get('/enter')).length, 1)
   })
 })
 
-t.test('a route that says nothing, or nothing new, is as all others', async t => {
+t.test('a route without settings of its own behaves like any other', async t => {
   for (const config of [undefined, {}, { session: undefined }, { session: {} }, { session: true as any }, { session: null as any }]) {
     const { visitor } = await open(t, {}, app => { app.get('/', { config }, async request => typeof request.session.save) })
     const response = await visitor.get('/')
@@ -215,13 +215,13 @@ t.test('a route that says nothing, or nothing new, is as all others', async t =>
 t.test('a request without a cookie never calls the store before it has something to save', async t => {
   const { visitor, watched } = await open(t, { saveUninitialized: false })
   t.same(await watched.callsDuring(() => visitor.get('/whoami')), [])
-  t.same(await watched.callsDuring(() => visitor.get('/logout')), ['destroy'], 'but to log out, as in version 11')
+  t.same(await watched.callsDuring(() => visitor.get('/logout')), ['destroy'], 'except for a logout, as in version 11')
   const headers = { cookie: 'sessionId=forged.signature; other=1' }
-  t.same(await watched.callsDuring(() => visitor.get('/whoami', { headers })), [], 'nor one with a forged cookie')
+  t.same(await watched.callsDuring(() => visitor.get('/whoami', { headers })), [], 'a request with a forged cookie does not call it either')
   t.same(await watched.callsDuring(() => visitor.get('/login')), ['set'])
 })
 
-t.test('a visitor without a session may use one at any time until the reply goes out', async t => {
+t.test('a visitor without a session may use a new one at any time before the reply goes out', async t => {
   for (const hook of ['preParsing', 'preHandler', 'preSerialization', 'onError'] as const) {
     const store = new MemoryStore()
     const app = await build({ store, saveUninitialized: false }, app => {
@@ -238,7 +238,7 @@ t.test('a visitor without a session may use one at any time until the reply goes
   }
 })
 
-t.test('a session that is first used after that is lost, and a warning says so', async t => {
+t.test('a new session that is first used after the reply has gone out is lost, and a warning says so', async t => {
   for (const hook of ['onSend', 'onResponse'] as const) {
     const store = new MemoryStore()
     const app = await build({ store, saveUninitialized: false }, app => {
@@ -269,14 +269,14 @@ t.test('a CORS preflight (OPTIONS) creates no session, unless its handler stores
 
   await visitor.get('/login')
   const [cookie] = setCookies(await visitor.get('/', { method: 'OPTIONS' }))
-  t.match(cookie, 'sessionId=', 'one that is there goes on')
+  t.match(cookie, 'sessionId=', 'an existing session is prolonged')
   t.match([...watched.memory.store.values()], [{ user: 'max', asked: true }])
 })
 
 // --- From the request
 
-t.test('cookie may be a function of the request', async t => {
-  t.test('a domain per tenant, also where the cookie is cleared', async t => {
+t.test('the option cookie may be a function of the request', async t => {
+  t.test('it can set a domain per tenant, which is also used when the cookie is cleared', async t => {
     const cookie: SessionOptions['cookie'] = request => ({ domain: request?.hostname, path: '/app', secure: false })
     const { another } = await open(t, { cookie }, app => {
       app.get('/app/login', async request => { session(request).user = 'max' })
@@ -289,10 +289,10 @@ t.test('cookie may be a function of the request', async t => {
       t.same(setCookies(await visitor.get('/app/logout', { headers })),
         [`sessionId=; Max-Age=0; Domain=${host}; Path=/app; Expires=Thu, 01 Jan 1970 00:00:00 GMT; SameSite=Lax`])
     }
-    t.same(setCookies(await another().get('/login')), [], 'and its path decides where there is a session')
+    t.same(setCookies(await another().get('/login')), [], 'outside of its path there is no session')
   })
 
-  t.test('secure by a header of the proxy, whatever Fastify takes the request for', async t => {
+  t.test("it can set secure from a proxy's header, even if Fastify takes the request for plain http", async t => {
     const cookie: SessionOptions['cookie'] = request => ({ secure: request?.headers['cloudfront-forwarded-proto'] === 'https' })
     const { visitor, watched, another } = await open(t, { cookie })
     const headers = { 'cloudfront-forwarded-proto': 'https' }
@@ -304,21 +304,21 @@ t.test('cookie may be a function of the request', async t => {
     t.notMatch(plain, 'Secure')
   })
 
-  t.test('where it says nothing, the cookie goes over https only', async t => {
+  t.test('if it does not set secure, the cookie is sent over https only', async t => {
     const { visitor, watched } = await open(t, { cookie: () => ({}) }, undefined, { trustProxy: true })
     t.same(setCookies(await visitor.get('/login')), [])
     t.equal(watched.size, 0)
     t.match(setCookies(await visitor.get('/login', { headers: { 'x-forwarded-proto': 'https' } })), ['; Secure'])
   })
 
-  t.test('what a handler sets by options() goes on top of it', async t => {
+  t.test('options() overrides what it returns', async t => {
     const { visitor } = await open(t, { cookie: () => ({ secure: false, domain: 'a.example' }) }, app => {
       app.get('/', async request => { session(request).options({ domain: 'b.example', maxAge: HOUR }) })
     })
     t.match(setCookies(await visitor.get('/')), ['Domain=b.example'])
   })
 
-  t.test('it is asked once for each request, with the request, and not where a route wants no session', async t => {
+  t.test('it is called once per request, with the request, and never on a route with session: false', async t => {
     const asked: Array<string | undefined> = []
     const cookie: SessionOptions['cookie'] = request => {
       asked.push(request?.url)
@@ -337,24 +337,24 @@ t.test('cookie may be a function of the request', async t => {
     t.same(asked, ['/login', '/renew'])
   })
 
-  t.test('one that fails is a 500, and the next request works', async t => {
+  t.test('if it throws or returns an invalid value, the request fails with 500, and the next request works', async t => {
     const COOKIE = 'FST_ERR_SESSION_COOKIE'
     const OPTION = 'FST_ERR_SESSION_OPTION'
     const faults: Array<[string, () => any, object]> = [
       ['throws', () => { throw new Error('no such tenant') }, { message: 'no such tenant' }],
-      ['gives nothing', () => undefined, { code: COOKIE }],
-      ['gives null', () => null, { code: COOKIE }],
-      ['gives a string', () => 'sessionId=1', { code: COOKIE }],
-      ['gives a function', () => () => ({}), { code: COOKIE }],
-      ['gives a promise', async () => ({ secure: false }), { code: OPTION, message: /cookie must answer at once/ }],
-      ['gives a promise that rejects', async () => { throw new Error('unheard') }, { code: OPTION }],
-      ['gives a lifetime that is none', () => ({ maxAge: '1h' }), { code: COOKIE, message: /maxAge/ }],
-      ['gives a date that is none', () => ({ expires: new Date(NaN) }), { code: COOKIE, message: /expires/ }],
-      ['gives a path that is none', () => ({ path: 5 }), { code: COOKIE, message: /path/ }],
-      ['gives a path that injects', () => ({ path: '/; Domain=evil.example' }), { code: COOKIE, message: /path/ }],
-      ['gives a domain that injects', () => ({ domain: 'a\r\nSet-Cookie: b=c' }), { code: COOKIE, message: /domain/ }],
-      ['gives a sameSite that is none', () => ({ sameSite: 'sometimes' }), { code: COOKIE }],
-      ['gives a priority that is none', () => ({ priority: 'highest' }), { code: COOKIE }]
+      ['returns nothing', () => undefined, { code: COOKIE }],
+      ['returns null', () => null, { code: COOKIE }],
+      ['returns a string', () => 'sessionId=1', { code: COOKIE }],
+      ['returns a function', () => () => ({}), { code: COOKIE }],
+      ['returns a promise', async () => ({ secure: false }), { code: OPTION, message: /cookie must answer at once/ }],
+      ['returns a promise that rejects', async () => { throw new Error('unheard') }, { code: OPTION }],
+      ['returns an invalid lifetime', () => ({ maxAge: '1h' }), { code: COOKIE, message: /maxAge/ }],
+      ['returns an invalid date', () => ({ expires: new Date(NaN) }), { code: COOKIE, message: /expires/ }],
+      ['returns an invalid path', () => ({ path: 5 }), { code: COOKIE, message: /path/ }],
+      ['returns a path that injects an attribute', () => ({ path: '/; Domain=evil.example' }), { code: COOKIE, message: /path/ }],
+      ['returns a domain that injects a header', () => ({ domain: 'a\r\nSet-Cookie: b=c' }), { code: COOKIE, message: /domain/ }],
+      ['returns an invalid sameSite', () => ({ sameSite: 'sometimes' }), { code: COOKIE }],
+      ['returns an invalid priority', () => ({ priority: 'highest' }), { code: COOKIE }]
     ]
     for (const [name, fault, expected] of faults) {
       await t.test(name, async t => {
@@ -391,7 +391,7 @@ t.test('idGenerator may be async', async t => {
     return `id number ${++count}`
   }
 
-  t.test('its ids are used, by regenerate() too', async t => {
+  t.test('its ids are used for new sessions and by regenerate()', async t => {
     const { visitor, watched } = await open(t, { idGenerator }, app => {
       app.get('/renew', async request => {
         const before = session(request).sessionId
@@ -411,7 +411,7 @@ t.test('idGenerator may be async', async t => {
     t.same([...watched.memory.store.keys()], ['id number 3'])
   })
 
-  t.test('it runs for requests without a session only', async t => {
+  t.test('it is only called for requests without a session', async t => {
     const { visitor } = await open(t, { idGenerator })
     await visitor.get('/login')
     count = 0
@@ -421,7 +421,7 @@ t.test('idGenerator may be async', async t => {
     t.equal(count, 1)
   })
 
-  t.test('request.session is still the old one while it runs for regenerate()', async t => {
+  t.test('while it runs for regenerate(), request.session is still the old session', async t => {
     const seen: unknown[] = []
     const { visitor } = await open(t, {
       async idGenerator (request) {
@@ -444,7 +444,7 @@ t.test('idGenerator may be async', async t => {
     t.same(seen, [undefined, 'max'])
   })
 
-  t.test('decryptSession waits for it', async t => {
+  t.test('decryptSession() waits for it', async t => {
     const { visitor } = await open(t, { idGenerator: async () => 'an id from afar' })
     const request: any = {}
     await visitor.app.decryptSession('forged', request)
@@ -453,12 +453,12 @@ t.test('idGenerator may be async', async t => {
     t.equal(request.session.sessionId, 'an id from afar')
   })
 
-  t.test('one that fails is a 500, and the next request works', async t => {
+  t.test('if it rejects or resolves with an invalid id, the request fails with 500, and the next request works', async t => {
     const faults: Array<[string, () => any, object]> = [
       ['rejects', async () => { throw new Error('no entropy') }, { message: 'no entropy' }],
-      ['gives nothing', async () => undefined, { code: 'FST_ERR_SESSION_ID' }],
-      ['gives an empty string', async () => '', { code: 'FST_ERR_SESSION_ID' }],
-      ['gives a number', async () => 5, { code: 'FST_ERR_SESSION_ID' }]
+      ['returns nothing', async () => undefined, { code: 'FST_ERR_SESSION_ID' }],
+      ['resolves with an empty string', async () => '', { code: 'FST_ERR_SESSION_ID' }],
+      ['resolves with a number', async () => 5, { code: 'FST_ERR_SESSION_ID' }]
     ]
     for (const [name, fault, expected] of faults) {
       await t.test(name, async t => {
@@ -474,18 +474,18 @@ t.test('idGenerator may be async', async t => {
         }
         t.equal(watched.size, 1, 'nothing was saved')
         isBroken = false
-        t.equal((await visitor.get('/whoami')).body, 'max', 'the old session goes on')
+        t.equal((await visitor.get('/whoami')).body, 'max', 'the old session still works')
         t.equal((await another().get('/login')).statusCode, 200)
       })
     }
   })
 
-  t.test('one that never answers fails the request in time', async t => {
+  t.test('if it never answers, the request fails after storeTimeout', async t => {
     const { visitor } = await open(t, { idGenerator: () => new Promise<string>(() => {}), storeTimeout: 20 })
     t.match(problem(await visitor.get('/login')), { statusCode: 503, code: 'FST_ERR_SESSION_ID', message: /within 20 ms/ })
   })
 
-  t.test('one that answers regenerate() after its time is not heard any more: the session stays', async t => {
+  t.test('if it answers regenerate() too late, the old session stays', async t => {
     let isSlow = false
     let answer = (_id: string): void => {}
     const idGenerator = (): any => isSlow ? new Promise<string>(resolve => { answer = resolve }) : 'the first'
@@ -501,7 +501,7 @@ t.test('idGenerator may be async', async t => {
     t.equal((await visitor.get('/whoami')).body, 'max')
   })
 
-  t.test('one that returns a promise without being declared async, or now and then', async t => {
+  t.test('it may return a promise without being declared async, and may return strings and promises by turns', async t => {
     const pool: string[] = []
     const GENERATORS: Record<string, () => any> = {
       'returns a promise': () => Promise.resolve('an id'),
@@ -521,14 +521,14 @@ t.test('idGenerator may be async', async t => {
 })
 
 t.test('saveUninitialized may be a function of the request', async t => {
-  t.test('each visitor is asked about anew', async t => {
+  t.test('it is called for each request without a session', async t => {
     const { visitor, another } = await open(t, { saveUninitialized: request => request.headers['x-consent'] === 'yes' })
     t.same(setCookies(await visitor.get('/unused')), [])
     t.equal(setCookies(await visitor.get('/unused', { headers: { 'x-consent': 'yes' } })).length, 1)
     t.equal(setCookies(await another().get('/login')).length, 1, 'data are saved anyway')
   })
 
-  t.test('it is asked when the reply goes out, and only where it matters', async t => {
+  t.test('it is called when the reply goes out, and only for unmodified new sessions', async t => {
     const asked: string[] = []
     const { visitor } = await open(t, {
       saveUninitialized (request) {
@@ -545,11 +545,11 @@ t.test('saveUninitialized may be a function of the request', async t => {
     t.same(asked, ['/agree'])
   })
 
-  t.test('one that fails is a 500, nothing is saved, and the next request works', async t => {
+  t.test('if it throws or returns a promise, the request fails with 500, nothing is saved, and the next request works', async t => {
     const faults: Array<[string, () => any, object]> = [
       ['throws', () => { throw new Error('no consent service') }, { message: 'no consent service' }],
-      ['gives a promise', async () => false, { code: 'FST_ERR_SESSION_OPTION', message: /saveUninitialized must answer at once/ }],
-      ['gives a promise that rejects', async () => { throw new Error('unheard') }, { code: 'FST_ERR_SESSION_OPTION' }]
+      ['returns a promise', async () => false, { code: 'FST_ERR_SESSION_OPTION', message: /saveUninitialized must answer at once/ }],
+      ['returns a promise that rejects', async () => { throw new Error('unheard') }, { code: 'FST_ERR_SESSION_OPTION' }]
     ]
     for (const [name, fault, expected] of faults) {
       await t.test(name, async t => {
@@ -569,7 +569,7 @@ t.test('saveUninitialized may be a function of the request', async t => {
 
 // --- Caches and proxies
 
-t.test('cacheControl: true', async t => {
+t.test('cacheControl: true tells caches what depends on the session', async t => {
   const more: Routes = app => {
     app.get('/control/:value', async (request, reply) => {
       return await reply.header('cache-control', (request.params as { value: string }).value).send('own')
@@ -593,12 +593,12 @@ t.test('cacheControl: true', async t => {
   const openCached = (t: Test, options: SessionOptions = {}): Promise<Site> =>
     open(t, { cacheControl: true, saveUninitialized: false, ...options }, more)
 
-  t.test('a response that sets the cookie is not to be kept', async t => {
+  t.test('a response that sets the cookie is no-store', async t => {
     const { visitor } = await openCached(t, { saveUninitialized: true })
     t.same(headersOf(await visitor.get('/unused')), ['no-store', undefined])
   })
 
-  t.test('one that clears it neither', async t => {
+  t.test('a response that clears the cookie is no-store', async t => {
     const { visitor } = await openCached(t)
     await visitor.get('/login')
     const gone = visitor.copy()
@@ -606,7 +606,7 @@ t.test('cacheControl: true', async t => {
     t.same(headersOf(await gone.get('/unused')), ['no-store', undefined])
   })
 
-  t.test('a Cache-Control of its own stays if it keeps shared caches away, however it was set', async t => {
+  t.test("a handler's own Cache-Control stays if it excludes shared caches; otherwise private is added", async t => {
     const { visitor } = await openCached(t, { saveUninitialized: true })
     t.same(headersOf(await visitor.get('/raw')), ['private', undefined])
     t.same(headersOf(await visitor.get('/control/no-store')), ['no-store', undefined])
@@ -614,29 +614,29 @@ t.test('cacheControl: true', async t => {
     t.same(headersOf(await visitor.get('/control/max-age=60')), ['max-age=60, private', undefined])
   })
 
-  t.test('no cookie goes out on what a shared cache may keep, if nobody asked for it', async t => {
+  t.test('a response that a shared cache may keep starts no session and sends no rolling cookie', async t => {
     const controls = ['public', 'public, max-age=60', 'max-age=60,s-maxage=600', 'PUBLIC, immutable']
     for (const control of controls) {
       const { visitor, another, watched } = await openCached(t, { saveUninitialized: true, cookie: { maxAge: HOUR } })
       const url = `/control/${encodeURIComponent(control)}`
-      t.same(setCookies(await visitor.get(url)), [], 'a stranger starts no session')
+      t.same(setCookies(await visitor.get(url)), [], 'a new visitor starts no session')
       t.equal(watched.size, 0)
       await visitor.get('/login')
       const gone = visitor.copy()
       t.same(await watched.callsDuring(async () => {
         const response = await visitor.get(url)
-        t.same(setCookies(response), [], 'it does not roll')
+        t.same(setCookies(response), [], 'the cookie is not sent again')
         t.same(headersOf(response), [control, undefined])
-      }), ['get', 'touch'], 'the session is used all the same')
+      }), ['get', 'touch'], 'the session is loaded and touched')
       t.equal((await visitor.get('/whoami')).body, 'max')
       await visitor.get('/logout')
-      t.same(setCookies(await gone.get(url)), [], 'a dead cookie is cleared by the next reply')
+      t.same(setCookies(await gone.get(url)), [], 'an invalid cookie is not cleared by this reply')
       t.match(setCookies(await gone.get('/unused')), [/./])
       t.equal((await another().get('/whoami')).body, 'nobody')
     }
   })
 
-  t.test('nor one that clears a session which a save() finds gone', async t => {
+  t.test('a response that a shared cache may keep does not clear the cookie if save() finds the session gone', async t => {
     const { visitor, watched } = await open(t, { cacheControl: true, saveUninitialized: false }, app => {
       app.get('/save', async (request, reply) => {
         session(request).n = 1
@@ -647,10 +647,10 @@ t.test('cacheControl: true', async t => {
     })
     await visitor.get('/login')
     t.same(setCookies(await visitor.get('/save')), [])
-    t.equal(setCookies(await visitor.get('/unused')).length, 1, 'the next reply does')
+    t.equal(setCookies(await visitor.get('/unused')).length, 1, 'the next reply clears it')
   })
 
-  t.test('a login or a logout on such a response goes out, and is not kept', async t => {
+  t.test('a login or a logout is sent even on a response that a shared cache may keep, which becomes no-store', async t => {
     const { visitor } = await openCached(t, { cookie: { maxAge: HOUR } })
     for (const url of ['/public-login', '/public-remember', '/public-logout']) {
       const response = await visitor.get(url)
@@ -659,23 +659,23 @@ t.test('cacheControl: true', async t => {
     }
   })
 
-  t.test('a response for which the session was used varies by Cookie', async t => {
+  t.test('a response varies by Cookie if the session was used', async t => {
     const { visitor } = await openCached(t, { rolling: false })
-    t.same(headersOf(await visitor.get('/whoami')), [undefined, 'Cookie'], 'for strangers, too')
+    t.same(headersOf(await visitor.get('/whoami')), [undefined, 'Cookie'], 'for new visitors too')
     t.same(headersOf(await visitor.get('/login')), ['no-store', 'Cookie'])
     t.same(headersOf(await visitor.get('/whoami')), [undefined, 'Cookie'])
     t.same(headersOf(await visitor.get('/renew')), ['no-store', 'Cookie'])
   })
 
-  t.test('one for which it was not used does not', async t => {
+  t.test('a response does not vary by Cookie if the session was not used', async t => {
     const { visitor } = await openCached(t, { cookie: { maxAge: HOUR } })
     t.same(headersOf(await visitor.get('/unused')), [undefined, undefined])
     await visitor.get('/login')
-    t.same(headersOf(await visitor.get('/unused')), ['no-store', undefined], 'though it is touched')
+    t.same(headersOf(await visitor.get('/unused')), ['no-store', undefined], 'although it was touched')
     t.same(headersOf(await visitor.get('/health')), [undefined, undefined])
   })
 
-  t.test('Cookie is added to what the response varies by already', async t => {
+  t.test('Cookie is added to an existing Vary header', async t => {
     const { visitor } = await openCached(t)
     const expected = {
       Origin: 'Origin, Cookie',
@@ -693,7 +693,7 @@ t.test('cacheControl: true', async t => {
     }
   })
 
-  t.test('without it, no header is touched', async t => {
+  t.test('without cacheControl, no header changes', async t => {
     for (const cacheControl of [undefined, false]) {
       const { visitor } = await openCached(t, { cacheControl })
       for (const url of ['/login', '/whoami', '/logout']) t.same(headersOf(await visitor.get(url)), [undefined, undefined])
@@ -701,9 +701,9 @@ t.test('cacheControl: true', async t => {
   })
 })
 
-// --- Neighbours
+// --- @fastify/cookie, URLs and other applications
 
-t.test("the defaults of @fastify/cookie's parseOptions", async t => {
+t.test('the parseOptions of @fastify/cookie and the session cookie', async t => {
   const ask = async (parseOptions: object, cookie: object = {}): Promise<Visitor> => {
     const app = Fastify()
     await app.register(fastifyCookie, { secret: SECRET, parseOptions })
@@ -714,7 +714,7 @@ t.test("the defaults of @fastify/cookie's parseOptions", async t => {
   }
   const cookieOf = async (visitor: Visitor): Promise<string> => String(setCookies(await visitor.get('/login')))
 
-  t.test('signed and maxAge are meant for other cookies', async t => {
+  t.test('signed and maxAge do not apply to the session cookie', async t => {
     for (const parseOptions of [{ signed: true }, { maxAge: 60 }, { maxAge: 60, signed: true, expires: new Date(0) }]) {
       const visitor = await ask(parseOptions)
       t.notMatch(await cookieOf(visitor), /Max-Age/)
@@ -723,14 +723,14 @@ t.test("the defaults of @fastify/cookie's parseOptions", async t => {
     }
   })
 
-  t.test('priority is meant for the session too, unless it has one', async t => {
+  t.test('priority applies to the session cookie unless it has its own', async t => {
     t.match(await cookieOf(await ask({ priority: 'high' })), /; Priority=High/)
     t.match(await cookieOf(await ask({ priority: 'high' }, { priority: 'low' })), /; Priority=Low/)
   })
 })
 
-t.test("the cookie's path is compared with what the browser asked for", async t => {
-  t.test('whatever rewriteUrl makes of it', async t => {
+t.test('cookie.path is compared with the path that the browser asked for', async t => {
+  t.test('rewriteUrl does not matter', async t => {
     const { visitor } = await open(t, { cookie: { path: '/app' } }, () => {}, {
       rewriteUrl: (request: { url?: string }) => String(request.url).replace(/^\/app(?=\/)/, '')
     })
@@ -739,7 +739,7 @@ t.test("the cookie's path is compared with what the browser asked for", async t 
     t.same(setCookies(await visitor.get('/login')), [], 'outside')
   })
 
-  t.test('also in a request line with the whole URL, as proxies send it', async t => {
+  t.test('a request line with the whole URL works, as proxies send it', async t => {
     const { visitor } = await open(t, { cookie: { path: '/app' } }, app => {
       app.get('/app/x', async request => { session(request).n = 1 })
       app.get('/apple', async () => 'outside')
@@ -759,7 +759,7 @@ t.test("the cookie's path is compared with what the browser asked for", async t 
   })
 })
 
-t.test('a cookie in quotes is read, as the clients of Java send it', async t => {
+t.test('a cookie in quotes is read, as Java clients send it', async t => {
   for (const cookiePrefix of ['', 's:']) {
     const { visitor } = await open(t, { saveUninitialized: false, cookiePrefix })
     await visitor.get('/login')
@@ -777,21 +777,21 @@ t.test('a cookie in quotes is read, as the clients of Java send it', async t => 
   }
 })
 
-t.test('a cookie of our name that we did not sign may be of another application on this host', async t => {
+t.test('a cookie with the configured name but another signature is left alone until a session starts: it may belong to another application', async t => {
   const { visitor, another } = await open(t, { saveUninitialized: false })
   const stranger = another()
   stranger.cookies.set('sessionId', 'of.another')
   for (const url of ['/unused', '/whoami', '/logout']) t.same(setCookies(await stranger.get(url)), [], `${url} leaves it alone`)
-  t.match(setCookies(await stranger.get('/login')), [/^sessionId=/], 'a session of our own sets ours')
+  t.match(setCookies(await stranger.get('/login')), [/^sessionId=/], 'a new session replaces it')
   t.equal((await stranger.get('/whoami')).body, 'max')
 
   await visitor.get('/login')
   const gone = visitor.copy()
   await visitor.get('/logout')
-  t.match(setCookies(await gone.get('/unused')), [/^sessionId=; Max-Age=0/], 'one that we signed is cleared when it is dead')
+  t.match(setCookies(await gone.get('/unused')), [/^sessionId=; Max-Age=0/], "the application's own cookie is cleared if its session is gone")
 })
 
-// --- Where there is no session
+// --- Requests without a session
 
 const CALLS: Record<string, unknown[]> = {
   get: ['user'],
@@ -822,7 +822,7 @@ function methodsOf (session: object): string[] {
   return [...names].sort()
 }
 
-/** What methods say, in each form that they have. */
+/** The errors of all methods, called by promise and by callback. */
 async function saidBy (session: any, calls: Record<string, unknown[]>): Promise<any[]> {
   const said = []
   for (const [name, args] of Object.entries(calls)) {
@@ -839,12 +839,12 @@ async function saidBy (session: any, calls: Record<string, unknown[]>): Promise<
 }
 
 interface Without {
-  /** Where a request has no session. */
+  /** In which situation a request has no session. */
   readonly where: string
-  /** What each method says. */
+  /** The message of each method's error. */
   readonly says: RegExp
   readonly cause?: object
-  /** Lets a request look at what it has in place of a session. */
+  /** Lets a request look at the object that it has instead of a session. */
   readonly visit: (t: Test, look: Look, options?: SessionOptions) => Promise<unknown>
 }
 
@@ -868,7 +868,7 @@ const WITHOUT: Without[] = [
     }
   },
   {
-    where: 'by an error handler, after the store has failed',
+    where: 'in an error handler after the store has failed',
     says: /could not be loaded.*cause/,
     cause: { message: AWAY },
     async visit (t, look, options = {}) {
@@ -879,7 +879,7 @@ const WITHOUT: Without[] = [
     }
   },
   {
-    where: 'by an error handler, after the cookie function has failed',
+    where: 'in an error handler after the cookie function has failed',
     says: /could not be loaded.*cause/,
     cause: { message: 'no such tenant' },
     async visit (t, look, options = {}) {
@@ -901,7 +901,7 @@ const WITHOUT: Without[] = [
     }
   },
   {
-    where: 'by an error handler, after a hook before the plugin has failed',
+    where: 'in an error handler after a hook before the plugin has failed',
     says: /onRequest hook has not run/,
     async visit (_t, look, options) {
       const app = Fastify()
@@ -915,18 +915,18 @@ const WITHOUT: Without[] = [
   }
 ]
 
-/** What a request sees that has no session. */
+/** What a request without a session sees. */
 async function seen<T> (t: Test, { visit }: Without, see: (request: any) => T | Promise<T>, options?: SessionOptions): Promise<T> {
   const all: T[] = []
   await visit(t, async request => { all.push(await see(request)) }, options)
-  t.equal(all.length, 1, 'it was there, and nothing threw')
+  t.equal(all.length, 1, 'the request came there, and nothing threw')
   return all[0] as T
 }
 
 for (const without of WITHOUT) {
   const { where, says, cause } = without
 
-  t.test(`${where} request.session is an object that holds nothing and takes anything, as in version 11`, async t => {
+  t.test(`${where}, request.session is an empty object to which anything can be assigned, as in version 11`, async t => {
     t.same(await seen(t, without, ({ session }) => {
       const inherited = []
       for (const key in session) inherited.push(key)
@@ -942,10 +942,10 @@ for (const without of WITHOUT) {
     }), '{"user":"max","data":{"own":true}}')
   })
 
-  t.test(`${where} each method of request.session says why there is none`, async t => {
+  t.test(`${where}, the error of each method of request.session says why there is no session`, async t => {
     const { visitor } = await open(t, {}, app => { app.get('/methods', async request => methodsOf(session(request))) })
     const methods = (await visitor.get('/methods')).json()
-    t.same(await seen(t, without, request => methodsOf(request.session)), methods, 'those of a session')
+    t.same(await seen(t, without, request => methodsOf(request.session)), methods, 'the methods are those of a session')
     t.same(Object.keys(CALLS).sort(), methods)
     for (const error of await seen(t, without, request => saidBy(request.session, CALLS))) {
       t.match(error, { code: 'FST_ERR_SESSION_NONE', statusCode: 500, message: says })
@@ -953,7 +953,7 @@ for (const without of WITHOUT) {
     }
   })
 
-  t.test(`${where} list(), revoke() and revokeOthers() say so, too, with the option user`, async t => {
+  t.test(`${where}, list(), revoke() and revokeOthers() say so too, with the option user`, async t => {
     const user = ({ user }: any): string | undefined => user
     for (const error of await seen(t, without, request => saidBy(request.session, USER_CALLS), { user })) {
       t.match(error, { code: 'FST_ERR_SESSION_NONE', message: says })
@@ -961,7 +961,7 @@ for (const without of WITHOUT) {
   })
 }
 
-t.test('where there is no session, an operation that nobody awaits does not end the process', async t => {
+t.test('if there is no session, an operation that is not awaited does not end the process', async t => {
   const { visitor } = await open(t, {}, app => {
     app.get('/health', { config: { session: false } }, request => {
       request.session.destroy()
@@ -972,7 +972,7 @@ t.test('where there is no session, an operation that nobody awaits does not end 
   t.equal((await visitor.get('/health')).body, 'ok')
 })
 
-t.test('what inherits from a request has its session, also if it looked at it before the plugin', async t => {
+t.test("an object that inherits from a request has the request's session, even if it was read before the plugin's hook", async t => {
   const app = Fastify()
   await app.register(fastifyCookie)
   const heirs = new Map<string, any>()
@@ -986,7 +986,7 @@ t.test('what inherits from a request has its session, also if it looked at it be
   t.equal((await app.inject('/')).body, 'true')
 })
 
-t.test('each session of several says by its own name why it is not there', async t => {
+t.test("with several sessions, each error says under its session's own name why there is none", async t => {
   const { visitor } = await open(t, {}, app => {
     app.register(fastifySession, { secret: SECRET, sessionName: 'admin', cookieName: 'adminId', cookie: { path: '/admin' } } as any)
     app.get('/page', { config: { session: false } }, async request => {
@@ -1004,7 +1004,7 @@ t.test('each session of several says by its own name why it is not there', async
   t.match((await visitor.get('/page')).json(), [/request\.session: the route/, /request\.admin: the URL/])
 })
 
-t.test('a session that decryptSession or loadSession finds takes the place of none', async t => {
+t.test('on a route with session: false, decryptSession() sets request.session, and so may a handler with loadSession()', async t => {
   const { visitor } = await open(t, {}, app => {
     app.get('/socket', { config: { session: false } }, async request => {
       t.throws(() => request.session.get('user' as any), { code: 'FST_ERR_SESSION_NONE' })
@@ -1018,9 +1018,9 @@ t.test('a session that decryptSession or loadSession finds takes the place of no
   t.same((await visitor.get('/socket')).json(), ['max', 'max'])
 })
 
-// --- When the store is away
+// --- When the store fails
 
-t.test('onStoreError', async t => {
+t.test('onStoreError decides what happens if the store fails', async t => {
   const more: Routes = app => {
     app.get('/which', async request => String(session(request).isAnonymous))
     app.get('/change', async request => {
@@ -1039,7 +1039,7 @@ t.test('onStoreError', async t => {
     app.get('/reload', async request => {
       const anonymous = request.session
       await session(request).reload().catch((error: Error) => {
-        t.equal(request.session, anonymous, 'everything stays as it was')
+        t.equal(request.session, anonymous, 'request.session stays the same object')
         throw error
       })
       session(request).reloaded = true
@@ -1064,7 +1064,7 @@ t.test('onStoreError', async t => {
   }
   let watched: WatchedStore
 
-  /** Somebody who is logged in, while the store goes away. */
+  /** A logged-in visitor, after whose login the store fails. */
   async function loggedIn (t: Test, options: SessionOptions): Promise<Visitor> {
     const site = await open(t, { cookie: { maxAge: HOUR }, ...options }, more)
     watched = site.watched
@@ -1073,12 +1073,12 @@ t.test('onStoreError', async t => {
     return site.visitor
   }
 
-  /** What the store has of the session. */
+  /** The data of the sessions in the store. */
   function stored (): any[] {
     return [...watched.memory.store.values()].map(({ cookie, ...data }: any) => data)
   }
 
-  t.test("'fail', the default, is the store's own error", async t => {
+  t.test("'fail', the default: the request fails with the store's own error", async t => {
     for (const options of [{}, { onStoreError: 'fail' as const }]) {
       const visitor = await loggedIn(t, options)
       const response = await visitor.get('/whoami')
@@ -1090,7 +1090,7 @@ t.test('onStoreError', async t => {
     }
   })
 
-  t.test("'anonymous' never means logged in, writes nothing and keeps the visitor's cookie", async t => {
+  t.test("'anonymous': the visitor is not logged in, nothing is written, and the cookie is left alone", async t => {
     const visitor = await loggedIn(t, { onStoreError: 'anonymous' })
     for (const url of ['/whoami', '/unused', '/change']) {
       t.same(await watched.callsDuring(async () => {
@@ -1105,7 +1105,7 @@ t.test('onStoreError', async t => {
     t.equal((await visitor.get('/whoami')).body, 'max')
   })
 
-  t.test("'anonymous': not even an old cookie is signed anew", async t => {
+  t.test("'anonymous': a cookie that was signed with an older secret is not signed again", async t => {
     const [old, next] = ['an old secret with a length of 32 characters', 'a new secret with a length of 32 characters']
     const secret = [old]
     const visitor = await loggedIn(t, { onStoreError: 'anonymous', secret })
@@ -1113,7 +1113,7 @@ t.test('onStoreError', async t => {
     t.same(setCookies(await visitor.get('/whoami')), [])
   })
 
-  t.test('request.session tells which it is', async t => {
+  t.test('request.session.isAnonymous says whether the session could not be loaded', async t => {
     const visitor = await loggedIn(t, { onStoreError: 'anonymous' })
     t.equal((await visitor.get('/which')).body, 'true')
     t.equal((await new Visitor(visitor.app).get('/whoami')).statusCode, 500, 'a new visitor still needs a store')
@@ -1122,7 +1122,7 @@ t.test('onStoreError', async t => {
     t.equal((await new Visitor(visitor.app).get('/which')).body, 'false')
   })
 
-  t.test('isAnonymous is still a name for data of your own', async t => {
+  t.test('isAnonymous may also be a key of your own data', async t => {
     const { visitor } = await open(t, {}, app => {
       app.get('/', async request => {
         const found = session(request).isAnonymous
@@ -1134,7 +1134,7 @@ t.test('onStoreError', async t => {
     t.equal((await visitor.get('/')).body, 'so they say')
   })
 
-  t.test("'anonymous': save() fails with the store's error, and after its return with the same", async t => {
+  t.test("'anonymous': save() fails with the store's error, even when the store works again", async t => {
     const visitor = await loggedIn(t, { onStoreError: 'anonymous' })
     for (const url of ['/save', '/save-callback', '/return?next=save']) {
       const response = await visitor.get(url)
@@ -1145,16 +1145,16 @@ t.test('onStoreError', async t => {
     t.same(stored(), [{ user: 'max' }])
   })
 
-  t.test("'anonymous': destroy() ends the session where the store is back, and fails where it is not", async t => {
+  t.test("'anonymous': destroy() ends the session if the store works again, and fails otherwise", async t => {
     const visitor = await loggedIn(t, { onStoreError: 'anonymous' })
     const response = await visitor.get('/logout')
     t.match(problem(response), { message: AWAY })
-    t.same(setCookies(response), [], 'who is not logged out keeps the cookie')
+    t.same(setCookies(response), [], 'a visitor who is not logged out keeps the cookie')
     t.match(setCookies(await visitor.get('/return?next=destroy')), ['sessionId=; Max-Age=0'])
     t.same(stored(), [])
   })
 
-  t.test("'anonymous': regenerate() logs in where the store is back, and fails where it is not", async t => {
+  t.test("'anonymous': a login with regenerate() works if the store works again, and fails otherwise", async t => {
     const visitor = await loggedIn(t, { onStoreError: 'anonymous' })
     const response = await visitor.get('/renew')
     t.match(problem(response), { message: AWAY })
@@ -1163,7 +1163,7 @@ t.test('onStoreError', async t => {
     t.same(stored(), [{ user: 'max again' }])
   })
 
-  t.test("'anonymous': reload() gets the session where the store is back, and fails where it is not", async t => {
+  t.test("'anonymous': reload() loads the session if the store works again, and fails otherwise", async t => {
     const visitor = await loggedIn(t, { onStoreError: 'anonymous' })
     t.match(problem(await visitor.get('/reload')), { message: AWAY })
     t.same((await visitor.get('/return/reload')).json(), [false, 'max'])
@@ -1175,7 +1175,7 @@ t.test('onStoreError', async t => {
     t.same(stored(), [], 'an id that the store does not know is not used again')
   })
 
-  t.test("'anonymous': an expired session that can not be removed is nobody's", async t => {
+  t.test("'anonymous': if an expired session cannot be removed, the visitor is not logged in", async t => {
     const records = new Map<string, string>()
     const store: any = {
       get: (id: string, done: any) => done(null, JSON.parse(records.get(id) ?? 'null')),
@@ -1193,21 +1193,21 @@ t.test('onStoreError', async t => {
     t.equal((await visitor.get('/which')).body, 'true')
   })
 
-  t.test('a store that does not answer in time is away, too', async t => {
+  t.test("'anonymous': a store that does not answer in time counts as failed", async t => {
     const { visitor, watched } = await open(t, { onStoreError: 'anonymous', storeTimeout: 20 }, more)
     await visitor.get('/login')
     watched.memory.get = () => {}
     t.equal((await visitor.get('/which')).body, 'true')
   })
 
-  t.test('a route with session: false goes on either way', async t => {
+  t.test('a route with session: false works with both values', async t => {
     for (const onStoreError of ['fail', 'anonymous'] as const) {
       const visitor = await loggedIn(t, { onStoreError })
       t.same(await watched.callsDuring(async () => { t.equal((await visitor.get('/health')).body, 'ok') }), [])
     }
   })
 
-  t.test('a session outside of a request fails with the store either way', async t => {
+  t.test("decryptSession() fails with the store's error with both values", async t => {
     for (const onStoreError of ['fail', 'anonymous'] as const) {
       const visitor = await loggedIn(t, { onStoreError })
       const { app } = visitor

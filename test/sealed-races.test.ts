@@ -1,4 +1,4 @@
-/** Requests that race for one session of a store that is sealed, in every order that there is. */
+/** Requests that race for one session in a sealed store, in every possible order. */
 import './uncounted'
 import { RedisStore as ConnectRedis } from 'connect-redis'
 import t from 'tap'

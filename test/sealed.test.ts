@@ -1,4 +1,4 @@
-/** What a store keeps that is sealed: neither a login nor data. */
+/** sealed(): a store contains nothing by which anyone could log in or read data. */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { RedisStore as ConnectRedis } from 'connect-redis'
 import fc from 'fast-check'
@@ -10,6 +10,7 @@ import { RedisStore } from '../src/stores/redis'
 import { sealed, type SealedOptions } from '../src/stores/sealed'
 import { testStore, type Promises } from '../src/testing/index'
 import type { SessionRecord, SessionStore } from '../src/types/store'
+import { warned } from './heard'
 import { build, Gate, record, SECRET, Visitor, type SessionOptions } from './helpers'
 import { ThreeMethodStore } from './odd-stores'
 import { openPool, underTest } from './postgres/tables'
@@ -47,11 +48,11 @@ const ofRedis: Promises = {
 }
 
 for (const legacy of [false, true]) {
-  t.test(`MemoryStore is the same store when it is sealed, legacy: ${legacy}`, t =>
+  t.test(`a sealed MemoryStore passes the store suite, legacy: ${legacy}`, t =>
     testStore(() => sealing(new MemoryStore(), { legacy }), { promises: ofMemory, test: t.test }))
 }
 
-t.test('RedisStore is the same store when it is sealed', async t => {
+t.test('a sealed RedisStore passes the store suite', async t => {
   const client = await connectTo(t, await startRedis(t))
   const open = (): SessionStore => sealing(new RedisStore({ client }))
   await testStore(async () => {
@@ -60,7 +61,7 @@ t.test('RedisStore is the same store when it is sealed', async t => {
   }, { promises: ofRedis, test: t.test })
 })
 
-t.test('connect-redis is the same store when it is sealed', async t => {
+t.test('a sealed connect-redis passes the store suite', async t => {
   const client = await connectTo(t, await startRedis(t))
   const open = (): SessionStore => sealing(new ConnectRedis({ client: client as any }) as unknown as SessionStore)
   await testStore(async () => {
@@ -69,7 +70,7 @@ t.test('connect-redis is the same store when it is sealed', async t => {
   }, { promises, test: t.test })
 })
 
-t.test('PostgresStore is the same store when it is sealed', async t => {
+t.test('a sealed PostgresStore passes the store suite', async t => {
   const pool = openPool(t, (await startPostgres(t)).url)
   await testStore(async t => {
     const { store, another, ...more } = await underTest(t, pool)
@@ -79,7 +80,7 @@ t.test('PostgresStore is the same store when it is sealed', async t => {
 
 // --- What the store is given
 
-t.test('no byte of data, of an id or of who somebody is reaches the store', t => fc.assert(fc.asyncProperty(
+t.test('no data, session id or user reaches the store in plain text', t => fc.assert(fc.asyncProperty(
   fc.dictionary(fc.constantFrom('a', 'b', 'c', '__d', 'key with spaces'), fc.oneof(word(), fc.array(word()), fc.record({ inner: word() }))),
   word(), word(), word(),
   async (data, id, user, changed) => {
@@ -101,17 +102,17 @@ t.test('no byte of data, of an id or of who somebody is reaches the store', t =>
     await app.close()
     const text = given.join('\n')
     const words = [id, user, changed, ...JSON.stringify(data).match(/W\w{11}/g) ?? []]
-    // What the library makes of the user's name can be guessed.
+    // The library's hash of the user's name could be guessed.
     return given.length > 8 && [...words, fingerprint(user)].every(word => !text.includes(word))
   }
 ), { numRuns: 30 }).then(() => t.pass()))
 
-/** A text that is nowhere by chance. */
+/** A text that isn't found anywhere by chance. */
 function word (): fc.Arbitrary<string> {
   return fc.string({ unit: fc.constantFrom(...'abcdefghijklmnopqrstuvwxyz'), minLength: 11, maxLength: 11 }).map(text => `W${text}`)
 }
 
-/** The store, and all that it is given. */
+/** The store, and all arguments that it is given. */
 function overheard (inner: MemoryStore): { store: SessionStore, given: string[] } {
   const given: string[] = []
   const store = new Proxy(inner, {
@@ -129,7 +130,7 @@ function overheard (inner: MemoryStore): { store: SessionStore, given: string[] 
   return { store, given }
 }
 
-// --- What doesn't open
+// --- Records that can't be opened
 
 type Site = { app: FastifyInstance, inner: MemoryStore, rows: Map<string, any>, max: Visitor, eva: Visitor, heard: string[] }
 
@@ -157,7 +158,7 @@ async function site (t: Test, options: SessionOptions = {}, wrapping: Partial<Se
   return { app, inner, rows: inner.store as Map<string, any>, max: new Visitor(app), eva: new Visitor(app), heard }
 }
 
-/** Whoever comes to another application with the same cookies. */
+/** A visitor of another application with the same cookies. */
 function at (app: FastifyInstance, { cookies }: Visitor): Visitor {
   const visitor = new Visitor(app)
   for (const [name, value] of cookies) visitor.cookies.set(name, value)
@@ -172,11 +173,11 @@ async function loggedIn (t: Test): Promise<Site & { ofMax: any, ofEva: any }> {
   return { ...found, ofMax, ofEva }
 }
 
-t.test('who writes to the store can move nothing to another session', async t => {
+t.test("an attacker who can write to the store cannot move one session's record to another", async t => {
   const { max, rows, ofEva, heard } = await loggedIn(t)
   const [key] = rows.keys()
   rows.set(key as string, { ...ofEva })
-  t.equal((await max.get('/user')).body, 'nobody', "eva's row is no session of max")
+  t.equal((await max.get('/user')).body, 'nobody', "eva's record is not accepted as max's session")
   t.same(heard, ['unreadable'])
 })
 
@@ -184,37 +185,37 @@ for (const [what, change] of Object.entries({
   "another session's value": (ofMax: any, ofEva: any) => { ofMax.user = ofEva.user },
   "another key's value": (ofMax: any) => { ofMax.user = ofMax.cart },
   'half of a value': (ofMax: any) => { ofMax.user = ofMax.user.slice(0, -20) },
-  'the mark of a value alone': (ofMax: any) => { ofMax.user = ofMax.user.slice(0, 8) },
+  'only the prefix of a sealed value': (ofMax: any) => { ofMax.user = ofMax.user.slice(0, 8) },
   'a value with another byte': (ofMax: any) => { ofMax.user = ofMax.user.replace(/.$/, (last: string) => last === 'A' ? 'Q' : 'A') },
   'a plain value': (ofMax: any) => { ofMax.user = 'eva' },
   'a plain object': (ofMax: any) => { ofMax.user = { name: 'eva' } }
 })) {
-  t.test(`${what} isn't read, and the session ends with that reply`, async t => {
+  t.test(`${what} is not accepted, and the session ends with the reply that reads it`, async t => {
     const { max, ofMax, ofEva, heard } = await loggedIn(t)
     change(ofMax, ofEva)
-    t.equal((await max.get('/cart')).json()[0], 'cart of max', 'what nobody reads hurts nobody')
+    t.equal((await max.get('/cart')).json()[0], 'cart of max', 'a reply that does not read it works')
     const response = await max.get('/user')
     t.equal(response.statusCode, 500)
     t.equal(response.json().code, 'FST_ERR_SESSION_RECORD')
     t.notMatch(response.json().message, 'eva')
-    t.equal((await max.get('/user')).body, 'nobody', 'it has ended')
+    t.equal((await max.get('/user')).body, 'nobody', 'the session has ended')
     t.ok(heard.includes('unreadable'))
   })
 }
 
 for (const [what, change] of Object.entries({
-  'a later creation': (cookie: any) => { cookie.createdAt += 1000 },
-  'no creation': (cookie: any) => { delete cookie.createdAt },
-  'no creation, and no proof of one': (cookie: any) => { delete cookie.createdAt; delete cookie['~createdAt'] },
+  'a later createdAt': (cookie: any) => { cookie.createdAt += 1000 },
+  'no createdAt': (cookie: any) => { delete cookie.createdAt },
+  'no createdAt, and no proof of one': (cookie: any) => { delete cookie.createdAt; delete cookie['~createdAt'] },
   'no time of the last write': (cookie: any) => { delete cookie.seenAt; delete cookie['~seenAt'] },
   'another idle time': (cookie: any) => { cookie.idle = 1e12 },
-  'a user that nobody proves': (cookie: any) => { cookie.userKey = 'max' },
-  'a field that nobody proves': (cookie: any) => { cookie.authenticatedAt = Date.now() },
+  'a user without proof': (cookie: any) => { cookie.userKey = 'max' },
+  'a field without proof': (cookie: any) => { cookie.authenticatedAt = Date.now() },
   "another field's proof": (cookie: any) => { cookie['~idle'] = cookie['~seenAt'] },
-  'a proof that is no text': (cookie: any) => { cookie['~idle'] = { é: 1 } },
-  'a proof that nothing makes a text of': (cookie: any) => { cookie['~idle'] = { toString: 1, valueOf: 1 } }
+  'a proof that is not a string': (cookie: any) => { cookie['~idle'] = { é: 1 } },
+  'a proof that cannot be converted to a string': (cookie: any) => { cookie['~idle'] = { toString: 1, valueOf: 1 } }
 })) {
-  t.test(`a session with ${what} isn't one`, async t => {
+  t.test(`a session with ${what} is not accepted`, async t => {
     const { max, ofMax, heard } = await loggedIn(t)
     change(ofMax.cookie)
     t.equal((await max.get('/user')).body, 'nobody')
@@ -222,7 +223,7 @@ for (const [what, change] of Object.entries({
   })
 }
 
-t.test('a record without a cookie is no session; what is no record at all is warned about as ever', async t => {
+t.test('a record without a cookie, or a value that is not a record, is treated as no session', async t => {
   const { max, rows, heard } = await loggedIn(t)
   const [key] = rows.keys()
   for (const broken of [{}, { cookie: 'none' }, 'text']) {
@@ -232,7 +233,7 @@ t.test('a record without a cookie is no session; what is no record at all is war
   t.same(heard, ['unreadable', 'unreadable', 'unreadable'])
 })
 
-t.test('of a session that does not open a logout leaves nothing', async t => {
+t.test('destroy() also removes a session that cannot be opened', async t => {
   const { rows, ofMax } = await loggedIn(t)
   const [key] = rows.keys()
   const store = sealing(Object.assign(new MemoryStore(rows as any)))
@@ -241,7 +242,7 @@ t.test('of a session that does not open a logout leaves nothing', async t => {
   t.equal(rows.has(key as string), false)
 })
 
-t.test('what comes out of the store is no login: a key in a cookie, or in place of an id, names nothing', async t => {
+t.test('a key from the store is not a login: neither in a cookie nor in place of a session id', async t => {
   for (const legacy of [false, true]) {
     const { app, max, rows } = await site(t, {}, { legacy })
     await max.get('/login/max')
@@ -253,7 +254,7 @@ t.test('what comes out of the store is no login: a key in a cookie, or in place 
   }
 })
 
-t.test('what is told of a session whose cookie comes after its end is told by the name that it had', async t => {
+t.test("a security message about an ended session's cookie has the fingerprint that the session had", async t => {
   const { app, max, rows } = await site(t, {}, { legacy: true })
   await max.get('/login/max')
   const [key] = rows.keys() as Iterable<string>
@@ -267,9 +268,9 @@ t.test('what is told of a session whose cookie comes after its end is told by th
   t.match(told, [{ reason: 'unknown-id', fingerprint: fingerprint(key as string) }])
 })
 
-// --- Only what changed, only what is read
+// --- Only values that changed, only values that are read
 
-t.test('only what changed is sealed', async t => {
+t.test('only values that changed are sealed again', async t => {
   const { max, rows } = await loggedIn(t)
   const before = { ...[...rows.values()][0] }
   await max.get('/note/hello')
@@ -281,13 +282,13 @@ t.test('only what changed is sealed', async t => {
   t.equal([...rows.values()][0].note, after.note)
 })
 
-t.test('stores keep something under __ for themselves: that is no data', async t => {
+t.test("a store's own keys that begin with __ are not data", async t => {
   const { max, ofMax } = await loggedIn(t)
   ofMax.__lastAccess = 1
   t.same((await max.get('/all')).json(), { user: 'max', cart: ['cart of max'] })
 })
 
-t.test('connect-mongo says with touchAfter when it was written: that is no data, and no touch fails by it', async t => {
+t.test("connect-mongo's lastModified, which touchAfter needs, is not data and does not make a touch fail", async t => {
   class Mongo extends ThreeMethodStore {
     readonly touched: unknown[] = []
 
@@ -316,7 +317,7 @@ t.test('connect-mongo says with touchAfter when it was written: that is no data,
 
 // --- Keys that change
 
-t.test('of several keys the first seals, and all open: nobody is logged out while they change, under load', async t => {
+t.test('the first of several keys seals and all of them open: nobody is logged out while they change, under load', async t => {
   const inner = new MemoryStore()
   const ways = [[OLD], [OLD, NEW], [NEW, OLD], [NEW, OLD]] as const
   const sites = await Promise.all(ways.map(keys => site(t, { user: session => session.user as string }, { keys }, inner)))
@@ -325,7 +326,7 @@ t.test('of several keys the first seals, and all open: nobody is logged out whil
     await visitor.get(`/login/user${i}`)
     return visitor
   }))
-  // Processes of before and of afterwards are there at the same time.
+  // Processes with the old and with the new keys run at the same time.
   await Promise.all(sites.slice(1).flatMap(({ app }) => visitors.flatMap(visitor => Array.from({ length: 5 }, async () => {
     t.equal((await at(app, visitor).get('/push')).statusCode, 200)
   }))))
@@ -336,19 +337,19 @@ t.test('of several keys the first seals, and all open: nobody is logged out whil
     t.equal(list.length, 15, 'no addition is lost')
   }
   const [first, second, third] = visitors.map(visitor => at(app, visitor)) as [Visitor, Visitor, Visitor]
-  t.equal((await app.sessions.forUser('user0')).length, 1, 'the index finds who logged in before')
+  t.equal((await app.sessions.forUser('user0')).length, 1, 'the index finds a login from before the change')
   await first.get('/renew')
-  t.equal((await first.get('/user')).body, 'user0', 'a renewal takes the place of an entry from before')
+  t.equal((await first.get('/user')).body, 'user0', 'a renewal replaces an index entry from before the change')
   t.equal((await app.sessions.forUser('user0')).length, 1)
   t.equal(await app.sessions.revokeUser('user0'), 1)
   t.equal(await app.sessions.revokeUser('user1'), 1)
   t.equal((await first.get('/user')).body, 'nobody')
   t.equal((await second.get('/user')).body, 'nobody')
   const late = await site(t, {}, { keys: [NEW] }, inner)
-  t.equal((await at(late.app, third).get('/user')).body, 'nobody', 'without its key a session is lost')
+  t.equal((await at(late.app, third).get('/user')).body, 'nobody', 'without its key, a session is lost')
 })
 
-t.test('who renews a session while keys change is found when the old key is dropped', async t => {
+t.test('a session that was renewed while keys change is found by its user after the old key is dropped', async t => {
   const inner = new MemoryStore()
   const user = (session: any): string => session.user
   for (const [before, then, afterwards] of [
@@ -368,7 +369,7 @@ t.test('who renews a session while keys change is found when the old key is drop
   }
 })
 
-t.test('a revocation while keys change is not outrun by who renews a session then', async t => {
+t.test('a session that is renewed during a revocation while keys change does not survive it', async t => {
   for (const [keys, order] of [[[NEW, OLD], 'afterwards'], [[OLD, NEW], 'before']] as const) {
     for (let call = 1; call <= 3; call++) {
       const inner = new MemoryStore()
@@ -396,7 +397,7 @@ t.test('a revocation while keys change is not outrun by who renews a session the
   }
 })
 
-t.test('a store that fails while a session is renewed leaves none that is not found', async t => {
+t.test('if the store fails while a session is renewed, no session is left that a revocation does not find', async t => {
   for (let call = 1; call <= 5; call++) {
     const inner = new MemoryStore()
     let left = Infinity
@@ -416,7 +417,7 @@ t.test('a store that fails while a session is renewed leaves none that is not fo
   }
 })
 
-t.test('a store that answers no list of sessions to be ended keeps no revocation going for ever', async t => {
+t.test('a revocation ends even if endingsOf() of the store does not answer with a list', async t => {
   const inner = new MemoryStore()
   const odd = Object.assign(Object.create(inner), { endingsOf: (_user: string, callback: (error: null, keys: object) => void) => callback(null, {}) })
   const { app, max } = await site(t, { store: sealing(odd), user: session => session.user as string })
@@ -424,7 +425,7 @@ t.test('a store that answers no list of sessions to be ended keeps no revocation
   t.equal(await app.sessions.revokeUser('max'), 0)
 })
 
-// --- Sessions from before
+// --- Sessions from before sealing
 
 async function fromBefore (options: SessionOptions = {}): Promise<{ inner: MemoryStore, before: Visitor, id: string }> {
   const inner = new MemoryStore()
@@ -437,7 +438,7 @@ async function fromBefore (options: SessionOptions = {}): Promise<{ inner: Memor
   return { inner, before: visitor, id: [...inner.store.keys()][0] as string }
 }
 
-t.test('a session from before goes on, is sealed where it is, and counted', async t => {
+t.test('a session from before sealing continues, is sealed in place, and is counted in legacyLoads', async t => {
   const user = (session: any): string => session.user
   const { inner, before, id } = await fromBefore({ user })
   const store = sealed(inner, { keys: [OLD] })
@@ -451,7 +452,7 @@ t.test('a session from before goes on, is sealed where it is, and counted', asyn
   await visitor.get('/note/hello')
   await visitor.get('/push')
   t.same((await visitor.get('/all')).json(), { user: 'max', cart: ['cart of max'], note: 'hello', list: [1] })
-  t.same([...inner.store.keys()], [id], 'it was not moved: that would bring back who logs out')
+  t.same([...inner.store.keys()], [id], 'it was not moved to another key, which could bring back a logged-out session')
   t.equal((await app.sessions.forUser('max')).length, 1, 'its user is found')
   await visitor.get('/renew')
   t.equal((await visitor.get('/user')).body, 'max')
@@ -461,7 +462,7 @@ t.test('a session from before goes on, is sealed where it is, and counted', asyn
   t.equal((await visitor.get('/user')).body, 'nobody')
 })
 
-t.test('a session from before is logged out and revoked as any', async t => {
+t.test('a session from before sealing can be logged out and revoked', async t => {
   const user = (session: any): string => session.user
   for (const url of ['/out', '/revoke']) {
     const { inner, before } = await fromBefore({ user })
@@ -475,7 +476,7 @@ t.test('a session from before is logged out and revoked as any', async t => {
   }
 })
 
-t.test('a logout with two cookies ends a session from before, too', async t => {
+t.test('a logout with two cookies also ends a session from before sealing', async t => {
   const { inner, before } = await fromBefore()
   const { app, max } = await site(t, {}, { legacy: true }, inner)
   await max.get('/login/max')
@@ -484,7 +485,7 @@ t.test('a logout with two cookies ends a session from before, too', async t => {
   t.equal(inner.store.size, 0)
 })
 
-t.test('legacy: false ends what was not sealed under a key of ours', async t => {
+t.test('with legacy: false, a session from before sealing is not found', async t => {
   const { inner, before } = await fromBefore()
   const { app, heard } = await site(t, {}, {}, inner)
   const visitor = at(app, before)
@@ -492,7 +493,7 @@ t.test('legacy: false ends what was not sealed under a key of ours', async t => 
   t.same(heard, ['unknown-id'])
 })
 
-t.test('on a store with three methods a session from before is sealed when it is written', async t => {
+t.test('on a store with three methods, a session from before sealing is sealed when it is written', async t => {
   const { inner: { store: rows }, before, id } = await fromBefore()
   const inner = new ThreeMethodStore()
   await new Promise(resolve => inner.set(id, rows.get(id) as any, resolve))
@@ -503,7 +504,7 @@ t.test('on a store with three methods a session from before is sealed when it is
   t.same((await visitor.get('/all')).json(), { user: 'max', cart: ['cart of max'], note: 'hello' })
 })
 
-t.test('a field from before that can not be read is found when it is read', async t => {
+t.test('an unreadable field from before sealing throws when it is read', async t => {
   const inner = new MemoryStore()
   const raw = record({ n: 1 }) as SessionRecord
   Object.defineProperty(raw, 'broken', { enumerable: true, get () { throw Object.assign(new Error('broken'), { code: 'FST_ERR_SESSION_RECORD' }) } })
@@ -513,7 +514,7 @@ t.test('a field from before that can not be read is found when it is read', asyn
   t.throws(() => found.broken, { code: 'FST_ERR_SESSION_RECORD' })
 })
 
-t.test('what changes a session from before in the meantime is not overwritten by its sealing', async t => {
+t.test('sealing a session from before does not overwrite changes made in the meantime', async t => {
   const { inner, before, id } = await fromBefore()
   const gate = new Gate()
   const updateIf = inner.updateIf.bind(inner)
@@ -540,7 +541,7 @@ const GOLDEN = {
   sealedUserKey: 'sealed1:jwGd6dPGMq8BsbLnGgeanwX5TIiCpNNSp336vtbE-3OmhotZu5wuRL26'
 }
 
-t.test('what this version sealed opens for ever', async t => {
+t.test('future versions can open what this version has sealed', async t => {
   const inner = new MemoryStore()
   const cookie = {
     expires: new Date('9999-01-01'),
@@ -562,7 +563,7 @@ t.test('what this version sealed opens for ever', async t => {
 
 // --- How it is called
 
-t.test('it has the methods that the store has, and no others', t => {
+t.test('a sealed store has the methods of its store, and no others', t => {
   const methods = (store: object): string[] => {
     const own = ['keyOf', 'formerKeyOf', 'legacyLoads']
     return Object.keys(store).filter(name => !own.includes(name)).sort()
@@ -574,7 +575,7 @@ t.test('it has the methods that the store has, and no others', t => {
   t.end()
 })
 
-t.test('it answers by a callback, or by a promise', async t => {
+t.test('the methods of a sealed store answer by a callback or by a promise', async t => {
   const store = sealing(new MemoryStore()) as any
   await store.set('a', record({ n: 1 }))
   t.equal((await store.get('a')).n, 1)
@@ -582,14 +583,14 @@ t.test('it answers by a callback, or by a promise', async t => {
   t.equal((await store.all()).a.n, 1)
   await t.rejects(store.set('b', record({ n: 1n })), { code: 'FST_ERR_SESSION_VALUE' })
   await store.update('a', { set: { n: () => 1, cookie: 1 }, unset: [], meta: { set: {}, unset: ['createdAt'] } }, record({}))
-  t.same(Object.keys(await store.get('a')), ['cookie'], 'what JSON lacks is no more')
+  t.same(Object.keys(await store.get('a')), ['cookie'], 'values that JSON cannot hold are gone')
   await store.set('live', { n: 1, cookie: { toJSON: () => ({ expires: null, createdAt: 1 }) } })
   t.equal((await store.get('live')).cookie.createdAt, 1)
   await store.clear()
   t.equal(await new Promise(resolve => store.length((_error: null, length: number) => resolve(length))), 0)
 })
 
-t.test('what somebody made up is not as the store has it', async t => {
+t.test('updateIf() only accepts records that the store returned', async t => {
   const store = sealing(new MemoryStore()) as any
   await store.set('a', record({ n: 1 }))
   const changes = { set: { n: 2 }, unset: [], meta: { set: {}, unset: [] } }
@@ -597,7 +598,7 @@ t.test('what somebody made up is not as the store has it', async t => {
   t.equal(await store.updateIf('a', await store.get('a'), ['n'], changes, record({})), 'written')
 })
 
-t.test('a record may be written to before it is read, and have any number of keys', async t => {
+t.test('a record can be changed before it is read, and may have any number of keys', async t => {
   const store = sealing(new MemoryStore()) as any
   await store.set('a', record(Object.fromEntries(Array.from({ length: 1100 }, (_, i) => [`key ${i}`, i]))))
   const found = await store.get('a')
@@ -606,7 +607,7 @@ t.test('a record may be written to before it is read, and have any number of key
   t.equal(found['key 1099'], 1099)
 })
 
-t.test('all() leaves out what is not ours', async t => {
+t.test('all() leaves out records that are not sealed', async t => {
   const inner = new MemoryStore()
   const store = sealing(inner) as any
   await store.set('a', record({ n: 1 }))
@@ -622,7 +623,7 @@ t.test('all() leaves out what is not ours', async t => {
   await t.rejects(failing.all(), { message: 'away' })
 })
 
-t.test('a failure of the store is told as it is', async t => {
+t.test("the store's errors are passed on unchanged", async t => {
   const inner = new MemoryStore()
   const fail = (...args: any[]): void => args.at(-1)(new Error('away'))
   Object.assign(inner, { get: fail, set: fail, destroy: fail, release: fail, revoke: fail, endingsOf: fail, claimsOf: fail, claim: fail })
@@ -632,7 +633,7 @@ t.test('a failure of the store is told as it is', async t => {
   }
 })
 
-t.test('what other processes end is told by key', async t => {
+t.test('the signal of a sealed session reports that another process has ended it', async t => {
   const server = await startRedis(t)
   const open = async (): Promise<FastifyInstance> => {
     const client = await connectTo(t, server)
@@ -658,18 +659,23 @@ t.test('what other processes end is told by key', async t => {
   t.equal((await told).body, 'logout')
 })
 
+t.test('a misspelt option causes a warning', async t => {
+  const heard = await warned(async () => sealed(new MemoryStore(), { keys: [OLD], legasy: false } as any))
+  t.match(heard, [{ code: 'FST_SESSION_OPTION', message: "legasy of sealed() isn't known: write legacy" }])
+})
+
 for (const [what, store, options] of [
   ['no store', undefined, { keys: [OLD] }],
   ['no options', new MemoryStore(), undefined],
   ['no keys', new MemoryStore(), {}],
   ['an empty list', new MemoryStore(), { keys: [] }],
-  ['one key that is no list', new MemoryStore(), { keys: OLD }],
+  ['one key that is not in a list', new MemoryStore(), { keys: OLD }],
   ['a short string', new MemoryStore(), { keys: [OLD, 'short'] }],
   ['a short buffer', new MemoryStore(), { keys: [Buffer.alloc(31)] }],
   ['a number', new MemoryStore(), { keys: [32] }],
-  ['legacy that is no boolean', new MemoryStore(), { keys: [OLD], legacy: 'false' }]
+  ['legacy that is not a boolean', new MemoryStore(), { keys: [OLD], legacy: 'false' }]
 ] as const) {
-  t.test(`${what} is refused`, t => {
+  t.test(`sealed() refuses ${what}`, t => {
     t.throws(() => sealed(store as any, options as any), { code: 'FST_ERR_SESSION_OPTION', message: /sealed\(\)/ })
     t.end()
   })

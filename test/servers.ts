@@ -1,4 +1,4 @@
-/** Servers of a test's own: on free ports of the loopback, with a folder of their own, ended when the test ends. */
+/** Servers for one test, on free ports of the loopback interface, each with its own folder. They end with the test. */
 import { execFile } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
@@ -18,25 +18,25 @@ export interface Server {
   readonly url: string
   readonly port: number
   stop (): Promise<void>
-  /** On the same port and folder: what a Redis with `appendOnly` held is there again. */
+  /** Starts it again, with the same port and folder: a Redis with `appendOnly` has its data again. */
   restart (): Promise<void>
 }
 
 export interface RedisOptions {
-  /** Keeps the data over a restart. */
+  /** Keeps the data across a restart. */
   appendOnly?: boolean
   port?: number
   dir?: string
-  /** Another server than the one on the path. */
+  /** A server other than the one on the PATH. */
   command?: string
   args?: string[]
 }
 
-/** What a server needs to be started, and to be waited for. */
+/** How a server is started, and how to see that it is ready. */
 interface Start extends ProgramOptions {
   command: string
   args: string[]
-  /** The line by which it says that it is ready. */
+  /** The line that says that it is ready. */
   ready: RegExp
   stream?: 'stdout' | 'stderr'
   endSignal?: NodeJS.Signals
@@ -53,7 +53,7 @@ export async function startRedis (t: Test, options: RedisOptions = {}): Promise<
   return await startRedisWith(t, options, [])
 }
 
-/** Three masters, no replicas. While one is away the others go on. */
+/** Three masters without replicas. If one is away, the others continue. */
 export async function startRedisCluster (t: Test, options: Pick<RedisOptions, 'appendOnly' | 'args'> = {}): Promise<{ nodes: Server[] }> {
   const count = 3
   const busPorts: number[] = []
@@ -69,7 +69,7 @@ export async function startRedisCluster (t: Test, options: Pick<RedisOptions, 'a
   for (const [i, { url }] of nodes.entries()) {
     const [first, last] = [i, i + 1].map(n => Math.floor(n * SLOTS / count)) as [number, number]
     await command(url, 'CLUSTER', 'ADDSLOTSRANGE', String(first), String(last - 1))
-    // A number of its own for each, or the nodes would first have to settle which of them gets a new one.
+    // Each gets a different number. Otherwise the nodes would first have to agree which of them gets a new one.
     await command(url, 'CLUSTER', 'SET-CONFIG-EPOCH', String(i + 1))
   }
   const [first, ...others] = nodes as [Server, ...Server[]]
@@ -87,14 +87,14 @@ export async function startRedisCluster (t: Test, options: Pick<RedisOptions, 'a
       ...node,
       async restart () {
         await node.restart()
-        // A master that came back takes no commands before it has heard from the others.
+        // A restarted master accepts no commands before it has heard from the others.
         await until(`the cluster is whole for ${node.url}`, () => isWhole(node.url))
       }
     }))
   }
 }
 
-/** One master, and one sentinel that watches it. */
+/** One master, with one sentinel that watches it. */
 export async function startRedisSentinel (t: Test): Promise<{ master: Server, sentinelPort: number, name: string }> {
   const name = 'main'
   const master = await startRedis(t)
@@ -116,26 +116,26 @@ export async function startRedisSentinel (t: Test): Promise<{ master: Server, se
 export interface PostgresOptions {
   /** Settings, as `name=value`. */
   settings?: string[]
-  /** Where its files are already, as those of a replica. */
+  /** The folder with its files, if it exists already, as for a replica. */
   dir?: string
 }
 
 export interface PostgresServer extends Server {
-  /** What it takes to run PostgreSQL's other programs beside it. */
+  /** What PostgreSQL's other programs need to run with it. */
   readonly dir: string
 }
 
-/** A PostgreSQL with one database and no password. What it has is there again after a restart. */
+/** A PostgreSQL with one database and no password. It keeps its data across a restart. */
 export async function startPostgres (t: Test, options: PostgresOptions = {}): Promise<PostgresServer> {
   const { settings = [], dir = await newCluster(t) } = options
   const port = await freePort()
   const postgres: Start = {
     command: findPostgres('postgres'),
-    // No socket file, and no care for a machine that crashes: the folder goes with the test.
+    // No socket file, and no protection against a crash of the machine: the folder is removed with the test.
     args: ['-D', dir, '-p', String(port), '-h', '127.0.0.1', '-k', '', ...['fsync=off', ...settings].flatMap(setting => ['-c', setting])],
     ready: /ready to accept (read-only )?connections/,
     stream: 'stderr',
-    // The default signal would wait for the clients to go, and for its files to be in order.
+    // The default signal would wait until all clients have left and all files are written.
     endSignal: 'SIGQUIT',
     cwd: dir,
     ...await postgresUser(),
@@ -166,7 +166,7 @@ export async function startReplica (t: Test, primary: PostgresServer): Promise<P
   return { ...replica, async promote () { await promisify(execFile)(findPostgres('pg_ctl'), promoteArgs, user as object) } }
 }
 
-/** A PgBouncer before a PostgreSQL, in transaction mode. */
+/** A PgBouncer in front of a PostgreSQL, in transaction mode. */
 export async function startPgBouncer (t: Test, { port: serverPort }: Pick<Server, 'port'>, settings: string[] = []): Promise<{ url: string }> {
   const dir = await postgresFolder(t)
   const port = await freePort()
@@ -188,7 +188,7 @@ export async function startPgBouncer (t: Test, { port: serverPort }: Pick<Server
   return { url: `postgres://postgres@127.0.0.1:${port}/postgres` }
 }
 
-/** An nginx with the configuration, and beside it in its folder a certificate of its own for `localhost`. */
+/** An nginx with the given configuration. In the same folder is a self-made certificate for `localhost`. */
 export async function startNginx (t: Test, config: string): Promise<{ certificate: string }> {
   const { dir, cert } = await makeCertificate(t)
   await writeFile(join(dir, 'nginx.conf'), config)
@@ -202,7 +202,7 @@ export async function startNginx (t: Test, config: string): Promise<{ certificat
   return { certificate: await readFile(cert, 'utf8') }
 }
 
-/** Files with a key and a certificate for a host, in a folder of their own. */
+/** Makes a key and a certificate for a host, in a new folder. */
 export async function makeCertificate (t: Test, host = 'localhost'): Promise<{ dir: string, key: string, cert: string }> {
   const dir = await temporaryFolder(t)
   const [key, cert] = [join(dir, 'key.pem'), join(dir, 'cert.pem')]
@@ -224,24 +224,24 @@ export async function connectTo (t: Test, { url }: Pick<Server, 'url'>): Promise
 }
 
 function newClient (url: string) {
-  // A client that nobody listens to throws its errors.
+  // Without a listener, a client throws its errors.
   return createClient({ url }).on('error', () => {})
 }
 
-/** Redis's clock can't be moved, so the keys are made older, and the times in the index by user too. */
+/** Makes the keys, and the times in the index by user, older, because Redis's clock can't be moved. */
 export async function letPass (client: NodeRedis, milliseconds: number, pattern = '*'): Promise<void> {
   for (const key of await client.keys(pattern)) {
     const left = await client.pTTL(key)
     if (left >= 0) await client.pExpire(key, left - milliseconds)
-    // Of the entries by user Redis's own time decides, which nobody can move.
+    // Entries of the index end by Redis's own clock, which can't be moved.
     if (!/^users:.*:(ends|ending)$/.test(key)) continue
     for (const entry of await client.zRange(key, 0, -1)) await client.zIncrBy(key, -milliseconds, entry)
   }
 }
 
 /**
- * A port that nobody listens on. Not one that the system gives to outgoing connections: a client that calls a stopped
- * server again and again would sooner or later get that port for its own end, and hold it.
+ * Returns a free port that the system doesn't use for outgoing connections. Otherwise a client that keeps connecting to a
+ * stopped server would sooner or later get the port of the server for its own side, and keep it.
  */
 export async function freePort (): Promise<number> {
   for (let i = 0; i < 100; i++) {
@@ -259,7 +259,7 @@ export async function freePort (): Promise<number> {
   throw new Error('no free port was found')
 }
 
-// --- How a program is started and ended
+// --- Starting and ending programs
 
 async function startRedisWith (t: Test, options: RedisOptions, more: string[]): Promise<Server> {
   const { appendOnly = false, port = await freePort(), dir = await temporaryFolder(t), command = 'redis-server', args = [] } = options
@@ -285,14 +285,14 @@ async function startRedisWith (t: Test, options: RedisOptions, more: string[]): 
   }
 }
 
-/** Starts a server and waits until it is ready. Returns what ends it. */
+/** Starts a server and waits until it is ready. Returns a function that ends it. */
 async function start (t: Test, { command, args, ready, stream = 'stdout', endSignal = 'SIGTERM', lastSignal = endSignal, ...options }: Start): Promise<() => Promise<unknown>> {
   const program = new Program(t, command, args, { lastSignal, ...options })
   await (stream === 'stdout' ? program.says(ready) : program.complains(ready))
   return () => program.end(endSignal)
 }
 
-/** @param inMemory where the machine can: for what writes thousands of files, and waits for the disk with each */
+/** @param inMemory uses a file system in memory, if there is one: for programs that write thousands of files */
 export async function temporaryFolder (t: Pick<TestContext, 'after'>, inMemory = false): Promise<string> {
   const dir = await mkdtemp(join(inMemory && existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'session-test-'))
   t.after(() => rm(dir, { recursive: true, force: true }))
@@ -309,7 +309,7 @@ async function command (url: string, ...args: string[]): Promise<unknown> {
   }
 }
 
-/** The files of a PostgreSQL that has never run. */
+/** Makes the files of a new PostgreSQL. */
 async function newCluster (t: Test): Promise<string> {
   const dir = await postgresFolder(t)
   const initArgs = ['-D', dir, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync']
@@ -335,14 +335,14 @@ async function postgresUser (): Promise<{ uid?: number, gid?: number }> {
   }
 }
 
-/** On the PATH, or where Debian keeps it. */
+/** Finds the program on the PATH, or where Debian installs it. */
 function findPostgres (name: string): string {
   const folders = (process.env.PATH ?? '').split(delimiter)
   const debian = '/usr/lib/postgresql'
   try {
     folders.push(...readdirSync(debian).sort().reverse().map(version => join(debian, version, 'bin')))
   } catch {
-    // No Debian, or none installed.
+    // This isn't Debian, or PostgreSQL isn't installed.
   }
   const path = folders.map(folder => join(folder, name)).find(isExecutable)
   if (path === undefined) throw new Error(NEEDS_POSTGRES)
@@ -357,7 +357,7 @@ function findPgBouncer (): string {
   return findForAdministrators('pgbouncer', NEEDS_PGBOUNCER)
 }
 
-/** On the PATH, or where Debian keeps what is for administrators. */
+/** Finds the program on the PATH, or where Debian installs programs for administrators. */
 function findForAdministrators (name: string, needs: string): string {
   const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin']
   const path = folders.map(folder => join(folder, name)).find(isExecutable)

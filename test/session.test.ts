@@ -1,4 +1,4 @@
-/** The object in the handler's hand, and what becomes of it. */
+/** The session object that a handler uses, and what happens to its data. */
 import { once } from 'node:events'
 import { format, inspect } from 'node:util'
 import fastifyCookie, { sign } from '@fastify/cookie'
@@ -36,7 +36,7 @@ async function visit (data: object = {}, options: SessionOptions = {}, maxAge?: 
       calls.length = 0
       return await visitor.get('/')
     },
-    /** What the store has now. */
+    /** The data that the store has now. */
     stored: (): any => {
       const { cookie, ...data } = store.store.get('known') as any
       return data
@@ -44,7 +44,7 @@ async function visit (data: object = {}, options: SessionOptions = {}, maxAge?: 
   }
 }
 
-/** What a handler does, with the error that it must not have thrown. */
+/** Runs code of a handler, and returns its result or its error. */
 function attempt (run: () => unknown): any {
   try {
     return run()
@@ -53,9 +53,9 @@ function attempt (run: () => unknown): any {
   }
 }
 
-// --- An object of the visitor's data
+// --- An object with the visitor's data
 
-t.test('the own properties are the data and the cookie', async t => {
+t.test("a session's own properties are the data and the cookie", async t => {
   const { request } = await visit({ user: { name: 'max' }, n: 1 })
   await request(session => {
     session.added = 'x'
@@ -74,7 +74,7 @@ t.test('the own properties are the data and the cookie', async t => {
   })
 })
 
-t.test('spread and JSON.stringify give the data and the cookie, data() the data alone', async t => {
+t.test('spread and JSON.stringify return the data and the cookie, data() only the data', async t => {
   const { request } = await visit({ user: { name: 'max' } })
   const response = await request(session => {
     t.same(Object.keys({ ...session }).sort(), ['cookie', 'user'])
@@ -88,10 +88,10 @@ t.test('spread and JSON.stringify give the data and the cookie, data() the data 
     t.strictSame(rest, { user: { name: 'max' } })
     return session
   })
-  t.same(response.json().user, { name: 'max' }, 'as the reply too')
+  t.same(response.json().user, { name: 'max' }, 'the reply has the same')
 })
 
-t.test("'in' sees the data and the methods", async t => {
+t.test("the operator 'in' finds the data and the methods", async t => {
   const { request } = await visit({ user: 'max', empty: undefined })
   await request(session => {
     t.equal('user' in session, true)
@@ -104,7 +104,7 @@ t.test("'in' sees the data and the methods", async t => {
   })
 })
 
-t.test('delete, defineProperty and assign change the data', async t => {
+t.test('delete, Object.defineProperty and Object.assign change the data', async t => {
   const { request, stored } = await visit({ user: 'max', n: 1 })
   await request(session => {
     t.equal(delete session.n, true)
@@ -118,7 +118,7 @@ t.test('delete, defineProperty and assign change the data', async t => {
   t.same(stored(), { user: 'eva', defined: { a: 1 }, assigned: [1], reflected: true })
 })
 
-t.test('a session can not be frozen, because its data must stay changeable', async t => {
+t.test('a session cannot be frozen, because its data must stay changeable', async t => {
   const { request, stored } = await visit({ user: 'max' })
   await request(session => {
     t.throws(() => Object.freeze(session), TypeError)
@@ -128,7 +128,7 @@ t.test('a session can not be frozen, because its data must stay changeable', asy
   t.same(stored(), { user: 'max' })
 })
 
-t.test('symbols are properties for the request, and never stored', async t => {
+t.test('symbol properties last for the request, and are never stored', async t => {
   const { request, stored, calls } = await visit({ user: 'max' })
   const key = Symbol('note')
   await request(session => {
@@ -146,7 +146,7 @@ t.test('symbols are properties for the request, and never stored', async t => {
   await request(session => t.equal(session[key], undefined))
 })
 
-t.test('console.log shows the data, and never the id', async t => {
+t.test('console.log shows the data and never the session id', async t => {
   const { request } = await visit({ user: { name: 'max' } })
   await request((session, request) => {
     for (const shown of [inspect(session), format('%s', session), format('%o', session), format('%O', session), format(session)]) {
@@ -162,7 +162,7 @@ t.test('console.log shows the data, and never the id', async t => {
   })
 })
 
-t.test('get sees own data only', async t => {
+t.test('get() only returns own data', async t => {
   const { request } = await visit({ user: 'max' })
   await request(session => {
     t.equal(session.get('user'), 'max')
@@ -176,7 +176,7 @@ t.test('get sees own data only', async t => {
   })
 })
 
-t.test('get, set and properties are the same data', async t => {
+t.test('get(), set() and properties use the same data', async t => {
   const { request, stored } = await visit({ user: { name: 'max' } })
   await request(session => {
     t.equal(session.get('user'), session.user)
@@ -190,14 +190,14 @@ t.test('get, set and properties are the same data', async t => {
   t.same(stored(), { a: 1, b: 2 })
 })
 
-// --- Names of the session's own
+// --- The session's own names
 
 const RESERVED = [
   '__proto__', 'cookie', 'sessionId', 'encryptedSessionId', 'save', 'destroy', 'regenerate', 'reload', 'get', 'set'
 ]
 
 for (const name of RESERVED) {
-  t.test(`'${name}' is no name for data`, async t => {
+  t.test(`'${name}' cannot be a key of data`, async t => {
     const { request, stored, calls } = await visit({ user: 'max' }, { rolling: false })
     await request(session => {
       const method = session[name]
@@ -221,7 +221,7 @@ for (const name of RESERVED) {
 }
 
 for (const name of ['options', 'touch', 'isModified', 'isSaved', 'isAnonymous', 'list', 'revoke', 'revokeOthers', 'update', 'take']) {
-  t.test(`data may be called '${name}'`, async t => {
+  t.test(`'${name}' may be a key of data`, async t => {
     const { request, stored } = await visit({ user: 'max' })
     await request(session => { session[name] = { mine: 1 } })
     t.same(stored(), { user: 'max', [name]: { mine: 1 } })
@@ -235,7 +235,7 @@ for (const name of ['options', 'touch', 'isModified', 'isSaved', 'isAnonymous', 
   })
 }
 
-t.test('what is set on an object that inherits from the session stays there', async t => {
+t.test('a property that is set on an object that inherits from the session does not change the session', async t => {
   const { request, stored } = await visit({ user: 'max' })
   await request(session => {
     const child = Object.create(session)
@@ -267,7 +267,7 @@ t.test('a getter may be defined on the session, and is not stored', async t => {
   t.same(stored(), { first: 'eve' })
 })
 
-t.test('what is not enumerable is not stored', async t => {
+t.test('properties that are not enumerable are not stored', async t => {
   const { request, stored } = await visit({ user: 'max', secret: 1 })
   await request(session => {
     Object.defineProperty(session, 'password', { value: 'hunter2', writable: true, configurable: true })
@@ -286,7 +286,7 @@ t.test('what is not enumerable is not stored', async t => {
   t.same(stored(), { user: 'eve', password: 'open' })
 })
 
-t.test('symbols are properties like any, and are not stored', async t => {
+t.test('symbol properties can be spread, changed and deleted, and are not stored', async t => {
   const { request, stored } = await visit({ user: 'max' })
   await request(session => {
     const [set, defined] = [Symbol('set'), Symbol('defined')]
@@ -304,7 +304,7 @@ t.test('symbols are properties like any, and are not stored', async t => {
   t.same(stored(), { user: 'max' })
 })
 
-t.test("'data' stays free", async t => {
+t.test("'data' may be a key of data, although a session has a method data()", async t => {
   const { request, stored } = await visit()
   await request(session => {
     t.equal(session.get('data'), undefined)
@@ -316,13 +316,13 @@ t.test("'data' stays free", async t => {
   await request(session => {
     t.same(session.data, { mine: 1 })
     delete session.data
-    t.same(session.data(), {}, 'and the method is back')
+    t.same(session.data(), {}, 'the method is back')
   })
 })
 
 // --- Built on first use
 
-t.test('a route that does not use its session stores nothing, and asks an idGenerator once, as in version 11', async t => {
+t.test('a route that does not use its session stores nothing, and calls idGenerator once, as in version 11', async t => {
   const store = new MemoryStore()
   const calls = recordCalls(store)
   let ids = 0
@@ -345,7 +345,7 @@ t.test('a route that does not use its session stores nothing, and asks an idGene
   t.equal(visitor.cookies.size, 0)
 })
 
-t.test('with saveUninitialized, such a route makes one id and one record', async t => {
+t.test('with saveUninitialized, a route that does not use its session makes one id and one record', async t => {
   const store = new MemoryStore()
   const calls = recordCalls(store)
   let ids = 0
@@ -364,7 +364,7 @@ t.test('request.session is one object for the whole request', async t => {
   })
 })
 
-t.test('two requests share no object, with each other and with the store', async t => {
+t.test('requests share no objects with each other or with the store', async t => {
   const { request, store } = await visit({ user: { tags: ['a'] } })
   const seen: any[] = []
   await request(session => seen.push(session.user))
@@ -376,7 +376,7 @@ t.test('two requests share no object, with each other and with the store', async
 
 // --- isModified and isSaved
 
-t.test('isModified and isSaved say what the store has', async t => {
+t.test('isModified() and isSaved() say whether the store has the same data', async t => {
   const { request, visitor } = await visit({ user: { name: 'max' } })
   const both = (session: any): boolean[] => [session.isModified(), session.isSaved()]
   await request(async session => {
@@ -384,19 +384,19 @@ t.test('isModified and isSaved say what the store has', async t => {
     t.equal(session.user.name, 'max')
     t.same(both(session), [false, true], 'read')
     session.user = { name: 'max' }
-    t.same(both(session), [false, true], 'set to what it was')
+    t.same(both(session), [false, true], 'set to an equal value')
     session.user.name = 'eva'
     t.same(both(session), [true, false], 'changed deep within')
     await session.save()
     t.same(both(session), [false, true], 'saved')
     session.n = 1
-    t.same(both(session), [true, false], 'changed once more')
+    t.same(both(session), [true, false], 'changed again')
     delete session.n
-    t.same(both(session), [false, true], 'and back')
+    t.same(both(session), [false, true], 'changed back')
     delete session.user
     t.same(both(session), [true, false], 'removed')
     await session.reload()
-    t.same(both(session), [true, false], 'the object that was replaced stays as it was')
+    t.same(both(session), [true, false], 'a replaced object stays as it was')
   })
   visitor.cookies.clear()
   await request(async (session, request) => {
@@ -408,9 +408,9 @@ t.test('isModified and isSaved say what the store has', async t => {
   })
 })
 
-// --- Where a request has no session of ours
+// --- If a handler or a hook sets request.session
 
-t.test('a handler that sets request.session to something of its own has it, and nothing is saved', async t => {
+t.test('if a handler sets request.session to another value, it reads that value, and nothing is saved', async t => {
   for (const own of [{ mine: true }, 'text', null]) {
     const { request, calls, stored } = await visit({ user: 'max' })
     const response = await request((session, request) => {
@@ -425,7 +425,7 @@ t.test('a handler that sets request.session to something of its own has it, and 
   }
 })
 
-t.test('so does a new visitor of whom the handler has stored something before', async t => {
+t.test('nothing is saved either if the handler first stored something for a new visitor', async t => {
   const store = new MemoryStore()
   const app = await build({ store }, app => {
     app.get('/', async request => {
@@ -440,7 +440,7 @@ t.test('so does a new visitor of whom the handler has stored something before', 
   t.equal(store.store.size, 0)
 })
 
-t.test('a handler that puts the session back has it back', async t => {
+t.test('if a handler sets request.session back to the session, it is saved again', async t => {
   const { request, stored } = await visit({ user: 'max' })
   const response = await request((session, request) => {
     ;(request as any).session = { mine: true }
@@ -462,10 +462,10 @@ t.test('a hook before the plugin may set request.session', async t => {
   })
   await app.register(fastifySession, { secret: SECRET, cookie: { secure: false } })
   app.get('/', async request => ({ early: (request.session as any).early ?? null, id: request.session.sessionId.length }))
-  t.same((await app.inject('/')).json(), { early: null, id: 32 }, 'until the session is loaded')
+  t.same((await app.inject('/')).json(), { early: null, id: 32 }, 'the value is gone once the session is loaded')
 })
 
-t.test('a hook before the plugin may answer: there is no session yet, and no cookie', async t => {
+t.test("if a hook before the plugin's answers the request, there is no session and no cookie", async t => {
   const app = Fastify() as unknown as FastifyInstance
   await app.register(fastifyCookie)
   app.addHook('onRequest', async (_request, reply) => await reply.code(503).send('closed'))
@@ -478,13 +478,13 @@ t.test('a hook before the plugin may answer: there is no session yet, and no coo
 
 // --- decryptSession
 
-t.test('decryptSession loads a session onto any object, by callback and by promise', async t => {
+t.test('decryptSession() puts a session on any object, by callback and by promise', async t => {
   const { app } = await visit({ user: 'max' })
   const value = sign('known', SECRET)
   const called: any = {}
   const answers: unknown[][] = []
   app.decryptSession(value, called, (...answer: unknown[]) => answers.push(answer))
-  t.equal(answers.length, 1, 'synchronously, as the store is')
+  t.equal(answers.length, 1, 'synchronously, like the store')
   t.notOk(answers[0]?.[0])
   t.equal(called.session.user, 'max')
   const promised: any = {}
@@ -494,7 +494,7 @@ t.test('decryptSession loads a session onto any object, by callback and by promi
   t.not(promised.session, called.session)
 })
 
-t.test('a session that decryptSession loaded can be changed and saved', async t => {
+t.test('a session that decryptSession() has loaded can be changed and saved', async t => {
   const { app, stored } = await visit({ user: 'max' })
   const request: any = {}
   await app.decryptSession(sign('known', SECRET), request)
@@ -510,7 +510,7 @@ t.test('a session that decryptSession loaded can be changed and saved', async t 
   t.equal(request.session, null)
 })
 
-t.test('decryptSession takes a value with its prefix and without', async t => {
+t.test('decryptSession() accepts a value with and without its prefix', async t => {
   const { app } = await visit({ user: 'max' }, { cookiePrefix: 's:' })
   for (const value of [sign('known', SECRET), `s:${sign('known', SECRET)}`]) {
     const request: any = {}
@@ -519,7 +519,7 @@ t.test('decryptSession takes a value with its prefix and without', async t => {
   }
 })
 
-t.test('a value that proves nothing gives a new session, and no error', async t => {
+t.test('decryptSession() makes a new session, without an error, if the value is not valid', async t => {
   for (const cookiePrefix of ['', 's:']) {
     const { app, store } = await visit({ user: 'max' }, { cookiePrefix })
     const values = [
@@ -537,7 +537,7 @@ t.test('a value that proves nothing gives a new session, and no error', async t 
   }
 })
 
-t.test('a value that is no string, such as a query parameter that came twice, gives a new session too', async t => {
+t.test('decryptSession() also makes a new session if the value is not a string, such as a repeated query parameter', async t => {
   const { app } = await visit({ user: 'max' })
   for (const value of [[sign('known', SECRET), 'x'], 5, {}, true] as any[]) {
     const request: any = {}
@@ -548,7 +548,7 @@ t.test('a value that is no string, such as a query parameter that came twice, gi
   }
 })
 
-t.test('decryptSession takes cookie options, and refuses those that can not be sent', async t => {
+t.test('decryptSession() accepts cookie options, and refuses those that cannot be sent', async t => {
   const { app } = await visit({ user: 'max' }, { cookie: { path: '/shop', maxAge: MINUTE } })
   const request: any = {}
   const value = sign('known', SECRET)
@@ -572,7 +572,7 @@ t.test('decryptSession takes cookie options, and refuses those that can not be s
   await t.rejects(async () => await app.decryptSession(value, {}, { maxAge: '1000' } as any), { code: 'FST_ERR_SESSION_COOKIE' })
 })
 
-t.test('decryptSession on the request itself changes whose session it is', async t => {
+t.test('decryptSession() on the request itself replaces its session', async t => {
   const { app, store, request, stored } = await visit({ user: 'max' })
   await new Promise(resolve => store.set('other', record({ user: 'eva' }) as any, resolve))
   const response = await request(async (session, request) => {
@@ -588,7 +588,7 @@ t.test('decryptSession on the request itself changes whose session it is', async
 
 // --- Registrations
 
-t.test('two scopes have their own sessions, secrets and cookies', async t => {
+t.test('two scopes can have their own sessions, secrets and cookies', async t => {
   const app = Fastify() as unknown as FastifyInstance
   await app.register(fastifyCookie)
   const stores: Record<string, MemoryStore> = {}
@@ -646,7 +646,7 @@ t.test('two scopes may share one store', async t => {
   t.same((await visitor.get('/one/all')).json(), { one: 1, two: 1 })
 })
 
-t.test('a second registration in one scope rejects ready()', async t => {
+t.test('ready() rejects if the plugin is registered twice in one scope', async t => {
   for (const inside of [false, true]) {
     const app = Fastify() as unknown as FastifyInstance
     app.register(fastifyCookie)
@@ -657,7 +657,7 @@ t.test('a second registration in one scope rejects ready()', async t => {
   }
 })
 
-t.test('so does a decorator of that name by somebody else', async t => {
+t.test('ready() rejects if another plugin has decorated request.session', async t => {
   const app = Fastify() as unknown as FastifyInstance
   app.register(fastifyCookie)
   app.decorateRequest('session' as any, null)
@@ -693,7 +693,7 @@ for (const [name, change, expected] of [
   ['cookie.expires', session => { session.cookie.expires = new Date(Date.now() + 30 * MINUTE) }, 30 * MINUTE],
   ['cookie.expires, a string', session => { session.cookie.expires = new Date(Date.now() + 30 * MINUTE).toISOString() }, 30 * MINUTE]
 ] as Array<[string, Handler, number]>) {
-  t.test(`with rolling: false, ${name} moves the end of a session`, async t => {
+  t.test(`with rolling: false, ${name} moves the end of the session`, async t => {
     const { advance } = stopClock(t)
     const { request } = await visit({ user: 'max' }, { rolling: false, cookie: { maxAge: 10 * MINUTE } }, 10 * MINUTE)
     t.same(setCookies(await request(() => {})), [])
@@ -703,13 +703,13 @@ for (const [name, change, expected] of [
     advance(expected - MINUTE)
     const response = await request(session => session.user)
     t.equal(response.body, 'max')
-    t.same(setCookies(response), [], 'and only once')
+    t.same(setCookies(response), [], 'the end is only moved once')
     advance(2 * MINUTE)
     t.equal((await request(session => session.user ?? 'nobody')).body, 'nobody')
   })
 }
 
-t.test('cookie.expires can be set to none, and not to nonsense', async t => {
+t.test('cookie.expires can be removed, and cannot be set to an invalid value', async t => {
   const { advance } = stopClock(t)
   const { request, store } = await visit({ user: 'max' }, { rolling: false }, 10 * MINUTE)
   await request(session => {
@@ -743,7 +743,7 @@ t.test('cookie.expires can be set to none, and not to nonsense', async t => {
   t.notMatch(setCookies(response).join(), 'Expires')
 })
 
-t.test('cookie.maxAge says how long the session has to live', async t => {
+t.test('cookie.maxAge is the time until the session ends', async t => {
   const { advance } = stopClock(t)
   const { request } = await visit({ user: 'max' }, { rolling: false, cookie: { maxAge: 10 * MINUTE } }, 10 * MINUTE)
   advance(4 * MINUTE)
@@ -757,7 +757,7 @@ t.test('cookie.maxAge says how long the session has to live', async t => {
   })
 })
 
-t.test('attributes of the cookie go out with the reply, and hold for it alone', async t => {
+t.test('attributes that are set on session.cookie are sent with this reply only', async t => {
   const { request } = await visit({ user: 'max' })
   const response = await request(session => {
     session.cookie.path = '/shop'
@@ -769,7 +769,7 @@ t.test('attributes of the cookie go out with the reply, and hold for it alone', 
   t.match(setCookies(await request(() => {})).join(), /; Path=\/; Expires=[^;]+; HttpOnly$/)
 })
 
-t.test('an attribute that can not be sent is an error of its request only', async t => {
+t.test('a cookie attribute that cannot be sent only makes its own request fail', async t => {
   const { request } = await visit({ user: 'max' })
   t.equal((await request(session => { session.cookie.domain = 'a b;c' })).statusCode, 500)
   t.equal((await request(session => session.user)).body, 'max')
@@ -780,7 +780,7 @@ t.test('an attribute that can not be sent is an error of its request only', asyn
   t.same((await request(session => session.options({}))).statusCode, 200)
 })
 
-t.test('on a store with touch, the record is written anew once half of its life has passed', async t => {
+t.test('on a store with touch, the record is written again once half of its lifetime has passed', async t => {
   const { advance } = stopClock(t)
   const store = new SilentStore()
   const app = await build({ store, cookie: { maxAge: 10 * MINUTE } }, app => {
@@ -803,7 +803,7 @@ t.test('on a store with touch, the record is written anew once half of its life 
     t.equal((await visitor.get('/whoami')).body, 'max')
     t.same(store.calls, calls)
     const [json = ''] = store.records.values()
-    t.ok(new Date(JSON.parse(json).cookie.expires).getTime() > Date.now(), 'an older deployment sees it alive')
+    t.ok(new Date(JSON.parse(json).cookie.expires).getTime() > Date.now(), 'the end in the record has not passed, as an older deployment sees it')
   }
   advance(11 * MINUTE)
   t.equal((await visitor.get('/whoami')).body, 'nobody')
@@ -833,7 +833,7 @@ async function heldSite (storeTimeout = 10_000) {
   return { store, gate, exit, visitor }
 }
 
-t.test('updates of one session run one at a time, in the order of asking', async t => {
+t.test('updates of one session run one at a time, in the order in which they were called', async t => {
   const { store, gate, visitor } = await heldSite()
   const keys = ['a', 'b', 'c', 'd']
   const requests = keys.map(key => visitor.get(`/set/${key}`))
@@ -865,7 +865,7 @@ t.test('updates of different sessions do not wait for each other', async t => {
   for (const response of await Promise.all(requests)) t.equal(response.statusCode, 200)
 })
 
-t.test('a logout waits for the writes before it', async t => {
+t.test('a logout waits for earlier writes', async t => {
   const { store, gate, exit, visitor } = await heldSite()
   const writes = [visitor.get('/set/a'), visitor.get('/set/b')]
   const logout = visitor.get('/logout')
@@ -873,7 +873,7 @@ t.test('a logout waits for the writes before it', async t => {
   await exit.holds(1)
   store.holds = true
   gate.open()
-  // The first has its turn, and the second waits for its own.
+  // The first write has its turn, and the second waits for one.
   await store.release('get')
   exit.open()
   for (const method of ['set', 'get', 'set', 'destroy'] as const) await store.release(method)
@@ -881,7 +881,7 @@ t.test('a logout waits for the writes before it', async t => {
   t.equal(store.records.size, 0)
 })
 
-t.test('a write waits for the logout before it, and writes nothing then', async t => {
+t.test('a write waits for an earlier logout, and then writes nothing', async t => {
   const { store, gate, exit, visitor } = await heldSite()
   const write = visitor.get('/set/a')
   const logout = visitor.get('/logout')
@@ -896,7 +896,7 @@ t.test('a write waits for the logout before it, and writes nothing then', async 
   t.equal(store.records.size, 0)
 })
 
-t.test('an update that waits longer than storeTimeout for its turn is a 503, and the queue goes on', async t => {
+t.test('an update that waits longer than storeTimeout for its turn fails with 503, and the queue continues', async t => {
   const TIMEOUT = 1000
   const { store, gate, visitor } = await heldSite(TIMEOUT)
   const { pass } = holdTimeouts(t)
@@ -905,7 +905,7 @@ t.test('an update that waits longer than storeTimeout for its turn is a 503, and
   await gate.holds(2)
   store.holds = true
   gate.open()
-  // One call takes less than the limit, both take longer.
+  // Each call takes less than the limit, and both together take longer.
   await store.waits()
   pass(TIMEOUT * 0.6)
   await store.release('get')
@@ -923,7 +923,7 @@ t.test('an update that waits longer than storeTimeout for its turn is a 503, and
   t.same((await visitor.get('/all')).json(), { user: 'max', a: 1, c: 1 })
 })
 
-t.test('many updates that wait for a turn, and a store that answers at once by then, do not overflow the stack', async t => {
+t.test('many updates that wait for their turn do not overflow the stack if the store then answers synchronously', async t => {
   const COUNT = 2000
   const { store, gate, visitor } = await heldSite()
   let answered = 0
@@ -935,7 +935,7 @@ t.test('many updates that wait for a turn, and a store that answers at once by t
   store.holds = true
   gate.open()
   await store.waits()
-  // All others wait for their turn by now: nothing but promises is between the gate and the store.
+  // By now, all others wait for their turn, because only promises are between the gate and the store.
   await new Promise(resolve => setImmediate(resolve))
   const records = store.records
   store.get = (sessionId, callback) => callback(null, JSON.parse(records.get(sessionId) ?? 'null'))
@@ -948,7 +948,7 @@ t.test('many updates that wait for a turn, and a store that answers at once by t
   t.equal(answered, COUNT)
 })
 
-t.test('a store that answers in time leaves no timer behind', async t => {
+t.test('no timer is left if the store answers in time', async t => {
   const { gate, visitor } = await heldSite()
   gate.open()
   const before = process.getActiveResourcesInfo().filter(name => name === 'Timeout').length
@@ -956,7 +956,7 @@ t.test('a store that answers in time leaves no timer behind', async t => {
   t.equal(process.getActiveResourcesInfo().filter(name => name === 'Timeout').length, before)
 })
 
-t.test('over a real connection too', async t => {
+t.test('a session works over a real connection', async t => {
   const { app } = await visit({ user: 'max' })
   t.teardown(() => app.close())
   const address = await app.listen({ port: 0, host: '127.0.0.1' })

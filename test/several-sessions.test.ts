@@ -1,4 +1,4 @@
-/** More than one session in an application, and sessions outside of a request. */
+/** Several sessions in one application, and sessions outside of requests. */
 import fastifyCookie, { sign } from '@fastify/cookie'
 import fc from 'fast-check'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
@@ -28,7 +28,7 @@ const ADMIN_SECRET = 'another secret with a length of 32 or more characters'
 const user = (request: FastifyRequest): any => request.session
 const admin = (request: FastifyRequest): any => request.adminSession
 
-/** Registers the second session; in this scope, as `fastify-plugin` makes it, or in one of its own. */
+/** Registers the second session in a scope. */
 function addAdmin (scope: FastifyInstance, options: SessionOptions = {}): void {
   scope.register(fastifySession, {
     secret: ADMIN_SECRET, sessionName: 'adminSession', cookieName: 'adminId', cookie: { secure: false }, ...options
@@ -62,7 +62,7 @@ const both = async (visitor: Visitor): Promise<string[]> => (await visitor.get('
 
 // --- Several sessions
 
-t.test('a second registration with another name and cookie gives a second session', async t => {
+t.test('a second registration with another sessionName and cookieName adds a second session', async t => {
   const visitor = await buildBoth(t)
   const response = await visitor.get('/admin/login')
   t.same(response.cookies.map(({ name }) => name), ['sessionId', 'adminId'])
@@ -71,7 +71,7 @@ t.test('a second registration with another name and cookie gives a second sessio
   t.same(await both(visitor), ['max', 'root'])
 })
 
-t.test('it has a store, a secret and a lifetime of its own', async t => {
+t.test('the second session has its own store, secret and lifetime', async t => {
   const store = new MemoryStore()
   const adminStore = new MemoryStore()
   const { advance } = clock(t)
@@ -90,7 +90,7 @@ t.test('it has a store, a secret and a lifetime of its own', async t => {
   t.same((await new Visitor(visitor.app).get('/both', { headers })).json(), ['max', 'nobody'])
 })
 
-t.test('it may be at home in a nested scope', async t => {
+t.test('the second session may be registered in a nested scope', async t => {
   const app = await build({}, app => {
     app.get('/', async request => [typeof request.session, typeof request.adminSession])
     app.register(async scope => {
@@ -104,7 +104,7 @@ t.test('it may be at home in a nested scope', async t => {
   t.same((await new Visitor(app).get('/')).cookies.map(({ name }) => name), ['sessionId'])
 })
 
-t.test('the names of its decorators follow sessionName', async t => {
+t.test('the names of the decorators contain sessionName', async t => {
   const { app } = await buildBoth(t)
   for (const name of ['loadSession', 'createSession', 'decryptSession', 'loadAdminSession', 'createAdminSession', 'decryptAdminSession']) {
     t.ok(app.hasDecorator(name), name)
@@ -121,7 +121,7 @@ t.test('the names of its decorators follow sessionName', async t => {
   t.equal(request.adminSession.name, 'root')
 })
 
-t.test('logging out of one leaves the other', async t => {
+t.test('a logout from one session leaves the other one', async t => {
   const visitor = await buildBoth(t)
   await visitor.get('/login')
   await visitor.get('/admin/login')
@@ -134,7 +134,7 @@ t.test('logging out of one leaves the other', async t => {
   t.same(await both(visitor), ['nobody', 'root'])
 })
 
-t.test('regenerate() replaces the one that it was called on', async t => {
+t.test('regenerate() only replaces the session on which it is called', async t => {
   const visitor = await buildBoth(t)
   await visitor.get('/login')
   await visitor.get('/admin/login')
@@ -145,7 +145,7 @@ t.test('regenerate() replaces the one that it was called on', async t => {
   t.same(await both(visitor), ['max', 'root'])
 })
 
-t.test('a route speaks of each by its name', async t => {
+t.test("a route's config sets each session under its name", async t => {
   const [watched, watchedAdmin] = [new WatchedStore(), new WatchedStore()]
   const visitor = await buildBoth(t, { store: watched.store }, { store: watchedAdmin.store }, app => {
     app.get('/no-session', { config: { session: false } }, async request => [user(request), typeof admin(request).save])
@@ -160,7 +160,7 @@ t.test('a route speaks of each by its name', async t => {
   t.same([watched.calls, watchedAdmin.calls], [['get', 'touch'], []])
 })
 
-t.test('the cookie of one is not good for the other, though they share secret and store', async t => {
+t.test('the cookie of one session is not valid for the other, even if they share secret and store', async t => {
   const store = new MemoryStore()
   const visitor = await buildBoth(t, { store, secret: SECRET, saveUninitialized: false }, { store, secret: SECRET, saveUninitialized: false })
   await visitor.get('/login')
@@ -173,7 +173,7 @@ t.test('the cookie of one is not good for the other, though they share secret an
   t.equal(await visitor.app.loadSession(adminId), null)
 })
 
-t.test('an id that looks like what is signed for another session is an id like any other', async t => {
+t.test('an id that looks like the signed text of another session is treated like any other id', async t => {
   for (const sessionId of ['adminSession.x', '::adminSession:x', '::x']) {
     const store = new MemoryStore()
     const shared = { store, secret: SECRET, saveUninitialized: false }
@@ -187,7 +187,7 @@ t.test('an id that looks like what is signed for another session is an id like a
   }
 })
 
-t.test('a secret of a second session can be rotated', async t => {
+t.test('the secret of a second session can be rotated', async t => {
   const secret = [ADMIN_SECRET]
   const visitor = await buildBoth(t, { saveUninitialized: false }, { secret, rolling: false, saveUninitialized: false })
   await visitor.get('/admin/login')
@@ -199,10 +199,10 @@ t.test('a secret of a second session can be rotated', async t => {
   t.same(await both(visitor), ['nobody', 'root'])
 })
 
-t.test('a clash is one clear error from ready()', async t => {
+t.test('ready() rejects with one clear error if names clash', async t => {
   const NAME_TAKEN = 'FST_ERR_SESSION_NAME_TAKEN'
 
-  /** What ready() says of an app with a default session and this. */
+  /** The error of ready() in an app with a default session and more. */
   async function problem (more: (app: FastifyInstance) => void, before: (app: FastifyInstance) => void = () => {}): Promise<any> {
     const app = Fastify() as unknown as FastifyInstance
     app.register(fastifyCookie)
@@ -212,21 +212,21 @@ t.test('a clash is one clear error from ready()', async t => {
     return await app.ready().then(() => undefined, error => error)
   }
 
-  await t.test('of the name, in the same scope and in a nested one', async t => {
+  await t.test('the same sessionName, in the same scope or a nested one', async t => {
     const add = (scope: FastifyInstance): void => addAdmin(scope, { sessionName: 'session' })
     for (const more of [add, (app: FastifyInstance) => { app.register(async scope => add(scope)) }]) {
       t.match(await problem(more), { code: NAME_TAKEN, message: /^request\.session is already decorated in this scope.*another sessionName/ })
     }
   })
 
-  await t.test('of the cookie, in the same scope and in a nested one', async t => {
+  await t.test('the same cookieName, in the same scope or a nested one', async t => {
     const add = (scope: FastifyInstance): void => addAdmin(scope, { cookieName: 'sessionId' })
     for (const more of [add, (app: FastifyInstance) => { app.register(async scope => add(scope)) }]) {
       t.match(await problem(more), { code: 'FST_ERR_SESSION_OPTION', message: /cookieName is taken.*'sessionId'/ })
     }
   })
 
-  await t.test('with what another plugin or Fastify itself has there', async t => {
+  await t.test('a name that another plugin or Fastify itself uses', async t => {
     for (const sessionName of ['body', 'id', 'cookies', 'raw', 'toString']) {
       t.match(await problem(app => addAdmin(app, { sessionName })), { code: NAME_TAKEN, message: `request.${sessionName} ` })
     }
@@ -242,7 +242,7 @@ t.test('a clash is one clear error from ready()', async t => {
     }
   })
 
-  await t.test('is none between scopes that do not see each other', async t => {
+  await t.test('no error for the same names in separate scopes', async t => {
     const app = Fastify() as unknown as FastifyInstance
     app.register(fastifyCookie)
     for (const prefix of ['/a', '/b']) {
@@ -255,7 +255,7 @@ t.test('a clash is one clear error from ready()', async t => {
     for (const url of ['/a', '/b']) t.equal((await new Visitor(app).get(url)).body, 'function')
   })
 
-  await t.test('a name must be a name', async t => {
+  await t.test('a sessionName that is not a name', async t => {
     for (const sessionName of ['', 5, {}] as any[]) {
       t.match(await problem(app => addAdmin(app, { sessionName })), { code: 'FST_ERR_SESSION_OPTION', message: /sessionName must be/ })
     }
@@ -264,7 +264,7 @@ t.test('a clash is one clear error from ready()', async t => {
 
 // --- Outside of a request
 
-/** An app with a session of somebody who is logged in, and what carries it. */
+/** An app with a logged-in visitor, the id of the session, and its signed value. */
 async function loggedIn (t: Test, options: SessionOptions = {}): Promise<{
   app: FastifyInstance
   visitor: Visitor
@@ -284,7 +284,7 @@ async function loggedIn (t: Test, options: SessionOptions = {}): Promise<{
   return { app, visitor, watched, sessionId: sessionId as string, signed: visitor.cookies.get('sessionId') as string }
 }
 
-t.test('loadSession gives the session of a Cookie header, a signed value or an id that can be trusted', async t => {
+t.test('loadSession() returns the session for a Cookie header, a signed value or { sessionId }', async t => {
   const { app, signed, sessionId } = await loggedIn(t)
   const sources = [
     `sessionId=${signed}`,
@@ -298,32 +298,32 @@ t.test('loadSession gives the session of a Cookie header, a signed value or an i
     t.equal(session?.name, 'max', JSON.stringify(source))
     t.equal(session.sessionId, sessionId)
     t.equal(session.isSaved(), true)
-    t.equal((await app.loadSession(session) as any).name, 'max', 'a session says its id')
+    t.equal((await app.loadSession(session) as any).name, 'max', 'a session object is accepted too')
   }
 })
 
-t.test('loadSession takes a value with or without the prefix', async t => {
+t.test('loadSession() accepts a value with or without the prefix', async t => {
   const { app, signed } = await loggedIn(t, { cookiePrefix: 's:' })
   for (const source of [signed, signed.slice('s:'.length), `sessionId=${signed}`]) {
     t.match(await app.loadSession(source), { name: 'max' }, source)
   }
-  t.equal(await app.loadSession(`sessionId=${signed.slice('s:'.length)}`), null, 'what comes in a header is complete')
+  t.equal(await app.loadSession(`sessionId=${signed.slice('s:'.length)}`), null, 'in a header, the prefix is required')
 })
 
-t.test('loadSession knows ids that have a = in them', async t => {
+t.test('loadSession() accepts ids that contain =', async t => {
   const { app, signed, sessionId } = await loggedIn(t, { idGenerator: () => 'id=with==padding=' })
   t.equal(sessionId, 'id=with==padding=')
   for (const source of [signed, `sessionId=${encodeURIComponent(signed)}`]) t.match(await app.loadSession(source), { name: 'max' })
 })
 
-t.test('a raw session id as a string is no proof: anybody could send it for a Cookie header', async t => {
+t.test('loadSession() does not accept an unsigned session id as a string, because anybody could send it in a header', async t => {
   const { app, sessionId } = await loggedIn(t)
   for (const source of [sessionId, `sessionId=${sessionId}`, `sessionId=${sessionId}.`, `${sessionId}.signature`]) {
     t.equal(await app.loadSession(source), null, source)
   }
 })
 
-t.test('loadSession gives null where there is no such session', async t => {
+t.test('loadSession() returns null if there is no such session', async t => {
   const { app, visitor, watched, sessionId, signed } = await loggedIn(t, { cookie: { maxAge: MINUTE } })
   await visitor.get('/admin/login')
   const sources: Record<string, any> = {
@@ -334,10 +334,10 @@ t.test('loadSession gives null where there is no such session', async t => {
     'a forged cookie': `sessionId=${sessionId}.AAAA${signed.slice(sessionId.length + 5)}`,
     'a cookie signed with another secret': `sessionId=${sign(sessionId, ADMIN_SECRET)}`,
     "another session's cookie": `adminId=${visitor.cookies.get('adminId') as string}`,
-    "another session's cookie by our name": `sessionId=${visitor.cookies.get('adminId') as string}`,
+    "another session's cookie under this session's name": `sessionId=${visitor.cookies.get('adminId') as string}`,
     'an unknown id': { sessionId: 'unknown' },
     'a signed unknown id': sign('unknown', SECRET),
-    'an id that is none': { sessionId: 5 },
+    'an id that is not a string': { sessionId: 5 },
     'an empty id': { sessionId: '' },
     'no id': {},
     null: null,
@@ -349,7 +349,7 @@ t.test('loadSession gives null where there is no such session', async t => {
   for (const [name, source] of Object.entries(sources)) {
     watched.calls.length = 0
     t.equal(await app.loadSession(source), null, name)
-    if (!name.includes('unknown')) t.same(watched.calls, [], `${name}: the store is not asked`)
+    if (!name.includes('unknown')) t.same(watched.calls, [], `${name}: the store is not called`)
   }
 
   const time = clock(t)
@@ -358,19 +358,19 @@ t.test('loadSession gives null where there is no such session', async t => {
   t.equal(await app.loadSession({ sessionId }), null)
   time.passed = 0
   await visitor.get('/logout')
-  t.equal(await app.loadSession(signed), null, 'a session that was logged out')
+  t.equal(await app.loadSession(signed), null, 'a session that has been logged out')
 })
 
-t.test('loadSession gives null for a session past its absolute timeout', async t => {
+t.test('loadSession() returns null for a session past its absolute timeout', async t => {
   const { app, watched, sessionId, signed } = await loggedIn(t, { absoluteTimeout: MINUTE })
   const record: any = watched.memory.store.get(sessionId)
   record.cookie.createdAt -= MINUTE
   record.cookie.expires = null
   t.equal(await app.loadSession(signed), null)
-  t.equal(watched.size, 0, 'and removes it')
+  t.equal(watched.size, 0, 'the session is removed')
 })
 
-t.test('loadSession never throws on bad input', async t => {
+t.test('loadSession() never throws on bad input', async t => {
   const { app, sessionId, signed } = await loggedIn(t)
   const part = fc.constantFrom('sessionId', '=', ';', ' ', '.', '%', '%E0', ',', '"', sessionId, signed.slice(-20), '\u0000', '__proto__')
   const header = fc.array(fc.oneof(part, fc.string()), { maxLength: 12 }).map(parts => parts.join(''))
@@ -378,14 +378,14 @@ t.test('loadSession never throws on bad input', async t => {
   await fc.assert(fc.asyncProperty(source, async source => await app.loadSession(source as any) === null), { numRuns: 1000 })
 })
 
-t.test('what loadSession gives can be saved, touched and destroyed', async t => {
+t.test('a session from loadSession() can be saved, touched and destroyed', async t => {
   const { app, visitor, watched, sessionId, signed } = await loggedIn(t, { cookie: { maxAge: MINUTE } })
   const load = async (): Promise<any> => await app.loadSession(signed)
   const expires = (): number => (watched.memory.store.get(sessionId) as any).cookie.expires.getTime()
 
   const session = await load()
   session.name = 'eva'
-  t.same(await both(visitor), ['max', 'nobody'], 'not by itself')
+  t.same(await both(visitor), ['max', 'nobody'], 'it is not saved automatically')
   await session.save()
   t.same(await both(visitor), ['eva', 'nobody'])
 
@@ -402,11 +402,11 @@ t.test('what loadSession gives can be saved, touched and destroyed', async t => 
   t.equal(watched.size, 0)
   t.same(await both(visitor), ['nobody', 'nobody'])
   late.name = 'back again'
-  await t.rejects(late.save(), { code: 'FST_ERR_SESSION_GONE' }, 'and stays destroyed')
+  await t.rejects(late.save(), { code: 'FST_ERR_SESSION_GONE' }, 'the session stays destroyed')
   t.equal(watched.size, 0)
 })
 
-t.test('regenerate() on it ends the old session and writes a new one', async t => {
+t.test('regenerate() on a session from loadSession() ends the old session and writes a new one', async t => {
   const { app, watched, sessionId, signed } = await loggedIn(t)
   const session = await app.loadSession(signed) as FastifySessionObject
   await session.regenerate(['name'] as never)
@@ -414,15 +414,15 @@ t.test('regenerate() on it ends the old session and writes a new one', async t =
   t.match([...watched.memory.store.values()], [{ name: 'max' }])
 })
 
-t.test('createSession makes a test authenticated in two lines', async t => {
+t.test('createSession() logs a test in with two lines', async t => {
   const { app, watched } = await loggedIn(t, { cookie: { secure: true } })
-  t.equal(watched.size, 0, 'over http nobody could have logged in')
+  t.equal(watched.size, 0, 'over http, the login was not saved')
   const { cookie } = await app.createSession({ name: 'eva' } as object)
   const response = await app.inject({ url: '/both', headers: { cookie } })
   t.same(response.json(), ['eva', 'nobody'])
 })
 
-t.test('createSession stores the session and gives it, with the Cookie header that carries it', async t => {
+t.test('createSession() stores a session, and returns it with its Cookie header', async t => {
   const { app, watched } = await loggedIn(t, { cookiePrefix: 's:', cookie: { maxAge: MINUTE } })
   watched.memory.clear()
   const { session, cookie } = await app.createSession({ name: 'eva', cart: ['apple'] } as object) as any
@@ -435,13 +435,13 @@ t.test('createSession stores the session and gives it, with the Cookie header th
   t.match(await app.loadSession(cookie), { cart: ['apple', 'pear'] })
 })
 
-t.test('createSession without data stores an empty one', async t => {
+t.test('createSession() without data stores an empty session', async t => {
   const { app } = await loggedIn(t)
   const { cookie } = await app.createSession()
   t.same((await app.loadSession(cookie))?.data(), {})
 })
 
-t.test('createSession takes what a session takes', async t => {
+t.test('createSession() refuses reserved keys, like a session', async t => {
   const { app, watched } = await loggedIn(t)
   for (const data of [{ cookie: {} }, { sessionId: 'mine' }, { save: 1 }]) {
     await t.rejects(app.createSession(data as object), { code: 'FST_ERR_SESSION_RESERVED_KEY' })
@@ -449,7 +449,7 @@ t.test('createSession takes what a session takes', async t => {
   t.equal(watched.size, 1)
 })
 
-t.test('createSession waits for an async idGenerator, which gets no request', async t => {
+t.test('createSession() waits for an async idGenerator, which is called without a request', async t => {
   const { app, watched } = await loggedIn(t, {
     idGenerator: async request => request === undefined ? 'made by a job' : 'made for a visitor'
   })
@@ -458,7 +458,7 @@ t.test('createSession waits for an async idGenerator, which gets no request', as
   t.same([...watched.memory.store.keys()], ['made for a visitor', 'made by a job'])
 })
 
-t.test('createSession fails with the idGenerator, with the store, and with the cookie', async t => {
+t.test('createSession() fails if idGenerator, the cookie function or the store fails', async t => {
   let fault: 'id' | 'cookie' | undefined
   const { app, watched } = await loggedIn(t, {
     idGenerator: () => fault === 'id' ? '' : `id ${Math.random()}`,
@@ -476,7 +476,7 @@ t.test('createSession fails with the idGenerator, with the store, and with the c
   await t.rejects(app.createSession(), { message: AWAY })
 })
 
-t.test('a cookie function gets undefined outside of a request', async t => {
+t.test('outside of a request, the cookie function is called with undefined', async t => {
   const asked: unknown[] = []
   const { app, signed } = await loggedIn(t, {
     cookie (request) {
@@ -491,7 +491,7 @@ t.test('a cookie function gets undefined outside of a request', async t => {
   t.same(asked, [undefined, undefined])
 })
 
-t.test('decryptSession: the cookie of what it put on a request is cleared as it was set', async t => {
+t.test('the cookie of a session from decryptSession() is cleared with the attributes with which it was set', async t => {
   const app = await build({ cookie: { domain: 'a.example' } }, app => {
     app.get('/login', async request => { user(request).name = 'max' })
     app.get('/logout', async request => {
@@ -504,7 +504,7 @@ t.test('decryptSession: the cookie of what it put on a request is cleared as it 
   t.match(setCookies(await visitor.get('/logout')), ['sessionId=; Max-Age=0; Domain=a.example; Path=/'])
 })
 
-t.test('decryptSession: a value that proves nothing puts a new session on a request', async t => {
+t.test('decryptSession() puts a new session on the request if the value is not valid', async t => {
   const app = await build({ saveUninitialized: false }, app => {
     app.get('/', async request => {
       await app.decryptSession('forged', request as any)
@@ -516,7 +516,7 @@ t.test('decryptSession: a value that proves nothing puts a new session on a requ
   t.same((await app.loadSession(visitor.cookieHeader()))?.data(), { name: 'new here' })
 })
 
-t.test('two applications on one store know of each other what has just been renewed', async t => {
+t.test('two applications of one process that share a store do not clear the cookie of a session that the other has just renewed', async t => {
   for (const store of [new MemoryStore(), new ThreeMethodStore()]) {
     const slow = new Gate()
     const open = async (): Promise<FastifyInstance> => {
@@ -543,7 +543,7 @@ t.test('two applications on one store know of each other what has just been rene
     await slow.holds()
     await visitor.get('/renew')
     slow.open()
-    // Its cookie would take the place of the new one.
+    // A cookie here would overwrite that of the new session.
     t.equal((await late).headers['set-cookie'], undefined)
     t.equal((await two.inject({ url: '/name', headers: { cookie } })).headers['set-cookie'], undefined)
     t.equal((await visitor.get('/name')).body, 'max')

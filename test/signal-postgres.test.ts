@@ -1,4 +1,4 @@
-/** `session.signal` between processes: PostgresStore tells those who listen. */
+/** `session.signal` between processes, with PostgresStore and its listening connections. */
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { promisify } from 'node:util'
@@ -23,7 +23,7 @@ t.before(async () => {
   pool = openPool(t, server.url)
 })
 
-/** Knows when it listens, and by which connections. */
+/** A PostgresStore whose watches and listening connections a test can see. */
 class ListeningStore extends PostgresStore {
   readonly clients: Client[] = []
   readonly watches: Array<Promise<unknown>> = []
@@ -53,7 +53,7 @@ interface Process {
   app: FastifyInstance
   store: ListeningStore
   login: (user?: string) => Promise<Visitor>
-  /** The signal of a visitor's session as this process has it, when it is listened for. */
+  /** The signal of a visitor's session in this process, once the process listens for it. */
   signalOf: (visitor: Visitor) => Promise<AbortSignal>
 }
 
@@ -90,7 +90,7 @@ async function fired (signal: AbortSignal): Promise<any> {
   return signal.reason
 }
 
-t.test('a session that another process ends fires at once, and tells why', async t => {
+t.test('the signal fires at once if another process ends the session, and its reason says why', async t => {
   const table = await freshTable(pool)
   const options: SessionOptions = { user: (session: any) => session.user, maxPerUser: 3 } as any
   const [one, other] = [await start(t, table, options), await start(t, table, options)]
@@ -107,10 +107,10 @@ t.test('a session that another process ends fires at once, and tells why', async
     t.match(await fired(signal), { code })
     await one.app.sessions.revokeUser('max')
   }
-  t.equal(other.store.clients.length, 1, 'one connection for all')
+  t.equal(other.store.clients.length, 1, 'one connection for all sessions')
 })
 
-t.test('who does not listen hears nothing, and destroys as well', async t => {
+t.test('a store without listen gets no messages, and can destroy sessions', async t => {
   const table = await freshTable(pool)
   const quiet = new PostgresStore({ pool, table }) as any
   const unwatch = await quiet.watch('a', () => t.fail('heard'))
@@ -119,7 +119,7 @@ t.test('who does not listen hears nothing, and destroys as well', async t => {
   unwatch()
 })
 
-t.test('only those hear who watch that session of that table, and no message shows an id', async t => {
+t.test('only watchers of that session in that table are called, and no message shows a session id', async t => {
   const [table, another] = [await freshTable(pool), await freshTable(pool)]
   const [store, other] = [ListeningStore.on(t, table) as any, ListeningStore.on(t, another) as any]
   const heard: string[] = []
@@ -148,13 +148,13 @@ t.test('only those hear who watch that session of that table, and no message sho
   t.ok(messages.every(message => message.includes(fingerprint('a secret id')) && !message.includes('secret')))
 })
 
-t.test('a lost connection is made again, and what ended in the meantime is found', async t => {
+t.test('a lost connection is opened again, and sessions that ended in the meantime are found', async t => {
   const table = await freshTable(pool)
   const [one, other] = [await start(t, table), await start(t, table)]
   const [gone, stays] = [await one.login(), await one.login()]
   const [signal, living] = [await other.signalOf(gone), await other.signalOf(stays)]
   const [client] = other.store.clients as [Client & { processID: number }]
-  // Nothing is told while nobody listens.
+  // While the connection is lost, no message arrives.
   await pool.query('select pg_terminate_backend($1)', [client.processID])
   await gone.get('/logout')
   t.match(await fired(signal), { code: /logout|expired/ })
@@ -167,7 +167,7 @@ t.test('a lost connection is made again, and what ended in the meantime is found
   await until('it is told again', async () => heard.includes('logout'))
 })
 
-t.test('a server that is away is asked again until it is there, by whoever watches', async t => {
+t.test('if the server is away, the store reconnects until it is back, as long as there is a watch', async t => {
   const own = await startPostgres(t)
   const store = new PostgresStore({ pool, listen: () => new Client({ connectionString: own.url }) }) as any
   const ownPool = openPool(t, own.url)
@@ -183,7 +183,7 @@ t.test('a server that is away is asked again until it is there, by whoever watch
   await own.stop()
 })
 
-t.test('a listener that can not connect is warned about, and sessions are looked for', async t => {
+t.test('a listener that cannot connect causes a warning, and sessions are checked every watchInterval', async t => {
   const table = await freshTable(pool)
   let signal: AbortSignal | undefined
   const warnings = await warned(async () => {
@@ -197,7 +197,7 @@ t.test('a listener that can not connect is warned about, and sessions are looked
   t.match(signal?.reason, { code: 'expired' })
 })
 
-t.test('who listens keeps no process from ending', async t => {
+t.test('the listening connection does not keep the process alive', async t => {
   const table = await freshTable(pool)
   const program = `
     const { Client, Pool } = require('pg')
@@ -207,7 +207,7 @@ t.test('who listens keeps no process from ending', async t => {
     const store = new PostgresStore({ pool, table: '${table}', listen: () => new Client({ connectionString }) })
     store.watch('a', () => {}).then(() => store.length()).then(() => pool.end()).then(() => console.log('done'))
   `
-  // A plain Node.js, which hasn't got tap's loader.
+  // A plain Node.js, without tap's loader.
   const ended = promisify(execFile)('env', ['-u', 'NODE_OPTIONS', process.execPath, '-e', program])
   t.same(await within('the process ends', ended), { stdout: 'done\n', stderr: '' })
 })

@@ -1,4 +1,4 @@
-/** `session.signal` between processes: RedisStore tells those who listen. */
+/** `session.signal` between processes, with RedisStore and its subscribers. */
 import { once } from 'node:events'
 import type { FastifyInstance } from 'fastify'
 import { Cluster, Redis } from 'ioredis'
@@ -81,7 +81,7 @@ const KINDS: Kind[] = [
   { name: 'ioredis, cluster with a keyPrefix', connect: async t => await IOREDIS_CLUSTER.connect(t, { keyPrefix: 'app:' }) }
 ]
 
-/** Knows when it listens. */
+/** A RedisStore whose watches a test can await. */
 class ListeningStore extends RedisStore {
   readonly watches: Array<Promise<unknown>> = []
 
@@ -97,7 +97,7 @@ interface Process {
   store: ListeningStore
   subscriber: Client | undefined
   login: (user?: string) => Promise<Visitor>
-  /** The signal of a visitor's session as this process has it, when Redis knows that it is listened for. */
+  /** The signal of a visitor's session in this process, once the process has subscribed. */
   signalOf: (visitor: Visitor) => Promise<AbortSignal>
 }
 
@@ -109,7 +109,7 @@ const routes = (app: FastifyInstance): void => {
   app.get('/logout', async request => { await request.session.destroy() })
 }
 
-/** One process: a server with clients of its own. */
+/** One process: a server with its own clients. */
 async function start (t: Test, kind: Kind, options: SessionOptions = {}, hears = true): Promise<Process> {
   const client = await kind.connect(t)
   const subscriber = hears ? await kind.connect(t) : undefined
@@ -133,7 +133,7 @@ async function start (t: Test, kind: Kind, options: SessionOptions = {}, hears =
   }
 }
 
-/** Why it fired. */
+/** Waits until the signal fires, and returns the code. */
 async function fired (signal: AbortSignal): Promise<string> {
   if (!signal.aborted) await new Promise(resolve => signal.addEventListener('abort', resolve))
   return signal.reason.code
@@ -150,7 +150,7 @@ const keyOf = ({ app }: Process, visitor: Visitor): string => {
 
 const channels = async (): Promise<string[]> => (await redis.sendCommand(['PUBSUB', 'CHANNELS', 'sess:*'])) as unknown as string[]
 
-// --- What is told
+// --- What a process tells the others
 
 const byUser: SessionOptions = { user: (session: any) => session.user, maxPerUser: 2 }
 
@@ -167,10 +167,10 @@ async function tellsAll (t: Test, kind: Kind): Promise<void> {
 }
 
 for (const kind of KINDS) {
-  t.test(`${kind.name}: what one process ends is told to the others at once, with the cause`, async t => await tellsAll(t, kind))
+  t.test(`${kind.name}: if one process ends a session, the signals in the others fire at once, with the cause`, async t => await tellsAll(t, kind))
 }
 
-t.test('in a cluster before Redis 7, which has no sharded channels, it is told on ordinary ones', async t => {
+t.test('a cluster without sharded channels, as before Redis 7, uses ordinary channels', async t => {
   const without = ['SPUBLISH', 'SSUBSCRIBE', 'SUNSUBSCRIBE'].flatMap(name => ['--rename-command', name, ''])
   const { nodes } = await startRedisCluster(t, { args: without })
   await tellsAll(t, {
@@ -179,7 +179,7 @@ t.test('in a cluster before Redis 7, which has no sharded channels, it is told o
   })
 })
 
-t.test('a process without a subscriber tells the others, and hears nothing', async t => {
+t.test('a process without a subscriber tells the others, but hears nothing', async t => {
   const [deaf, hearing] = [await start(t, NODE_REDIS, {}, false), await start(t, NODE_REDIS)]
   const [first, second] = [await deaf.login(), await hearing.login()]
   const [heard, unheard] = [await hearing.signalOf(first), await deaf.signalOf(second)]
@@ -189,7 +189,7 @@ t.test('a process without a subscriber tells the others, and hears nothing', asy
   t.equal(unheard.aborted, false)
 })
 
-t.test('what a job of the operator\'s ends by the store alone has been revoked', async t => {
+t.test("if a session is ended by the store's destroy() alone, the reason is 'revoked'", async t => {
   const [one, other] = [await start(t, NODE_REDIS), await start(t, IOREDIS)]
   const visitor = await one.login()
   const signal = await other.signalOf(visitor)
@@ -197,7 +197,7 @@ t.test('what a job of the operator\'s ends by the store alone has been revoked',
   t.equal(await fired(signal), 'revoked')
 })
 
-t.test('who may not publish ends sessions all the same', async t => {
+t.test('a Redis user without the right to publish can end sessions', async t => {
   await redis.sendCommand(['ACL', 'SETUSER', 'mute', 'on', '>secret', '~*', 'resetchannels', '+@all', '-publish', '-spublish'])
   const one = await start(t, {
     name: 'mute',
@@ -208,10 +208,10 @@ t.test('who may not publish ends sessions all the same', async t => {
   t.equal(await redis.exists(keyOf(one, visitor)), 0)
 })
 
-// --- What is heard
+// --- What a process hears
 
 for (const kind of [NODE_REDIS, IOREDIS]) {
-  t.test(`${kind.name}: a session that ended between its load and its first use has ended`, async t => {
+  t.test(`${kind.name}: if the session ended between its load and the first read of its signal, the signal fires`, async t => {
     const [one, other] = [await start(t, kind), await start(t, kind)]
     const visitor = await one.login()
     const session = await other.app.loadSession(visitor.cookieHeader())
@@ -219,12 +219,12 @@ for (const kind of [NODE_REDIS, IOREDIS]) {
     t.equal(await fired(session?.signal as AbortSignal), 'expired')
   })
 
-  t.test(`${kind.name}: after a lost connection all are looked at again, and told again`, async t => {
+  t.test(`${kind.name}: after a lost connection, all sessions are checked, and messages arrive again`, async t => {
     const [one, other] = [await start(t, kind), await start(t, kind)]
     const visitors = await Promise.all(Array.from({ length: 100 }, async () => await one.login()))
     const signals = await Promise.all(visitors.map(async visitor => await other.signalOf(visitor)))
     const halves = [visitors.slice(0, 50), visitors.slice(50)] as const
-    // Nobody tells of that.
+    // No message is sent for this.
     for (const visitor of halves[0]) await redis.del(keyOf(one, visitor))
     await redis.sendCommand(['CLIENT', 'KILL', 'TYPE', 'pubsub'])
     t.same(new Set(await Promise.all(signals.slice(0, 50).map(fired))), new Set(['expired']))
@@ -233,7 +233,7 @@ for (const kind of [NODE_REDIS, IOREDIS]) {
     t.same(new Set(await Promise.all(signals.slice(50).map(fired))), new Set(['logout']))
   })
 
-  t.test(`${kind.name}: if the message is lost, within watchInterval`, async t => {
+  t.test(`${kind.name}: if the message is lost, the signal fires within watchInterval`, async t => {
     const [one, other] = [await start(t, kind), await start(t, kind, { watchInterval: 50 })]
     const visitor = await one.login()
     const signal = await other.signalOf(visitor)
@@ -241,11 +241,11 @@ for (const kind of [NODE_REDIS, IOREDIS]) {
     t.equal(await fired(signal), 'expired')
   })
 
-  t.test(`${kind.name}: nobody listens any more for what has ended or is over`, async t => {
+  t.test(`${kind.name}: a process unsubscribes when a session ends, and when the server closes`, async t => {
     const [one, other] = [await start(t, kind), await start(t, kind)]
     const visitors = [await one.login(), await one.login()] as const
     const signals = [await other.signalOf(visitors[0]), await other.signalOf(visitors[1])] as const
-    t.same(new Set(await channels()), new Set(visitors.map(visitor => keyOf(one, visitor))), 'on a channel for each')
+    t.same(new Set(await channels()), new Set(visitors.map(visitor => keyOf(one, visitor))), 'one channel for each session')
     await visitors[0].get('/logout')
     await fired(signals[0])
     await other.app.close()
@@ -255,12 +255,12 @@ for (const kind of [NODE_REDIS, IOREDIS]) {
 }
 
 for (const kind of [NODE_REDIS_CLUSTER, IOREDIS_CLUSTER]) {
-  t.test(`${kind.name}: after a lost connection all are looked at again, and told again`, async t => {
+  t.test(`${kind.name}: after a lost connection, all sessions are checked, and messages arrive again`, async t => {
     const [one, other] = [await start(t, kind), await start(t, kind)]
     const client: any = await kind.connect(t)
     const visitors = await Promise.all(Array.from({ length: 30 }, async () => await one.login()))
     const signals = await Promise.all(visitors.map(async visitor => await other.signalOf(visitor)))
-    // Nobody tells of that.
+    // No message is sent for this.
     for (const visitor of visitors.slice(0, 10)) await client.unlink(keyOf(one, visitor))
     for (const node of clusterNodes) await (await connectTo(t, node)).sendCommand(['CLIENT', 'KILL', 'TYPE', 'pubsub'])
     t.same(new Set(await Promise.all(signals.slice(0, 10).map(fired))), new Set(['expired']))
@@ -275,7 +275,7 @@ for (const kind of [NODE_REDIS_CLUSTER, IOREDIS_CLUSTER]) {
   })
 }
 
-t.test('two registrations on one store listen once, until neither wants to know', async t => {
+t.test('two registrations on one store share a subscription until both have closed', async t => {
   const one = await start(t, NODE_REDIS)
   const apps = [await build({ store: one.store }, routes), await build({ store: one.store }, routes)] as const
   for (const app of apps) t.teardown(() => app.close())
@@ -290,7 +290,7 @@ t.test('two registrations on one store listen once, until neither wants to know'
   t.equal(signals[0]?.aborted, false)
 })
 
-t.test('what ends while the store begins to listen leaves nothing', async t => {
+t.test('a session that ends while the store subscribes leaves no subscription', async t => {
   const one = await start(t, NODE_REDIS)
   const visitor = await one.login()
   const session = await one.app.loadSession(visitor.cookieHeader())
@@ -301,7 +301,7 @@ t.test('what ends while the store begins to listen leaves nothing', async t => {
   await until(async () => (await channels()).length === 0)
 })
 
-t.test('a store that can not listen is warned about once, and asked within watchInterval', async t => {
+t.test('a store that cannot subscribe causes one warning, and sessions are checked within watchInterval', async t => {
   const warnings: string[] = []
   const hear = ({ code }: any): void => { warnings.push(code) }
   process.on('warning', hear)
@@ -318,7 +318,7 @@ t.test('a store that can not listen is warned about once, and asked within watch
   t.same(warnings.filter(code => code === 'FST_SESSION_NOT_WATCHING').length, 1)
 })
 
-t.test('so is one whose subscriber may not subscribe', async t => {
+t.test("if the subscriber lacks the right to subscribe, signals still fire for this process's own ends", async t => {
   await redis.sendCommand(['ACL', 'SETUSER', 'deaf', 'on', '>secret', '~*', '&*', '+@all', '-subscribe'])
   const subscriber = createClient({ url: server.url, username: 'deaf', password: 'secret' })
   t.teardown(() => subscriber.destroy())
@@ -333,10 +333,10 @@ t.test('so is one whose subscriber may not subscribe', async t => {
   const [{ reason }] = await Promise.allSettled(store.watches) as any
   t.match(reason.message, /permissions/)
   await visitor.get('/logout')
-  t.equal(session?.signal.reason.code, 'logout', 'what this process ends needs no telling')
+  t.equal(session?.signal.reason.code, 'logout', 'an end in this process needs no message')
 })
 
-t.test('and in a cluster', async t => {
+t.test('in a cluster, watch() rejects if the subscriber lacks the right to subscribe', async t => {
   for (const node of clusterNodes) {
     const admin = await connectTo(t, node)
     await admin.sendCommand(['ACL', 'SETUSER', 'deaf', 'on', '>secret', '~*', '&*', '+@all', '-ssubscribe'])
@@ -348,7 +348,7 @@ t.test('and in a cluster', async t => {
   await t.rejects(store.watch('id', () => {}), { message: /permissions/ })
 })
 
-t.test('a second message of the same session is not heard', async t => {
+t.test('a second message about the same session is ignored', async t => {
   const one = await start(t, IOREDIS)
   const visitor = await one.login()
   const signal = await one.signalOf(visitor)
@@ -358,7 +358,7 @@ t.test('a second message of the same session is not heard', async t => {
   await until(async () => (await channels()).length === 0)
 })
 
-t.test('a store of one\'s own may listen as it likes, and say that it has missed something', async t => {
+t.test('a custom store may implement watch(), and may call back without a code if it has missed messages', async t => {
   class Told extends MemoryStore {
     readonly hearers = new Map<string, (code?: any) => void>()
     unwatched = 0
@@ -385,20 +385,20 @@ t.test('a store of one\'s own may listen as it likes, and say that it has missed
   store.hearers.get(ids[0] as string)?.('limit')
   t.equal(signals[0]?.reason.code, 'limit')
   store.store.delete(ids[1] as string)
-  // What it says of the future is a reason to look.
+  // An unknown code, as a later version may have, makes the library check the session.
   store.hearers.get(ids[1] as string)?.('melted')
   store.hearers.get(ids[2] as string)?.()
   t.equal(await fired(signals[1] as AbortSignal), 'expired')
   t.equal(signals[2]?.aborted, false)
   await visitors[2].get('/logout')
   t.equal(signals[2]?.reason.code, 'logout')
-  t.equal(store.codes.at(-1), 'logout', 'it is told why')
+  t.equal(store.codes.at(-1), 'logout', 'destroy() is called with the cause')
   t.equal(store.unwatched, 3)
-  // Too late.
+  // This call comes too late and does nothing.
   store.hearers.get(ids[0] as string)?.('logout')
 })
 
-t.test('a subscriber that can not be one is refused', async t => {
+t.test('a client that cannot be the subscriber is refused', async t => {
   const client = await NODE_REDIS.connect(t)
   const cluster = await NODE_REDIS_CLUSTER.connect(t)
   const old = ioClient(t, new Cluster(nodes()))
@@ -428,14 +428,14 @@ async function cookieFrom ({ address }: SocketServer): Promise<string> {
   return (headers.getSetCookie()[0] as string).split(';')[0] as string
 }
 
-t.test('four processes, one killed, the subscription cut in the middle: as many sockets are closed as were opened', async t => {
+t.test('four processes, one killed, subscriptions cut in the middle: every socket that was opened is closed', async t => {
   const servers = await Promise.all(Array.from({ length: 4 }, async () => {
     return await serve(t, 'test/processes/sockets.js', { REDIS_URL: server.url })
   }))
   const cookies = await Promise.all(Array.from({ length: 60 }, async (_none, i) => await cookieFrom(servers[i % 4] as SocketServer)))
   const codes: string[] = []
   let opened = 0
-  // Of each visitor one at each process; those of the last third while they are logged out.
+  // Each visitor opens one socket at each process. The last third do so while they are being logged out.
   const open = (cookie: string): WebSocket[] => servers.map(({ address }) => {
     const socket = new WebSocket(`${address.replace('http', 'ws')}/socket`, { headers: { cookie } })
     socket.on('open', () => { opened++ })
@@ -469,5 +469,5 @@ t.test('four processes, one killed, the subscription cut in the middle: as many 
     })
   }
   await until(async () => (await channels()).length === 0)
-  t.ok(codes.filter(code => code === 'logout').length >= 60, 'most were told why')
+  t.ok(codes.filter(code => code === 'logout').length >= 60, 'most sockets got the cause')
 })

@@ -1,4 +1,4 @@
-/** `session.signal`: what hangs on a session ends with it. */
+/** `session.signal`: what depends on a session ends with it. */
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { once } from 'node:events'
 import { get, type IncomingMessage } from 'node:http'
@@ -40,11 +40,11 @@ const routes: Routes = app => {
 }
 
 interface Stream {
-  /** All that came, when it was over: why the session ended. */
+  /** The whole text, once the response has ended: why the session ended. */
   readonly said: Promise<string>
   /** Whether it is over. */
   isOver: boolean
-  /** The visitor goes away. */
+  /** Closes the connection. */
   leave: () => void
 }
 
@@ -90,7 +90,7 @@ async function textOf (response: IncomingMessage): Promise<string> {
   return text
 }
 
-/** Whether nothing is followed any more on a store. */
+/** Whether no session of a store is watched any more. */
 const isIdle = (store: SessionStore): boolean => recentChangesOf(store).hearers.size === 0
 
 async function until (isSo: () => boolean): Promise<void> {
@@ -156,7 +156,7 @@ for (const [name, newStore] of STORES) {
   }
 }
 
-t.test('the reason is an error that says in words why', async t => {
+t.test("the signal's reason is an error that says why in words", async t => {
   let reason: any
   const { login } = await start(t, {}, app => {
     app.get('/leave', async request => {
@@ -170,7 +170,7 @@ t.test('the reason is an error that says in words why', async t => {
   t.match(reason, { name: 'SessionEndedError', code: 'logout', message: /logged out/ })
 })
 
-t.test('the signal has fired when destroy() is answered, and a failed destroy() ends nothing', async t => {
+t.test('the signal has fired when destroy() resolves, and does not fire if destroy() fails', async t => {
   const store = new ThreeMethodStore(later)
   const { login } = await start(t, { store, rolling: false }, app => {
     app.get('/leave', async request => {
@@ -187,7 +187,7 @@ t.test('the signal has fired when destroy() is answered, and a failed destroy() 
   t.same((await (await login()).get('/leave')).json(), { failed: true, before: false, after: true })
 })
 
-t.test('expired: found by looking again, within watchInterval, which prolongs nothing', async t => {
+t.test('if a session expires, the signal fires within watchInterval, and the checks do not prolong the session', async t => {
   const timeouts = holdTimeouts(t)
   const { advance } = clock(t)
   const store = new MemoryStore()
@@ -209,7 +209,7 @@ t.test('expired: found by looking again, within watchInterval, which prolongs no
   t.ok(isIdle(store))
 })
 
-t.test('expired: by absoluteTimeout too, and after watchInterval milliseconds', async t => {
+t.test('if a session ends by absoluteTimeout, the signal fires after watchInterval milliseconds', async t => {
   const timeouts = holdTimeouts(t)
   const { advance } = clock(t)
   const { login, open } = await start(t, { absoluteTimeout: MINUTE, watchInterval: 5000 })
@@ -219,7 +219,7 @@ t.test('expired: by absoluteTimeout too, and after watchInterval milliseconds', 
   t.equal(await stream.said, 'expired')
 })
 
-t.test('a session that another process has ended is found by looking again', async t => {
+t.test('if another process has ended the session, the next check makes the signal fire', async t => {
   const timeouts = holdTimeouts(t)
   const store = new ThreeMethodStore(later)
   const { login, open } = await start(t, { store, rolling: false })
@@ -229,7 +229,7 @@ t.test('a session that another process has ended is found by looking again', asy
   t.equal(await stream.said, 'expired')
 })
 
-t.test('a store that fails, or takes its time, has ended nothing', async t => {
+t.test('the signal does not fire because a store fails or is slow', async t => {
   const timeouts = holdTimeouts(t)
   const gate = new Gate()
   class Slow extends ThreeMethodStore {
@@ -254,12 +254,12 @@ t.test('a store that fails, or takes its time, has ended nothing', async t => {
     timeouts.pass(MINUTE)
     await new Promise(resolve => setImmediate(resolve))
   }
-  t.equal(store.looks, 1, 'it is not asked again while it is asked')
+  t.equal(store.looks, 1, 'there is only one check at a time')
   t.equal(stream.isOver, false)
   gate.open()
   store.isSlow = false
   store.records.clear()
-  // Those of before are answered by now.
+  // By now, the earlier checks have been answered.
   await until(() => {
     timeouts.pass(MINUTE)
     return stream.isOver
@@ -269,7 +269,7 @@ t.test('a store that fails, or takes its time, has ended nothing', async t => {
 
 // --- Which signal
 
-t.test('a request has one signal of its session, and reload() passes it on', async t => {
+t.test('a request always reads the same signal of its session, also after reload()', async t => {
   const { login, store } = await start(t, {}, app => {
     app.get('/signals', async request => {
       const before = request.session
@@ -293,7 +293,7 @@ t.test('a request has one signal of its session, and reload() passes it on', asy
   await until(() => isIdle(store))
 })
 
-t.test('the signal of a session that has ended already has fired: of one that was destroyed, replaced, or gone', async t => {
+t.test('if a session was already destroyed, replaced or gone, its signal has already fired', async t => {
   const store = new MemoryStore()
   const gate = new Gate()
   const { login } = await start(t, { store }, app => {
@@ -330,7 +330,7 @@ t.test('the signal of a session that has ended already has fired: of one that wa
   t.ok(isIdle(store))
 })
 
-t.test('a new session is followed, and is not taken for one that has expired before it is written', async t => {
+t.test('a new session is watched, and does not count as expired before it is written', async t => {
   const timeouts = holdTimeouts(t)
   const gate = new Gate()
   const store = new MemoryStore()
@@ -355,7 +355,7 @@ t.test('a new session is followed, and is not taken for one that has expired bef
   t.equal(await stream2.said, 'expired')
 })
 
-t.test('an anonymous session, which could not be loaded, has a signal that never fires', async t => {
+t.test('the signal of an anonymous session, which could not be loaded, never fires', async t => {
   const store = new ThreeMethodStore(later)
   const { login } = await start(t, { store, onStoreError: 'anonymous', rolling: false }, app => {
     app.get('/anonymous', async request => [request.session.isAnonymous, request.session.signal.aborted])
@@ -366,7 +366,7 @@ t.test('an anonymous session, which could not be loaded, has a signal that never
   t.ok(isIdle(store))
 })
 
-t.test('where there is no session, its signal says so, and data of that name are kept', async t => {
+t.test('if there is no session, reading signal throws, and a value that is set under that name is kept', async t => {
   const { app } = await start(t, {}, app => {
     app.get('/none', { config: { session: false } }, async request => {
       let code
@@ -382,7 +382,7 @@ t.test('where there is no session, its signal says so, and data of that name are
   t.same((await app.inject('/none')).json(), ['FST_ERR_SESSION_NONE', 'green', '{"signal":"green"}'])
 })
 
-t.test('data that are called signal have the name', async t => {
+t.test('a data key called signal hides session.signal', async t => {
   const { app } = await start(t, {}, app => {
     app.get('/green', async request => { data(request).signal = 'green' })
     app.get('/signal', async request => [data(request).signal, request.session.get('signal' as never), Object.keys(request.session)])
@@ -392,7 +392,7 @@ t.test('data that are called signal have the name', async t => {
   t.same((await visitor.get('/signal')).json(), ['green', 'green', ['cookie', 'signal']])
 })
 
-t.test('listeners run in the context in which the signal was read, not in that of who ended the session', async t => {
+t.test('listeners run in the async context in which the signal was read, not in that of the request that ended the session', async t => {
   const requests = new AsyncLocalStorage<string>()
   let seen: string | undefined
   const { login, app } = await start(t, {}, app => {
@@ -412,7 +412,7 @@ t.test('listeners run in the context in which the signal was read, not in that o
   request.destroy()
 })
 
-t.test('two registrations on one store hear each other', async t => {
+t.test('a session that one registration ends fires the signals of another registration on the same store', async t => {
   const store = new MemoryStore()
   const [first, second] = [await start(t, { store }), await start(t, { store })]
   const visitor = await first.login()
@@ -430,7 +430,7 @@ interface Sockets {
   site: Site
 }
 
-/** @param before what an upgrade waits for before its session's signal is read, and after its session was loaded */
+/** @param before what an upgrade waits for after its session is loaded, and before its signal is read */
 async function withSockets (t: Test, before?: () => Promise<void>, options: SessionOptions = {}): Promise<Sockets> {
   const site = await start(t, options, app => {
     app.register(fastifyWebsocket)
@@ -461,7 +461,7 @@ async function codeOf (socket: WebSocket): Promise<string> {
   return String(reason)
 }
 
-t.test('a WebSocket ends with its session, and one that ends before it is forgotten', async t => {
+t.test('a WebSocket is closed when its session ends, and is no longer watched if it closes before', async t => {
   const sockets = await withSockets(t)
   const { site, connect } = sockets
   const visitors = await Promise.all(Array.from({ length: 20 }, async () => await site.login()))
@@ -476,7 +476,7 @@ t.test('a WebSocket ends with its session, and one that ends before it is forgot
   await until(() => isIdle(site.store))
 })
 
-/** Holds what a store is about to do. */
+/** A MemoryStore whose destroy() waits at gates, before and after it takes effect. */
 class HeldStore extends MemoryStore {
   gates = new Map<string, { before?: Gate, after?: Gate }>()
 
@@ -497,7 +497,7 @@ class HeldStore extends MemoryStore {
 const RACES = ['the signal is read, then the store destroys', 'the store destroys, then the signal is read, then it answers', 'the store answers, then the signal is read']
 
 for (const [i, order] of RACES.entries()) {
-  t.test(`a logout that races the upgrade: ${order}`, async t => {
+  t.test(`a logout during the upgrade closes the WebSocket: ${order}`, async t => {
     const store = new HeldStore()
     const loaded = new Gate()
     const { connect, site } = await withSockets(t, async () => await loaded.pass(), { store })
@@ -522,13 +522,13 @@ for (const [i, order] of RACES.entries()) {
 
 // --- What it costs
 
-t.test('a request that does not read the signal is not followed', async t => {
+t.test('a session is not watched if the request does not read the signal', async t => {
   const { login, store } = await start(t)
   await (await login()).get('/user')
   t.ok(isIdle(store))
 })
 
-t.test('a signal is followed until the response is over, however it ends', async t => {
+t.test('a session is watched until the response ends or the connection closes', async t => {
   const timeouts = holdTimeouts(t)
   const store = new MemoryStore()
   const looks = countLooks(store)
@@ -550,7 +550,7 @@ t.test('a signal is followed until the response is over, however it ends', async
   t.equal(signal?.aborted, false)
 })
 
-t.test('a signal that is read after the response is over is not followed', async t => {
+t.test('a session is not watched if its signal is first read after the response has ended', async t => {
   const gate = new Gate()
   let signal: AbortSignal | undefined
   const { login, open, store } = await start(t, {}, app => {
@@ -572,7 +572,7 @@ t.test('a signal that is read after the response is over is not followed', async
   t.ok(isIdle(store))
 })
 
-t.test('over HTTP/2, too, a signal is followed until the response is over', async t => {
+t.test('over HTTP/2, a session is watched until the response ends too', async t => {
   const store = new MemoryStore()
   const gate = new Gate()
   let read: (() => AbortSignal) | undefined
@@ -610,7 +610,7 @@ t.test('over HTTP/2, too, a signal is followed until the response is over', asyn
   await until(() => isIdle(store))
 })
 
-t.test('ten thousand that are opened and closed leave an empty registry and no timer', async t => {
+t.test('after ten thousand requests that read the signal, no session is watched and no timer is left', async t => {
   const timeouts = holdTimeouts(t)
   const store = new MemoryStore()
   const looks = countLooks(store)
@@ -632,7 +632,7 @@ t.test('ten thousand that are opened and closed leave an empty registry and no t
   t.equal(fired, 0)
 })
 
-t.test('when the server closes, nothing is followed any more', async t => {
+t.test('when the server closes, no session is watched any more', async t => {
   const { login, store, app } = await start(t)
   await login()
   const [sessionId] = (store as MemoryStore).store.keys()
@@ -646,7 +646,7 @@ t.test('when the server closes, nothing is followed any more', async t => {
 
 // --- Outside of requests
 
-t.test('what loadSession() loads has a signal too, one for all, until the session ends', async t => {
+t.test('sessions from loadSession() share one signal, which fires when the session ends', async t => {
   const { login, store, app } = await start(t)
   const visitor = await login()
   const load = async (): Promise<AbortSignal | undefined> => (await app.loadSession(visitor.cookieHeader()))?.signal
@@ -658,7 +658,7 @@ t.test('what loadSession() loads has a signal too, one for all, until the sessio
   t.ok(isIdle(store))
 })
 
-t.test('what createSession() makes and what decryptSession() puts on an object have one, too', async t => {
+t.test('sessions from createSession() and decryptSession() have a signal too', async t => {
   const timeouts = holdTimeouts(t)
   const { store, app, login } = await start(t)
   const { session } = await app.createSession({ user: 'max' })
@@ -671,7 +671,7 @@ t.test('what createSession() makes and what decryptSession() puts on an object h
   t.equal(request.session.signal.aborted, false)
   await visitor.get('/logout')
   t.equal(request.session.signal.reason.code, 'logout')
-  // A new one that nobody ever saves.
+  // A new session that is never saved.
   const other: any = {}
   await app.decryptSession('', other)
   t.equal(other.session.signal.aborted, false)
@@ -680,7 +680,7 @@ t.test('what createSession() makes and what decryptSession() puts on an object h
   t.equal(other.session.signal.reason.code, 'expired')
 })
 
-t.test('a store that begins to tell too late, or never, tells nobody', async t => {
+t.test('nothing is watched if watch() of a store resolves, or fails, only after the session has ended', async t => {
   const OUTCOMES: Record<string, () => any> = {
     'it fails': () => { throw new Error('away') },
     'it has nothing to end': () => undefined,
@@ -709,11 +709,11 @@ t.test('a store that begins to tell too late, or never, tells nobody', async t =
   await until(() => ended === 1)
 })
 
-t.test('what a store makes of the end of its watching harms nobody', async t => {
+t.test('an unwatch function that throws, rejects or is not a function does no harm', async t => {
   const ENDS: Record<string, any> = {
     'it throws': () => { throw new Error('away') },
     'it rejects': async () => { throw new Error('away') },
-    'it is no function': { close () {} }
+    'it is not a function': { close () {} }
   }
   for (const [what, end] of Object.entries(ENDS)) {
     const store: SessionStore = Object.assign(new MemoryStore(), { watch: () => end })
@@ -727,7 +727,7 @@ t.test('what a store makes of the end of its watching harms nobody', async t => 
   }
 })
 
-t.test('a store may tell at once', async t => {
+t.test('a store may report the end while watch() is called', async t => {
   const store: SessionStore = Object.assign(new MemoryStore(), {
     watch (_sessionId: string, onEnd: (code: EndCode) => void) {
       onEnd('revoked')
@@ -738,7 +738,7 @@ t.test('a store may tell at once', async t => {
   t.equal(await (await open(await login())).said, 'revoked')
 })
 
-t.test('any number may wait for one signal', async t => {
+t.test('any number of listeners may be added to one signal', async t => {
   const { login, app } = await start(t)
   const visitor = await login()
   const names: string[] = []
@@ -756,7 +756,7 @@ t.test('any number may wait for one signal', async t => {
   t.same(names, [])
 })
 
-t.test('a request that reloads or renews its session again and again has one listener on its response', async t => {
+t.test('a request that reloads or regenerates its session many times adds one listener to its response', async t => {
   const { login, app } = await start(t, {}, app => {
     app.get('/again/:how', async (request, reply) => {
       const signals = new Set<AbortSignal>()

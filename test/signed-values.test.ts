@@ -1,4 +1,4 @@
-/** Signed values that were verified once: they aren't verified again, as long as nothing has changed. */
+/** Signed values that were verified once aren't verified again as long as nothing has changed. */
 import crypto from 'node:crypto'
 import { sign } from '@fastify/cookie'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
@@ -9,7 +9,7 @@ import { build, collectGarbage, SECRET, Visitor, type SessionOptions } from './h
 
 const OLD_SECRET = 'the secret of last month, with more than 32 characters'
 const NEW_SECRET = 'the secret of this month, with more than 32 characters'
-// As many as are kept at most, and more than that.
+// More values than are kept.
 const MANY = 5_001
 
 const session = (request: FastifyRequest): any => request.session
@@ -22,7 +22,7 @@ function start (options: SessionOptions = {}): Promise<FastifyInstance> {
   })
 }
 
-/** How many signatures were made while something was done: to sign, or to verify. */
+/** Counts the signatures that are made, for signing or verifying, while a function runs. */
 function signatures (t: Test): (run: () => unknown) => Promise<number> {
   const { createHmac } = crypto
   let count = 0
@@ -44,7 +44,7 @@ async function login (app: FastifyInstance): Promise<Visitor> {
   return visitor
 }
 
-t.test('who comes again is not verified again, nor is a new visitor whose cookie was just signed', async t => {
+t.test('a returning cookie is not verified again, and neither is one that was just signed', async t => {
   const count = signatures(t)
   const store = new MemoryStore()
   const first = await start({ store })
@@ -57,7 +57,7 @@ t.test('who comes again is not verified again, nor is a new visitor whose cookie
   t.equal((await copy.get('/user')).body, 'max')
 })
 
-t.test('a value that failed is verified each time', async t => {
+t.test('an invalid value is verified each time', async t => {
   const count = signatures(t)
   const app = await start()
   const visitor = await login(app)
@@ -71,14 +71,14 @@ t.test('a value that failed is verified each time', async t => {
   t.equal((await visitor.get('/user')).body, 'max')
 })
 
-t.test('whatever changes in the list of secrets counts at once', async t => {
+t.test('any change in the list of secrets applies at once', async t => {
   const changes: Record<string, [start: string[], change: (secrets: any[]) => void, user: string, isRenewed: boolean]> = {
-    'a new one in front': [[OLD_SECRET], secrets => secrets.unshift(NEW_SECRET), 'max', true],
-    'a new one behind': [[OLD_SECRET], secrets => secrets.push(NEW_SECRET), 'max', false],
-    'another one in its place': [[OLD_SECRET], secrets => { secrets[0] = NEW_SECRET }, 'nobody', false],
-    'the first one gone': [[OLD_SECRET, NEW_SECRET], secrets => secrets.shift(), 'nobody', false],
-    'the second one gone': [[OLD_SECRET, NEW_SECRET], secrets => secrets.pop(), 'max', false],
-    'turned round': [[OLD_SECRET, NEW_SECRET], secrets => secrets.reverse(), 'max', true],
+    'a new secret in front': [[OLD_SECRET], secrets => secrets.unshift(NEW_SECRET), 'max', true],
+    'a new secret at the end': [[OLD_SECRET], secrets => secrets.push(NEW_SECRET), 'max', false],
+    'another secret in its place': [[OLD_SECRET], secrets => { secrets[0] = NEW_SECRET }, 'nobody', false],
+    'the first secret removed': [[OLD_SECRET, NEW_SECRET], secrets => secrets.shift(), 'nobody', false],
+    'the second secret removed': [[OLD_SECRET, NEW_SECRET], secrets => secrets.pop(), 'max', false],
+    reversed: [[OLD_SECRET, NEW_SECRET], secrets => secrets.reverse(), 'max', true],
     'a hole in its place': [[OLD_SECRET, NEW_SECRET], secrets => { delete secrets[0] }, 'nobody', false],
     'a buffer with the same bytes': [[OLD_SECRET], secrets => { secrets[0] = Buffer.from(OLD_SECRET) }, 'max', false]
   }
@@ -95,7 +95,7 @@ t.test('whatever changes in the list of secrets counts at once', async t => {
   }
 })
 
-t.test('what an older secret has signed is signed again each time it comes', async t => {
+t.test('a cookie that was signed with an older secret is signed again each time it comes', async t => {
   const store = new MemoryStore()
   const visitor = await login(await start({ store, secret: [OLD_SECRET] }))
   const app = await start({ store, secret: [NEW_SECRET, OLD_SECRET], rolling: false })
@@ -107,7 +107,7 @@ t.test('what an older secret has signed is signed again each time it comes', asy
   }
 })
 
-t.test('the bytes of a secret that is a buffer may change', async t => {
+t.test('a change of the bytes of a Buffer secret applies at once', async t => {
   const bytes = Buffer.from(OLD_SECRET)
   const app = await start({ secret: [bytes as unknown as string] })
   const visitor = await login(app)
@@ -116,7 +116,7 @@ t.test('the bytes of a secret that is a buffer may change', async t => {
   t.equal((await visitor.copy().get('/user')).body, 'nobody')
 })
 
-t.test("the application's own signer is asked each time", async t => {
+t.test("the application's own signer is called each time", async t => {
   let asked = 0
   const signer = {
     sign: (value: string) => sign(value, SECRET),
@@ -135,7 +135,7 @@ t.test("the application's own signer is asked each time", async t => {
   t.equal((await visitor.get('/user')).body, 'nobody')
 })
 
-t.test('what has ended is forgotten: by a logout, and when the store does not know it any more', async t => {
+t.test('a verified value is forgotten after a logout, and when the store no longer has the session', async t => {
   const count = signatures(t)
   for (const options of [{}, { sessionName: 'session', cookiePrefix: 's:' }]) {
     const store = new MemoryStore()
@@ -152,7 +152,7 @@ t.test('what has ended is forgotten: by a logout, and when the store does not kn
   }
 })
 
-t.test('a session with a name of its own is forgotten, too', async t => {
+t.test('a verified value of a session with another name is forgotten after a logout too', async t => {
   const count = signatures(t)
   const app = await build({}, app => {
     app.register(fastifySession, {
@@ -170,7 +170,7 @@ t.test('a session with a name of its own is forgotten, too', async t => {
   t.equal(await count(async () => t.equal((await copy.get('/user')).body, 'nobody')), 1)
 })
 
-t.test('a few thousand are kept: who has not come for long is verified again, who comes often is not', async t => {
+t.test('a few thousand values are kept: one that has not come for long is verified again, one that comes often is not', async t => {
   const signer = secretsSigner([SECRET], 'sha256')
   const [seldom, often] = [sign('seldom', SECRET), sign('often', SECRET)]
   const count = signatures(t)
@@ -184,7 +184,7 @@ t.test('a few thousand are kept: who has not come for long is verified again, wh
   t.equal(await count(() => signer.unsign(seldom)), 0)
 })
 
-t.test('long ones are kept by their bytes and not by their number, and very long ones not at all', async t => {
+t.test('the number of long values that are kept depends on their bytes, and very long values are not kept', async t => {
   const signer = secretsSigner([SECRET], 'sha256')
   const count = signatures(t)
   const values = Array.from({ length: 1_000 }, (_, i) => signer.sign(String(i).padStart(1_900, 'x')))
@@ -196,16 +196,16 @@ t.test('long ones are kept by their bytes and not by their number, and very long
   for (const time of ['once', 'twice']) t.equal(await count(() => t.equal(signer.unsign(long).valid, true)), 1, time)
 })
 
-t.test('text that is not well-formed proves what it proved before', t => {
+t.test('an id that is not well-formed Unicode is not mixed up with another id that has the same bytes', t => {
   const signer = secretsSigner([SECRET], 'sha256')
   const value = signer.sign('\ud800')
   for (let i = 0; i < 2; i++) t.same(signer.unsign(value), { valid: true, renew: false, value: '\ud800' })
-  t.same(signer.unsign(value.replace('\ud800', '\ufffd')).value, '\ufffd', 'whose bytes are the same')
+  t.same(signer.unsign(value.replace('\ud800', '\ufffd')).value, '\ufffd', 'a value with the same bytes')
   t.equal(signer.unsign(value).value, '\ud800')
   t.end()
 })
 
-t.test('the headers from which they were cut are not kept alive', async t => {
+t.test('kept values do not keep the whole Cookie headers in memory', async t => {
   const app = await start({ store: new MemoryStore() })
   const visitors: string[] = []
   for (let i = 0; i < 1_000; i++) visitors.push(sign(`visitor ${i}`, OLD_SECRET))
@@ -214,7 +214,7 @@ t.test('the headers from which they were cut are not kept alive', async t => {
   const before = process.memoryUsage().heapUsed
   for (const value of visitors) {
     const header = `${'x'.repeat(15_000)}${Math.random()}; sessionId=${value}`
-    // As a parser does.
+    // As the parser of @fastify/cookie does.
     const cookies = app.parseCookie(Buffer.from(header).toString())
     t.equal(signer.unsign(cookies.sessionId as string).valid, true)
   }

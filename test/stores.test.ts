@@ -1,4 +1,4 @@
-/** One suite, on every kind of store. What a store can't promise is declared beside it. Stores that people use: all-stores. */
+/** The store suite, on every kind of store. Each test declares which promises its store keeps. Published stores: all-stores. */
 import t from 'tap'
 import { MemoryStore } from '../src/index'
 import { RedisStore } from '../src/stores/redis'
@@ -12,7 +12,7 @@ import { within } from './waiting'
 
 const MINUTE = 60_000
 
-// What can be said of most of them.
+// What most of these stores keep.
 const promises: Promises = {
   shared: false,
   parallel: false,
@@ -34,15 +34,15 @@ const promises: Promises = {
   tellsGone: true
 }
 
-t.test('a store with three methods', t => testStore(() => new ThreeMethodStore(), {
+t.test('a store with three methods passes the suite', t => testStore(() => new ThreeMethodStore(), {
   promises: { ...promises, dates: false, expires: false, touches: false }, test: t.test
 }))
 
-t.test('a store that answers later', t => testStore(() => new TouchStore(later), {
+t.test('a store that answers asynchronously passes the suite', t => testStore(() => new TouchStore(later), {
   promises: { ...promises, dates: false }, test: t.test
 }))
 
-t.test('a store of files', t => testStore(() => {
+t.test('a store of files passes the suite', t => testStore(() => {
   const files = new Map<string, string>()
   const another = (): SessionStore => new FileStore(files)
   return { store: another(), another }
@@ -50,27 +50,27 @@ t.test('a store of files', t => testStore(() => {
   promises: { ...promises, shared: true, noDeadCookie: true, dates: false, onlyYours: false, tellsGone: false }, test: t.test
 }))
 
-t.test('a store of promises', t => testStore(() => new PromiseStore() as unknown as SessionStore, {
+t.test('a store that answers by promises passes the suite', t => testStore(() => new PromiseStore() as unknown as SessionStore, {
   promises: { ...promises, touchesOnly: true, updates: true }, test: t.test
 }))
 
-t.test('MemoryStore with a max', t => testStore(() => new MemoryStore(new Map(), { max: 100 }), {
+t.test('MemoryStore with a max passes the suite', t => testStore(() => new MemoryStore(new Map(), { max: 100 }), {
   promises: { ...promises, lists: true, touchesOnly: true, updates: true, users: true }, test: t.test
 }))
 
-t.test('a store that keeps the very object it is given', t => testStore(() => new KeepingStore() as unknown as SessionStore, {
+t.test('a store that keeps and returns the object it is given passes the suite', t => testStore(() => new KeepingStore() as unknown as SessionStore, {
   promises: { ...promises, copies: false, expires: false, touches: false }, test: t.test
 }))
 
-t.test('a store whose touch moves a clock that its get does not look at', t => testStore(() => new UnlookedStore(), {
+t.test('a store whose touch moves an end that its get ignores passes the suite', t => testStore(() => new UnlookedStore(), {
   promises: { ...promises, dates: false, expires: false, touchesOnly: true }, test: t.test
 }))
 
-t.test('a store with all methods that there are', t => testStore(() => new WholeStore() as unknown as SessionStore, {
+t.test('a store with every method passes the suite', t => testStore(() => new WholeStore() as unknown as SessionStore, {
   promises: WHOLE, test: t.test
 }))
 
-t.test('Redis itself ends a session, and rolling keeps it', async t => {
+t.test('Redis itself ends an idle session, and a rolling session stays', async t => {
   const server = await startRedis(t)
   const client = await connectTo(t, server)
   const app = await build({ store: new RedisStore({ client }), cookie: { maxAge: MINUTE } }, app => {
@@ -83,7 +83,7 @@ t.test('Redis itself ends a session, and rolling keeps it', async t => {
   const whoami = async (): Promise<string> => (await visitor.copy().get('/whoami')).body
   for (let i = 0; i < 4; i++) {
     await letPass(client, MINUTE / 2)
-    t.equal(await whoami(), 'max', 'longer than its maxAge')
+    t.equal(await whoami(), 'max', 'it lives longer than its maxAge')
   }
 
   await client.configSet('notify-keyspace-events', 'Ex')

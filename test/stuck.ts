@@ -1,4 +1,4 @@
-/** docs/troubleshooting.md, as a reader uses it: who is stuck has a program, and changes in it what the page says. */
+/** docs/troubleshooting.md, used as a reader uses it: the reader has a program, and makes the change that the page shows. */
 import { readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -13,11 +13,11 @@ import { warned as heard } from './heard'
 import { SECRET } from './helpers'
 import { ROOT } from './program'
 
-/** What the page says of a symptom. */
+/** What the page says about a symptom. */
 export interface Advice {
-  /** A program after the one change on the page that fits it. Each change must be tried. */
+  /** Applies the one change under this heading that fits the program. A test must apply each change of the page. */
   readonly cured: (program: string) => string
-  /** What there is in place of a change: commands, or code that is added. */
+  /** The block under this heading that isn't a change: commands, or code to add. */
   readonly block: (language: string) => string
 }
 
@@ -26,7 +26,7 @@ export const PAGE = readFileSync(join(ROOT, 'docs/troubleshooting.md'), 'utf8')
 const sections = new Map(PAGE.split(/^##+ /m).slice(1).map(section => [section.slice(0, section.indexOf('\n')), section]))
 const told = new Set<string>()
 
-/** A test by the name of a heading of the page. */
+/** A test named after a heading of the page. */
 export function symptom (heading: string, see: (t: Test, advice: Advice) => Promise<unknown>): void {
   told.add(heading)
   t.test(heading, async t => {
@@ -52,10 +52,10 @@ export function symptom (heading: string, see: (t: Test, advice: Advice) => Prom
   })
 }
 
-/** The headings that tests were named after. */
+/** The headings after which tests are named. */
 export const symptoms = (): string[] => [...told]
 
-/** Those of the page. What is about all of them has a larger one. */
+/** The headings of the page's problems. Sections about all problems have larger headings. */
 export const headings = (): string[] => Array.from(PAGE.matchAll(/^### (.+)$/gm), ([, heading = '']) => heading)
 
 function blocksOf (section: string, language: string): string[] {
@@ -66,13 +66,13 @@ const linesOf = (code: string): string[] => code.split('\n').map(line => line.tr
 const before = (change: string): string[] => linesOf(change.replace(/^\+.*$/gm, '').replace(/^[- ]/gm, ''))
 const after = (change: string): string[] => linesOf(change.replace(/^-.*$/gm, '').replace(/^[+ ]/gm, ''))
 
-/** The line from which on a program has these. -1 if it hasn't. */
+/** The index at which these lines begin in a program; -1 if it doesn't have them. */
 function placeOf (wanted: string[], program: string): number {
   const lines = linesOf(program)
   return lines.findIndex((_line, i) => wanted.every((line, j) => lines[i + j] === line))
 }
 
-/** What only adds fits a program that has it already, too. */
+/** Without the second condition, a change that only adds lines would also fit a program that already has them. */
 function isToChange (change: string, program: string): boolean {
   return placeOf(before(change), program) !== -1 && placeOf(after(change), program) === -1
 }
@@ -85,15 +85,15 @@ function afterChange (change: string, program: string): string {
 
 export interface Running {
   readonly app: FastifyInstance
-  /** By the name that browsers keep cookies for. */
+  /** The address with the host name under which browsers keep cookies. */
   readonly address: string
   readonly port: number
 }
 
-/** Runs a program that makes an `app`, with these names beside those that each reader has, and listens. */
+/** Runs a program that makes an `app`, with the names that each reader has and those in `scope`, and listens. */
 export async function run (t: Pick<Test, 'teardown'>, program: string, names: Record<string, unknown> = {}): Promise<Running> {
   const scope = { fastify: Fastify, fastifyCookie, fastifySession, fastifyPlugin, MemoryStore, RedisStore, secret: SECRET, ...names }
-  // The names of a program of its own may hide those.
+  // A program may declare these names itself.
   const source = `(async ({ ${Object.keys(scope).join(', ')} }) => { {\n${program}\nreturn { app }\n} })`
   const { app } = await runInThisContext(source)(scope) as { app: FastifyInstance }
   t.teardown(() => app.close())
@@ -102,7 +102,7 @@ export async function run (t: Pick<Test, 'teardown'>, program: string, names: Re
   return { app, port, address: `http://localhost:${port}` }
 }
 
-/** The codes of what the process is warned about in the meantime. */
+/** Collects the codes of the process's warnings. */
 export async function warned (work: () => Promise<unknown>): Promise<string[]> {
   return (await heard(work)).map(({ code }) => code)
 }

@@ -1,4 +1,4 @@
-/** The kit as authors of stores and applications have it: `@fastify/session/testing`. */
+/** The test kit for authors of stores and applications: `@fastify/session/testing`. */
 import '../packages/sqlite'
 import { existsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -17,7 +17,7 @@ import { ThreeMethodStore, type Answer } from './odd-stores'
 import { KeepingStore, Overwriting, planted, PLANTED, UnlookedStore, WHOLE, WholeStore } from './planted-stores'
 import { Program } from './program'
 
-/** A runner that keeps going, the names of the tests that failed in it, and what they said. */
+/** A test runner that continues after failures, with the names of the failed tests and their messages. */
 function runner (): { failed: string[], said: string[], test: TestContext['test'] } {
   const failed: string[] = []
   const said: string[] = []
@@ -41,24 +41,24 @@ async function failuresOf (store: () => object, promises: StoreTestOptions['prom
 const MINUTE = 60_000
 const KEPT = { onlyYours: true, waits: true, stops: true, copies: true } as const
 
-t.test('a store of sixty lines passes all of it, under node:test', async t => {
+t.test('a store of sixty lines passes the whole suite, under node:test', async t => {
   const env = ['-u', 'NODE_OPTIONS', process.execPath, '--test', 'examples/writing-a-store/']
   const TMPDIR = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
   const { code, stdout } = await new Program(t, 'env', env, { env: { TMPDIR } }).end()
   t.equal(code, 0, stdout)
   t.match(stdout, /^# fail 0$/m)
-  t.ok(Number(/^# pass (\d+)$/m.exec(stdout)?.[1]) > 60, 'and all of it was run')
+  t.ok(Number(/^# pass (\d+)$/m.exec(stdout)?.[1]) > 60, 'the whole suite was run')
 })
 
-t.test('a store that does as it is declared to fails in nothing', async t => {
+t.test('a store that keeps exactly the declared promises passes the suite', async t => {
   t.same(await failuresOf(() => new ThreeMethodStore(), KEPT), [])
 })
 
-t.test('a promise that is declared and not kept fails, and one that is kept and not declared', async t => {
+t.test('the suite fails if a declared promise is not kept, or a kept promise is not declared', async t => {
   const cases: Array<[declared: Partial<Record<PromiseName, boolean>>, failed: string[]]> = [
     [{ ...KEPT, dates: true }, ['keeps a Date']],
-    [{ ...KEPT, expires: true }, ['no longer answers a session that has expired']],
-    [{ ...KEPT, shared: true }, ['both have the same sessions']],
+    [{ ...KEPT, expires: true }, ['does not return a session that has expired']],
+    [{ ...KEPT, shared: true }, ['both processes have the same sessions']],
     [{ ...KEPT, waits: false }, ['keeps a session without expiry']]
   ]
   for (const [declared, failed] of cases) {
@@ -89,7 +89,7 @@ class Forgetting extends ThreeMethodStore {
   }
 }
 
-t.test('a method that never answers is named, and nothing is waited for after that', async t => {
+t.test('the suite names a method that never answers, and does not wait for it again', async t => {
   const { pass } = holdTimeouts(t)
   class Forgetful extends ThreeMethodStore {
     override set (): void {
@@ -98,14 +98,14 @@ t.test('a method that never answers is named, and nothing is waited for after th
   }
   const messages: string[] = []
   const test: TestContext['test'] = async (name, run) => {
-    if (name !== 'the store itself' && name !== 'replaces the whole session by set') return
+    if (name !== 'the store itself' && name !== 'set replaces the whole session') return
     await run({ test, after () {} }).catch(({ message }) => messages.push(message))
   }
   await testStore(() => new Forgetful(), { promises: KEPT, test })
   t.same(messages, ['set() did not answer: call its callback, or declare none and return a promise'])
 })
 
-t.test('a request that fails on its way to the gate is not waited for', async t => {
+t.test('the suite does not wait for a request that fails before the gate', async t => {
   let isAway = false
   class Leaving extends ThreeMethodStore {
     override get (sessionId: string, callback: Answer): void {
@@ -117,17 +117,17 @@ t.test('a request that fails on its way to the gate is not waited for', async t 
   await site.max.get('/login/max')
   isAway = true
   const reply = site.max.get('/slow/write')
-  await t.rejects(site.gate.holds(), { message: '/slow/write was answered with 500 before all were at the gate' })
+  await t.rejects(site.gate.holds(), { message: '/slow/write was answered with 500 before all requests were at the gate' })
   t.equal((await reply).statusCode, 500)
 })
 
-t.test('what no store may do fails', async t => {
+t.test('the suite fails for stores that do what no store may do', async t => {
   const memory = { ...WHOLE, oneCall: false, dates: true, lists: true, touchesOnly: true }
   const cases: Array<[store: new () => object, promises: object, failed: string[]]> = [
     [Remembering, KEPT, ['keeps sessions apart']],
     [Mixing, KEPT, ['keeps sessions apart']],
-    [Creating, memory, ['touch moves the expiry, and no data', 'touch never creates a session']],
-    [Overwriting, memory, ['update applies the changes and the expiry', 'update never creates a session', 'updates at the same time lose nothing']]
+    [Creating, memory, ['touch moves the expiry, and changes no data', 'touch never creates a session']],
+    [Overwriting, memory, ['update applies the changes and the expiry', 'update never creates a session', 'simultaneous updates are all kept']]
   ]
   for (const [Store, promises, failed] of cases) {
     const failures = await failuresOf(() => new Store(), promises)
@@ -135,11 +135,11 @@ t.test('what no store may do fails', async t => {
   }
 })
 
-t.test('a store with all methods that there are passes all of it', async t => {
+t.test('a store with every method passes the whole suite', async t => {
   t.same(await failuresOf(() => new WholeStore(), WHOLE), [])
 })
 
-t.test('the two kinds of stores that keep a session too long are found, and pass as what they are', async t => {
+t.test('two kinds of stores that keep sessions for too long are found, and pass if they do not declare the promise', async t => {
   const kinds: Array<[store: () => object, promise: PromiseName, promises: object]> = [
     [() => new KeepingStore(), 'copies', { ...KEPT, dates: true }],
     [() => new UnlookedStore(), 'expires', { ...KEPT, touches: true, touchesOnly: true, tellsGone: true }]
@@ -147,12 +147,12 @@ t.test('the two kinds of stores that keep a session too long are found, and pass
   for (const [store, promise, promises] of kinds) {
     const { said, test } = runner()
     await testStore(store as () => SessionStore, { promises: { ...promises, [promise]: true }, test })
-    t.match(said[0], `promises.${promise} is declared, and not kept, so mend the store or remove the promise`)
+    t.match(said[0], `promises.${promise} is declared, but not kept: fix the store, or remove the promise`)
     t.same(await failuresOf(store, { ...promises, [promise]: false }), [], promise)
   }
 })
 
-t.test('each bug that is planted in a store is found, and its failure says what to mend', async t => {
+t.test('each bug that is planted in a store is found, and the failure says what to fix', async t => {
   let found = 0
   for (const [what, bug, says] of PLANTED) {
     const { said, test } = runner()
@@ -164,7 +164,7 @@ t.test('each bug that is planted in a store is found, and its failure says what 
   t.comment(`${found} of ${PLANTED.length} planted bugs found`)
 })
 
-t.test('a store is measured in one run, and the list is what it is declared to keep', async t => {
+t.test("promises: 'measure' lists in one run the promises that a store keeps", async t => {
   const { log } = console
   const printed: string[] = []
   console.log = text => { printed.push(text) }
@@ -184,10 +184,10 @@ t.test('a store is measured in one run, and the list is what it is declared to k
   const { failed, test } = runner()
   await testStore(() => new Forgetting() as unknown as SessionStore, { promises: 'measure', test })
   t.ok(failed.length > 0)
-  t.match(printed.pop(), /^Mend what fails first/)
+  t.match(printed.pop(), /^Fix what fails first/)
 })
 
-t.test('what visitors see of a bug says what to mend, too', async t => {
+t.test('a failure in the tests with visitors also says what to fix', async t => {
   const dropping = (): object => planted({
     write (sessionId, record: any) {
       const { a, ...others } = record
@@ -196,25 +196,25 @@ t.test('what visitors see of a bug says what to mend, too', async t => {
   })
   const { failed, said, test } = runner()
   await testStore(dropping as () => SessionStore, { promises: WHOLE, test })
-  t.ok(failed.includes('a slow request does not undo what others wrote and removed meanwhile'))
-  t.same(said.filter(message => !/To mend it: (update|set|get)\(\)/.test(message)), [])
+  t.ok(failed.includes('a slow request does not undo what other requests have written and removed in the meantime'))
+  t.same(said.filter(message => !/To fix it: (update|set|get)\(\)/.test(message)), [])
 })
 
-t.test('testRaces passes a store that keeps every promise, and says how many orders there were', async t => {
+t.test('testRaces() passes for a store that keeps every promise, and returns the number of orders', async t => {
   const { failed, test } = runner()
   const { schedules, violated } = await testRaces(() => new ThreeMethodStore(), { test, races: RACES.slice(0, 4) })
   t.same([failed, violated], [[], 0])
   t.ok(schedules > 20)
 })
 
-t.test('testRaces fails one that brings back what has ended', async t => {
+t.test('testRaces() fails for a store that brings back ended sessions', async t => {
   const { failed, test } = runner()
   const { violations } = await testRaces(() => new Overwriting(), { test, races: [['write a', 'log out']] })
   t.same(failed, ['races of requests break no promise'])
   t.ok(violations.some(({ promise }) => promise === 'ended'))
 })
 
-/** A store in which a life can be shortened: a touch tells the end, and the next one asks. */
+/** A store in which a touch can shorten a session's lifetime. */
 function shortening (): WholeStore {
   const touch: WholeStore['touch'] = function (this: WholeStore, sessionId, session, callback) {
     const record = this.find(sessionId) as any
@@ -224,7 +224,7 @@ function shortening (): WholeStore {
   return Object.assign(planted({ touch }), { getAndTouch: undefined, inspect: undefined })
 }
 
-/** An index that has forgotten what it told. */
+/** An index that forgets all entries after it has listed them. */
 const forgetting = (): WholeStore => planted({
   claimsOf (userKey, before, count, callback) {
     WholeStore.prototype.claimsOf.call(this, userKey, before, count, callback)
@@ -254,20 +254,20 @@ const withoutCreation = (): WholeStore => planted({
   }
 })
 
-t.test('testRaces finds in each new kind of request what it is there for', async t => {
+t.test('testRaces() finds the bug that each kind of request is there to find', async t => {
   const upstream = { store: () => new MemoryStore(), plugin: upstreamSession }
   const cases: Array<[what: string, how: { store: () => object, plugin?: any, users?: object }, race: RaceEvent[], promise: string]> = [
-    ['an owner who is not written', { store: () => withoutMeta('userKey'), users: {} }, ['become eva', 'read'], 'owned'],
-    ['an owner who is listed only once', { store: forgetting, users: {} }, ['become eva', 'read'], 'listed'],
-    ['an owner whom a revocation does not see', { store: withWrongOwner, users: {} }, ['become eva', 'revoke users'], 'ended'],
-    ['a chosen life that is not written', { store: () => withoutMeta('originalMaxAge', 'chosen') }, ['remember', 'read'], 'lived'],
-    ['a chosen life that is not written, by options()', { store: () => withoutMeta('originalMaxAge', 'chosen') }, ['remember by options', 'read'], 'lived'],
+    ['a user key that is not written', { store: () => withoutMeta('userKey'), users: {} }, ['become eva', 'read'], 'owned'],
+    ['a session that is listed only once', { store: forgetting, users: {} }, ['become eva', 'read'], 'listed'],
+    ['a session that a revocation of its user misses', { store: withWrongOwner, users: {} }, ['become eva', 'revoke users'], 'ended'],
+    ['a chosen lifetime that is not written', { store: () => withoutMeta('originalMaxAge', 'chosen') }, ['remember', 'read'], 'lived'],
+    ['a chosen lifetime that is not written, with options()', { store: () => withoutMeta('originalMaxAge', 'chosen') }, ['remember by options', 'read'], 'lived'],
     ['an end that a slow reader moves back', { store: shortening }, ['remember', 'read'], 'lived'],
     ['an end that a slow touch moves back', { store: shortening }, ['remember', 'touch'], 'lived'],
     ['a cookie that loses a field', { store: withoutCreation }, ['write a', 'read'], 'kept'],
     ['an unawaited save that is lost', upstream, ['save unawaited', 'write a'], 'saved'],
     ['an unawaited login that is lost', upstream, ['log in unawaited', 'read'], 'reachable'],
-    ['a late answer that takes the new cookie away', upstream, ['log in', 'read'], 'leftAlone'],
+    ['a late reply that clears the new cookie', upstream, ['log in', 'read'], 'leftAlone'],
     ['a second cookie that stays', upstream, ['log out of both', 'read'], 'ended']
   ]
   let found = 0
@@ -281,7 +281,7 @@ t.test('testRaces finds in each new kind of request what it is there for', async
   t.comment(`${found} of ${cases.length} planted bugs found`)
 })
 
-t.test('an application can be asked what it does when its store fails, in each way that there is', async t => {
+t.test('FaultyStore shows how an application behaves if its store fails in any way', async t => {
   const store = new FaultyStore()
   const app = Fastify()
   app.register(fastifyCookie)
@@ -308,6 +308,6 @@ t.test('an application can be asked what it does when its store fails, in each w
   t.same(Object.fromEntries([...statuses].map(([outcome, codes]) => [outcome, [...codes].sort()])), {
     works: [200], fails: [500, 503], 'works unseen': [500, 503], 'finds nothing': [200]
   })
-  t.match((await visit()).body, /^visit \d+$/, 'and afterwards it goes on')
+  t.match((await visit()).body, /^visit \d+$/, 'afterwards the application works again')
   t.equal(AWAY, 'The store is away')
 })

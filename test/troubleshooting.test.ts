@@ -1,4 +1,4 @@
-/** docs/troubleshooting.md: each symptom is there, and isn't any more after the change that the page names. */
+/** docs/troubleshooting.md: each symptom can be seen, and is gone after the change that the page shows. */
 import '../packages/frameworks'
 import '../packages/tools'
 import { execFile } from 'node:child_process'
@@ -40,7 +40,7 @@ t.before(async () => {
 })
 t.teardown(() => chrome.close())
 
-/** A window of a new browser. */
+/** A page of a browser with no cookies. */
 async function open (t: Test, address: string): Promise<Page> {
   const context = await chrome.newContext({ ignoreHTTPSErrors: true })
   t.teardown(() => context.close())
@@ -55,14 +55,14 @@ const says = async (page: Page, address: string): Promise<string> => {
   return await page.locator('body').innerText()
 }
 
-/** The page of another site. To a browser an address and a name are two sites. */
+/** A page of another site. To a browser, an IP address and a host name are two sites. */
 async function elsewhere (t: Test, html: string): Promise<string> {
   const program = "const app = fastify(); app.get('/', async (request, reply) => reply.type('text/html').send(html))"
   const { port } = await run(t, program, { html })
   return `http://127.0.0.1:${port}`
 }
 
-/** A client of a Redis of this test alone. */
+/** A client of an empty Redis. */
 async function emptyRedis (): Promise<Awaited<ReturnType<typeof connectTo>>> {
   const client = await connectTo(t, await redis)
   await client.flushAll()
@@ -88,7 +88,7 @@ const BASIC = `${START}
 const HELLO = 'hello ada'
 const STRANGER = 'hello stranger'
 
-/** What somebody reads who logs in and comes back. */
+/** Logs in, and returns the text of the next page. */
 async function afterLogin (browser: Browser): Promise<string> {
   await browser.text('/login')
   return await browser.text('/')
@@ -130,7 +130,7 @@ symptom('Not logged in behind a proxy', async (t, { cured }) => {
   const auto = program.replace('{ secret }', "{ secret, cookie: { secure: 'auto' } }")
   t.same(await warned(async () => t.match(await see(auto), [HELLO, /^[^;]+; Path=\/; HttpOnly; SameSite=Lax$/])), ['FST_SESSION_PROXY'])
   t.match(await see(cured(program)), [HELLO, /; Secure/])
-  t.match(await see(cured(program).replace("'loopback'", 'true')), [HELLO, /; Secure/], 'whoever it is')
+  t.match(await see(cured(program).replace("'loopback'", 'true')), [HELLO, /; Secure/], 'true trusts every proxy')
   t.same(await see(cured(program).replace("'loopback'", '1')), [STRANGER, ''], 'a number trusts nobody')
 })
 
@@ -173,13 +173,13 @@ symptom('fetch sends no cookie', async (t, { cured }) => {
   const see = async (api: string, script: string): Promise<unknown> => {
     const server = await run(t, api.replace('https://www.shop.example', address), { fastifyCors })
     const page = await open(t, `${server.address}/login`)
-    t.equal(await says(page, server.address), HELLO, 'pages know the visitor')
+    t.equal(await says(page, server.address), HELLO, "the server's own pages know the visitor")
     await page.goto(address)
     const read = `(async () => { ${script}\nreturn await me.text() })()`
     return await page.evaluate(read.replace('https://api.shop.example', server.address)).catch(error => error.message)
   }
   t.equal(await see(api, script), 'stranger')
-  t.match(await see(api, cured(script)), /Failed to fetch/, 'the browser hides the answer')
+  t.match(await see(api, cured(script)), /Failed to fetch/, 'the browser hides the reply')
   t.equal(await see(cured(api), cured(script)), 'ada')
 })
 
@@ -212,7 +212,7 @@ symptom('Back from the bank, logged out', async (t, { cured }) => {
       await page.getByRole('button').click()
       await page.getByText('thank you').waitFor()
       const thanks = await page.locator('body').innerText()
-      t.equal(await says(page, address), HELLO, 'the session stays whole')
+      t.equal(await says(page, address), HELLO, 'the session is still there')
       return thanks
     }
     t.equal(await see(program), 'thank you, undefined')
@@ -232,7 +232,7 @@ symptom('Back from the bank, logged out', async (t, { cured }) => {
       await page.getByText('hello').waitFor()
       return await page.locator('body').innerText()
     }
-    // Over http secure: 'auto' is always lax.
+    // Over http, secure: 'auto' is always lax.
     const strict = (program: string): string => program.replace("secure: 'auto'", 'secure: false')
     t.equal(await see(strict(program)), STRANGER)
     t.equal(await see(strict(cured(program))), HELLO)
@@ -325,7 +325,7 @@ symptom('Lost at restart, or at every second request', async (t, { cured }) => {
     await browser.text('/login')
     const heard: string[] = []
     for (const next of [other, browser, other]) {
-      // A copy: the cookie that a stranger gets would log the visitor out everywhere.
+      // A copy, because the cookie that a stranger gets would log the visitor out everywhere.
       const visitor = next.copy()
       visitor.cookie = browser.cookie
       heard.push(await visitor.text('/'))
@@ -363,7 +363,7 @@ symptom('Logged out at random, with Redis', async (t, { block }) => {
   const program = `${START}
     app.register(fastifySession, { secret, cookie: { secure: 'auto' }, store: new RedisStore({ client }), user: ({ user }) => user })
     ${LOGIN}`
-  /** Others write to the same Redis, until it has evicted the session, or has no room. */
+  /** Writes other keys to the same Redis until it has evicted the session or is full. */
   const fill = async (): Promise<string> => {
     for (let i = 0; ; i++) {
       const error = await client.set(`cache:${i % 1000}`, 'x'.repeat(50_000)).then(() => undefined, error => error)
@@ -401,7 +401,7 @@ symptom('session is undefined', async (t, { cured }) => {
     return [await browser.text('/'), await browser.text('/first')]
   }
   t.same(await see(program), ['undefined', 'undefined'])
-  t.same(await see(cured(program)), ['object', 'object'], 'wherever the route stands')
+  t.same(await see(cured(program)), ['object', 'object'], 'wherever the route is defined')
 })
 
 symptom('session is null', async (t, { cured }) => {
@@ -551,7 +551,7 @@ symptom("Property 'user' does not exist", async (t, { block }) => {
   const directory = t.testdir({
     'tsconfig.json': JSON.stringify({ extends: join(ROOT, 'tsconfig.json'), include: [], files: ['app.ts'] }),
     'app.ts': program,
-    // The library is installed there. What it needs is found above.
+    // The library is installed here. Its dependencies are found in the folders above.
     node_modules: { '@fastify': { session: t.fixture('symlink', ROOT) } }
   })
   await t.rejects(tsc(directory), /TS2339: Property 'user' does not exist on type 'FastifySessionObject'/)
@@ -560,6 +560,23 @@ symptom("Property 'user' does not exist", async (t, { block }) => {
 })
 
 // --- Errors
+
+symptom('list is not a function', async (t, { cured }) => {
+  const program = `${START}
+    ${SESSION}
+    app.get('/login', async (request) => {
+      request.session.userId = 7
+      return 'hello'
+    })
+    app.get('/devices', async (request) => (await request.session.list()).length)`
+  const see = async (program: string): Promise<string> => {
+    const browser = new Browser((await run(t, program)).address)
+    await browser.text('/login')
+    return await browser.text('/devices')
+  }
+  t.match(await see(program), /list is not a function/)
+  t.equal(await see(cured(program)), '1')
+})
 
 symptom("The dependency '@fastify/cookie' is not registered", async (t, { cured }) => {
   const program = `
@@ -662,7 +679,7 @@ symptom('Jest fails at the first request, or never answers', async (t, { cured, 
   const runJest = (test: string, nodeOptions: string[]): Program => {
     const folder = t.testdir({
       'app.test.js': test,
-      // The library is installed there. What it needs is found above.
+      // The library is installed here. Its dependencies are found in the folders above.
       node_modules: { '@fastify': { session: t.fixture('symlink', ROOT) } }
     })
     const args = ['-u', 'NODE_OPTIONS', process.execPath, ...nodeOptions, program, '--rootDir', folder, '--testTimeout', '2000', '--no-watchman', '-i']
@@ -752,7 +769,7 @@ symptom('Nest: session is undefined in a middleware', async (t, { cured }) => {
     console.log(await nest.getUrl())
     process.once('SIGTERM', () => nest.close())`
   const see = async (program: string): Promise<string[]> => {
-    // The library is installed there. What it needs is found above.
+    // The library is installed here. Its dependencies are found in the folders above.
     const session = { '@fastify': { session: t.fixture('symlink', ROOT) } }
     const { program: running, address } = await serve(t, join(t.testdir({ 'app.mjs': program, node_modules: session }), 'app.mjs'))
     const browser = new Browser(address)
@@ -769,7 +786,7 @@ symptom('Static files, health checks and bots open sessions', async (t, { cured 
   const store = new MemoryStore()
   const calls = recordCalls(store)
   const lengthOf = async (): Promise<number> => await new Promise(resolve => store.length((_error, length) => resolve(length as number)))
-  /** How many sessions three strangers leave behind, and how often the store is called for somebody who is logged in. */
+  /** How many sessions three new visitors leave behind, and how often the store is called for a logged-in visitor. */
   const see = async (program: string, path: string): Promise<{ sessions: number, calls: number }> => {
     store.clear(() => {})
     const { address } = await run(t, program, { store, root, fastifyStatic })
@@ -796,7 +813,7 @@ symptom('Static files, health checks and bots open sessions', async (t, { cured 
   t.same(await see(files, '/logo.svg'), { sessions: 3, calls: 2 })
   t.same(await see(cured(files), '/logo.svg'), { sessions: 0, calls: 0 })
 
-  // The change is in the line that has no store of the test's own.
+  // The page's change is in a line without the option store.
   const withStore = (program: string): string => program.replace("secure: 'auto' }", "secure: 'auto' }, store")
   t.match(await see(withStore(BASIC), '/'), { sessions: 3 })
   t.match(await see(withStore(cured(BASIC)), '/'), { sessions: 0 })
@@ -806,14 +823,14 @@ symptom('Static files, health checks and bots open sessions', async (t, { cured 
 
 const linkTo = (heading: string): string => `](#${heading.toLowerCase().replace(/[^\p{L}\p{N}\s_-]/gu, '').replaceAll(' ', '-')})`
 
-t.test('every symptom on the page is one of these tests, and is in its list', async t => {
+t.test("every symptom on the page has one of these tests, and is in the page's list", async t => {
   t.same(symptoms(), headings(), 'in the order of the page')
   const list = PAGE.slice(0, PAGE.indexOf('\n## '))
   for (const heading of headings()) t.ok(list.includes(linkTo(heading)), heading)
   t.ok(headings().length > 20)
 })
 
-t.test('every symptom has a cause, a change and a code', async t => {
+t.test('every symptom on the page has a cause, a change and a code', async t => {
   for (const section of PAGE.slice(0, PAGE.indexOf('\n## All codes')).split(/^### /m).slice(1)) {
     const [heading = ''] = section.split('\n', 1)
     t.match(section, /^\*\*Cause/m, heading)
@@ -822,7 +839,7 @@ t.test('every symptom has a cause, a change and a code', async t => {
   }
 })
 
-t.test('every code is on the page, with its anchor, when it comes and what to do, and the README leads there', async t => {
+t.test('every code is on the page, with an anchor, when it occurs and what to do, and the README links to it', async t => {
   const codes = [...new Set([
     ...Object.values(errors).flatMap((Refusal: any) => Refusal.prototype instanceof Error ? new Refusal().code as string : []),
     ...Object.values(warnings).flatMap(value => 'code' in value ? value.code : [])

@@ -1,4 +1,4 @@
-/** Whose sessions are whose: listed and ended by the user, and by an operator. */
+/** A user's sessions, listed and ended by the user and by an operator. */
 import { createHash } from 'node:crypto'
 import fastifyCookie from '@fastify/cookie'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
@@ -17,7 +17,7 @@ declare module 'fastify' {
 
 const MINUTE = 60_000
 const HOUR = 60 * MINUTE
-// How much two readings of Redis's clock and ours may differ.
+// How much readings of Redis's clock and of this process's clock may differ.
 const ROUNDED = 10
 
 let redis: NodeRedis
@@ -90,13 +90,13 @@ function claimsOf (store: SessionStore, user: string): Promise<unknown[]> {
   })
 }
 
-/** An entry as a login makes it before it writes. */
+/** Makes an index entry, as a login does before it writes the session. */
 function claim (store: SessionStore, user: string, sessionId: string): Promise<unknown> {
   const claiming = { fingerprint: keyOf(sessionId), lives: HOUR, isWritten: false, max: Infinity, refuses: false }
   return new Promise(resolve => store.claim?.(keyOf(user), sessionId, claiming, resolve))
 }
 
-/** Lets entries grow older: the ages in RedisStore's index are by Redis's clock, which can't be moved. */
+/** Makes entries older. The ages in RedisStore's index are by Redis's clock, which can't be moved. */
 async function age (t: Test, store: SessionStore, user: string, milliseconds: number): Promise<void> {
   if (!(store instanceof RedisStore)) {
     clock(t).advance(milliseconds)
@@ -121,7 +121,7 @@ function onEach (title: string, run: (t: Test, makeStore: () => SessionStore) =>
 
 // --- The user's view
 
-onEach('a user sees the sessions of that user, newest login first', async (t, makeStore) => {
+onEach('a user sees only their own sessions, newest login first', async (t, makeStore) => {
   const { login } = await open(t, makeStore())
   await login('eva')
   const phone = await login('max', 'phone')
@@ -137,7 +137,7 @@ onEach('a user sees the sessions of that user, newest login first', async (t, ma
   t.match(await list(phone), [{ device: 'laptop', current: false }, { device: 'phone', current: true }])
 })
 
-onEach('who is nobody sees none, and ends none', async (t, makeStore) => {
+onEach('a visitor who is not logged in sees no sessions and can end none', async (t, makeStore) => {
   const { app, login } = await open(t, makeStore())
   const max = await login('max')
   const { handle } = await currentOf(max)
@@ -148,7 +148,7 @@ onEach('who is nobody sees none, and ends none', async (t, makeStore) => {
   t.equal(await userOf(max), 'max')
 })
 
-onEach('a list comes in pages', async (t, makeStore) => {
+onEach('a list can be read in pages', async (t, makeStore) => {
   const { app, login } = await open(t, makeStore())
   let last: Visitor | undefined
   for (const device of ['a', 'b', 'c', 'd', 'e']) last = await login('max', device)
@@ -157,7 +157,7 @@ onEach('a list comes in pages', async (t, makeStore) => {
   t.equal(devices(await list(last as Visitor, '?limit=2')), 'ed')
   const first = await app.sessions.forUser('max', { limit: 2 })
   t.equal(devices(first), 'ed')
-  // Two that come and one that goes in the meantime: nothing is skipped, nothing is told twice.
+  // Sessions may come and go between the pages: none is skipped, and none is listed twice.
   await login('max', 'f')
   await app.sessions.revoke((first[0] as SessionView).handle)
   const second = await app.sessions.forUser('max', { limit: 2, cursor: first.next })
@@ -167,7 +167,7 @@ onEach('a list comes in pages', async (t, makeStore) => {
   t.equal(third.next, undefined)
 })
 
-onEach('a handle is stable, and is neither id nor cookie', async (t, makeStore) => {
+onEach('a handle is stable, and is neither the session id nor the cookie', async (t, makeStore) => {
   const { login } = await open(t, makeStore())
   const visitor = await login('max')
   const { handle } = await currentOf(visitor)
@@ -178,7 +178,7 @@ onEach('a handle is stable, and is neither id nor cookie', async (t, makeStore) 
   t.equal(handle, `${keyOf('max')}.${keyOf(sessionId)}`, 'the second half is the fingerprint of diagnostics')
 })
 
-t.test('no id and no cookie is in a list', async t => {
+t.test('a list contains no session id and no cookie', async t => {
   const { app, login } = await open(t, new MemoryStore())
   const visitor = await login('max')
   const { body: sessionId } = await visitor.get('/id')
@@ -187,7 +187,7 @@ t.test('no id and no cookie is in a list', async t => {
   t.notMatch(shown, visitor.cookies.get('sessionId') as string)
 })
 
-onEach('what describe says does not hide what the library says', async (t, makeStore) => {
+onEach("properties from describe do not hide the library's own", async (t, makeStore) => {
   const { login } = await open(t, makeStore(), { describe: () => ({ handle: 'mine', current: 'mine', more: 1 }) })
   const visitor = await login('max')
   const [view] = await list(visitor)
@@ -195,8 +195,8 @@ onEach('what describe says does not hide what the library says', async (t, makeS
   t.not(view?.handle, 'mine')
 })
 
-onEach('a list tells when a session was seen last, and until when it is kept', async (t, makeStore) => {
-  // Rolling, and read only: only the store knows.
+onEach('a list says when a session was last seen, and when it expires', async (t, makeStore) => {
+  // A rolling session that is only read: only the store knows its end.
   const { app, store, login } = await open(t, makeStore())
   const visitor = await login('max')
   const [before] = await app.sessions.forUser('max') as [SessionView]
@@ -210,7 +210,7 @@ onEach('a list tells when a session was seen last, and until when it is kept', a
   t.ok(Number(after.expiresAt) - Number(before.expiresAt) >= MINUTE - ROUNDED)
 })
 
-t.test('who has just logged in is in the list when that is saved', async t => {
+t.test('a new login is listed once it is saved', async t => {
   const app = await build({ user: session => (session as any).userId }, app => {
     app.get('/', async request => {
       data(request).userId = 'max'
@@ -223,7 +223,7 @@ t.test('who has just logged in is in the list when that is saved', async t => {
   t.same((await new Visitor(app).get('/')).json(), [0, 1])
 })
 
-t.test('what is over by an absoluteTimeout that was lowered is in no list', async t => {
+t.test('a session that has ended because absoluteTimeout was lowered is not listed', async t => {
   const { advance } = clock(t)
   const store = new MemoryStore()
   const { app, login } = await open(t, store, { absoluteTimeout: HOUR })
@@ -234,7 +234,7 @@ t.test('what is over by an absoluteTimeout that was lowered is in no list', asyn
   t.same(await stricter.sessions.forUser('max'), [])
 })
 
-t.test('a store that knows no claims may answer nothing', async t => {
+t.test('a store without entries may answer claimsOf() and endingsOf() without a list', async t => {
   const store = new MemoryStore()
   const { app } = await open(t, store)
   store.claimsOf = (_userKey, _before, _count, callback) => callback(null)
@@ -243,7 +243,7 @@ t.test('a store that knows no claims may answer nothing', async t => {
   t.equal(await app.sessions.revokeUser('max'), 0)
 })
 
-onEach('a list without an end: a browser-session', async (t, makeStore) => {
+onEach('a session whose cookie ends with the browser is listed with expiresAt: null', async (t, makeStore) => {
   const { app, login } = await open(t, makeStore(), { cookie: { maxAge: undefined } })
   await login('max')
   const [view] = await app.sessions.forUser('max')
@@ -251,7 +251,7 @@ onEach('a list without an end: a browser-session', async (t, makeStore) => {
   t.ok(Number(view?.lastSeenAt) > 0)
 })
 
-onEach('a user ends one session of that user, and none of another', async (t, makeStore) => {
+onEach('a user can end one of their own sessions, and none of another user', async (t, makeStore) => {
   const { login } = await open(t, makeStore())
   const [phone, laptop, eva] = [await login('max'), await login('max'), await login('eva')]
   const { handle } = await currentOf(phone)
@@ -264,7 +264,7 @@ onEach('a user ends one session of that user, and none of another', async (t, ma
   t.match((await laptop.get(`/revoke/${handle}`)).json(), { wasThere: false }, 'only once')
 })
 
-onEach('a user ends the own session by its handle, as by destroy()', async (t, makeStore) => {
+onEach('a user can end the current session by its handle, as with destroy()', async (t, makeStore) => {
   const { login } = await open(t, makeStore())
   const visitor = await login('max')
   const { handle } = await currentOf(visitor)
@@ -272,7 +272,7 @@ onEach('a user ends the own session by its handle, as by destroy()', async (t, m
   t.equal(visitor.cookies.size, 0)
 })
 
-onEach('what is no handle ends nothing', async (t, makeStore) => {
+onEach('an invalid handle ends nothing', async (t, makeStore) => {
   const { app, login } = await open(t, makeStore())
   const visitor = await login('max')
   const { handle } = await currentOf(visitor)
@@ -283,7 +283,7 @@ onEach('what is no handle ends nothing', async (t, makeStore) => {
   t.equal(await userOf(visitor), 'max')
 })
 
-onEach('a user ends all other sessions', async (t, makeStore) => {
+onEach('a user can end all their other sessions', async (t, makeStore) => {
   const { login } = await open(t, makeStore())
   const [phone, laptop, tablet, eva] = [await login('max'), await login('max'), await login('max'), await login('eva')]
   t.equal((await laptop.get('/revoke-others')).body, '2')
@@ -292,7 +292,7 @@ onEach('a user ends all other sessions', async (t, makeStore) => {
 
 // --- The operator's view
 
-onEach('an operator sees the sessions of a user, and how many there are', async (t, makeStore) => {
+onEach('an operator sees the sessions of a user, and the number of all sessions', async (t, makeStore) => {
   const { app, login } = await open(t, makeStore())
   await Promise.all([login('max', 'phone'), login('eva')])
   t.match(await app.sessions.forUser('max'), [{ device: 'phone', current: false }])
@@ -300,14 +300,14 @@ onEach('an operator sees the sessions of a user, and how many there are', async 
   t.equal(await app.sessions.count(), 2)
 })
 
-onEach('an operator ends one session by its handle', async (t, makeStore) => {
+onEach('an operator can end one session by its handle', async (t, makeStore) => {
   const { app, login } = await open(t, makeStore())
   const [phone, laptop] = [await login('max'), await login('max')]
   t.equal(await app.sessions.revoke((await currentOf(phone)).handle), true)
   t.same(await Promise.all([phone, laptop].map(userOf)), ['nobody', 'max'])
 })
 
-onEach('an operator ends all sessions of a user', async (t, makeStore) => {
+onEach('an operator can end all sessions of a user', async (t, makeStore) => {
   const { app, login } = await open(t, makeStore())
   const [phone, laptop, eva] = [await login('max'), await login('max'), await login('eva')]
   t.equal(await app.sessions.revokeUser('max'), 2)
@@ -322,7 +322,7 @@ t.test('a user may be a number, and 1 is the same as "1"', async t => {
   t.equal((await app.sessions.forUser('1')).length, 1)
 })
 
-t.test('what is nobody\'s name is refused', async t => {
+t.test('an invalid user is refused', async t => {
   const { app } = await open(t, new MemoryStore(), { user: session => (session as any).userId === 'bad' ? '' : (session as any).userId })
   const code = 'FST_ERR_SESSION_USER'
   for (const wrong of ['', NaN, Infinity, {}, true, undefined, null]) {
@@ -334,7 +334,7 @@ t.test('what is nobody\'s name is refused', async t => {
   t.equal(response.headers['set-cookie'], undefined)
 })
 
-t.test('an error of user() or describe() is the application\'s', async t => {
+t.test('errors that user() or describe() throw are passed on', async t => {
   const { app } = await open(t, new MemoryStore(), { user: () => { throw new Error('no user today') } })
   t.match((await new Visitor(app).get('/write')).json(), { statusCode: 500, message: 'no user today' })
   const { login } = await open(t, new MemoryStore(), { describe: () => { throw new Error('no words') } })
@@ -344,21 +344,21 @@ t.test('an error of user() or describe() is the application\'s', async t => {
 
 // --- The index
 
-onEach('the index follows the session', async (t, makeStore) => {
+onEach("the index follows a session's user", async (t, makeStore) => {
   const { app, login } = await open(t, makeStore())
   const count = async (user: string): Promise<number> => (await app.sessions.forUser(user)).length
   const visitor = await login('max')
   await visitor.get('/rename/eva')
-  t.same([await count('max'), await count('eva')], [0, 1], 'to another user')
+  t.same([await count('max'), await count('eva')], [0, 1], 'after a change to another user')
   await visitor.get('/forget')
-  t.same([await count('max'), await count('eva')], [0, 0], 'to nobody')
+  t.same([await count('max'), await count('eva')], [0, 0], 'after the user is removed')
   await visitor.get('/rename/max')
-  t.equal(await count('max'), 1, 'back')
+  t.equal(await count('max'), 1, 'after the user is set again')
   await visitor.get('/logout')
-  t.equal(await count('max'), 0, 'to its end')
+  t.equal(await count('max'), 0, 'after the logout')
 })
 
-onEach('a logout leaves nothing in the index, nor does a renewal', async (t, makeStore) => {
+onEach('a logout or a renewal leaves no old entry in the index', async (t, makeStore) => {
   const store = makeStore()
   const { app, login } = await open(t, store)
   const visitor = await login('max')
@@ -369,7 +369,7 @@ onEach('a logout leaves nothing in the index, nor does a renewal', async (t, mak
   t.same(await claimsOf(store, 'max'), [])
 })
 
-onEach('an entry whose session is gone is dropped when it is seen', async (t, makeStore) => {
+onEach('an index entry whose session is gone is removed when it is read', async (t, makeStore) => {
   const store = makeStore()
   const { app, login } = await open(t, store)
   const visitor = await login('max')
@@ -378,13 +378,13 @@ onEach('an entry whose session is gone is dropped when it is seen', async (t, ma
   // As after a crash between the entry and the session.
   await claim(store, 'max', sessionId)
   t.same(await app.sessions.forUser('max'), [])
-  t.equal((await claimsOf(store, 'max')).length, 1, 'not while it may be on its way')
+  t.equal((await claimsOf(store, 'max')).length, 1, 'a recent entry stays, because its session may not be written yet')
   await age(t, store, 'max', 2 * MINUTE)
   t.same(await app.sessions.forUser('max'), [])
   t.same(await claimsOf(store, 'max'), [])
 })
 
-onEach('an entry of a session that is another user\'s by now shows and ends nothing', async (t, makeStore) => {
+onEach('an index entry for a session that now belongs to another user lists and ends nothing', async (t, makeStore) => {
   const store = makeStore()
   const { app, login } = await open(t, store)
   const visitor = await login('eva')
@@ -395,7 +395,7 @@ onEach('an entry of a session that is another user\'s by now shows and ends noth
   t.equal(await userOf(visitor), 'eva')
 })
 
-t.test('MemoryStore: an entry goes with its session', async t => {
+t.test('MemoryStore: an index entry is removed with its session', async t => {
   const { advance } = clock(t)
   const store = new MemoryStore(undefined, { max: 3 })
   const { app, login } = await open(t, store)
@@ -405,7 +405,7 @@ t.test('MemoryStore: an entry goes with its session', async t => {
     for (const user of ['a', 'b', 'c', 'd']) if ((await claimsOf(store, user)).length > 0) users.push(user)
     return users
   }
-  t.same(await left(), ['b', 'c', 'd'], 'the oldest made room')
+  t.same(await left(), ['b', 'c', 'd'], 'the oldest session was removed to make room')
   advance(2 * HOUR)
   t.equal(await app.sessions.count(), 0)
   t.same(await left(), [], 'expired')
@@ -414,7 +414,7 @@ t.test('MemoryStore: an entry goes with its session', async t => {
   t.same(await left(), [], 'cleared')
 })
 
-t.test('RedisStore: the index has keys of its own, which expire', async t => {
+t.test('RedisStore: the index has its own keys, which expire', async t => {
   await redis.flushDb()
   const { app, login } = await open(t, new RedisStore({ client: redis }))
   await login('max')
@@ -426,10 +426,10 @@ t.test('RedisStore: the index has keys of its own, which expire', async t => {
     const left = await redis.pTTL(key)
     t.ok(left > HOUR && left <= 3 * HOUR, `${key}: ${left} ms`)
   }
-  t.equal(await app.sessions.count(), 1, 'it is no session')
+  t.equal(await app.sessions.count(), 1, 'the index does not count as a session')
 })
 
-t.test('RedisStore: all, length and clear know index and sessions apart, also without a prefix', async t => {
+t.test('RedisStore: all, length and clear distinguish the index from sessions, even without a prefix', async t => {
   await redis.flushDb()
   const store = new RedisStore({ client: redis, prefix: '' })
   const { login } = await open(t, store)
@@ -448,25 +448,25 @@ onEach('a session that is only read stays in the index', async (t, makeStore) =>
     claimed.push(Date.now())
     Reflect.apply(claim, store, args)
   }
-  // Declared as it is, for the library to know that it answers by its callback.
+  // It needs the same length, so that the library sees that it takes a callback.
   Object.defineProperty(store.claim, 'length', { value: 5 })
   const { login } = await open(t, store)
   const { advance } = clock(t)
   const visitor = await login('max')
-  t.equal(claimed.length, 2, 'before it is written, and after')
+  t.equal(claimed.length, 2, 'before and after the session is written')
   await visitor.get('/user')
   await visitor.get('/write')
-  t.equal(claimed.length, 2, 'not told each time')
+  t.equal(claimed.length, 2, 'not with each request')
   advance(31 * MINUTE)
   await visitor.get('/user')
-  t.equal(claimed.length, 3, 'told again when half its life has passed')
+  t.equal(claimed.length, 3, 'again after half of its lifetime has passed')
   await visitor.get('/user')
   t.equal(claimed.length, 3)
 })
 
 // --- Races
 
-onEach('a revoked session is gone for requests in flight', async (t, makeStore) => {
+onEach('a revoked session is also gone for requests under way', async (t, makeStore) => {
   const gate = new Gate()
   const slow = await build({ store: makeStore(), user: session => (session as any).userId, cookie: { maxAge: HOUR } }, app => {
     routes(app)
@@ -487,11 +487,11 @@ onEach('a revoked session is gone for requests in flight', async (t, makeStore) 
   t.equal(await slow.sessions.count(), 0)
 })
 
-onEach('a login that is revoked before it is written comes to nothing', async (t, makeStore) => {
+onEach('a login that is revoked before it is written has no effect', async (t, makeStore) => {
   const store = makeStore()
   const { app } = await open(t, store)
   const set = store.set.bind(store)
-  // All is over between the claim and the write.
+  // The revocation comes between the claim and the write.
   store.set = function (sessionId, session, callback) {
     if ((session as any).userId === undefined) set(sessionId, session, callback)
     else app.sessions.revokeUser('max').then(() => set(sessionId, session, callback), callback)
@@ -516,23 +516,23 @@ onEach('a login whose session is gone when it is written leaves nothing in the i
   t.same(await claimsOf(store, 'max'), [])
 })
 
-t.test('a login that can not be written is the store\'s error', async t => {
+t.test("a login that cannot be written fails with the store's error", async t => {
   const store = new MemoryStore()
   const { app } = await open(t, store)
   store.set = (_sessionId, _session, callback) => callback(new Error('away'))
   t.match((await new Visitor(app).get('/rename/max')).json(), { statusCode: 500, message: 'away' })
 })
 
-// --- How many
+// --- How many sessions
 
-onEach('maxPerUser ends the oldest', async (t, makeStore) => {
+onEach('maxPerUser ends the session with the oldest login', async (t, makeStore) => {
   const { app, login } = await open(t, makeStore(), { maxPerUser: 2 })
   const visitors = [await login('max', '1'), await login('max', '2'), await login('eva'), await login('max', '3'), await login('max', '4')]
   t.same(await Promise.all(visitors.map(userOf)), ['nobody', 'nobody', 'eva', 'max', 'max'])
   t.equal((await app.sessions.forUser('max')).length, 2)
 })
 
-onEach('maxPerUser refuses', async (t, makeStore) => {
+onEach("with onMaxPerUser: 'refuse', a login beyond maxPerUser fails", async (t, makeStore) => {
   const { app, login } = await open(t, makeStore(), { maxPerUser: 1, onMaxPerUser: 'refuse' })
   const first = await login('max')
   const second = new Visitor(app)
@@ -541,24 +541,24 @@ onEach('maxPerUser refuses', async (t, makeStore) => {
   t.equal(await userOf(second), 'nobody')
   t.equal(await userOf(first), 'max')
   await first.get('/write')
-  t.equal(await userOf(first), 'max', 'who is in may write')
+  t.equal(await userOf(first), 'max', 'a logged-in visitor can write')
   await first.get('/logout')
   await second.get('/login/max')
   t.equal(await userOf(second), 'max', 'there is room again')
 })
 
-onEach('what has ended by itself takes no room', async (t, makeStore) => {
+onEach('a session that has ended by itself does not count for maxPerUser', async (t, makeStore) => {
   const store = makeStore()
   const { login } = await open(t, store, { maxPerUser: 1, onMaxPerUser: 'refuse' })
   const first = await login('max')
   const { body: sessionId } = await first.get('/id')
-  // Nobody tells the index.
+  // The index doesn't learn of this.
   await new Promise(resolve => store.destroy(sessionId, resolve))
   await age(t, store, 'max', 2 * MINUTE)
   t.equal(await userOf(await login('max')), 'max')
 })
 
-t.test('a refused login can be answered in words', async t => {
+t.test('a handler can catch the refusal of a login and answer it', async t => {
   const app = await build({ user: session => (session as any).userId, maxPerUser: 1, onMaxPerUser: 'refuse' }, app => {
     routes(app)
     app.get('/polite-login', async request => {
@@ -580,14 +580,14 @@ t.test('a refused login can be answered in words', async t => {
   t.equal(await userOf(second), 'nobody')
 })
 
-onEach('of two logins at the limit only one is the last', async (t, makeStore) => {
+onEach('if many logins come at the same time, only as many as the limit are accepted', async (t, makeStore) => {
   const { app, login } = await open(t, makeStore(), { maxPerUser: 2, onMaxPerUser: 'refuse' })
   const logins = await Promise.allSettled(Array.from({ length: 12 }, () => login('max')))
   t.equal(logins.filter(({ status }) => status === 'fulfilled').length, 2)
   t.equal((await app.sessions.forUser('max')).length, 2)
 })
 
-onEach('of many logins at the same time the newest stay', async (t, makeStore) => {
+onEach('if many logins come at the same time, only as many sessions as the limit stay', async (t, makeStore) => {
   const { app, login } = await open(t, makeStore(), { maxPerUser: 2 })
   const logins = await Promise.allSettled(Array.from({ length: 12 }, () => login('max')))
   const visitors = logins.flatMap(login => login.status === 'fulfilled' ? [login.value] : [])
@@ -598,7 +598,7 @@ onEach('of many logins at the same time the newest stay', async (t, makeStore) =
 
 // --- What is registered, and what is not
 
-t.test('without the option user nothing is there', async t => {
+t.test('without the option user, list(), revoke(), revokeOthers() and fastify.sessions do not exist', async t => {
   const app = await build({}, app => {
     app.get('/', async request => {
       const session = data(request)
@@ -612,7 +612,7 @@ t.test('without the option user nothing is there', async t => {
   t.notOk(app.hasDecorator('sessions'))
 })
 
-t.test('data of the same name win', async t => {
+t.test('a data key called list hides the method', async t => {
   const app = await build({ user: session => (session as any).userId }, app => {
     app.get('/', async request => {
       data(request).list = ['milk']
@@ -623,7 +623,7 @@ t.test('data of the same name win', async t => {
   t.same((await new Visitor(app).get('/')).json(), ['milk'])
 })
 
-t.test('a second session has users of its own, on one store too', async t => {
+t.test('a second session has its own users, even on the same store', async t => {
   const store = new MemoryStore()
   const user = (session: FastifySessionObject): string => (session as any).userId
   const app = await build({ store, user }, app => {
@@ -644,7 +644,7 @@ t.test('a second session has users of its own, on one store too', async t => {
   t.equal((await app.sessions.forUser(1)).length, 1)
 })
 
-t.test('options that can not work are refused by ready()', async t => {
+t.test('ready() refuses options that cannot work', async t => {
   const user = (session: FastifySessionObject): string => (session as any).userId
   const wrong: Array<[options: object, message: RegExp]> = [
     [{ user: 'userId' }, /user must be a function/],
@@ -661,7 +661,7 @@ t.test('options that can not work are refused by ready()', async t => {
   }
 })
 
-t.test('fastify.sessions that is there already is one clear error', async t => {
+t.test('ready() rejects with one clear error if fastify.sessions is already decorated', async t => {
   const app = Fastify()
   await app.register(fastifyCookie)
   app.decorate('sessions', {} as Sessions)
@@ -669,7 +669,7 @@ t.test('fastify.sessions that is there already is one clear error', async t => {
   await t.rejects(async () => await app.ready(), { code: 'FST_ERR_SESSION_NAME_TAKEN', message: /fastify\.sessions/ })
 })
 
-t.test('a job sees the user\'s sessions as well', async t => {
+t.test('list() and revokeOthers() also work on a session from createSession()', async t => {
   const { app } = await open(t, new MemoryStore())
   const { session, cookie } = await app.createSession({ userId: 'max' } as any)
   t.equal((await session.list()).length, 1)
@@ -678,7 +678,7 @@ t.test('a job sees the user\'s sessions as well', async t => {
   t.equal((await app.inject({ url: '/user', headers: { cookie } })).body, 'max')
 })
 
-t.test('a store that fails is a clear error, and hides nothing', async t => {
+t.test("if the store's index fails, lists, revocations and logins fail with the store's error", async t => {
   const store = new MemoryStore()
   const { app, login } = await open(t, store)
   const visitor = await login('max')
@@ -693,7 +693,7 @@ t.test('a store that fails is a clear error, and hides nothing', async t => {
   t.match((await visitor.get('/login/max')).json(), { statusCode: 500, message: 'away' })
 })
 
-t.test('a logout does not fail because the index does', async t => {
+t.test('a logout succeeds even if the index fails', async t => {
   const store = new MemoryStore()
   const { login } = await open(t, store)
   const visitor = await login('max')
@@ -702,7 +702,7 @@ t.test('a logout does not fail because the index does', async t => {
   t.equal(await userOf(visitor), 'nobody')
 })
 
-t.test('what a handler does not await of list(), revoke() and revokeOthers() ends no process when the store fails', async t => {
+t.test('list(), revoke() and revokeOthers() that are not awaited do not end the process if the store fails', async t => {
   const store = new MemoryStore()
   const { app, login } = await open(t, store)
   const visitor = await login('max')
@@ -720,12 +720,12 @@ t.test('what a handler does not await of list(), revoke() and revokeOthers() end
     call()
     await t.rejects(call(), { message: 'away' })
   }
-  // Unhandled rejections are told once the promises of this turn are through.
+  // Unhandled rejections are reported after the promises of this turn have settled.
   await new Promise(resolve => setImmediate(resolve))
   t.same(unheard, [])
 })
 
-t.test('a page is what a query string says: numbers as text, and nothing as an empty text or null', async t => {
+t.test('limit and cursor may come from a query string: a number as a string, and nothing as an empty string or null', async t => {
   const { app, login } = await open(t, new MemoryStore())
   for (let i = 0; i < 5; i++) await login('max')
   const page = async (limit: unknown, cursor: unknown): Promise<Array<number | boolean>> => {

@@ -1,15 +1,15 @@
-/** Values that are more than data: each is what it was, a change in it is found, and the same JSON is no change. */
+/** Values that aren't plain data: each is returned unchanged, a change inside it is found, and equal JSON isn't a change. */
 import { runInNewContext } from 'node:vm'
 import t, { type Test } from 'tap'
 import { MemoryStore } from '../src/index'
 import { build, Visitor } from './helpers'
 import { ThreeMethodStore, type Answer } from './odd-stores'
 
-// --- Stand-ins for what keeps its state where a copy doesn't reach
+// --- Stand-ins for types that keep their state where a copy doesn't reach it
 
 const kId = Symbol('id')
 
-/** Of bson 4, which Mongoose 6 brings: its bytes are under a symbol, and one that has none is a new, random one. */
+/** As in bson 4, of Mongoose 6: its bytes are under a symbol, and an id without bytes gets new, random ones. */
 class ObjectIdOfBson4 {
   [kId]: Buffer | undefined
   constructor (hex?: string) {
@@ -22,7 +22,7 @@ class ObjectIdOfBson4 {
   toJSON (): string { return this.toHexString() }
 }
 
-/** Of bson 5, which Mongoose 7 brings: `_bsontype` is a getter of the prototype. */
+/** As in bson 5, of Mongoose 7: `_bsontype` is a getter of the prototype. */
 class ObjectIdOfBson5 {
   [kId]: Buffer
   constructor (hex: string) { this[kId] = Buffer.from(hex, 'hex') }
@@ -32,7 +32,7 @@ class ObjectIdOfBson5 {
   toJSON (): string { return this.toHexString() }
 }
 
-/** As Mongoose's: what it is is behind `$__` and `_doc`, and shown by getters of its model's prototype. */
+/** Like Mongoose's documents: the state is in `$__` and `_doc`, and the model's prototype has getters for it. */
 class Document {
   readonly $__ = { activePaths: new Map(), session: new WeakMap() }
   readonly _doc: Record<string, unknown>
@@ -45,7 +45,7 @@ class Document {
 
 const slots = new WeakMap<object, string>()
 
-/** As the polyfills have it: its state is in a WeakMap, and it has nothing of its own. */
+/** As in polyfills of Temporal: its state is in a WeakMap, and it has no own properties. */
 class PlainDate {
   constructor (date: string) { slots.set(this, date) }
   toJSON (): string {
@@ -127,7 +127,7 @@ const VALUES: Record<string, { make: () => any, change?: (value: any) => void, t
   Error: { make: () => new Error('wrong'), text: String }
 }
 
-/** A store of JSON, as most are. */
+/** A store that keeps JSON, like most. */
 class JsonStore extends ThreeMethodStore {
   get written (): number { return this.writes() }
 }
@@ -136,7 +136,7 @@ class TouchStore extends JsonStore {
   touch (_sessionId: string, _session: object, callback: Answer): void { callback() }
 }
 
-/** Keeps what it is given, and answers with that. */
+/** Keeps the object that it is given, and answers with the same object. */
 class HoldingStore {
   readonly records = new Map<string, any>()
   written = 0
@@ -153,7 +153,7 @@ class HoldingStore {
   }
 }
 
-/** MemoryStore, whose writes are counted. */
+/** A MemoryStore that counts writes. */
 class CountingStore {
   readonly memory = new MemoryStore()
   written = 0
@@ -169,7 +169,7 @@ interface Shop { visitor: Visitor, act: (act: (session: any) => unknown) => Prom
 
 async function open (t: Test, store: any): Promise<Shop> {
   let task: (session: any) => unknown = () => {}
-  // Nothing rolls, so that what is written is what was changed.
+  // Without rolling, only changes are written.
   const app = await build({ store, saveUninitialized: false, rolling: false, cookie: { maxAge: 600_000 } }, app => {
     app.get('/', async ({ session }) => {
       const said = await task(session)
@@ -196,13 +196,13 @@ for (const [what, { make, change, text }] of Object.entries(VALUES)) {
       const value = make()
       await act(session => { session.value = value })
       t.equal(await act(session => JSON.stringify(session.value)), JSON.stringify(make()))
-      t.equal(text(value), text(make()), 'the handler\'s own is what it was')
+      t.equal(text(value), text(make()), "the handler's own value has not changed")
     })
   }
 
   for (const makeStore of [() => new CountingStore(), () => new HoldingStore()]) {
     const { name } = makeStore().constructor
-    t.test(`${what}: it is what it was, with a ${name}`, async t => {
+    t.test(`${what}: it is returned unchanged, and only changes are written, with a ${name}`, async t => {
       const counting = makeStore()
       const { act } = await open(t, 'store' in counting ? counting.store : counting)
       const value = make()
@@ -210,9 +210,9 @@ for (const [what, { make, change, text }] of Object.entries(VALUES)) {
       const { written } = counting
       t.equal(await act(session => text(session.value)), text(make()))
       t.equal(await act(session => session.value.constructor === make().constructor), true)
-      t.equal(counting.written, written, 'to read it writes nothing')
+      t.equal(counting.written, written, 'reading it writes nothing')
       await act(session => { Object.assign(session, { value: session.value }) })
-      t.equal(counting.written, written, 'nor does setting it to what it is')
+      t.equal(counting.written, written, 'setting it to the same value writes nothing')
       if (change === undefined) return
       const changed = make()
       change(changed)
@@ -242,7 +242,7 @@ for (const [what, { make, change, text }] of Object.entries(VALUES)) {
   }
 
   if (change === undefined) continue
-  t.test(`${what}: a change inside it after save() is found, with a store of JSON`, async t => {
+  t.test(`${what}: a change inside it after save() is found, with a store that keeps JSON`, async t => {
     const store = new JsonStore()
     const { act } = await open(t, store)
     await act(async session => {
@@ -257,7 +257,7 @@ for (const [what, { make, change, text }] of Object.entries(VALUES)) {
   })
 }
 
-t.test('what is equal as JSON is no change', async t => {
+t.test('a value with the same JSON does not count as changed', async t => {
   const date = new Date('2026-05-01')
   const values: Record<string, () => unknown> = {
     'a date': () => new Date(date),
@@ -281,7 +281,7 @@ t.test('what is equal as JSON is no change', async t => {
   }
 })
 
-t.test('what JSON does not tell is a change', async t => {
+t.test('a difference that JSON does not show counts as a change', async t => {
   const pairs: Record<string, [unknown, unknown]> = {
     'two Maps': [new Map([['a', 1]]), new Map([['a', 2]])],
     'two Sets': [new Set([1]), new Set([2])],
@@ -299,7 +299,7 @@ t.test('what JSON does not tell is a change', async t => {
   }
 })
 
-t.test('a value that throws when it is asked for its JSON, or looked into, is what it was', async t => {
+t.test('a value whose toJSON() or getters throw is returned unchanged', async t => {
   class Shy { toJSON (): never { throw new Error('private') } }
   const secret = { enumerable: true, get () { throw new Error('private') } }
   const makes: Record<string, (n: number) => object> = {
@@ -312,20 +312,20 @@ t.test('a value that throws when it is asked for its JSON, or looked into, is wh
     await act(session => { session.value = make(1) })
     const { written } = counting
     t.equal(await act(session => session.value.n), 1, what)
-    t.equal(counting.written, written, 'to read it writes nothing')
+    t.equal(counting.written, written, 'reading it writes nothing')
     await act(session => { session.value = make(2) })
-    t.equal(counting.written, written + 1, 'another one is a change')
+    t.equal(counting.written, written + 1, 'another value counts as a change')
     t.equal(await act(session => session.value.n), 2)
   }
 })
 
-// --- Dates that aren't ours
+// --- Dates that aren't of this realm's Date
 
 const ElsewhereDate = runInNewContext('Date') as DateConstructor
 
 for (const makeStore of [() => new MemoryStore(), () => new JsonStore(), () => new TouchStore(), () => new HoldingStore()]) {
   const { name } = makeStore().constructor
-  t.test(`dates of another realm are dates: ${name}`, async t => {
+  t.test(`dates of another realm are treated as dates: ${name}`, async t => {
     const { act, visitor } = await open(t, makeStore())
     const end = new ElsewhereDate(Date.now() + 3_600_000)
     await act(session => {
@@ -346,7 +346,7 @@ for (const makeStore of [() => new MemoryStore(), () => new JsonStore(), () => n
   })
 
   for (const [clock, makeClock] of Object.entries({ Vitest: vitestClock, 'Jest and Sinon': sinonClock })) {
-    t.test(`dates under a test clock of ${clock} are dates, and sessions end by it: ${name}`, async t => {
+    t.test(`dates under the fake clock of ${clock} are treated as dates, and sessions end by that clock: ${name}`, async t => {
       const { act } = await open(t, makeStore())
       const RealDate = globalThis.Date
       const fake = makeClock(RealDate)
@@ -359,14 +359,14 @@ for (const makeStore of [() => new MemoryStore(), () => new JsonStore(), () => n
       fake.pass(599_000)
       t.equal(await act(session => session.since !== undefined), true)
       fake.pass(600_001)
-      t.equal(await act(session => session.since === undefined), true, 'it has expired by the clock of the test')
+      t.equal(await act(session => session.since === undefined), true, 'it has expired by the fake clock')
     })
   }
 }
 
 interface Clock { Date: DateConstructor, pass: (milliseconds: number) => void }
 
-/** As Vitest makes it: a class of its own that extends Date. */
+/** As in Vitest: a class that extends Date. */
 function vitestClock (RealDate: DateConstructor): Clock {
   let now = RealDate.now()
   class MockDate extends RealDate {
@@ -379,7 +379,7 @@ function vitestClock (RealDate: DateConstructor): Clock {
   return { Date: MockDate as DateConstructor, pass: milliseconds => { now += milliseconds } }
 }
 
-/** As Sinon's, which Jest uses: a function that looks like Date, with instances of the real one's prototype. */
+/** As in Sinon, which Jest uses: a function that looks like Date and makes instances of the real Date. */
 function sinonClock (RealDate: DateConstructor): Clock {
   let now = RealDate.now()
   function ClockDate (this: unknown, ...args: []): unknown {

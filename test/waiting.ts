@@ -1,4 +1,4 @@
-/** How tests wait: for events. The limit fires only where something hangs, and says what. */
+/** How tests wait for events. The time limit only ends a wait that hangs, and says what was awaited. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PATIENCE } from '../src/testing/context'
 
@@ -6,7 +6,7 @@ export { PATIENCE }
 
 const POLL = 50
 
-/** @param details what else to tell when it doesn't come */
+/** @param details what else the error says if the event doesn't come */
 export async function within<T> (what: string, promise: Promise<T>, details = (): string => ''): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const limit = new Promise<never>((_resolve, reject) => {
@@ -19,7 +19,7 @@ export async function within<T> (what: string, promise: Promise<T>, details = ()
   }
 }
 
-/** For what happens in another program that doesn't tell. */
+/** Polls for something that happens in another program without an event. */
 export async function until (what: string, isTrue: () => Promise<boolean>): Promise<void> {
   for (const end = performance.now() + PATIENCE; !await isTrue(); await sleep(POLL)) {
     if (performance.now() > end) throw new Error(`waited in vain: ${what}`)

@@ -1,4 +1,4 @@
-/** A mistake is said aloud: once as a warning where it is likely one, by ready() where it can't work. */
+/** A likely mistake causes one warning. If something can't work, ready() rejects. */
 import cluster from 'node:cluster'
 import { once } from 'node:events'
 import { request, ServerResponse } from 'node:http'
@@ -12,7 +12,7 @@ import { RedisStore } from '../src/stores/redis'
 import { warned, type Warning } from './heard'
 import { build, SECRET, setCookies, stopClock, Visitor, type Routes, type SessionOptions } from './helpers'
 
-/** The methods of a store for express-session; `touch` where it is asked for. */
+/** The methods of a store for express-session; with `touch` if wanted. */
 function makeStore (touch: boolean): any {
   const store = new MemoryStore()
   return {
@@ -38,7 +38,7 @@ const loginRoutes: Routes = app => {
 t.test('cookie.secure: true and a plain http request', async t => {
   const secure: SessionOptions = { cookie: { secure: true } }
 
-  t.test('is warned about once', async t => {
+  t.test('causes one warning', async t => {
     const heard = await warned(async () => {
       for (let i = 0; i < 2; i++) {
         const app = await build(secure, loginRoutes)
@@ -55,14 +55,14 @@ t.test('cookie.secure: true and a plain http request', async t => {
     t.match(heard[0]?.message, /'auto'/)
   })
 
-  t.test('is not warned about where nothing would be saved', async t => {
+  t.test('causes no warning if nothing would be saved', async t => {
     t.same(await warned(async () => {
       const app = await build({ ...secure, saveUninitialized: false }, loginRoutes)
       await new Visitor(app).get('/user')
     }), [])
   })
 
-  t.test('is not warned about over https', async t => {
+  t.test('causes no warning over https', async t => {
     t.same(await warned(async () => {
       const app = await build(secure, loginRoutes, { trustProxy: true })
       const response = await new Visitor(app).get('/login', { headers: { 'x-forwarded-proto': 'https' } })
@@ -70,7 +70,7 @@ t.test('cookie.secure: true and a plain http request', async t => {
     }), [])
   })
 
-  t.test("is not warned about with secure: 'auto' or false", async t => {
+  t.test("causes no warning with secure: 'auto' or false", async t => {
     t.same(await warned(async () => {
       for (const value of ['auto', false] as const) {
         await new Visitor(await build({ cookie: { secure: value } }, loginRoutes)).get('/login')
@@ -79,14 +79,14 @@ t.test('cookie.secure: true and a plain http request', async t => {
   })
 })
 
-t.test('a secret in an array that is shorter than 32', async t => {
+t.test('a secret in an array that is shorter than 32 characters', async t => {
   const heard = await warned(async () => {
     await build({ secret: ['short', SECRET] }, noRoutes)
     await build({ secret: [SECRET, 'also short'] }, noRoutes)
   })
   t.equal(heard.length, 1)
   t.match(heard[0], { code: 'FST_SESSION_SHORT_SECRET', message: /32/ })
-  t.notMatch(heard[0]?.message, /short'|also/, 'and it is not shown')
+  t.notMatch(heard[0]?.message, /short'|also/, 'the secret is not shown')
 
   t.same(await warned(() => build({ secret: [SECRET, 'x'.repeat(32)] }, noRoutes)), [])
 })
@@ -104,7 +104,7 @@ t.test("a change of a session that could not be loaded (onStoreError: 'anonymous
     t.same((await visitor.get('/user')).json(), { name: 'max' })
   })
   t.match(heard, [{ code: 'FST_SESSION_ANONYMOUS', message: /session\.isAnonymous/ }])
-  t.equal(heard.length, 1, 'once, and not for reading')
+  t.equal(heard.length, 1, 'only once, and not for a read')
 })
 
 t.test('the default MemoryStore in production', async t => {
@@ -120,7 +120,7 @@ t.test('the default MemoryStore in production', async t => {
   })
   t.equal(heard.length, 1)
   t.match(heard, [{ code: 'FST_SESSION_MEMORY_STORE', message: /with NODE_ENV=production.*store option/ }])
-  t.same(await warned(() => build({ store: new MemoryStore() }, noRoutes)), [], 'one of your own is no mistake')
+  t.same(await warned(() => build({ store: new MemoryStore() }, noRoutes)), [], "an application's own MemoryStore causes no warning")
 
   process.env.NODE_ENV = 'development'
   t.same(await warned(() => build({}, noRoutes)), [])
@@ -148,7 +148,7 @@ t.test('a session that is changed after its headers went out', async t => {
         await visitor.get('/login')
         t.equal((await visitor.get('/late')).body, 'ok')
         t.equal((await visitor.get('/hook')).body, 'ok')
-        t.same((await visitor.get('/user')).json(), { name: 'max' }, 'it is lost indeed')
+        t.same((await visitor.get('/user')).json(), { name: 'max' }, 'the change is lost')
       })
       t.equal(heard.length, 1)
       t.match(heard, [{ code: 'FST_SESSION_LATE_CHANGE', message: /before reply\.send\(\)/ }])
@@ -170,7 +170,7 @@ t.test('a session that is changed after its headers went out', async t => {
     t.match(heard, [{ code: 'FST_SESSION_LATE_CHANGE' }])
   })
 
-  t.test('is not warned about where it is read only, or changed in time', async t => {
+  t.test('causes no warning if the session is only read, or changed in time', async t => {
     t.same(await warned(async () => {
       const app = await build({}, app => {
         loginRoutes(app)
@@ -210,14 +210,14 @@ t.test('a session that is changed on a hijacked reply', async t => {
         const visitor = new Visitor(app)
         await visitor.get('/login')
         for (let i = 0; i < 2; i++) t.equal((await visitor.get('/hijack')).body, 'mine')
-        t.same((await visitor.get('/user')).json(), { name: 'max' }, 'it is lost indeed')
+        t.same((await visitor.get('/user')).json(), { name: 'max' }, 'the change is lost')
       })
       t.equal(heard.length, 1)
       t.match(heard, [{ code: 'FST_SESSION_HIJACKED', message: /session\.save\(\)/ }])
     })
   }
 
-  t.test('is not warned about where it was saved, or only read', async t => {
+  t.test('causes no warning if the session was saved, or only read', async t => {
     t.same(await warned(async () => {
       const app = await build({}, app => {
         loginRoutes(app)
@@ -274,7 +274,7 @@ t.test('a write to a session object that was replaced or destroyed', async t => 
       })
     }
 
-    t.test(`${ending}: reading it, and writing to the new one, is no mistake`, async t => {
+    t.test(`${ending}: to read the old object and write to the new one causes no warning`, async t => {
       t.same(await warned(async () => {
         const app = await build({}, app => {
           loginRoutes(app)
@@ -293,7 +293,7 @@ t.test('a write to a session object that was replaced or destroyed', async t => 
   }
 })
 
-t.test('a store without touch under rolling', async t => {
+t.test('a store without touch with rolling sessions', async t => {
   const heard = await warned(async () => {
     const visitor = new Visitor(await build({ store: makeStore(false) }, loginRoutes))
     await visitor.get('/login')
@@ -328,7 +328,7 @@ t.test('cookie settings that browsers refuse', async t => {
     })
   }
 
-  t.test('each of several flaws is told, and by each registration', async t => {
+  t.test('each of several flaws causes one warning for each registration', async t => {
     const options: SessionOptions = { cookieName: '__Host-id', cookie: { secure: false, partitioned: true, path: '/app' } }
     const heard = await warned(async () => {
       await build(options, noRoutes)
@@ -346,7 +346,7 @@ t.test('cookie settings that browsers refuse', async t => {
     }, /remove cookie\.domain/]
   ]
   for (const [what, options, sentence] of REFUSED_LATE) {
-    t.test(`${what}: told when it is sent, once`, async t => {
+    t.test(`${what}: one warning, when the cookie is sent`, async t => {
       const heard = await warned(async () => {
         const isHttps = typeof options.cookie === 'function'
         const visitor = new Visitor(await build(options, loginRoutes, { trustProxy: true }))
@@ -360,7 +360,7 @@ t.test('cookie settings that browsers refuse', async t => {
     })
   }
 
-  t.test("secure: 'auto' with those is fine over https", async t => {
+  t.test("secure: 'auto' with __Host- or partitioned causes no warning over https", async t => {
     t.same(await warned(async () => {
       for (const options of [{ cookieName: '__Host-id' }, {}]) {
         const app = await build({ ...options, cookie: { secure: 'auto', partitioned: true } }, loginRoutes, { trustProxy: true })
@@ -378,7 +378,7 @@ t.test('cookie settings that browsers refuse', async t => {
     { cookie: { secure: false, sameSite: 'lax' } }
   ]
   for (const options of ACCEPTED) {
-    t.test(`not ${JSON.stringify(options)}`, async t => {
+    t.test(`no warning with ${JSON.stringify(options)}`, async t => {
       t.same(await warned(() => build(options, noRoutes)), [])
     })
   }
@@ -395,7 +395,7 @@ t.test('options that are likely a mistake', async t => {
     ['a year', { cookie: { maxAge: 31_536_000 } }, [/365 days/]],
     ['half an hour', { idleTimeout: 1800 }, [/30 minutes/]],
     ['ten hours', { idleTimeout: 36_000 }, [/10 hours/]],
-    ['several at once', { idleTimeout: 900, absoluteTimeout: 43_200, refreshAfter: 300, cookie: { maxAge: 1_209_600 } }, [
+    ['several options', { idleTimeout: 900, absoluteTimeout: 43_200, refreshAfter: 300, cookie: { maxAge: 1_209_600 } }, [
       /idleTimeout .* 15 minutes/, /absoluteTimeout .* 12 hours/, /refreshAfter .* 5 minutes/, /cookie\.maxAge .* 14 days/
     ]],
     ['a fixed end in the past', { cookie: { expires: DAY_AGO } }, [/cookie\.expires has passed/]],
@@ -405,7 +405,7 @@ t.test('options that are likely a mistake', async t => {
     ]],
     ['British spelling', { saveUninitialised: false }, [/write saveUninitialized/]],
     ['small letters', { cookiename: 'sid' }, [/write cookieName/]],
-    ['a letter too much', { roling: false, stores: {}, idleTimout: HOUR }, [/write rolling/, /write store/, /write idleTimeout/]],
+    ['an extra letter', { roling: false, stores: {}, idleTimout: HOUR }, [/write rolling/, /write store/, /write idleTimeout/]],
     ['letters in the wrong order', { refershAfter: 1000 }, [/write refreshAfter/]],
     ['another letter', { cookieNane: 'x' }, [/write cookieName/]],
     ['two letters', { saveUnitialized: false }, [/write saveUninitialized/]],
@@ -413,7 +413,7 @@ t.test('options that are likely a mistake', async t => {
     ['a pattern for a path', { cookie: { path: '/admin/*' } }, [/cookie\.path isn't a pattern/]],
     ['seconds for storeTimeout', { storeTimeout: 10 }, [/storeTimeout is in milliseconds/]],
     ["the cookie's attributes in the wrong place", { maxAge: HOUR, secure: false }, [/write cookie: \{ maxAge \}/, /write cookie: \{ secure \}/]],
-    ['names of attributes', { cookie: { httponly: true, SameSite: 'lax', max_age: HOUR } }, [
+    ['misspelt names of attributes', { cookie: { httponly: true, SameSite: 'lax', max_age: HOUR } }, [
       /write cookie\.httpOnly/, /write cookie\.sameSite/, /write cookie\.maxAge/
     ]]
   ]
@@ -430,7 +430,7 @@ t.test('options that are likely a mistake', async t => {
     })
   }
 
-  t.test('is not warned about where the number or the name is plausible', async t => {
+  t.test('a plausible number or name causes no warning', async t => {
     const FINE: object[] = [
       ...[1, 50, 100, 1000, 1500, 3000, 5000, 10_000, 15_000, 30_000, 60_000, 90_000, 120_000, 900_000, 1_800_000]
         .map(idleTimeout => ({ idleTimeout })),
@@ -454,7 +454,7 @@ t.test("secure: 'auto' that became insecure", async t => {
     { forwarded: 'Proto="HTTPS"' }
   ]
   for (const headers of HEADERS) {
-    t.test(`though a proxy says ${JSON.stringify(headers)}`, async t => {
+    t.test(`although a proxy says ${JSON.stringify(headers)}`, async t => {
       const heard = await warned(async () => {
         const visitor = new Visitor(await build({ cookie: { secure: 'auto' } }, loginRoutes))
         for (let i = 0; i < 2; i++) await visitor.get('/login', { headers })
@@ -465,7 +465,7 @@ t.test("secure: 'auto' that became insecure", async t => {
     })
   }
 
-  t.test('is not warned about over http, with trustProxy or with secure: false', async t => {
+  t.test('causes no warning over http, with trustProxy or with secure: false', async t => {
     t.same(await warned(async () => {
       const auto: SessionOptions = { cookie: { secure: 'auto' } }
       await new Visitor(await build(auto, loginRoutes)).get('/login')
@@ -492,14 +492,14 @@ t.test('request.session that is set to something else', async t => {
         const visitor = new Visitor(app)
         await visitor.get('/login')
         for (let i = 0; i < 2; i++) await visitor.get('/set')
-        t.same((await visitor.get('/user')).json(), { name: 'max' }, 'it neither saves nor ends anything')
+        t.same((await visitor.get('/user')).json(), { name: 'max' }, 'the session is neither saved nor ended')
       })
       t.match(heard, [{ code: 'FST_SESSION_NOT_A_SESSION', message: /request\.session .*destroy\(\)/ }])
       t.equal(heard.length, 1)
     })
   }
 
-  t.test('is not warned about where the library does it, where there is none, or for a session', async t => {
+  t.test('causes no warning if the library sets it, if there is no session, or if the value is a session', async t => {
     t.same(await warned(async () => {
       const app = await build({}, app => {
         loginRoutes(app)
@@ -523,7 +523,7 @@ t.test('request.session that is set to something else', async t => {
     }), [])
   })
 
-  t.test('a destroy() that fails makes it null without a word', async t => {
+  t.test('a destroy() that fails sets it to null without a warning', async t => {
     const store = makeStore(true)
     t.same(await warned(async () => {
       store.destroy = (_sessionId: string, callback: (error: Error) => void) => callback(new Error('away'))
@@ -539,8 +539,8 @@ t.test('request.session that is set to something else', async t => {
   })
 })
 
-t.test('an idGenerator that returns the same id twice running', async t => {
-  const GENERATORS: Record<string, () => any> = { 'at once': () => 'the same', 'by a promise': async () => 'the same' }
+t.test('an idGenerator that returns the same id twice in a row', async t => {
+  const GENERATORS: Record<string, () => any> = { synchronously: () => 'the same', 'by a promise': async () => 'the same' }
   for (const [how, idGenerator] of Object.entries(GENERATORS)) {
     t.test(how, async t => {
       const heard = await warned(async () => {
@@ -553,7 +553,7 @@ t.test('an idGenerator that returns the same id twice running', async t => {
     })
   }
 
-  t.test('is not warned about where they differ', async t => {
+  t.test('causes no warning if the ids differ', async t => {
     let n = 0
     t.same(await warned(async () => {
       const app = await build({ idGenerator: () => `id ${n++}` }, loginRoutes)
@@ -595,8 +595,8 @@ t.test("a store's client that isn't connected at ready()", async t => {
 
 t.test('a change in a WebSocket that nothing saves', async t => {
   const SAVES: Record<string, { save: boolean, codes: string[] }> = {
-    'is warned about when the socket ends': { save: false, codes: ['FST_SESSION_HIJACKED'] },
-    'is not warned about if it is saved': { save: true, codes: [] }
+    'causes a warning when the socket ends': { save: false, codes: ['FST_SESSION_HIJACKED'] },
+    'causes no warning if the session is saved': { save: true, codes: [] }
   }
   for (const [what, { save, codes }] of Object.entries(SAVES)) {
     t.test(what, async t => {
@@ -614,7 +614,7 @@ t.test('a change in a WebSocket that nothing saves', async t => {
         })
       })
       t.teardown(() => app.close())
-      // As @fastify/websocket does it: the upgrade is routed like any request.
+      // As @fastify/websocket does: the upgrade is routed like any request.
       app.server.on('upgrade', (raw, socket) => {
         const response = new ServerResponse(raw)
         response.assignSocket(socket as Socket)
@@ -636,7 +636,7 @@ t.test('a change in a WebSocket that nothing saves', async t => {
   }
 })
 
-/** An application whose store has one method of its own, and a visitor who is logged in. */
+/** An application with a store that has one given method, and a logged-in visitor. */
 async function withMethod (t: Test, method: 'get' | 'set', written: (record: any) => Function, options: SessionOptions = {}): Promise<Visitor> {
   const store = makeStore(true)
   const app = await build({ store, rolling: false, ...options }, app => {
@@ -650,7 +650,7 @@ async function withMethod (t: Test, method: 'get' | 'set', written: (record: any
   return visitor
 }
 
-t.test('a store whose method does not answer is told what the method did instead', async t => {
+t.test('if a method of the store does not answer, the error says what it did instead', async t => {
   const silent = /neither called its callback nor returned a promise/
   const uncalled = /promise was fulfilled, but it never called the callback that it declares/
   const returned = /returned a value, which is ignored/
@@ -658,13 +658,13 @@ t.test('a store whose method does not answer is told what the method did instead
   const wrong: Array<[what: string, method: 'get' | 'set', written: (record: object) => Function, says: RegExp]> = [
     ['a callback that is never called', 'get', () => (_id: string, _callback: unknown) => {}, silent],
     ['a callback that is never called, and a value', 'get', record => (_id: string, _callback: unknown) => record, returned],
-    ['a callback that is never called, and something', 'get', () => (_id: string, _callback: unknown) => 5, silent],
+    ['a callback that is never called, and a value that is not a session', 'get', () => (_id: string, _callback: unknown) => 5, silent],
     ['a callback that is never called', 'set', () => (_id: string, _record: object, _callback: unknown) => {}, silent],
     ['neither a callback nor a value', 'set', () => (_id: string, _record: object) => {}, silent],
     ['an async method that declares a callback', 'get', record => async (_id: string, _callback: unknown) => record, uncalled],
     ['an async method that declares a callback', 'set', () => async (_id: string, _record: object, _callback: unknown) => {}, uncalled],
     ['what map.set() returns', 'set', () => (id: string, record: object) => new Map().set(id, record), returned],
-    ['a text that is no session', 'get', () => (_id: string) => 'max', returned],
+    ['a string that is not a session', 'get', () => (_id: string) => 'max', returned],
     ['the JSON of something else', 'get', () => (_id: string) => '["max"]', returned],
     ['a promise that is never settled', 'get', () => () => new Promise(() => {}), away],
     ['the same, and a callback', 'get', () => async (_id: string, _callback: unknown) => { await new Promise(() => {}) }, away]
@@ -680,16 +680,16 @@ t.test('a store whose method does not answer is told what the method did instead
   }
 })
 
-t.test('a store whose get returns the session instead of answering it is told so at once', async t => {
+t.test('if get of a store returns the session instead of answering with it, the request fails at once', async t => {
   for (const returned of [(record: object) => record, JSON.stringify]) {
     const visitor = await withMethod(t, 'get', record => (_id: string) => returned(record))
     const response = await visitor.get('/user')
-    t.equal(response.statusCode, 500, 'and not after storeTimeout, which is a 503')
+    t.equal(response.statusCode, 500, 'not after storeTimeout, which would be a 503')
     t.match(response.json(), { code: 'FST_ERR_SESSION_STORE', message: /store's get failed: it returned a value.*async.*callback/ })
   }
 })
 
-t.test('a store that answers is not told how, whatever else it does', async t => {
+t.test('a store that answers causes no error, whatever it returns', async t => {
   const right: Record<string, (record: object) => Function> = {
     'any arguments, and an answer before it returns the session': record => (...args: any[]) => { args[1](null, record); return record },
     'any arguments, and an answer after it': record => (...args: any[]) => { queueMicrotask(() => args[1](null, record)); return record },
@@ -707,7 +707,7 @@ t.test('a store that answers is not told how, whatever else it does', async t =>
   }
 })
 
-t.test('a store whose get answers something that is not an object', async t => {
+t.test('a store whose get answers with something that is not an object', async t => {
   const wrong: Array<[says: RegExp, written: (record: object) => Function]> = [
     [/store's get answered with a string instead of an object.*JSON\.parse/, record => (_id: string, callback: any) => callback(null, JSON.stringify(record))],
     [/answered with a string/, record => async () => JSON.stringify(record)],
@@ -720,12 +720,12 @@ t.test('a store whose get answers something that is not an object', async t => {
       const visitor = await withMethod(t, 'get', written)
       for (let i = 0; i < 2; i++) {
         const response = await visitor.get('/user')
-        t.same([response.statusCode, response.json()], [200, {}], 'a new session: the way to log in is open')
+        t.same([response.statusCode, response.json()], [200, {}], 'a new session, with which the visitor can log in')
       }
     })
-    t.equal(heard.length, 1, 'once')
+    t.equal(heard.length, 1, 'only once')
     t.match(heard, [{ code: 'FST_SESSION_NOT_RECORD', message }])
-    t.notMatch(heard[0]?.message, /max/, 'and what it answered is not shown')
+    t.notMatch(heard[0]?.message, /max/, 'its answer is not shown')
   }
 })
 
@@ -741,12 +741,12 @@ t.test('a hook that uses the session before it is loaded', async t => {
   const heard = await visit(({ session }) => { session.locale = 'de' })
   t.match(heard, [{ code: 'FST_SESSION_EARLY', message: /request\.session before.*after the session plugin/ }])
   t.equal(heard.length, 1)
-  t.match(await visit(({ session }) => session.banned), [{ code: 'FST_SESSION_EARLY' }], 'a guard that lets everybody pass')
+  t.match(await visit(({ session }) => session.banned), [{ code: 'FST_SESSION_EARLY' }], 'a read of a session key')
   for (const looks of [({ session }: any) => JSON.stringify(session), async ({ session }: any) => await session, () => {}]) {
-    t.same(await visit(looks), [], 'nor one that only looks')
+    t.same(await visit(looks), [], 'no warning if no session key is used')
   }
 
-  t.test('a guard that turns everybody away hears it as well', async t => {
+  t.test('a guard that refuses every request causes the warning too', async t => {
     const turned = (status: number, read: (session: any) => unknown): Promise<Warning[]> => warned(async () => {
       const app = Fastify()
       await app.register(fastifyCookie)
@@ -762,8 +762,8 @@ t.test('a hook that uses the session before it is loaded', async t => {
       t.match(heard, [{ code: 'FST_SESSION_EARLY' }])
       t.equal(heard.length, 1)
     }
-    t.same(await turned(429, session => session.user), [], 'a limiter is no guard')
-    t.same(await turned(403, () => undefined), [], 'and one that asks for nothing needs no session')
+    t.same(await turned(429, session => session.user), [], 'a rate limiter (429) causes no warning')
+    t.same(await turned(403, () => undefined), [], 'a guard that reads nothing causes no warning')
   })
 })
 
@@ -781,17 +781,17 @@ t.test('a touch that fails at the end of a request', async t => {
         await visitor.get('/login')
         for (let i = 0; i < 2; i++) {
           const response = await visitor.get('/user')
-          t.same([response.statusCode, response.json()], [200, { name: 'max' }], 'the page goes out')
+          t.same([response.statusCode, response.json()], [200, { name: 'max' }], 'the reply succeeds')
         }
       })
       t.match(heard.filter(({ code }) => code !== 'FST_SESSION_OPTION'), [{ code: 'FST_SESSION_NOT_PROLONGED', message: says }])
       t.equal(heard.filter(({ code }) => code === 'FST_SESSION_NOT_PROLONGED').length, 1)
-      t.notMatch(heard.map(({ message }) => message).join(), /secret key/, 'the words of the store may have an id in them')
+      t.notMatch(heard.map(({ message }) => message).join(), /secret key/, "the store's message is not shown, because it may contain a session id")
     })
   }
 })
 
-t.test('what is likely a mistake in session.options()', async t => {
+t.test('likely mistakes in session.options()', async t => {
   const MISTAKES: Array<[options: object, says: RegExp]> = [
     [{ path: 'x' }, /cookie\.path must be a string that begins with .*session\.options\(\)/],
     [{ secure: 'false' }, /cookie\.secure must be/],
@@ -813,6 +813,24 @@ t.test('what is likely a mistake in session.options()', async t => {
   }
 })
 
+t.test('an argument of regenerate() that has no effect', async t => {
+  for (const [keys, kind] of [['cart', 'a string'], [{ authenticated: true }, 'an object'], [new Set(['cart']), 'a Set']] as const) {
+    const heard = await warned(async () => {
+      const app = await build({}, app => {
+        app.get('/', async request => {
+          session(request).cart = 1
+          await session(request).regenerate(keys)
+          return String(session(request).cart)
+        })
+      })
+      for (let i = 0; i < 2; i++) t.equal((await app.inject('/')).body, 'undefined')
+    })
+    const message = `keys must be an array, and not ${kind}: write regenerate([keys], { authenticated: true })`
+    t.match(heard, [{ code: 'FST_SESSION_OPTION', message }])
+    t.equal(heard.length, 1)
+  }
+})
+
 t.test('a fixed end that passes while the application runs', async t => {
   const time = stopClock(t)
   const heard = await warned(async () => {
@@ -825,7 +843,7 @@ t.test('a fixed end that passes while the application runs', async t => {
   t.equal(heard.length, 1)
 })
 
-t.test('what is fine is not warned about', async t => {
+t.test('a correct application causes no warning', async t => {
   t.same(await warned(async () => {
     const app = await build({ store: new MemoryStore(), cookie: { maxAge: 60_000, sameSite: 'lax' } }, app => {
       loginRoutes(app)
@@ -839,7 +857,7 @@ t.test('what is fine is not warned about', async t => {
   }), [])
 })
 
-/** Registers the plugin as an application does, without a word of its own. */
+/** Registers the plugin with exactly these options. */
 async function ready (options: object): Promise<void> {
   const app = Fastify()
   app.register(fastifyCookie)
@@ -847,7 +865,7 @@ async function ready (options: object): Promise<void> {
   await app.ready()
 }
 
-t.test('a secret that can not sign is refused by ready()', async t => {
+t.test('ready() refuses a secret that cannot sign', async t => {
   const TOO_SHORT = 'the secret must have length 32 or greater'
   const NONE = 'at least one secret is required'
   const MISSING = 'the secret option is required, and must be a String, Array of Strings, or a signer object with .sign and .unsign methods'
@@ -877,7 +895,7 @@ t.test('a secret that can not sign is refused by ready()', async t => {
   await t.resolves(ready({ secret: { sign: (value: string) => value, unsign: (value: string) => ({ valid: true, renew: false, value }) } }))
 })
 
-t.test('an option of the wrong form is refused by ready()', async t => {
+t.test('ready() refuses an option with a wrong value', async t => {
   const method = (): void => {}
   const CASES: Record<string, { values: unknown[], options: (value: any) => object, message: RegExp }> = {
     cookieName: { values: ['a b', 'a;b', 'a=b', 'a\n', '\u0000', 'ü', 42], options: cookieName => ({ cookieName }), message: /cookieName/ },
@@ -900,7 +918,7 @@ t.test('an option of the wrong form is refused by ready()', async t => {
       options: store => ({ store }),
       message: /new RedisStore\(\{ client \}\)/
     },
-    'the class of a store': { values: [MemoryStore, RedisStore], options: store => ({ store }), message: /new (MemoryStore|RedisStore)\(/ },
+    'the class of a store instead of a store': { values: [MemoryStore, RedisStore], options: store => ({ store }), message: /new (MemoryStore|RedisStore)\(/ },
     'a store that lacks something': { values: [{ get: method, set: method, destory: method }], options: store => ({ store }), message: /not an object without destroy/ },
     'a factory of stores': { values: [() => new MemoryStore(), async () => new MemoryStore()], options: store => ({ store }), message: /write what it returns/ },
     'an algorithm that is a secret': { values: ['x'.repeat(64)], options: algorithm => ({ algorithm }), message: /and not a string of 64 characters/ },
@@ -938,7 +956,7 @@ t.test('an option of the wrong form is refused by ready()', async t => {
     })
   }
 
-  t.test('good ones are not', async t => {
+  t.test('good values are accepted', async t => {
     for (const options of [
       {},
       { cookie: {} },

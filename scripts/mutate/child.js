@@ -8,8 +8,11 @@ const { _extensions: extensions } = require('node:module')
 const { join, relative } = require('node:path')
 
 const root = join(__dirname, '..', '..')
-/** `recordTo` is a file for what each case reached and how long it took. */
-const { build, mutant, cases, recordTo } = JSON.parse(process.env.MUTATE)
+/**
+ * `recordTo` is a file for what each case reached and how long it took; `without` has the names of the cases that aren't
+ * run then.
+ */
+const { build, mutant, cases, recordTo, without } = JSON.parse(process.env.MUTATE)
 
 extensions['.ts'] = (module, file) => {
   module._compile(readFileSync(join(build, `${relative(root, file)}.js`), 'utf8'), file)
@@ -39,6 +42,7 @@ if (process.argv[1]?.endsWith('.test.ts')) {
     value: (...args) => {
       const index = place++
       if (cases !== undefined && !cases.includes(index)) return undefined
+      if (without?.includes(args[0]) === true) return undefined
       const ended = Reflect.apply(test, t, args.map(arg => typeof arg === 'function' ? recorded(arg, args[0], index) : arg))
       running.push(ended)
       return ended

@@ -32,7 +32,7 @@ function writeCookie (reply: FastifyReply, state: SessionState, value: string): 
   flaws.tellAll(warnCookieRefused, refusedByBrowsers(cookieName, attributes as CookieOptions))
 }
 
-/** Warns if a proxy that ends TLS says https in a header, and Fastify isn't configured to trust it. */
+/** Warns if a proxy that terminates TLS says https in a header, and Fastify isn't configured to trust it. */
 function tellOfProxy ({ visit, context }: SessionState): void {
   const headers = visit.request?.headers
   if (/^https\b/i.test(String(headers?.['x-forwarded-proto']))) context.settings.flaws.tell(warnProxy, 'X-Forwarded-Proto')

@@ -5,7 +5,8 @@ import { destroy, regenerate, reload, saveByHand } from './operations'
 import type { Index, SessionState } from './state'
 import { ReservedKeyError } from '../errors'
 import { promised } from '../stores/call'
-import { warnLateChange } from '../warnings'
+import { kindOf } from '../values/kind'
+import { warnLateChange, warnOption } from '../warnings'
 import { isReserved, type Recording } from '../values/draft'
 import type { CookieOptions } from '../types/cookie'
 import type { FastifySessionObject, RegenerateOptions, SessionList, SessionPage } from '../types/session'
@@ -48,7 +49,9 @@ class Session {
     if (typeof keys === 'function') return this.regenerate([], keys)
     if (typeof options === 'function') return this.regenerate(keys, null, options)
     const { visit, context } = this[kState]
-    if (visit.phase !== 'open') context.settings.flaws.tell(warnLateChange)
+    const { flaws } = context.settings
+    if (visit.phase !== 'open') flaws.tell(warnLateChange)
+    if (keys != null && !Array.isArray(keys)) flaws.tell(warnOption, mistakenKeys(keys))
     const renewal = { keys: Array.isArray(keys) ? keys : [], isAuthenticated: options?.authenticated === true }
     return replace(this, callback, (state, recording, answer) => regenerate(state, renewal, recording, answer))
   }
@@ -257,6 +260,11 @@ function perform<T> (
     return undefined
   }
   return unawaited(promised<T>(answer => pending.run(run, answer)))
+}
+
+function mistakenKeys (keys: unknown): string {
+  const meant = 'write regenerate([keys], { authenticated: true })'
+  return `keys must be an array, and not ${kindOf(keys)}: ${meant} (in a call of session.regenerate())`
 }
 
 /** A rejection that the handler doesn't await must not end the process. */

@@ -44,8 +44,9 @@ const NOT_MADE = ['42P01', '42703']
 
 /** Describes what is wrong with a value given as the pool; undefined if nothing is. */
 export function flawOf (pool: unknown): string | undefined {
-  const { query, connect, $pool, release, processID } = (pool ?? {}) as AnyPool
+  const { query, connect, then, $pool, release, processID } = (pool ?? {}) as AnyPool
   if (typeof pool === 'string') return 'was given a connection string: write new Pool({ connectionString })'
+  if (typeof then === 'function') return 'was given a promise: await it first'
   if ($pool !== undefined) return 'was given a database of pg-promise: its pool is db.$pool'
   if (typeof query !== 'function' || typeof connect !== 'function') {
     return 'needs a pool of pg: new Pool({ connectionString })'

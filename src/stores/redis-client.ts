@@ -129,6 +129,14 @@ export function isCluster (client: AnyClient): boolean {
   return client.isCluster === true || Array.isArray(client.masters)
 }
 
+/** What is wrong with a client, as in 'RedisStore ...'; undefined if nothing is. */
+export function flawOf (client: Partial<AnyClient> | string | null | undefined): string | undefined {
+  if (typeof client === 'string') return 'was given a URL: write await createClient({ url }).connect()'
+  if (typeof client?.then === 'function') return 'was given a promise: await it first'
+  if (isClient(client)) return undefined
+  return 'needs a client of node-redis or ioredis, version 5 or newer, that answers by promises'
+}
+
 /** The key on the server, with the client's prefix. */
 export function keyOnServer (client: AnyClient, key: string): string {
   return keyPrefixOf(client) + key

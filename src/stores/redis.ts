@@ -1,7 +1,7 @@
 import type * as Fastify from 'fastify'
 import { OptionError, StoreError } from '../errors'
 import { answered } from './answered'
-import { isClient, isCluster, plainClient, read, remove, scan, type RedisClient, type Script } from './redis-client'
+import { flawOf, isCluster, plainClient, read, remove, scan, type RedisClient, type Script } from './redis-client'
 import { absoluteEndOf, COOKIE, endMoveOf, isData, isMeta, objectOf, ownEndOf, timeToKeep } from './kept-life'
 import {
   convert, cookieText, dataFields, fieldOfKey, fieldOfMeta, fieldsOf, metaFields, timeArgument, type Fields
@@ -92,10 +92,8 @@ export class RedisStore implements SessionStore {
   /** @throws FST_ERR_SESSION_OPTION */
   constructor (options: RedisStoreOptions = {} as RedisStoreOptions) {
     const { client, subscriber, prefix = 'sess:', ttl = ONE_DAY } = options
-    if (!isClient(client)) {
-      const needed = 'a client of node-redis or ioredis, version 5 or newer, that answers by promises'
-      throw new OptionError(`store is wrong: RedisStore needs ${needed}`)
-    }
+    const flaw = flawOf(client)
+    if (flaw !== undefined) throw new OptionError(`store is wrong: RedisStore ${flaw}`)
     if (typeof prefix !== 'string') throw new OptionError('store is wrong: the prefix of a RedisStore must be a string')
     checkTtl('RedisStore', ttl)
     tellMistakes('RedisStore', options, NAMES)

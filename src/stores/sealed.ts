@@ -4,6 +4,7 @@ import { has, INNER } from './methods'
 import { SealedIndex } from './sealed-index'
 import { endOf, rawOf, SealedRecords } from './sealed-record'
 import { isKey, keyOf, Seals } from './seals'
+import { tellMistakes } from './store-options'
 import { OptionError } from '../errors'
 import { cookieOf, isRecord } from '../values/record'
 import { StoredSession } from '../values/stored-session'
@@ -37,6 +38,8 @@ export interface SealedStore extends SessionStore<any> {
 
 type AnyMethod = (...args: any[]) => any
 
+const NAMES = ['keys', 'legacy']
+
 // They handle only the key of a session.
 const PASSED_ON = ['watch', 'length', 'clear'] as const
 
@@ -57,6 +60,7 @@ export function sealed (store: SessionStore<any>, options: SealedOptions): Seale
   const { keys, legacy = true } = options ?? {}
   const mistake = mistakeIn(store, keys, legacy)
   if (mistake !== undefined) throw new OptionError(`store is wrong: ${mistake}`)
+  tellMistakes('sealed()', options, NAMES)
   const sealing = new Sealing(store, keys, legacy)
   const wrapper: Record<PropertyKey, unknown> = {
     keyOf,

@@ -1,4 +1,4 @@
-/** The checks of options that RedisStore and PostgresStore share. */
+/** The checks of options that RedisStore, PostgresStore and `sealed()` share. */
 import { OptionError } from '../errors'
 import { nearest } from '../values/near'
 import { tooShort } from '../values/seconds'
@@ -10,8 +10,8 @@ export function checkTtl (store: string, ttl: unknown): void {
   throw new OptionError(`store is wrong: the ttl of a ${store} must be a positive number of milliseconds`)
 }
 
-/** @param names the names of the store's options */
-export function tellMistakes (store: string, options: { ttl?: number }, names: readonly string[]): void {
+/** @param names the names of its options */
+export function tellMistakes (store: string, options: object & { ttl?: number }, names: readonly string[]): void {
   for (const name of Object.keys(options)) {
     const meant = names.includes(name) ? undefined : nearest(name, names)
     if (meant !== undefined) warnOption(`store: ${name} of ${store} isn't known: write ${meant}`)

@@ -1,6 +1,6 @@
 /**
- * `npm run test:stores`: the suite and the races on every store that people use. What is found is written to
- * docs/stores.md; with CI=true the run fails instead where it says something else.
+ * `npm run test:stores`: the suite and the races on every store that people use. The results are written to docs/stores.md.
+ * With CI=true, the run fails instead if docs/stores.md says something else.
  */
 import '../../packages/sqlite'
 import '../../packages/stores'
@@ -33,8 +33,8 @@ for (const contestant of contestants) {
   })
 }
 
-t.test('docs/stores.md says what was found', async t => {
-  t.ok(t.parent?.counts.fail === 0 && rows.length === contestants.length, 'all stores do as is declared for them')
+t.test('docs/stores.md contains the results', async t => {
+  t.ok(t.parent?.counts.fail === 0 && rows.length === contestants.length, 'all stores behave as declared')
   const text = await readFile(DOCUMENT, 'utf8')
   const measured = tableOf(rows)
   if (process.env.CI === undefined && t.passing()) await writeFile(DOCUMENT, withMeasured(text, COMMAND, measured))
@@ -46,7 +46,7 @@ async function testRaces (t: Test, createStore: CreateStore): Promise<RaceResult
   await t.test('races of requests break no promise', async t => {
     clock(t)
     const { store, pass } = await opener(createStore)(t)
-    // Three at a time, and without rolling: races.test.ts, on our stores and on such as these.
+    // Only pairs. races.test.ts also has triples, and rolling: false, on our stores and on stores like these.
     result = await raceAll({ store, expire: async () => await pass?.(A_DAY) }, PAIRS)
     t.equal(result.violated, 0, JSON.stringify(result.violations.slice(0, SHOWN)))
     t.ok(result.schedules > PAIRS.length, `${result.schedules} schedules`)

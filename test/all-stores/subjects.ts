@@ -1,4 +1,4 @@
-/** The stores that the suite is run on, and what each is declared to promise. */
+/** The stores on which the suite runs, and which promises each is declared to keep. */
 import '../../packages/sqlite'
 import '../../packages/stores'
 import { once } from 'node:events'
@@ -27,17 +27,17 @@ import { connectTo, letPass, startPostgres, startRedis, temporaryFolder, type No
 
 export interface Contestant {
   name: string
-  /** The packages that it is made of, for their versions. */
+  /** The packages that it consists of, for their versions. */
   packages: string[]
   promises: Promises
   /** Starts what the store needs, for all of its tests. */
   prepare (t: Test): CreateStore | Promise<CreateStore>
 }
 
-// As a Fastify application hands it over.
+// The plugin as a Fastify application passes it on.
 const connectable = fastifySession as any
 
-// What can be said of most of them.
+// What holds for most of them.
 const base: Promises = {
   shared: true,
   parallel: false,
@@ -63,10 +63,10 @@ const redis: Promises = {
   ...base, parallel: true, ended: true, renews: true, oneCall: true, touchesOnly: true, users: true, updates: true, tellsGone: true
 }
 
-// Redis itself tells what is left, and is told again once in a hundredth of a life.
+// RedisStore sets the expiry in Redis again only after a hundredth of the lifetime.
 const REDIS_GRAIN = 0.01
 
-/** Those of this package. */
+/** The stores of this package. */
 export const ours: Contestant[] = [
   {
     name: 'MemoryStore',
@@ -97,7 +97,7 @@ export const ours: Contestant[] = [
   }
 ]
 
-/** Those of other packages. */
+/** The stores of other packages. */
 export const others: Contestant[] = [
   {
     name: 'connect-redis 9 with node-redis',
@@ -154,7 +154,7 @@ export const others: Contestant[] = [
         }
         const store = open()
         await store.sync({ force: true })
-        // Its own column holds 36 characters: enough for the library's ids, and not for each that the suite makes up.
+        // The column has room for 36 characters: enough for the library's ids, but not for all that the suite makes up.
         await db.query('ALTER TABLE "Sessions" ALTER sid TYPE text')
         return { store, another: open, pass: cleaning(() => (store as any).clearExpiredSessions()) }
       }
@@ -168,14 +168,14 @@ export const others: Contestant[] = [
       const SqliteStore = connectSqlite(connectable)
       return async t => {
         const path = await temporaryFolder(t)
-        // Nobody can stop the one that it sets.
+        // The store has no way to stop its interval.
         recordIntervals(t)
         const open = (): SessionStore => {
           const client = new Database(join(path, 'sessions.db'))
           t.after(() => client.close())
           client.pragma('journal_mode = WAL')
           client.pragma('synchronous = OFF')
-          // SQLite has a clock of its own.
+          // SQLite has its own clock.
           client.function('datetime', { deterministic: false }, datetime)
           return new SqliteStore({ client })
         }
@@ -203,7 +203,7 @@ export const others: Contestant[] = [
     prepare () {
       const LokiStore = connectLoki(connectable)
       return async t => {
-        // Nobody can stop the one that saves.
+        // The store has no way to stop its interval for saving.
         recordIntervals(t)
         const store = new LokiStore({ path: join(await temporaryFolder(t, true), 'sessions.db') })
         await once(store, 'connect')
@@ -232,7 +232,7 @@ function datetime (text: string): string {
   return new Date(text === 'now' ? Date.now() : text).toISOString().slice(0, 19).replace('T', ' ')
 }
 
-/** As its timer does, whose time the suite doesn't wait for. */
+/** Cleans up when its timer would, because the suite does not wait for the timer. */
 function cleaning (clean: () => Promise<unknown>, interval = 15 * MINUTE): (milliseconds: number) => Promise<void> {
   let passed = 0
   return async milliseconds => {

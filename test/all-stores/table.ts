@@ -1,4 +1,4 @@
-/** What docs/stores.md says of the stores. */
+/** The table and its explanations in docs/stores.md. */
 import { PROMISES, type Findings, type PromiseName } from '../../src/testing/promises'
 import type { RaceResult } from '../../src/testing/races'
 

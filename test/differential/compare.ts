@@ -1,20 +1,20 @@
-/** A program on both versions, fact by fact. */
+/** Compares a program on both versions, fact by fact. */
 import { isDeepStrictEqual } from 'node:util'
 import { DIFFERENCES, type Difference, type Meant } from './differences'
 import type { Program, Request } from './program'
 import { clock, nth, start, START, type Facts } from './run'
 
-/** What came of a program on both. */
+/** The result of a program on both versions. */
 export interface Comparison {
-  /** The differences that are meant, each with where it was seen first. */
+  /** The intended differences, each with where it was first seen. */
   shown: Map<Meant, Difference>
-  /** The first that isn't. */
+  /** The first difference that is not intended. */
   unmeant: Difference | undefined
   requests: number
   facts: number
 }
 
-/** From now on it is as late as the programs say. */
+/** Stops the clock of both libraries: from now on it is moved by programs only. */
 export function stopClock (): () => void {
   const { now } = Date
   Date.now = () => clock.now
@@ -41,7 +41,7 @@ export async function compare (program: Program): Promise<Comparison> {
         else if (!comparison.shown.has(meant)) comparison.shown.set(meant, difference)
         if (meant?.parts !== undefined || meant === undefined) return comparison
       }
-      // As if version 11 had cleared it, too.
+      // As if version 11 had cleared it too.
       if (ours.get('cookie') === 'cleared') version11.forget(request.visitor)
       newest = Math.max(newest, ...sessionsIn(theirs))
     }

@@ -1,10 +1,10 @@
-/** Where this version differs from version 11, and why. The table in `docs/migrating.md` is made of this. */
+/** The intended differences between this version and version 11. The table in `docs/migrating.md` is made from them. */
 import {
   MINUTE, SECOND, type Config, type Operation, type Program, type Request, type Step
 } from './program'
 import type { Facts } from './run'
 
-/** One fact that isn't the same on both, and what led to it. */
+/** A fact that differs between the versions, and what led to it. */
 export interface Difference {
   /** What was seen, without the step's number: 'status', 'look.isSaved', 'cookie.expires', 'answer' for what a step returned. */
   fact: string
@@ -12,16 +12,16 @@ export interface Difference {
   ours: any
   allOfTheirs: Facts
   allOfOurs: Facts
-  /** The step at which it was seen; undefined for the reply. */
+  /** The step at which it was seen. Undefined for the reply. */
   step: Step | undefined
   index: number
   config: Config
   request: Request
-  /** What this request did until then. */
+  /** The steps of this request until then. */
   did: Step[]
-  /** What requests before it did. */
+  /** The steps of earlier requests. */
   before: Step[]
-  /** Whether version 11 began a session with this request. */
+  /** Whether version 11 started a session with this request. */
   isNew: boolean
   /** Milliseconds since the program began. */
   time: number
@@ -29,15 +29,15 @@ export interface Difference {
   wasHttp: boolean
 }
 
-/** A difference that is meant. */
+/** An intended difference. */
 export interface Meant {
   version11: string
   version12: string
   why: string
-  /** The least that shows it. */
+  /** The smallest program that shows it. */
   example: Program
   fits (difference: Difference): boolean
-  /** The two have different sessions from here on, so what follows isn't compared. */
+  /** From here on the versions have different sessions, so the rest isn't compared. */
   parts?: true
 }
 
@@ -46,7 +46,7 @@ const ATTRIBUTES = ['path', 'httpOnly', 'secure', 'sameSite', 'domain', 'partiti
 const LIFETIME = ['maxAge', 'expires']
 const DATA = ['keys', 'data', 'isModified', 'id', 'session']
 
-/** Of the handler's look at the session, or of the cookie that is sent. */
+/** Whether a fact is about the handler's look at the session, or about the cookie that is sent. */
 const isAbout = (fact: string, names: string[]): boolean => names.includes(fact.replace(/^(look|cookie)\./, ''))
 const isCookie = (fact: string): boolean => fact.startsWith('cookie')
 const has = (steps: Step[], ...verbs: Array<Step['do']>): boolean => steps.some(step => verbs.includes(step.do))
@@ -74,7 +74,7 @@ const program = (requests: Request[], config: Partial<Config> = {}): Program => 
   requests
 })
 
-/** The first that fits a difference explains it. */
+/** For a difference, the first entry that fits counts. */
 export const DIFFERENCES: Meant[] = [
   {
     version11: '`isSaved()` is `false` for a session that was just loaded, and stays `true` after a `save()`, whatever changes.',

@@ -1,4 +1,4 @@
-/** Prints, for `npm run compare`, each difference that the differential test knows, as its example shows it. */
+/** For `npm run compare`: prints each intended difference as its example shows it. */
 import { compare, stopClock } from './compare'
 import { DIFFERENCES } from './differences'
 import { printTable } from '../../scripts/table'

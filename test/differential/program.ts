@@ -4,17 +4,17 @@ import fc from 'fast-check'
 export const SECOND = 1000
 export const MINUTE = 60 * SECOND
 
-/** How the plugin is registered. */
+/** The options of the plugin. */
 export interface Config {
   store: 'three methods' | 'touch' | 'memory'
-  /** Whether the store answers later, as a remote one. */
+  /** Whether the store answers later, as a remote one does. */
   isRemote: boolean
   rolling: boolean
   saveUninitialized: boolean
   prefix: string | undefined
   cookie: {
     maxAge?: number
-    /** From the beginning of the program. */
+    /** Milliseconds from the start of the program. */
     expires?: number
     secure?: boolean | 'auto'
     path?: string
@@ -53,12 +53,12 @@ export type Step =
 
 export interface Request {
   visitor: 0 | 1
-  /** How much time passes before it. */
+  /** The pause before it, in milliseconds. */
   pause: number
   https: boolean
   method: 'GET' | 'OPTIONS' | 'POST'
   isFromElsewhere: boolean
-  /** Which cookie comes: the visitor's, that of before, one more of the name before it, or none. */
+  /** Which cookies it sends: the visitor's own, the previous one, a forged one before the own one, or none. */
   sends: 'own' | 'old' | 'forged and own' | 'nothing'
   path: '/' | '/app' | '/app/in' | '/apple'
   steps: Step[]
@@ -79,7 +79,7 @@ const keys = fc.oneof(
   { weight: 2, arbitrary: fc.constantFrom('options', 'touch', 'list', 'isSaved', 'toString', '7') },
   { weight: 1, arbitrary: fc.constantFrom('data', 'constructor', 'sessionId', 'get') }
 )
-// To write it ends the process of version 11.
+// Writing it ends the process of version 11.
 const readKeys = fc.oneof({ weight: 9, arbitrary: keys }, { weight: 1, arbitrary: fc.constant('__proto__') })
 const usualKeys = fc.constantFrom('user', 'cart', 'theme')
 const maxAges = fc.constantFrom(30 * SECOND, MINUTE, 10 * MINUTE)
@@ -116,7 +116,7 @@ const isFirst = mostly(false, true)
 const steps: fc.Arbitrary<Step> = fc.oneof(
   { weight: 3, arbitrary: fc.record({ do: fc.constantFrom('get', 'property'), key: readKeys }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('delete'), key: keys }) },
-  // In version 11 others would change what all sessions share, and later programs with it.
+  // In version 11, other keys would change what all sessions share, and so later programs.
   { weight: 3, arbitrary: fc.record({ do: fc.constantFrom('change within', 'delete within'), key: usualKeys }) },
   { weight: 7, arbitrary: fc.record({ do: fc.constantFrom('set', 'assign'), key: keys, value: values }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('hide', 'hide', 'define a getter'), key: usualKeys }) },

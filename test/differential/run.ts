@@ -1,4 +1,4 @@
-/** Runs a program on one library, and notes what can be seen of it. */
+/** Runs a program on one library, and records what can be observed. */
 import { setImmediate as later } from 'node:timers/promises'
 import fastifyCookie, { unsign } from '@fastify/cookie'
 import Fastify, { type FastifyInstance, type LightMyRequestResponse } from 'fastify'
@@ -8,21 +8,21 @@ import { SECRET } from '../helpers'
 import type { Answer } from '../odd-stores'
 import type { Attributes, Config, Form, Program, Request, Step, Value } from './program'
 
-/** What was seen of one request, by names that say where: 'status', '2 look.isSaved', 'cookie.expires'. */
+/** What was observed of one request, by name: 'status', '2 look.isSaved', 'cookie.expires'. */
 export type Facts = Map<string, unknown>
 
 export interface Run {
   close (): Promise<void>
   visit (request: Request): Promise<Facts>
-  /** As if the visitor's cookie had been cleared. */
+  /** Drops the visitor's cookie, as if it had been cleared. */
   forget (visitor: number): void
 }
 
-/** When programs begin. */
+/** The time at which programs start. */
 export const START = Date.UTC(2030, 5, 1, 12)
 const HANGS = 5000
 
-/** The how manieth session of a program it is. */
+/** The number of a session in its program, by its name. */
 export function nth (name: unknown): number {
   return Number(/^session (\d+)$/.exec(String(name))?.[1] ?? 0)
 }
@@ -38,7 +38,7 @@ class Money {
   }
 }
 
-/** get, set and destroy. Keeps JSON. */
+/** get, set and destroy. Stores JSON. */
 class PlainStore {
   readonly records = new Map<string, { text: string, until: number }>()
   underWay = 0
@@ -85,7 +85,7 @@ class PlainStore {
   }
 }
 
-/** Keeps the end beside the record, as Redis. */
+/** Keeps the end beside the record, as Redis does. */
 class TouchStore extends PlainStore {
   touch (sessionId: string, session: any, callback: Answer): void {
     const record = this.find(sessionId)
@@ -162,7 +162,7 @@ export async function start ({ config }: Program, isOurs: boolean): Promise<Run>
         },
         signal: AbortSignal.timeout(HANGS)
       })
-      // What a handler didn't wait for.
+      // Wait for what a handler didn't await.
       do await later(); while (store.underWay > 0)
       const facts = factsOf(response, value => {
         const { valid, value: sessionId } = unsign(value.slice(prefix.length), SECRET)
@@ -185,7 +185,7 @@ function factsOf (response: LightMyRequestResponse, nameOf: (value: string) => s
       else for (const [name, value] of Object.entries(seen.look)) facts.set(`${i} look.${name}`, value)
     }
   }
-  // A browser takes the last.
+  // A browser keeps the last one.
   const cookie = response.cookies.at(-1) as Record<string, any> | undefined
   if (response.cookies.length > 1) facts.set('cookies', response.cookies.length)
   facts.set('cookie', cookie === undefined ? 'none' : cookie.value === '' ? 'cleared' : 'sent')
@@ -236,7 +236,7 @@ function take (session: any, step: Step, store: any, nameOf: (sessionId: string)
   }
 }
 
-/** What a handler sees of a value, or that it is one of the library's own. */
+/** A value as a handler sees it, or what kind of the library's own values it is. */
 function seenOf (value: unknown, session: { sessionId: string }): unknown {
   if (value === session.sessionId) return 'an id'
   if (typeof value === 'function') return 'a function'
@@ -292,7 +292,7 @@ function optionsOf ({ maxAge, after, attributes }: { maxAge?: number, after?: nu
   }
 }
 
-/** Another request of the session, in a few words. */
+/** Writes to the session as another request would. */
 function writeElsewhere (store: any, sessionId: string): Promise<unknown> {
   return new Promise(resolve => store.get(sessionId, (_error: unknown, record: any) => {
     if (!record) resolve('nothing there')

@@ -1,7 +1,7 @@
 /**
- * `npm run test:lost`: how much stores without `update` lose between processes. Four processes behind one Redis or PostgreSQL,
- * and visitors whose pages make requests in parallel. What is found is written to docs/stores.md. It is measured, and depends on
- * the machine: not part of CI.
+ * `npm run test:lost`: how much stores without `update` lose between processes. Four processes share one Redis or PostgreSQL,
+ * and visitors' pages make requests in parallel. The results are written to docs/stores.md. They depend on the machine, so this
+ * is not part of CI.
  */
 import '../../packages/stores'
 import { readFile, writeFile } from 'node:fs/promises'
@@ -48,14 +48,14 @@ for (const { name, backend, start } of subjects) {
     isOver = true
     await visits
     t.comment(JSON.stringify(losses))
-    t.equal(fleet.crashes, 0, 'no process ended')
-    t.ok(losses.writes > 1000 && losses.logouts > 50, 'enough pages were opened to tell')
-    if (['node-redis', 'postgres'].includes(backend)) t.match(losses, { lost: 0, revived: 0 }, 'ours lose and revive nothing')
+    t.equal(fleet.crashes, 0, 'no process has crashed')
+    t.ok(losses.writes > 1000 && losses.logouts > 50, 'enough pages were opened for a result')
+    if (['node-redis', 'postgres'].includes(backend)) t.match(losses, { lost: 0, revived: 0 }, 'our stores lose and revive nothing')
     rows.push({ name, ...losses })
   })
 }
 
-t.test('docs/stores.md says what was found', async t => {
+t.test('docs/stores.md contains the results', async t => {
   t.ok(t.parent?.counts.fail === 0 && rows.length === subjects.length, 'all were measured')
   if (!t.passing()) return
   const conditions = { date: new Date(), node: process.version, processors: availableParallelism(), load }
@@ -65,7 +65,7 @@ t.test('docs/stores.md says what was found', async t => {
   t.equal(measuredIn(text, COMMAND), measured)
 })
 
-/** Processes that start together would create it twice. */
+/** The table must exist before the processes start. Otherwise several of them would create it. */
 async function startTable (t: Test): Promise<{ url: string }> {
   const server = await startPostgres(t)
   const client = new pg.Client({ connectionString: server.url })

@@ -1,4 +1,4 @@
-/** What docs/stores.md says of what is lost. */
+/** The part of docs/stores.md about what is lost. */
 import type { Losses } from './visitor'
 
 export interface Row extends Losses {
@@ -9,7 +9,7 @@ export interface Conditions {
   date: Date
   node: string
   processors: number
-  /** What else the machine did: processes that ran or waited to run, before it began. */
+  /** The load of the machine before the measurement: processes that ran or waited to run. */
   load: number
 }
 

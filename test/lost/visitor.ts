@@ -3,15 +3,15 @@ import { shuffled } from '../processes/client'
 import type { Fleet, Question, Reply } from '../processes/fleet'
 import { cookieOf, isConfirmed } from '../processes/replies'
 
-/** What visitors were told, and what of it was not so. */
+/** What visitors were told, and how much of it was wrong. */
 export interface Losses {
   /** Writes that were confirmed, on pages without a logout. */
   writes: number
-  /** Of these, those that weren't there as soon as the page was. */
+  /** Of these, those that were missing as soon as the page was complete. */
   lost: number
   /** Logouts that were confirmed. */
   logouts: number
-  /** Of these, those whose session was there again as soon as the page was. */
+  /** Of these, those whose session existed again as soon as the page was complete. */
   revived: number
 }
 
@@ -20,14 +20,14 @@ interface Write extends Question {
   value: string
 }
 
-// A page makes six requests at once. After some pages comes one on which the visitor logs out while the others run.
+// A page makes six requests at once. After some pages, the visitor logs out while the page's other requests run.
 const READS = 3
 const KEYS = ['a', 'b', 'c']
 const PAGES = 6
 // People look at a page before they open the next one.
 const LOOKS = 1000
 
-/** A visitor with a browser, who opens pages. Each request of a page goes to another process than the one before. */
+/** A visitor with a browser that opens pages. Each request of a page goes to a different process than the one before. */
 export class Visitor {
   readonly #name: string
   readonly #fleet: Fleet
@@ -72,7 +72,7 @@ export class Visitor {
     if (user !== undefined) this.#losses.revived++
   }
 
-  /** A request for each key, with a value that no other request writes. */
+  /** One write for each key, with a value that no other request writes. */
   #writesOf (keys: readonly string[]): Write[] {
     return keys.map(key => {
       const value = `${this.#name} ${this.#count++}`
@@ -80,7 +80,7 @@ export class Visitor {
     })
   }
 
-  /** Asks all at once, and some reads. Tells which were confirmed. */
+  /** Sends all questions at once, with some reads. Returns which were confirmed. */
   async #page (questions: readonly Question[]): Promise<(question: Question) => boolean> {
     await setTimeout(Math.random() * LOOKS)
     const reads = Array.from({ length: READS }, (): Question => ({ path: '/data' }))
@@ -99,7 +99,7 @@ export class Visitor {
     return await this.#fleet.ask({ ...question, cookie: this.#cookie })
   }
 
-  /** A store that is busy may fail a request. */
+  /** Asks until it is confirmed, because a busy store may fail a request. */
   async #insist (question: Question): Promise<Reply> {
     for (;;) {
       const reply = await this.#ask(question)

@@ -1,4 +1,4 @@
-/** What PostgresStore does for its caller and in PostgreSQL. */
+/** What PostgresStore answers to its caller, and what it writes to PostgreSQL. */
 import type { Pool } from 'pg'
 import type { Test } from 'tap'
 import { fingerprint } from '../../src/diagnostics'
@@ -15,14 +15,14 @@ const MINUTE = 60 * SECOND
 const HOUR = 60 * MINUTE
 const DAY = 24 * HOUR
 
-/** A store for one test, in tables of its own. */
+/** A store for one test, with its own tables. */
 export interface Subject {
   store: any // PostgresStore, whose methods tests call in forms that its types don't know
   table: string
   pool: Pool
-  /** Milliseconds that PostgreSQL will keep the session; undefined when it hasn't got it. */
+  /** How many milliseconds PostgreSQL will keep the session; undefined if it doesn't have it. */
   left: (sessionId: string) => Promise<number | undefined>
-  /** Sets them. */
+  /** Sets how many milliseconds PostgreSQL will keep it. */
   leave: (sessionId: string, milliseconds: number) => Promise<unknown>
   /** What is in the row. */
   row: (sessionId: string) => Promise<{ data: Record<string, string>, meta: Record<string, string> } | undefined>
@@ -46,7 +46,7 @@ export async function open (pool: Pool, options: Partial<PostgresStoreOptions> =
   }
 }
 
-/** Calls a method in one of its two forms. */
+/** Calls a method by a callback or a promise. */
 type Ask = (store: any, method: keyof PostgresStore, ...args: unknown[]) => Promise<any>
 
 const FORMS: ReadonlyArray<readonly [name: string, ask: Ask]> = [
@@ -57,15 +57,15 @@ const FORMS: ReadonlyArray<readonly [name: string, ask: Ask]> = [
 ]
 
 export function testContract (t: Test, pool: Pool): void {
-  for (const [form, ask] of FORMS) t.test(`every method, ${form}`, t => testMethods(t, pool, ask))
-  for (const [form, ask] of FORMS) t.test(`the index by user, ${form}`, t => testIndex(t, pool, ask))
-  t.test('odd ids, keys and values come back as they were', t => testOddNames(t, pool))
-  t.test('parallel updates all count, each once', t => testParallel(t, pool))
-  t.test('each life ends when it should', t => testLives(t, pool))
-  t.test('an absolute end alone lengthens no idle time', t => testAbsoluteEnds(t, pool))
-  t.test('tables are apart, whatever they are called', t => testTables(t, pool))
-  t.test('values that JSON lacks', t => testValues(t, pool))
-  t.test('sessions of 20 MB and of 10,000 keys', t => testBig(t, pool))
+  for (const [form, ask] of FORMS) t.test(`every method works ${form}`, t => testMethods(t, pool, ask))
+  for (const [form, ask] of FORMS) t.test(`the index by user works ${form}`, t => testIndex(t, pool, ask))
+  t.test('odd ids, keys and values are returned unchanged', t => testOddNames(t, pool))
+  t.test('parallel updates are all kept, each applied once', t => testParallel(t, pool))
+  t.test('each kind of lifetime ends when it should', t => testLives(t, pool))
+  t.test('an absolute end alone does not lengthen the idle time', t => testAbsoluteEnds(t, pool))
+  t.test('tables with any names are kept apart', t => testTables(t, pool))
+  t.test('values that JSON cannot hold are changed as JSON changes them, left out or refused', t => testValues(t, pool))
+  t.test('sessions of 20 MB and of 10,000 keys work', t => testBig(t, pool))
 }
 
 async function testMethods (t: Test, pool: Pool, ask: Ask): Promise<void> {
@@ -84,27 +84,27 @@ async function testMethods (t: Test, pool: Pool, ask: Ask): Promise<void> {
   same(t, await get(), handedOut(first))
   same(t, await ask(store, 'getAndTouch', 'a'), handedOut(first))
   t.type((await get()).cookie.expires, Date)
-  t.same((await row('a'))?.data, { user: '{"name":"max"}', n: '1', cart: '[]' }, 'a text for each key')
+  t.same((await row('a'))?.data, { user: '{"name":"max"}', n: '1', cart: '[]' }, 'a JSON text for each key')
   const { expires } = first.cookie as any
-  t.same((await row('a'))?.meta, { expires: String(expires.getTime()), originalMaxAge: String(HOUR) }, 'and no attributes')
+  t.same((await row('a'))?.meta, { expires: String(expires.getTime()), originalMaxAge: String(HOUR) }, 'no cookie attributes')
 
   const second = record({ other: true })
   await ask(store, 'set', 'a', second)
-  same(t, await get(), handedOut(second), 'set replaces all')
+  same(t, await get(), handedOut(second), 'set replaces everything')
 
   const third = record({ ignored: true }, 2 * HOUR)
   t.equal(await ask(store, 'update', 'a', { set: { n: 2, list: [1] }, unset: ['other', 'never there'], meta: NO_META }, third), true)
   const expected = handedOut({ n: 2, list: [1], cookie: { expires: (third.cookie as any).expires, originalMaxAge: HOUR } })
-  same(t, await get(), expected, 'the later end counts, and the lifetime is who chose it')
+  same(t, await get(), expected, 'the later end is kept, and originalMaxAge does not change')
   t.equal(await ask(store, 'update', 'a', { set: {}, unset: [] }, first), true)
   t.equal(await ask(store, 'touch', 'a', second), true)
-  same(t, await get(), expected, 'neither changes data, nor shortens')
+  same(t, await get(), expected, 'neither changes data or shortens the lifetime')
 
   const meta = { set: { userKey: 'max', seenAt: 7, odd: [1] }, unset: [] }
   await ask(store, 'update', 'a', { set: {}, unset: [], meta }, second)
   await ask(store, 'update', 'a', { set: {}, unset: [], meta: { set: { seenAt: 8 }, unset: ['odd'] } }, second)
   const owned = { ...expected, cookie: { ...expected.cookie, userKey: 'max', seenAt: 8 } }
-  same(t, await get(), owned, "the library's own, by field")
+  same(t, await get(), owned, "the library's own fields change one by one")
   t.equal(await ask(store, 'updateIf', 'a', await get(), ['n', 'none'], { set: { n: 3 }, unset: [], meta: NO_META }, second), 'written')
   t.equal(await ask(store, 'updateIf', 'a', { n: 2 }, ['n'], { set: { n: 4 }, unset: [], meta: NO_META }, second), 'changed')
   t.equal(await ask(store, 'updateIf', 'nobody', { n: 3 }, ['n'], { set: { n: 4 }, unset: [], meta: NO_META }, second), 'gone')
@@ -117,10 +117,10 @@ async function testMethods (t: Test, pool: Pool, ask: Ask): Promise<void> {
   t.same(Object.keys(all).sort(), ['a', 'b'])
   same(t, all.a, owned)
   same(t, all.b, handedOut(second))
-  t.equal(all.constructor, undefined, 'no names but the ids')
+  t.equal(all.constructor, undefined, 'no properties except the ids')
 
   const removed = await ask(store, 'destroy', 'a')
-  same(t, removed, owned, 'destroy answers what was there')
+  same(t, removed, owned, 'destroy answers with the record that it removed')
   t.equal(await ask(store, 'destroy', 'a'), false)
   t.equal(await get(), undefined)
   t.equal(await ask(store, 'length'), 1)
@@ -133,11 +133,11 @@ async function testMethods (t: Test, pool: Pool, ask: Ask): Promise<void> {
 interface Life {
   name: string
   cookie: object
-  /** What is left after set, and after an update that says the end; undefined when that ends the session. */
+  /** What is left after set, and after an update that sets the end; undefined if that ends the session. */
   left: number | undefined
-  /** The hundredth of its life that it is kept longer. */
+  /** How much longer it is kept: a hundredth of its lifetime. */
   slack?: number
-  /** After getAndTouch, if a minute was left; the slack is added here too. */
+  /** What is left after getAndTouch if a minute was left; the slack is added here too. */
   touched: number
 }
 
@@ -214,13 +214,13 @@ async function testLives (t: Test, pool: Pool): Promise<void> {
       const { cookie } = await store.get('a')
       const { expires } = life.cookie as any
       const end = expires && Math.min(new Date(expires).getTime(), Date.now() + (life.left as number))
-      t.ok(end == null ? cookie.expires === null : isAbout(cookie.expires - end, 0), `its end is known, ${name}`)
+      t.ok(end == null ? cookie.expires === null : isAbout(cookie.expires - end, 0), `its end is returned, ${name}`)
     }
 
     const { expires = null, originalMaxAge = null, ...rest } = life.cookie as any
     await store.set('a', record({}))
     await store.update('a', { set: { n: 1 }, unset: [], meta: { set: { expires, originalMaxAge, ...rest }, unset: [] } }, session)
-    await expect(left, `an update that says the end, ${name}`)
+    await expect(left, `an update that sets the end, ${name}`)
 
     const before = HOUR + HOUR / 100
     await store.set('a', record({}))
@@ -243,7 +243,7 @@ async function testLives (t: Test, pool: Pool): Promise<void> {
 
   const { store: byDefault, left } = await open(pool)
   await byDefault.set('a', { n: 1, cookie: { expires: null } })
-  t.ok(isAbout(await left('a') as number, DAY * 1.01), 'one day where nothing says otherwise')
+  t.ok(isAbout(await left('a') as number, DAY * 1.01), 'one day by default')
 }
 
 // The store's own ttl is an idle time, which an absolute end doesn't lengthen.
@@ -257,7 +257,7 @@ async function testAbsoluteEnds (t: Test, pool: Pool): Promise<void> {
       ['getAndTouch', () => store.getAndTouch('a')],
       ['touch', () => store.touch('a', { cookie })],
       ['update', () => store.update('a', { set: { n: 2 }, unset: [], meta: { set: { seenAt: 1 }, unset: [] } }, { cookie })],
-      ['an update that says the end', () => store.update('a', { set: {}, unset: [], meta: { set: cookie, unset: [] } }, { cookie })]
+      ['an update that sets the end', () => store.update('a', { set: {}, unset: [], meta: { set: cookie, unset: [] } }, { cookie })]
     ]
     for (const [what, use] of uses) {
       await store.set('a', { n: 1, cookie })
@@ -265,17 +265,17 @@ async function testAbsoluteEnds (t: Test, pool: Pool): Promise<void> {
       await leave('a', 10 * SECOND)
       await use()
       t.ok(isAbout(await left('a') as number, idle), `${what}, ${age}`)
-      t.ok(isAbout((await store.get('a')).cookie.expires - end, 0), `its absolute end is known, ${what}`)
+      t.ok(isAbout((await store.get('a')).cookie.expires - end, 0), `its absolute end is returned, ${what}`)
     }
   }
   await store.set('a', record({}, 10 * HOUR))
   const cut = { idle: HOUR, createdAt: Date.now(), absoluteTimeout: HOUR, seenAt: Date.now() }
   await store.update('a', { set: {}, unset: [], meta: { set: cut, unset: [] } }, record({}, HOUR))
-  t.ok(isAbout(await left('a') as number, HOUR), 'a new absolute end cuts a longer life short')
+  t.ok(isAbout(await left('a') as number, HOUR), 'a new absolute end shortens a longer lifetime')
   await store.set('a', record({}))
   await leave('a', MINUTE)
   await store.update('a', { set: {}, unset: [], meta: { set: { createdAt: Date.now() }, unset: [] } }, { cookie: {} })
-  t.ok(isAbout(await left('a') as number, MINUTE), 'to say when a session was created is no use of it')
+  t.ok(isAbout(await left('a') as number, MINUTE), 'writing createdAt does not prolong the session')
 }
 
 async function testTables (t: Test, pool: Pool): Promise<void> {
@@ -323,7 +323,7 @@ async function testOddNames (t: Test, pool: Pool): Promise<void> {
   same(t, await store.get('a'), handedOut({ cookie: first.cookie }))
   t.equal(({} as any).isAdmin, undefined)
 
-  // The cookie isn't data, whatever is asked for.
+  // The cookie isn't data, even if an update says so.
   await store.update('a', { set: { cookie: 'rubbish', n: 1 }, unset: [], meta: NO_META }, first)
   same(t, await store.get('a'), handedOut({ cookie: first.cookie, n: 1 }))
   await store.update('a', { set: {}, unset: ['cookie', 'n'], meta: NO_META }, first)
@@ -345,7 +345,7 @@ async function testValues (t: Test, pool: Pool): Promise<void> {
   const before = Object.fromEntries(Object.keys(odd).map(key => [key, 'before']))
   await store.set('a', { ...before, cookie })
   await store.update('a', { set: odd, unset: [], meta: NO_META }, { cookie })
-  same(t, await store.get('a'), written, 'in place of what was there')
+  same(t, await store.get('a'), written, 'by an update, in place of other values')
 
   const circle: unknown[] = []
   circle.push(circle)
@@ -372,7 +372,7 @@ async function testParallel (t: Test, pool: Pool): Promise<void> {
     t.same(data, Object.fromEntries(numbers.map(n => [`key ${n}`, id])))
   }
   const endings = await Promise.all(Array.from({ length: 10 }, () => store.destroy('a')))
-  t.equal(endings.filter(removed => removed !== false).length, 1, 'of parallel logouts one removes it')
+  t.equal(endings.filter(removed => removed !== false).length, 1, 'of parallel logouts, one removes it')
   const late = numbers.map(n => store.update('b', { set: { n }, unset: [] }, record({})))
   await store.destroy('b')
   await Promise.all(late)
@@ -411,22 +411,22 @@ async function testIndex (t: Test, pool: Pool, ask: Ask): Promise<void> {
   t.same(await ids(), [])
   t.same(await claim('a'), entered)
   t.same(await claim('b', { max: 2, refuses: true }), entered)
-  t.same(await claim('c', { max: 2, refuses: true }), { outcome: 'full', tooMany: [] }, 'no room')
-  t.same(await claim('a', { max: 2, refuses: true }), entered, 'is in already, and stays the first')
-  t.same(await claim('a', { max: Number.MAX_SAFE_INTEGER, refuses: true }), entered, 'as many as can be')
+  t.same(await claim('c', { max: 2, refuses: true }), { outcome: 'full', tooMany: [] }, 'there is no room')
+  t.same(await claim('a', { max: 2, refuses: true }), entered, 'a session that is already in the index stays the first')
+  t.same(await claim('a', { max: Number.MAX_SAFE_INTEGER, refuses: true }), entered, 'the highest possible limit')
   t.same(await claim('nobody', { isWritten: true }), { outcome: 'lost', tooMany: [] })
   t.same(await ids(), ['b', 'a'], 'the latest first')
   const [latest, first] = await entries()
   t.ok(isAbout(first.claimedAt, before))
   t.ok(first.age >= 0 && first.age < MINUTE)
-  t.same((await ask(store, 'claimsOf', 'eva', latest.claimedAt, 1)).map(({ sessionId }: any) => sessionId), ['a'], 'a page')
+  t.same((await ask(store, 'claimsOf', 'eva', latest.claimedAt, 1)).map(({ sessionId }: any) => sessionId), ['a'], 'the next page')
   t.same(await ask(store, 'claimsOf', 'max', Infinity, 100), [])
 
   t.same(await claim('d', { replaces: 'a' }), entered)
-  t.same(await ids(), ['b', 'd'], 'in the place of the one that it replaces')
+  t.same(await ids(), ['b', 'd'], 'the entry takes the place of the one that it replaces')
   t.same(await claim('e', { replaces: 'a' }), { outcome: 'lost', tooMany: [] })
   t.same(await claim('f'), entered)
-  t.same(await claim('f', { isWritten: true, max: 2 }), { outcome: 'entered', tooMany: ['d'] }, 'the oldest is ended')
+  t.same(await claim('f', { isWritten: true, max: 2 }), { outcome: 'entered', tooMany: ['d'] }, 'the oldest session is ended')
   t.same(await ask(store, 'endingsOf', 'eva'), ['d'])
   t.same(await claim('d'), { outcome: 'ending', tooMany: [] })
   t.same(await claim('g', { replaces: 'd' }), { outcome: 'ending', tooMany: [] })
@@ -447,14 +447,14 @@ async function testIndex (t: Test, pool: Pool, ask: Ask): Promise<void> {
 
   t.same(await claim('i', { lives: null }), entered)
   await letPass(pool, table, 50 * HOUR)
-  t.same(await ids(), [], 'an entry for two lives of the store and an hour')
+  t.same(await ids(), [], "an entry without a lifetime has ended after twice the store's ttl and an hour")
   t.same(await claim('i', { isWritten: true }), { outcome: 'lost', tooMany: [] })
-  t.same(await claim('i'), entered, 'one whose time has passed is entered again')
+  t.same(await claim('i'), entered, 'a session whose entry has ended is entered again')
   const [again] = await entries()
-  t.ok(again.age < MINUTE, 'and begins then')
+  t.ok(again.age < MINUTE, 'its age begins again')
   for (const user of ['', '\0', '\\', 'eva\0sid', '\ud800']) {
     const claiming = { fingerprint: 'f', lives: HOUR, isWritten: false, max: 1, refuses: true }
-    t.same(await ask(store, 'claim', user, 'i', claiming), entered, 'one session under several keys')
+    t.same(await ask(store, 'claim', user, 'i', claiming), entered, 'one session may be entered under several keys')
   }
   t.same(await ids(), ['i'])
   await ask(store, 'clear')

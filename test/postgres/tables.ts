@@ -1,11 +1,11 @@
-/** Tables of PostgresStore for tests, whose time goes by without waiting for it. */
+/** Tables of PostgresStore for tests, in which time can be made to pass. */
 import { Pool } from 'pg'
 import type { Test } from 'tap'
 import type { StoreUnderTest, TestContext } from '../../src/testing/context'
 import type { Promises } from '../../src/testing/index'
 import { migrate, PostgresStore, type PostgresStoreOptions } from '../../src/stores/postgres'
 
-// PostgreSQL itself tells what is left, and is told again once in a hundredth of a life.
+// PostgreSQL itself knows the end, and a read moves it only after a hundredth of the lifetime.
 export const GRAIN = 0.01
 
 let tables = 0
@@ -23,7 +23,7 @@ export async function freshTable (pool: Pool, schema = ''): Promise<string> {
   return table
 }
 
-/** PostgreSQL's clock can't be moved, so the rows are made older. */
+/** Makes the rows older, because PostgreSQL's clock can't be moved. */
 export async function letPass (pool: Pool, table: string, milliseconds: number): Promise<void> {
   const [sessions, index] = [`"${table}"`, `"${table}_index"`]
   const earlier = '- $1::float8 * interval \'1 ms\''
@@ -31,7 +31,7 @@ export async function letPass (pool: Pool, table: string, milliseconds: number):
   await pool.query(`update ${index} set expires_at = expires_at ${earlier}, entered_at = entered_at ${earlier}`, [milliseconds])
 }
 
-/** What the store suite finds of it. */
+/** The promises that the store suite finds kept. */
 export const promises: Promises = {
   shared: true,
   parallel: true,
@@ -53,7 +53,7 @@ export const promises: Promises = {
   tellsGone: true
 }
 
-/** For the store suite. */
+/** Opens a store for the store suite. */
 export async function underTest (
   _t: TestContext, pool: Pool, options: Partial<PostgresStoreOptions> = {}
 ): Promise<StoreUnderTest> {

@@ -12,12 +12,12 @@ const NESTS = ['nest', 'other nest']
 const SLOW: readonly Slow[] = ['read', 'write', 'save', 'renew']
 const MEANWHILE: readonly Meanwhile[] = ['write', 'renew', 'logout']
 
-// People look at what they got before they go on. Two processors are busy with this, but not drowned.
+// People look at a page before they continue. This keeps two processors busy without overloading them.
 const LOOKS = 1000
 const TRIES = 300
 const PAUSE = 100
 
-/** A visitor with a browser: asks, remembers what was confirmed, and complains where it is not so. */
+/** A visitor with a browser, who remembers what was confirmed and complains if it isn't so. */
 export class Client {
   readonly #name: string
   readonly #fleet: Fleet
@@ -42,7 +42,7 @@ export class Client {
     await this.#insist(() => this.#read())
   }
 
-  /** Whoever comes with the cookie of a session that ended is a stranger, and the session holds nothing. */
+  /** With the cookie of a session that has ended, nobody is logged in and the session is empty. */
   async expectNobody (cookie: string, how: string): Promise<void> {
     await this.#insist(async () => {
       const reply = await this.#send({ path: '/data', cookie })
@@ -67,7 +67,7 @@ export class Client {
     await steps.find(([chance]) => (at -= chance) < 0)?.[1]()
   }
 
-  // --- What a visitor does. Each write has a value of its own, so that an older one is noticed.
+  // --- What a visitor does. Each write has a different value, so that an older one is noticed.
 
   async #login (): Promise<void> {
     const old = this.#session === undefined ? undefined : this.#cookie
@@ -96,11 +96,11 @@ export class Client {
     await this.#noteRenewal(old, keep, await this.#ask('/renew', { keep }))
   }
 
-  /** Different keys through different processes, and a read among them. */
+  /** Writes different keys through different processes, and reads at the same time. */
   async #writeInParallel (): Promise<void> {
     const keys = shuffled(KEYS).slice(0, 3)
     const [reply] = await Promise.all([this.#ask('/data'), ...keys.map(key => this.#write(key))])
-    // What is being written may be old or new in it.
+    // The keys that are being written may have their old or new values in it.
     if (reply !== undefined) this.#compare(reply, keys)
   }
 
@@ -116,10 +116,10 @@ export class Client {
     session.note(key, undefined, await this.#ask('/write', { [key]: null }) !== undefined)
   }
 
-  /** Values inside of objects, each object for itself. */
+  /** Writes values inside objects, with one request for each object. */
   async #writeNested (): Promise<void> {
     const session = this.#session as ExpectedSession
-    // It changes what is there, so one must know what that is.
+    // The request changes an existing object, so the visitor must know what it contains.
     await Promise.all(NESTS.filter(key => !session.isOpen(key)).map(async key => {
       const name = pick(KEYS)
       const value = this.#newValue()
@@ -128,14 +128,14 @@ export class Client {
     }))
   }
 
-  /** Whether there was an answer. */
+  /** Returns whether the read was confirmed. */
   async #read (): Promise<boolean> {
     const reply = await this.#ask('/data')
     if (reply !== undefined) this.#compare(reply)
     return reply !== undefined
   }
 
-  /** A request that has loaded the session is held up in one process while its visitor does something else in others. */
+  /** A request that has loaded the session is held up in one process while its visitor does something else in the others. */
   async #overlap (what: Slow, meanwhile: Meanwhile): Promise<void> {
     const session = this.#session as ExpectedSession
     const old = this.#cookie as string
@@ -168,8 +168,8 @@ export class Client {
   }
 
   /**
-   * The reply of a request whose session ended while it was held up. Its cookie is not taken: held up in one process while
-   * the session was renewed in another, it can set or clear the cookie of the new session. That is counted.
+   * Checks the reply of a request whose session ended while it was held up. The visitor doesn't take its cookie: if another
+   * process has renewed the session, the reply can set or clear the new session's cookie. How often it does is counted.
    */
   async #judgeLate (what: Slow, meanwhile: Meanwhile, old: string, reply: Reply): Promise<void> {
     const story = `slow ${what} after ${meanwhile}`
@@ -194,7 +194,7 @@ export class Client {
     await this.#makeSureOfEnd(old)
   }
 
-  /** Nobody said whether the session ended. The visitor asks until somebody does. */
+  /** The visitor wasn't told whether the session has ended, and logs out again until that is confirmed. */
   async #makeSureOfEnd (cookie: string): Promise<void> {
     await this.#insist(async () => isConfirmed(await this.#send({ path: '/logout', body: {}, cookie })))
     await this.#noteEnd(cookie)
@@ -239,7 +239,7 @@ export class Client {
     for (const [key, difference] of this.#session.differences(data)) {
       if (except.includes(key)) continue
       this.#complain('lost key', difference)
-      // Said once.
+      // Complain only once.
       this.#session.confirm(key, data[key])
     }
   }
@@ -250,7 +250,7 @@ export class Client {
 
   // --- How a visitor asks
 
-  /** As a browser does: with its cookie, and taking the one that comes. Undefined where nothing was confirmed. */
+  /** As a browser does: sends the cookie, and takes the one that comes. Returns undefined if the request wasn't confirmed. */
   async #ask (path: string, body?: object): Promise<Reply | undefined> {
     const reply = await this.#send({ path, body, cookie: this.#cookie })
     if (reply !== undefined) this.#take(reply)

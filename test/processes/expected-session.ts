@@ -1,15 +1,15 @@
 type Data = Record<string, unknown>
 
-/** The JSON of a value; undefined where there is none. */
+/** The JSON of a value; undefined if there is none. */
 type Json = string | undefined
 
 interface ExpectedValue {
   confirmed: Json
-  /** Writes that failed, or that nobody answered. They may have been done, and may still be done later. */
+  /** Writes that failed or weren't answered. They may have been done, and may still be done later. */
   readonly open: Set<Json>
 }
 
-/** What a client must find in its session, by what it was told. */
+/** What a client must find in its session, according to the replies that it has received. */
 export class ExpectedSession {
   readonly #values: Map<string, ExpectedValue>
 
@@ -17,7 +17,7 @@ export class ExpectedSession {
     this.#values = values
   }
 
-  /** A write that was confirmed, or was not; of undefined, a removal. */
+  /** Notes a write that was or wasn't confirmed. If the value is undefined, it was a removal. */
   note (key: string, value: unknown, isConfirmed: boolean): void {
     if (isConfirmed) this.confirm(key, value)
     else this.#at(key).open.add(JSON.stringify(value))
@@ -27,7 +27,7 @@ export class ExpectedSession {
     this.#at(key).confirmed = JSON.stringify(value)
   }
 
-  /** The value that must be there; undefined where there is none, or more than one may be. */
+  /** The value that must be there; undefined if there is none, or if it may be one of several. */
   value (key: string): unknown {
     const { confirmed, open } = this.#at(key)
     return confirmed === undefined || open.size > 0 ? undefined : JSON.parse(confirmed)
@@ -37,12 +37,12 @@ export class ExpectedSession {
     return this.#at(key).open.size > 0
   }
 
-  /** The session that takes these keys along. */
+  /** The new session that keeps these keys. */
   successor (keys: readonly string[]): ExpectedSession {
     return new ExpectedSession(new Map([...this.#values].filter(([key]) => keys.includes(key))))
   }
 
-  /** The keys that are not as they must be in the data of a reply, each with a sentence. */
+  /** The keys in the data of a reply that have wrong values, each with a sentence that says so. */
   differences (data: Data): Array<[key: string, sentence: string]> {
     const keys = new Set([...this.#values.keys(), ...Object.keys(data)])
     return [...keys].filter(key => !this.#allows(key, data[key])).map(key => {

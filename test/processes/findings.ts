@@ -4,11 +4,11 @@ import { within } from '../waiting'
 export const VIOLATIONS = [
   /** A confirmed write that is not there, or a confirmed removal that is. */
   'lost key',
-  /** A session that nobody ended and that is not there. */
+  /** A session that is gone although nobody ended it. */
   'lost session',
-  /** A session that holds anything after its end. */
+  /** A session that has data after its end. */
   'revived session',
-  /** Neither done, nor an error that says why. */
+  /** A request that was neither done nor answered with an error that says why. */
   'odd answer',
   /** No reply within a minute. */
   'hung request'
@@ -16,7 +16,7 @@ export const VIOLATIONS = [
 
 export type Violation = typeof VIOLATIONS[number]
 
-/** What goes on while requests are made. */
+/** What happens while requests are made. */
 export type Phase = 'all is well' | 'a process is gone' | 'the store is away' | 'the store is back'
 
 interface Counts {
@@ -27,7 +27,7 @@ interface Counts {
   gone: number
   /** 5xx */
   failed: number
-  /** The process went away before it replied. */
+  /** The process ended before it replied. */
   cut: number
   errors: Record<string, number>
 }
@@ -42,7 +42,7 @@ export class Findings {
     'the store is back': newCounts()
   }
 
-  /** What a reply did to the cookie in the browser, where its session ended while the request was held up. */
+  /** What a reply did to the cookie in the browser if its session ended while the request was held up. */
   readonly lateCookies: Record<string, number> = {}
   /** Cookies of sessions whose end was confirmed. */
   readonly ended: string[] = []
@@ -54,7 +54,7 @@ export class Findings {
     this.#reached()
   }
 
-  /** Resolves as soon as enough was counted. One at a time. */
+  /** Resolves as soon as `isEnough` returns true. Only one call may wait at a time. */
   async reach (what: string, isEnough: () => boolean): Promise<void> {
     await within(what, new Promise<void>(resolve => {
       this.#reached = () => { if (isEnough()) resolve() }

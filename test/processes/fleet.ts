@@ -4,14 +4,14 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { startWithChannel, type Program } from '../program'
 
-/** What `test/processes/server.js` can keep its sessions in. */
+/** Where `test/processes/server.js` can keep its sessions. */
 export type Backend = 'node-redis' | 'ioredis Cluster' | 'connect-redis' | 'connect-pg-simple' | 'postgres' | 'version 11'
 
 export interface Question {
   path: string
   body?: object
   cookie?: string
-  /** Until when it is held up on purpose. */
+  /** How long it is held up on purpose. */
   heldUntil?: Promise<void>
 }
 
@@ -26,14 +26,14 @@ const HUNG = 60_000
 /** No reply within a minute. */
 export class HungError extends Error {}
 
-/** There is nobody left to ask. */
+/** No process is left to ask. */
 export class AllGoneError extends Error {}
 
-/** The process was gone: nothing was asked of it. */
+/** The process was gone, so it never got the request. */
 class RefusedError extends Error {}
 
 export class Fleet {
-  /** Processes that ended and were not told to. */
+  /** How many processes ended although they weren't killed. */
   crashes = 0
   readonly #t: Test
   readonly #args: string[]
@@ -50,7 +50,7 @@ export class Fleet {
     this.#members.push(...await Promise.all(Array.from({ length: count }, () => this.#startMember())))
   }
 
-  /** All that the processes wrote, to the log and elsewhere. */
+  /** Everything that the processes wrote, to the log and elsewhere. */
   get output (): string {
     return this.#programs.map(({ stdout, stderr }) => stdout + stderr).join('')
   }
@@ -63,17 +63,17 @@ export class Fleet {
     return this.#member(this.#turn++)
   }
 
-  /** Ends one process in the middle of what it does. */
+  /** Kills one process in the middle of its work. */
   async kill (index: number): Promise<void> {
     await this.#members[index]?.kill()
   }
 
-  /** A new process in the place of one that was killed. */
+  /** Starts a new process in place of one that was killed. */
   async replace (index: number): Promise<void> {
     this.#members[index] = await this.#startMember()
   }
 
-  /** Asks the next process; the one after it where that one is gone. */
+  /** Asks the next process or, if that one is gone, the one after it. */
   async ask (question: Question): Promise<Reply> {
     const first = this.#turn++
     for (let i = 0; i < this.#members.length; i++) {
@@ -96,7 +96,7 @@ export class Fleet {
     const { port } = await program.sends('its port', () => true)
     const member = new Member(program, port)
     program.ended.then(() => { if (!member.wasKilled) this.crashes++ })
-    // Before the program ends with the test.
+    // Its end with the test isn't a crash.
     this.#t.teardown(() => member.kill())
     return member
   }
@@ -120,7 +120,7 @@ export class Member {
     await this.#program.end('SIGKILL')
   }
 
-  /** One request. Rejects where the process goes away before it has replied: nobody can say then whether it was done. */
+  /** Sends one request. Rejects if the process ends before it replies: then nobody can say whether the request was done. */
   ask ({ path, body, cookie, heldUntil = Promise.resolve() }: Question): Promise<Reply> {
     return new Promise((resolve, reject) => {
       const request = httpRequest({

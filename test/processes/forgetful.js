@@ -1,7 +1,7 @@
 'use strict'
 /**
- * A server whose handlers forget everything: no await, no catch, on stores that fail, stay silent and lose sessions. It must
- * live, and say how many requests it answered. Node.js ends it for an error that nobody heard, as it does in production.
+ * A server whose handlers never await and never catch, on stores that fail, never answer or lose sessions. It must
+ * survive, and say how many requests it answered. Node.js ends it if an error isn't handled, as it does in production.
  */
 const { Readable } = require('node:stream')
 const Fastify = require('fastify')
@@ -10,7 +10,7 @@ const fastifySession = require('@fastify/session')
 const secret = 'a secret with minimum length of 32 characters'
 const OPERATIONS = ['save', 'regenerate', 'reload', 'destroy']
 
-/** Answers later: what it has, an error, nothing, or that there is nothing. */
+/** Answers later with what it has, with an error, not at all, or as if it had no session. */
 function storeThat (how, methods) {
   const records = new Map()
   const later = (callback, value) => setImmediate(() => {

@@ -10,7 +10,7 @@ export function saysGone (reply: Reply | undefined): boolean {
   return reply?.status === 409 && errorOf(reply).code === 'FST_ERR_SESSION_GONE'
 }
 
-/** Done, gone, or a server error that says what is wrong; and no secret given away. */
+/** Whether the reply is a success, says that the session had ended, or is a server error that says what is wrong; without secrets. */
 export function isClear ({ cookie }: Question, reply: Reply): boolean {
   const { code, message, stack } = errorOf(reply)
   const saysWhy = code !== undefined || /redis|socket|cluster/i.test(message)
@@ -18,13 +18,13 @@ export function isClear ({ cookie }: Question, reply: Reply): boolean {
   return isSuccess(reply) || saysGone(reply) || (reply.status >= 500 && saysWhy)
 }
 
-/** The words of a reply that is an error. */
+/** The status, code and message of an error. */
 export function wordsOf (reply: Reply): string {
   const { code = 'no code', message } = errorOf(reply)
   return `${reply.status} ${code}: ${message}`
 }
 
-/** The value of the session cookie; an empty string where it is cleared, undefined where there is none. */
+/** The value of the session cookie; an empty string if it is cleared, undefined if there is none. */
 export function cookieOf ({ setCookies }: Reply): string | undefined {
   return setCookies.map(header => /^sessionId=([^;]*)/.exec(header)?.[1]).findLast(value => value !== undefined)
 }

@@ -1,7 +1,7 @@
 'use strict'
 
 /**
- * One of the processes behind the load balancer, started as `node server.js BACKEND URL...`. Tells its port to the test
+ * One of the processes behind the load balancer, started as `node server.js BACKEND URL...`. Sends its port to the test
  * that started it, and ends with it.
  */
 const fastifyCookie = require('@fastify/cookie')
@@ -62,12 +62,12 @@ async function nodeRedis () {
   return await client.connect()
 }
 
-// Without a listener the process would end with the first error.
+// Without a listener, the first error would end the process.
 function logClientError (error) {
   app.log.warn(error, 'client of the store')
 }
 
-/** Where a slow request waits, its session loaded, until the test lets it go on. */
+/** A slow request waits here, after its session is loaded, until the test lets it continue. */
 const gates = new Map()
 
 function gate (name) {
@@ -86,7 +86,7 @@ app.post('/gates/:name/open', async ({ params }) => {
   return { isOpen: true }
 })
 
-// The gates stay outside: they have no session.
+// The routes of the gates are registered outside, because they need no session.
 app.register(async app => {
   const { fastifySession, store } = await BACKENDS[backend]()
   app.register(fastifyCookie)

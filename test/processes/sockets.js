@@ -1,6 +1,6 @@
 'use strict'
 
-/** One of the processes that keep WebSockets open: `REDIS_URL=… node sockets.js`. It says where it is. */
+/** One of the processes that keep WebSockets open: `REDIS_URL=… node sockets.js`. It prints its address. */
 const fastifyCookie = require('@fastify/cookie')
 const fastifyWebsocket = require('@fastify/websocket')
 const Fastify = require('fastify')

@@ -1,9 +1,9 @@
 'use strict'
 
 /**
- * Another process with a user's session, started as `node user.js URL`. Does what the test that started it says: `login`
- * and renews its session from then on, until it is told to `stop`, or `breakOff` a revocation in its middle, where it
- * waits to be killed.
+ * Another process with a user's session, started as `node user.js URL`. It does what the test that started it says.
+ * `login` logs in and then renews the session until the test says `stop`. `breakOff` begins a revocation and stops in the
+ * middle of it, where it waits to be killed.
  */
 const fastifyCookie = require('@fastify/cookie')
 const Fastify = require('fastify')

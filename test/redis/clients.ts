@@ -1,4 +1,4 @@
-/** Every kind of client that RedisStore takes, each as an application would make it. */
+/** Every kind of client that RedisStore accepts, made as an application would make it. */
 import { Cluster, Redis, type ClusterOptions, type RedisOptions } from 'ioredis'
 import Redis5, { Cluster as Cluster5 } from 'ioredis-5'
 import { createClient, createClientPool, createCluster, createSentinel, RESP_TYPES } from 'redis'
@@ -15,20 +15,20 @@ export interface Connection {
   close: () => unknown
 }
 
-/** Redis as one kind of client sees it. */
+/** One kind of client, with its Redis. */
 export interface Kind {
   readonly name: string
-  /** A client that nobody has told what to do about errors, as most are. */
+  /** Connects a client without an error listener, like most. */
   connect: (options?: ClientOptions) => Promise<Connection>
   readonly redis: Redises
-  /** The same kind as another one, told to do something differently. */
+  /** Whether it is another kind with different options. */
   readonly isVariant: boolean
 }
 
-/** One Redis or several, and a way to it past the client that is tested. */
+/** One Redis or several, with a way to send commands without the client that is tested. */
 export interface Redises {
   readonly servers: readonly Server[]
-  /** Sends a command to where the key is. */
+  /** Sends a command to the server that has the key. */
   send: (key: string, ...command: string[]) => Promise<any>
   /** Sends a command to every master. */
   sendAll: (...command: string[]) => Promise<any[]>
@@ -87,7 +87,7 @@ export async function startAll (t: Test): Promise<Kinds> {
         const client = new Redis5({ port: server.port, host: '127.0.0.1', ...options })
         return { client, close: () => client.disconnect() }
       }),
-      // Its own pipelines take the first argument of any command for the key.
+      // Its automatic pipelines take the first argument of every command for the key.
       variant('ioredis 5.0, cluster that makes pipelines', cluster, async options => {
         const client = new Cluster5(nodes, { enableAutoPipelining: true, ...options })
         return { client, close: () => client.disconnect() }

@@ -1,4 +1,4 @@
-/** What RedisStore does for its caller and in Redis, whatever client it was given. */
+/** What RedisStore answers to its caller, and what it writes to Redis, with every kind of client. */
 import type { Test } from 'tap'
 import { fingerprint } from '../../src/diagnostics'
 import { RedisStore, type RedisClient, type RedisStoreOptions } from '../../src/stores/redis'
@@ -12,14 +12,14 @@ const SECOND = 1000
 const HOUR = 3_600_000
 const DAY = 24 * HOUR
 
-/** A store for one test, among keys of its own. */
+/** A store for one test, with its own keys. */
 export interface Subject {
   store: RedisStore
   client: RedisClient
   prefix: string
-  /** Answers the key of a session, as Redis knows it. */
+  /** Returns the key of a session in Redis. */
   key: (sessionId: string) => string
-  /** Milliseconds that Redis will keep the session; -1 for ever, -2 when it hasn't got it. */
+  /** How many milliseconds Redis will keep the session; -1 for ever, -2 if it doesn't have it. */
   ttl: (sessionId: string) => Promise<number>
   send: Kind['redis']['send']
 }
@@ -44,7 +44,7 @@ export async function open (
   }
 }
 
-/** Calls a method in one of its two forms. */
+/** Calls a method by a callback or a promise. */
 type Ask = (store: RedisStore, method: keyof RedisStore, ...args: unknown[]) => Promise<any>
 
 const FORMS: ReadonlyArray<readonly [name: string, ask: Ask]> = [
@@ -60,21 +60,21 @@ function methodOf (store: RedisStore, method: keyof RedisStore): (...args: unkno
 }
 
 export function testContract (t: Test, kind: Kind): void {
-  for (const [form, ask] of FORMS) t.test(`every method, ${form}`, t => testMethods(t, kind, ask))
-  for (const [form, ask] of FORMS) t.test(`the index by user, ${form}`, t => testIndex(t, kind, ask))
-  t.test('odd ids, keys and values come back as they were', t => testOddNames(t, kind))
-  t.test('parallel updates all count, each once', t => testParallel(t, kind))
+  for (const [form, ask] of FORMS) t.test(`every method works ${form}`, t => testMethods(t, kind, ask))
+  for (const [form, ask] of FORMS) t.test(`the index by user works ${form}`, t => testIndex(t, kind, ask))
+  t.test('odd ids, keys and values are returned unchanged', t => testOddNames(t, kind))
+  t.test('parallel updates are all kept, each applied once', t => testParallel(t, kind))
   if (kind.isVariant) return
 
-  t.test('each life ends when it should, and no key is for ever', t => testLives(t, kind))
+  t.test('each kind of lifetime ends when it should, and every key expires', t => testLives(t, kind))
 
   for (const keyPrefix of [undefined, 'app*[1]?:']) {
     const whose = keyPrefix === undefined ? '' : ', with a keyPrefix of the client'
-    t.test(`all, length and clear see their own sessions only${whose}`, t => testPrefixes(t, kind, keyPrefix))
+    t.test(`all, length and clear only see the sessions of their store${whose}`, t => testPrefixes(t, kind, keyPrefix))
   }
 
-  t.test('values that JSON lacks', t => testValues(t, kind))
-  t.test('sessions of 20 MB and of 10,000 keys', t => testBig(t, kind))
+  t.test('values that JSON cannot hold are changed as JSON changes them, left out or refused', t => testValues(t, kind))
+  t.test('sessions of 20 MB and of 10,000 keys work', t => testBig(t, kind))
 }
 
 async function testMethods (t: Test, kind: Kind, ask: Ask): Promise<void> {
@@ -99,7 +99,7 @@ async function testMethods (t: Test, kind: Kind, ask: Ask): Promise<void> {
 
   const second = record({ other: true })
   await ask(store, 'set', 'a', second)
-  t.same(asJson(await get()), handedOut(second), 'set replaces all')
+  t.same(asJson(await get()), handedOut(second), 'set replaces everything')
 
   const third = record({ ignored: true }, 2 * HOUR)
   t.equal(await ask(store, 'update', 'a', { set: { n: 2, list: [1] }, unset: ['other', 'never there'], meta: NO_META }, third), true)
@@ -126,7 +126,7 @@ async function testMethods (t: Test, kind: Kind, ask: Ask): Promise<void> {
   t.same(Object.keys(all).sort(), ['a', 'b'])
   same(t, all.a, owned)
   same(t, all.b, handedOut(second))
-  t.equal(all.constructor, undefined, 'no names but the ids')
+  t.equal(all.constructor, undefined, 'no properties except the ids')
 
   const removed = await ask(store, 'destroy', 'a')
   same(t, removed, owned, 'destroy answers what was there')
@@ -142,17 +142,17 @@ async function testMethods (t: Test, kind: Kind, ask: Ask): Promise<void> {
 interface Life {
   name: string
   cookie: object
-  /** What is left after set, and after an update that says the end; undefined when that ends the session. */
+  /** What is left after set, and after an update that sets the end; undefined if that ends the session. */
   left: number | undefined
-  /** The hundredth of its life that Redis keeps it longer. */
+  /** How much longer Redis keeps it: a hundredth of its lifetime. */
   slack?: number
-  /** After getAndTouch, if a minute was left; the slack is added here too. */
+  /** What is left after getAndTouch if a minute was left; the slack is added here too. */
   touched: number
 }
 
 const in2Hours = (): Date => new Date(Date.now() + 2 * HOUR)
 const ONE_MINUTE = 60 * SECOND
-// Redis takes whole milliseconds only.
+// Redis only takes whole milliseconds.
 const TTL = 3 * HOUR + 0.5
 
 const lives = (): Life[] => [
@@ -231,14 +231,14 @@ async function testLives (t: Test, kind: Kind): Promise<void> {
       const { cookie } = await store.get('a') as any
       const { expires } = life.cookie as any
       const end = expires && Math.min(new Date(expires).getTime(), Date.now() + (life.left as number))
-      t.ok(end == null ? cookie.expires === null : isAbout(cookie.expires - end, 0), `its end is known, ${name}`)
+      t.ok(end == null ? cookie.expires === null : isAbout(cookie.expires - end, 0), `its end is returned, ${name}`)
     }
 
     const { expires = null, originalMaxAge = null, ...rest } = life.cookie as any
     await anyStore.set('a', record({}))
     const meta = { set: { expires, originalMaxAge, ...rest }, unset: [], meta: NO_META }
     await anyStore.update('a', { set: { n: 1 }, unset: [], meta }, session)
-    await expect(left, `an update that says the end, ${name}`)
+    await expect(left, `an update that sets the end, ${name}`)
 
     const before = HOUR + HOUR / 100
     await anyStore.set('a', record({}))
@@ -251,7 +251,7 @@ async function testLives (t: Test, kind: Kind): Promise<void> {
     const atMost = (rest.createdAt ?? Infinity) + (rest.absoluteTimeout ?? 0) - Date.now()
     await expect(Math.max(before, Math.min(byOthers, atMost)), `touch, ${name}`)
 
-    // As version 12.0.0 has written it.
+    // The record as version 12.0.0 wrote it.
     await anyStore.set('a', record({}))
     await send(key('a'), 'HSET', key('a'), 'cookie', JSON.stringify(life.cookie))
     await send(key('a'), 'PEXPIRE', key('a'), String(ONE_MINUTE))
@@ -264,7 +264,7 @@ async function testLives (t: Test, kind: Kind): Promise<void> {
     await anyStore.set('a', session)
     await send(key('a'), 'PEXPIRE', key('a'), String(ONE_MINUTE))
     await anyStore.getAndTouch('a')
-    await expect(life.touched === ONE_MINUTE ? ONE_MINUTE : life.touched + slack, `getAndTouch of our own, ${name}`)
+    await expect(life.touched === ONE_MINUTE ? ONE_MINUTE : life.touched + slack, `getAndTouch of this version's record, ${name}`)
   }
 
   // The store's own ttl is an idle time, which an absolute end doesn't lengthen.
@@ -276,7 +276,7 @@ async function testLives (t: Test, kind: Kind): Promise<void> {
       ['getAndTouch', () => anyStore.getAndTouch('a')],
       ['touch', () => anyStore.touch('a', { cookie })],
       ['update', () => anyStore.update('a', { set: { n: 2 }, unset: [], meta: { set: { seenAt: 1 }, unset: [] } }, { cookie })],
-      ['an update that says the end', () => anyStore.update('a', { set: {}, unset: [], meta: { set: cookie, unset: [] } }, { cookie })]
+      ['an update that sets the end', () => anyStore.update('a', { set: {}, unset: [], meta: { set: cookie, unset: [] } }, { cookie })]
     ]
     for (const [what, use] of uses) {
       await anyStore.set('a', { n: 1, cookie })
@@ -285,25 +285,24 @@ async function testLives (t: Test, kind: Kind): Promise<void> {
       await use()
       await expect(idle, `${what}, absolute end only, ${age}`)
       const stored = await store.get('a') as any
-      t.ok(isAbout(stored.cookie.expires - end, 0), `its absolute end is known, ${what}`)
+      t.ok(isAbout(stored.cookie.expires - end, 0), `its absolute end is returned, ${what}`)
     }
   }
 
   const { store: byDefault, ttl: ttlOf } = await open(t, kind)
   await (byDefault as any).set('a', { n: 1, cookie: { expires: null } })
   const left = await ttlOf('a')
-  t.ok(left > DAY && left <= DAY * 1.01, 'one day where nothing says otherwise')
+  t.ok(left > DAY && left <= DAY * 1.01, 'one day by default')
 
   const keys = await kind.redis.sendAll('KEYS', '*')
   t.ok(keys.flat().length > 0)
-  for (const key of keys.flat()) if (Number(await send(key, 'PTTL', key)) < 0) t.fail(`${key} is for ever`)
+  for (const key of keys.flat()) if (Number(await send(key, 'PTTL', key)) < 0) t.fail(`${key} never expires`)
 }
 
 async function testPrefixes (t: Test, kind: Kind, keyPrefix: string | undefined): Promise<void> {
   const prefix = `${++subjects} a*[b]?\\^-]:`
   const { store, client, key, send } = await open(t, kind, { prefix, keyPrefix })
-  // What it would match if its letters meant anything, what begins with less of it, and what another client calls the
-  // same.
+  // Prefixes that would match if its letters were a pattern, that are shorter, and that are the same under another keyPrefix.
   const others = [`${subjects} a*b?\\^-]:`, `${subjects} axb^-]:`, `${subjects} a*[b]x\\^-]:`, `${subjects} a`]
     .map(prefix => new RedisStore({ client, prefix }))
   const elsewhere = await open(t, kind, { prefix, keyPrefix: keyPrefix === undefined ? 'other:' : undefined })
@@ -316,13 +315,13 @@ async function testPrefixes (t: Test, kind: Kind, keyPrefix: string | undefined)
   t.equal(await store.length(), ids.length)
   const all = await store.all()
   t.same(Object.keys(all).sort(), [...ids].sort())
-  t.ok(ids.every((id, i) => all[id]?.i === i), 'each with its own data')
-  t.equal(await send(key('id 0'), 'TYPE', key('id 0')), 'hash', 'under the key that was expected')
+  t.ok(ids.every((id, i) => all[id]?.i === i), 'each session has its own data')
+  t.equal(await send(key('id 0'), 'TYPE', key('id 0')), 'hash', 'the session is under the expected key')
   await store.clear()
   t.equal(await store.length(), 0)
   t.equal(await send(key('id 0'), 'EXISTS', key('id 0')), 0)
   for (const other of others) {
-    t.equal((await other.get('a'))?.user, 'eva', 'others stay')
+    t.equal((await other.get('a'))?.user, 'eva', "other stores' sessions stay")
     await other.destroy('a')
   }
 }
@@ -356,7 +355,7 @@ async function testOddNames (t: Test, kind: Kind): Promise<void> {
   t.same(asJson(await store.get('a')), handedOut({ cookie: first.cookie }))
   t.equal(({} as any).isAdmin, undefined)
 
-  // The cookie isn't data, whatever is asked for.
+  // The cookie isn't data, even if an update says so.
   await anyStore.update('a', { set: { cookie: 'rubbish', n: 1 }, unset: [], meta: NO_META }, first)
   t.same(asJson(await store.get('a')), handedOut({ cookie: first.cookie, n: 1 }))
   await anyStore.update('a', { set: {}, unset: ['cookie', 'n'], meta: NO_META }, first)
@@ -379,7 +378,7 @@ async function testValues (t: Test, kind: Kind): Promise<void> {
   const before = Object.fromEntries(Object.keys(odd).map(key => [key, 'before']))
   await anyStore.set('a', { ...before, cookie })
   await anyStore.update('a', { set: odd, unset: [], meta: NO_META }, { cookie })
-  t.strictSame(asJson(await store.get('a')), written, 'in place of what was there')
+  t.strictSame(asJson(await store.get('a')), written, 'by an update, in place of other values')
 
   const circle: unknown[] = []
   circle.push(circle)
@@ -408,7 +407,7 @@ async function testParallel (t: Test, kind: Kind): Promise<void> {
     t.same(data, Object.fromEntries(numbers.map(n => [`key ${n}`, id])))
   }
   const endings = await Promise.all(Array.from({ length: 10 }, () => store.destroy('a')))
-  t.equal(endings.filter(removed => removed !== false).length, 1, 'of parallel logouts one removes it')
+  t.equal(endings.filter(removed => removed !== false).length, 1, 'of parallel logouts, one removes it')
 }
 
 async function testBig (t: Test, kind: Kind): Promise<void> {
@@ -445,25 +444,25 @@ async function testIndex (t: Test, kind: Kind, ask: Ask): Promise<void> {
   t.same(await ids(), [])
   t.same(await claim('a'), entered)
   t.same(await claim('b', { max: 2, refuses: true }), entered)
-  t.same(await claim('c', { max: 2, refuses: true }), { outcome: 'full', tooMany: [] }, 'no room')
-  t.same(await claim('a', { max: 2, refuses: true }), entered, 'is in already, and stays the first')
+  t.same(await claim('c', { max: 2, refuses: true }), { outcome: 'full', tooMany: [] }, 'there is no room')
+  t.same(await claim('a', { max: 2, refuses: true }), entered, 'a session that is already in the index stays the first')
   t.same(await claim('nobody', { isWritten: true }), { outcome: 'lost', tooMany: [] })
   t.same(await ids(), ['b', 'a'], 'the latest first')
   const [latest, first] = await entries()
   t.ok(isAbout(first.claimedAt, before))
   t.ok(first.age >= 0 && first.age < ONE_MINUTE)
-  t.same((await ask(store, 'claimsOf', 'eva', latest.claimedAt, 1)).map(({ sessionId }: any) => sessionId), ['a'], 'a page')
+  t.same((await ask(store, 'claimsOf', 'eva', latest.claimedAt, 1)).map(({ sessionId }: any) => sessionId), ['a'], 'the next page')
   t.same(await ask(store, 'claimsOf', 'max', Infinity, 100), [])
   for (const suffix of ['', ':ends', ':ids']) {
     const key = `users:${prefix}{eva}${suffix}`
-    t.ok(isAbout(Number(await send(key, 'PTTL', key)), HOUR * 1.01), `${key} goes with its last session`)
+    t.ok(isAbout(Number(await send(key, 'PTTL', key)), HOUR * 1.01), `${key} expires with its last session`)
   }
 
   t.same(await claim('d', { replaces: 'a' }), entered)
-  t.same(await ids(), ['b', 'd'], 'in the place of the one that it replaces')
+  t.same(await ids(), ['b', 'd'], 'the entry takes the place of the one that it replaces')
   t.same(await claim('e', { replaces: 'a' }), { outcome: 'lost', tooMany: [] })
   t.same(await claim('f'), entered)
-  t.same(await claim('f', { isWritten: true, max: 2 }), { outcome: 'entered', tooMany: ['d'] }, 'the oldest is ended')
+  t.same(await claim('f', { isWritten: true, max: 2 }), { outcome: 'entered', tooMany: ['d'] }, 'the oldest session is ended')
   t.same(await ask(store, 'endingsOf', 'eva'), ['d'])
   t.same(await claim('d'), { outcome: 'ending', tooMany: [] })
   t.same(await claim('g', { replaces: 'd' }), { outcome: 'ending', tooMany: [] })
@@ -485,31 +484,31 @@ async function testIndex (t: Test, kind: Kind, ask: Ask): Promise<void> {
   await ask(store, 'touch', 'a', record({ n: 1 }, 2 * HOUR))
   const { cookie, ...data } = await ask(store, 'inspect', 'a')
   t.same(data, { n: 1 })
-  t.ok(isAbout(new Date(cookie.expires).getTime(), Date.now() + 2 * HOUR), 'as far as the touch moved it')
+  t.ok(isAbout(new Date(cookie.expires).getTime(), Date.now() + 2 * HOUR), 'the end is where the touch has moved it')
   t.equal(await ask(store, 'inspect', 'nobody'), undefined)
   await claim('i')
   await ask(store, 'clear')
   t.same(await ids(), [])
 }
 
-/** Whether that much is left. Time goes by while the test runs. */
+/** Whether about that much is left. Some time passes while the test runs. */
 export function isAbout (milliseconds: number, expected: number): boolean {
   return milliseconds > expected - ONE_MINUTE / 2 && milliseconds <= expected + SECOND
 }
 
-/** A record as it is when it comes back from JSON. */
+/** A record after a round trip through JSON. */
 export function asJson (session: object | undefined): any {
   return JSON.parse(JSON.stringify(session))
 }
 
-/** A record of ours as it comes back, in JSON: of the cookie what the library keeps, and no attributes. */
+/** A record as the store returns it, in JSON: without the cookie's attributes, which the library doesn't keep. */
 export function handedOut (session: object | undefined): any {
   const { cookie, ...data } = session as SessionRecord
   const { path, httpOnly, secure, sameSite, domain, partitioned, priority, ...kept } = asJson(cookie as object)
   return asJson({ ...data, cookie: { originalMaxAge: null, ...kept } })
 }
 
-/** Compares records; Redis's word for the end of one is a matter of milliseconds. */
+/** Compares records. Their ends may differ by a few milliseconds, because Redis measures them. */
 export function same (t: Test, record: object | undefined, expected: any, message = 'as it was written'): void {
   const found = asJson(record)
   const apart = new Date(found.cookie.expires).getTime() - new Date(expected.cookie.expires).getTime()
@@ -518,13 +517,13 @@ export function same (t: Test, record: object | undefined, expected: any, messag
   t.same(found, expected, message)
 }
 
-/** The cookie's field as Redis has it. */
+/** The cookie's field in Redis. */
 export function cookieText ({ cookie }: SessionRecord): string {
   const { expires, originalMaxAge } = cookie as any
   return JSON.stringify({ expires: new Date(expires).getTime(), originalMaxAge })
 }
 
-/** For comparison, own `__proto__` included. Redis keeps no order. */
+/** For comparison, including an own `__proto__`. Sorted, because Redis keeps no order. */
 export function text (session: object | undefined): string {
   const { cookie, ...data } = session as SessionRecord
   return JSON.stringify([...Object.entries(data).sort(([a], [b]) => a < b ? -1 : 1), sorted(cookie)])

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts servers of other versions where the tests look for them (servers.ts): Redis 6 and 8 and Valkey 8, out of other releases of
+# Puts servers of other versions where redis-layout.test.ts looks for them: Redis 6 and 8 and Valkey 8, from other releases of
 # Debian, from the mirror that this machine uses. Each runs with the libraries of its own release; nothing is installed.
 set -euo pipefail
 target=$(realpath -m "${1:-node_modules/.cache/redis-servers}")

@@ -1,4 +1,4 @@
-/** A way to a server on which everything that goes out is counted. */
+/** A proxy to a server, which counts everything that the client sends. */
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import type { Test } from 'tap'
@@ -8,11 +8,11 @@ export class Wire {
   readonly commands: string[][] = []
   /** How many bytes the client sent. */
   bytes = 0
-  /** How often the client sent something after it had heard from the server, or for the first time. */
+  /** How often the client sent something for the first time, or after an answer of the server. */
   roundTrips = 0
   readonly port: number
 
-  /** Through it, a server is reached by the port that it has. */
+  /** Opens a proxy to the server with this port. */
   static async to (t: Test, port: number): Promise<Wire> {
     const server = createServer()
     const wire = await new Promise<Wire>(resolve => {
@@ -58,7 +58,7 @@ export class Wire {
     this.commands.length = this.bytes = this.roundTrips = 0
   }
 
-  /** Takes whole commands off the front: arrays of strings, each after its length. Gives what is left. */
+  /** Reads the complete commands: arrays of strings, each after its length. Returns the rest of the bytes. */
   #read (bytes: Buffer): Buffer<ArrayBuffer> {
     let at = 0
     const number = (): number => {
