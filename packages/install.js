@@ -34,7 +34,7 @@ function installNow (names) {
     say('Installing SQLite, once. If it has to be compiled, that takes a minute')
     // The tests don't measure it, and the optimiser takes most of the time.
     npm(['rebuild', 'better-sqlite3', '--ignore-scripts=false'], { CFLAGS: '-O0' }, COMPILING)
-    if (needsBuild(names)) throw new Error(`better-sqlite3 doesn't load after it was built. ${COMPILING}`)
+    if (!loadsElsewhere()) throw new Error(`better-sqlite3 doesn't load after it was built. ${COMPILING}`)
   }
 }
 
@@ -74,6 +74,12 @@ function needsBuild (names) {
   } catch {
     return true
   }
+}
+
+/** In a new process: this one still has the file that was built for another Node.js. */
+function loadsElsewhere () {
+  const script = "new (require('better-sqlite3'))(':memory:').close()"
+  return spawnSync(process.execPath, ['-e', script], { cwd: root }).status === 0
 }
 
 function npm (args, env, hint = '') {
