@@ -186,6 +186,7 @@ function loadSession (
   }
 }
 
+/** Makes the session that the request found, or a new one. */
 function beginState ({ context, keepAlive }: Registration, slot: Slot, found?: Found): SessionState {
   const visit = slot.visit as Visit
   const state = slot.state = new SessionState(context, visit, found)

@@ -1,4 +1,4 @@
-/** The README's table of five libraries: each cell is tested here, over real HTTP. */
+/** What the README compares: each cell of its table of five libraries is tested here, over real HTTP. */
 import '../packages/contestants'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
@@ -219,7 +219,8 @@ const LINES: Record<string, (t: Test, library: Library) => Promise<boolean | und
   }
 }
 
-const table = readFileSync(join(ROOT, 'README.md'), 'utf8').split('\n')
+const README = readFileSync(join(ROOT, 'README.md'), 'utf8')
+const table = README.split('\n')
   .filter(line => line.startsWith('| ')).map(line => line.split('|').slice(1, -1).map(cell => cell.trim()))
 const header = table.find(cells => cells.includes('iron-session')) ?? []
 
@@ -243,4 +244,17 @@ t.test('the microseconds in the table are those in the chart', async t => {
     const bar = bars[bars.indexOf(name) + 1]?.replace(/[^\d.]/g, '')
     t.equal(cellsOf('A rolling read of 2 KB in memory adds, in µs')[i + 1], bar, name)
   }
+})
+
+t.test('the losses between processes that the README names are those in the table that was measured', async t => {
+  const stores = readFileSync(join(ROOT, 'docs/stores.md'), 'utf8')
+  const measured = stores.slice(stores.indexOf('| Writes confirmed'))
+  const percents = (store: string): number[] => {
+    const row = measured.split('\n').find(line => line.startsWith(`| ${store} |`)) ?? ''
+    // '2170 (31.6 %)'; thousands have commas.
+    const [, , confirmed, lost, logouts, revived] = row.split('|').map(cell => parseInt(cell.replaceAll(',', ''))) as number[]
+    return [[lost, confirmed], [revived, logouts]].map(([part = NaN, all = NaN]) => Math.round(100 * part / all))
+  }
+  t.ok(README.includes(`lost ${percents('connect-redis 9').join(' % of the writes and revived ')} %`))
+  for (const store of ['RedisStore', 'PostgresStore']) t.same(percents(store), [0, 0])
 })
