@@ -2,7 +2,7 @@
 
 // Tests what the store promises, with the library's own kit:
 //
-//   node --test examples/writing-a-store/
+//   node --test examples/writing-a-store/sqlite-store.test.js
 
 const { mkdtempSync, rmSync } = require('node:fs')
 const { tmpdir } = require('node:os')
