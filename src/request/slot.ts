@@ -9,11 +9,11 @@ export interface Slot {
   readonly visit?: Visit
   readonly route?: RouteSessionOptions | undefined
   /** The session id of the visitor's signed cookie, whether or not the store has it. */
-  sentId?: string | undefined
+  readonly sentId?: string | undefined
   /** Missing if the request has no session, or if it hasn't been made yet. */
   state?: SessionState | undefined
   /** Makes the session of a visitor who sent no cookie. Most requests of such visitors don't use it. */
-  begin?: () => SessionState
+  readonly begin?: () => SessionState
   /** Why the request has no session. */
   readonly why?: Why
   /** Loads the session of a lazy route. Missing once it is loaded. */
