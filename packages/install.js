@@ -11,6 +11,7 @@ const { join } = require('node:path')
 
 const root = join(__dirname, '..')
 const modules = join(root, 'node_modules')
+const SQLITE = join(modules, 'better-sqlite3', 'build', 'Release', 'better_sqlite3.node')
 const lockFile = join(modules, '.packages.lock')
 const POLL = 200
 const COMPILING = 'Compiling needs make, Python and a C++ compiler: sudo apt-get install -y build-essential python3, or xcode-select --install'
@@ -69,7 +70,8 @@ function needsBuild (names) {
   // Node.js remembers a package that it didn't find.
   if (!existsSync(join(modules, 'better-sqlite3'))) return true
   try {
-    new (require('better-sqlite3'))(':memory:').close()
+    // Not a database: on Node.js 24, one that is open when the process ends may crash it.
+    require(SQLITE)
     return false
   } catch {
     return true
@@ -78,8 +80,7 @@ function needsBuild (names) {
 
 /** In a new process: this one still has the file that was built for another Node.js. */
 function loadsElsewhere () {
-  const script = "new (require('better-sqlite3'))(':memory:').close()"
-  return spawnSync(process.execPath, ['-e', script], { cwd: root }).status === 0
+  return spawnSync(process.execPath, [SQLITE]).status === 0
 }
 
 function npm (args, env, hint = '') {
