@@ -15,7 +15,7 @@ import { endOthers } from './request/others'
 import { decide, isInsecure, isUnprolonged, resultOf, type Decision, type Result } from './request/outcome'
 import { outsideOf } from './request/outside'
 import { hearPayload } from './request/payload'
-import { freshOf, isLoadedLate, isWithin, routeOptionsOf, type RouteOptions } from './request/route'
+import { freshOf, isLoadedLate, isWithin, routeOptionsOf, savesUnused, type RouteOptions } from './request/route'
 import { clearCookie, setCookie } from './request/set-cookie'
 import { isRefused, slotKeyOf, stateIn, type Slot, type Slotted } from './request/slot'
 import { Endings } from './session/endings'
@@ -250,8 +250,8 @@ function commitSession (
 
 /** The session of the reply; undefined if nobody has used it, and it isn't stored unused. */
 function stateToCommit (slot: Slot, { context: { settings }, finder }: Registration): SessionState | undefined {
-  const isSaved = slot.route?.saveUninitialized ?? settings.saveUninitialized
-  return isSaved === false && finder.guard === undefined ? slot.state : stateIn(slot)
+  const isNeeded = finder.guard !== undefined || savesUnused(slot.route, settings.saveUninitialized) !== false
+  return isNeeded ? stateIn(slot) : slot.state
 }
 
 /** Whether an authentication hook that runs before the plugin saw no session. It refuses everybody. */

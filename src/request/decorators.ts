@@ -30,7 +30,7 @@ export function decorate (
       const slot = (this as Slotted)[kSlot]
       // Typed as a session, which it nearly always is.
       if (slot?.other !== undefined) return slot.other.value as FastifySessionObject
-      const state = slot ? stateIn(slot) : undefined
+      const state = stateIn(slot)
       if (state !== undefined) return state.session
       if (slot?.load !== undefined) throw (slot.why as Why)()
       // One object per request: otherwise visitors would see each other's writes.

@@ -18,7 +18,7 @@ export function loaderFor ({ sessionName, cookieName }: Settings): Loader {
   const sessionOf = async (request: Slotted): Promise<FastifySessionObject> => {
     await request[kSlot]?.load?.()
     const slot = request[kSlot]
-    if (!slot || stateIn(slot) === undefined) throw (slot?.why ?? hasNotRun(sessionName))()
+    if (stateIn(slot) === undefined) throw (slot?.why ?? hasNotRun(sessionName))()
     return (request as Record<string, any>)[sessionName]
   }
   return {

@@ -1,4 +1,5 @@
 import { isForEverybody } from './cache-headers'
+import { savesUnused } from './route'
 import { isRefused, type Slot } from './slot'
 import type { Settings } from '../options/settings'
 import type { SessionState } from '../session/state'
@@ -157,7 +158,7 @@ function wantedOfNew (
   if (state.found.isRefused === true) return DECISIONS.refused
   if (request.method === 'OPTIONS') return DECISIONS.preflight
   if (visit?.sent.length === 0 && isFromElsewhere(request)) return DECISIONS.fromElsewhere
-  const isSaved = route?.saveUninitialized ?? settings.saveUninitialized
+  const isSaved = savesUnused(route, settings.saveUninitialized)
   const saves = typeof isSaved === 'function' ? isSaved(request) : isSaved
   return saves ? DECISIONS.created : DECISIONS.empty
 }

@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import type { Settings } from '../options/settings'
 import type { RouteSessionOptions } from '../types/options'
 
 export type RouteOptions = RouteSessionOptions | false | undefined
@@ -25,6 +26,13 @@ export function proofOf (route: RouteOptions): number | undefined {
 /** Whether the session is loaded only when the handler asks for it. `fresh` and `proof` need it at once. */
 export function isLoadedLate (route: RouteOptions, byDefault: boolean): boolean {
   return route !== false && (route?.lazy ?? byDefault) && freshOf(route) === undefined && proofOf(route) === undefined
+}
+
+/** Whether a session is saved in which nothing was stored: `true`, `false`, or the application's function that says. */
+export function savesUnused (
+  route: RouteOptions, byDefault: Settings['saveUninitialized']
+): Settings['saveUninitialized'] {
+  return (route || undefined)?.saveUninitialized ?? byDefault
 }
 
 /**

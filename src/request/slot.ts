@@ -42,8 +42,8 @@ export function slotKeyOf (cookieName: string): symbol {
 }
 
 /** The session of a request; undefined if it has none. */
-export function stateIn (slot: Slot): SessionState | undefined {
-  return slot.state ?? slot.begin?.()
+export function stateIn (slot: Slot | null | undefined): SessionState | undefined {
+  return slot?.state ?? slot?.begin?.()
 }
 
 /** Whether the cookie may be sent over https only, and this request isn't https. */
