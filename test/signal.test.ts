@@ -10,6 +10,7 @@ import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { MemoryStore, type EndCode, type SessionStore } from '../src/index'
 import { recentChangesOf } from '../src/stores/recent'
+import { warned } from './heard'
 import { build, clock, Gate, holdTimeouts, Visitor, type Routes, type SessionOptions } from './helpers'
 import { later, ThreeMethodStore } from './odd-stores'
 
@@ -687,26 +688,29 @@ t.test('nothing is watched if watch() of a store resolves, or fails, only after 
     'it begins': () => () => { ended++ }
   }
   let ended = 0
-  for (const [what, outcome] of Object.entries(OUTCOMES)) {
-    const begins = new Gate()
-    let watches = 0
-    const store: SessionStore = Object.assign(new MemoryStore(), {
-      async watch () {
-        await begins.pass()
-        watches++
-        return outcome()
-      }
-    })
-    const { login, open } = await start(t, { store })
-    const visitor = await login()
-    const stream = await open(visitor)
-    await visitor.get('/logout')
-    t.equal(await stream.said, 'logout', what)
-    t.ok(isIdle(store))
-    begins.open()
-    await until(() => watches === 1)
-  }
-  await until(() => ended === 1)
+  const heard = await warned(async () => {
+    for (const [what, outcome] of Object.entries(OUTCOMES)) {
+      const begins = new Gate()
+      let watches = 0
+      const store: SessionStore = Object.assign(new MemoryStore(), {
+        async watch () {
+          await begins.pass()
+          watches++
+          return outcome()
+        }
+      })
+      const { login, open } = await start(t, { store })
+      const visitor = await login()
+      const stream = await open(visitor)
+      await visitor.get('/logout')
+      t.equal(await stream.said, 'logout', what)
+      t.ok(isIdle(store))
+      begins.open()
+      await until(() => watches === 1)
+    }
+    await until(() => ended === 1)
+  })
+  t.same(heard, [], 'a watch that failed was no longer needed')
 })
 
 t.test('an unwatch function that throws, rejects or is not a function does no harm', async t => {

@@ -121,7 +121,8 @@ export class Endings implements SessionEndings {
         else this.#lookSoon()
       })
     } catch {
-      flaws.tell(warnNotWatching)
+      // When a server closes, its store may close while the watch begins.
+      if (this.#followed.get(storeKey) === followed) flaws.tell(warnNotWatching)
     }
     if (this.#followed.get(storeKey) !== followed) unwatch(followed)
     // The session may have ended before the watch began.
