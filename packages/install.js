@@ -6,21 +6,29 @@
 //   node packages/install.js stores    by hand; without a name, all of them
 
 const { spawnSync } = require('node:child_process')
-const { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeSync } = require('node:fs')
+const { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, symlinkSync, writeSync } = require('node:fs')
 const { join } = require('node:path')
 
 const root = join(__dirname, '..')
 const modules = join(root, 'node_modules')
-const SQLITE = join(modules, 'better-sqlite3', 'build', 'Release', 'better_sqlite3.node')
+const NODE20 = 'sqlite-node20'
+const SQLITE = join(modules, 'better-sqlite3')
+const SQLITE_BUILT = join(SQLITE, 'build', 'Release', 'better_sqlite3.node')
 const lockFile = join(modules, '.packages.lock')
 const POLL = 200
 const COMPILING = 'Compiling needs make, Python and a C++ compiler: sudo apt-get install -y build-essential python3, or xcode-select --install'
 
+const isNode20 = parseInt(process.versions.node) < 22
+
 /** The folders beside this file. */
-const all = () => readdirSync(__dirname, { withFileTypes: true }).filter(entry => entry.isDirectory()).map(({ name }) => name)
+function all () {
+  const folders = readdirSync(__dirname, { withFileTypes: true }).filter(entry => entry.isDirectory())
+  return folders.map(({ name }) => name).filter(name => name !== NODE20)
+}
 
 /** Makes sure that they are there, in the versions of the lock file. Needs no network if they are. */
-module.exports = function install (names = all()) {
+module.exports = function install (folders = all()) {
+  const names = folders.map(name => name === 'sqlite' && isNode20 ? NODE20 : name)
   if (missing(names).length > 0 || needsBuild(names)) whileLocked(() => installNow(names))
 }
 
@@ -28,50 +36,46 @@ function installNow (names) {
   // Another process may have done it while this one waited.
   const absent = missing(names)
   if (absent.length > 0) {
+    // Node.js 20 left a link there.
+    if (absent.includes('sqlite')) rmSync(SQLITE, { recursive: true, force: true })
     say(`Installing ${absent.map(name => `packages/${name}`).join(', ')}, once`)
     npm(['install', '--workspaces', ...absent.flatMap(name => ['-w', `packages/${name}`]), '--no-save', '--ignore-scripts', '--prefer-offline', '--no-audit', '--no-fund'])
   }
   if (needsBuild(names)) {
     say('Installing SQLite, once. If it has to be compiled, that takes a minute')
     // The tests don't measure it, and the optimiser takes most of the time.
-    npm(['rebuild', 'better-sqlite3', '--ignore-scripts=false'], { CFLAGS: '-O0' }, COMPILING)
+    npm(['rebuild', 'better-sqlite3-12', '--ignore-scripts=false'], { CFLAGS: '-O0' }, COMPILING)
+    rmSync(SQLITE, { recursive: true, force: true })
+    symlinkSync('better-sqlite3-12', SQLITE, 'junction')
     if (!loadsElsewhere()) throw new Error(`better-sqlite3 doesn't load after it was built. ${COMPILING}`)
   }
 }
 
-/**
- * Those of which a package isn't there as the lock file says. What npm has installed is in a file of its own; after
- * `npm install --package-lock-only` that file also lists what isn't installed.
- */
+/** Those of which a package isn't there as the lock file says. */
 function missing (names) {
-  const wanted = packagesIn(join(root, 'package-lock.json'))
-  const installed = packagesIn(join(modules, '.package-lock.json'))
-  return names.filter(name => {
-    const { dependencies } = wanted[`packages/${name}`]
-    return Object.keys(dependencies).some(dependency => {
-      const path = `node_modules/${dependency}`
-      return installed[path]?.version !== wanted[path].version || !existsSync(join(root, path))
-    })
-  })
+  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'))
+  return names.filter(name => Object.keys(packages[`packages/${name}`].dependencies).some(dependency => {
+    return versionIn(join(modules, dependency)) !== packages[`node_modules/${dependency}`].version
+  }))
 }
 
-function packagesIn (file) {
+function versionIn (folder) {
   try {
-    return JSON.parse(readFileSync(file, 'utf8')).packages
+    return JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')).version
   } catch (error) {
     if (error.code !== 'ENOENT') throw error
-    return {}
+    return undefined
   }
 }
 
-/** Built for another Node.js is not built. */
+/** From Node.js 22 on, SQLite needs no build. */
 function needsBuild (names) {
-  if (!names.includes('sqlite')) return false
+  if (!names.includes(NODE20)) return false
   // Node.js remembers a package that it didn't find.
-  if (!existsSync(join(modules, 'better-sqlite3'))) return true
+  if (!existsSync(SQLITE)) return true
   try {
-    // Not a database: on Node.js 24, one that is open when the process ends may crash it.
-    require(SQLITE)
+    // Another Node.js may have built it.
+    require(SQLITE_BUILT)
     return false
   } catch {
     return true
@@ -80,7 +84,7 @@ function needsBuild (names) {
 
 /** In a new process: this one still has the file that was built for another Node.js. */
 function loadsElsewhere () {
-  return spawnSync(process.execPath, [SQLITE]).status === 0
+  return spawnSync(process.execPath, [SQLITE_BUILT]).status === 0
 }
 
 function npm (args, env, hint = '') {
