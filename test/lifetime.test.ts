@@ -18,7 +18,7 @@ const lives: fc.Arbitrary<CookieLife> = fc.oneof(durations, times.map(time => ne
 const terms: fc.Arbitrary<Terms> = fc.record({ cookie: lives, idleTimeout: maybe(durations), absoluteTimeout: maybe(durations) })
 const lifetimes: fc.Arbitrary<Lifetime> = fc.record({ terms, createdAt: fc.constant(NOW), chosen: maybe(lives) })
 
-/** The limits of a lifetime: the idle time since the last use, and the moment after which no use prolongs it. */
+/** The limits of a lifetime: the idle timeout since the last use, and the moment after which no use prolongs it. */
 function limits ({ terms, createdAt, chosen }: Lifetime): { idle: number, until: number } {
   const cookie = chosen === undefined ? terms.cookie : chosen
   const idles = [Infinity]
@@ -84,7 +84,7 @@ t.test('a session ends at the earliest of its limits', t => {
   fc.assert(fc.property(lifetimes, times, (lifetime, usedAt) => {
     const { idle, until } = limits(lifetime)
     same(endOf(lifetime, usedAt), Math.min(usedAt + idle, until), 'the end')
-    same(idleOf(lifetime) ?? Infinity, idle, 'the idle time')
+    same(idleOf(lifetime) ?? Infinity, idle, 'the idle timeout')
   }))
   t.end()
 })
@@ -108,7 +108,7 @@ t.test('a record that was just written is alive and up to date, and contains its
     fc.pre(endOf(lifetime, at) > at)
     const record = written(lifetime, at)
     same(whyOver(record, lifetime.terms, at, 0), undefined, 'over')
-    same(whyOver(record, lifetime.terms, at, 1 / 2), undefined, 'over, with an uncertainty of half the idle time')
+    same(whyOver(record, lifetime.terms, at, 1 / 2), undefined, 'over, with an uncertainty of half the idle timeout')
     same(isOutdated(record, lifetime), false, 'outdated')
     const { chosen, createdAt } = lifetimeIn(record, lifetime.terms, at)
     same(createdAt, NOW, 'createdAt')
@@ -130,7 +130,7 @@ t.test('if the record contains the end, a session ends exactly at that milliseco
   t.end()
 })
 
-t.test("if touch only moves the store's clock, an active session stays, and an idle one ends after at most one and a half idle times", t => {
+t.test("if touch only moves the store's clock, an active session stays, and an idle one ends after at most one and a half idle timeouts", t => {
   fc.assert(fc.property(lifetimes, pauses, (lifetime, pauses) => {
     fc.pre(endOf(lifetime, NOW) > NOW)
     const { idle, until } = limits(lifetime)
@@ -160,7 +160,7 @@ t.test('after a change of the configuration, an active session stays, and an idl
   t.end()
 })
 
-t.test('a record is only written again after at least half of an idle time', t => {
+t.test('a record is only written again after at least half of an idle timeout', t => {
   fc.assert(fc.property(lifetimes, pauses, (lifetime, pauses) => {
     fc.pre(endOf(lifetime, NOW) > NOW)
     const { idle } = limits(lifetime)
@@ -185,7 +185,7 @@ t.test('an absolute timeout never prolongs anything', t => {
     const free = { ...lifetime, terms: { ...lifetime.terms, absoluteTimeout: undefined } }
     same(endOf(bound, at) <= endOf(free, at), true, 'the end is no later')
     same(cookieEndOf(bound, at) <= cookieEndOf(free, at), true, "the cookie's end is no later")
-    same(idleOf(bound), idleOf(free), 'the idle time')
+    same(idleOf(bound), idleOf(free), 'the idle timeout')
   }))
   t.end()
 })

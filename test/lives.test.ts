@@ -46,7 +46,7 @@ class LaxStore extends TouchStore {
   }
 }
 
-/** Its getAndTouch moves the clock by the idle time in the record. */
+/** Its getAndTouch moves the clock by the idle timeout in the record. */
 class TouchingStore extends TouchStore {
   getAndTouch (sessionId: string, callback: Answer): void {
     this.get(sessionId, (error, record) => {
@@ -310,7 +310,7 @@ onEachStore('ends with the browser, 30 minutes idle, 12 hours at most: each of t
   await endsAfter(t, { ...subject, isLax: false }, busy, 20 * MINUTE)
 })
 
-onEachStore('absoluteTimeout does not lengthen the idle time', async (t, subject, open) => {
+onEachStore('absoluteTimeout does not lengthen the idle timeout', async (t, subject, open) => {
   for (const options of [{ idleTimeout: 30 * MINUTE }, { cookie: { maxAge: 30 * MINUTE } }]) {
     const visitor = await open({ absoluteTimeout: 12 * HOUR, ...options })
     await visitor.get('/login')
@@ -354,7 +354,7 @@ for (const way of Object.keys(UNTICKED)) {
     for (const url of ['/whoami', '/visit', '/whoami', '/whoami', '/visit', '/whoami']) {
       pass(20 * MINUTE)
       t.equal(sent(await visitor.get(url)), null, url)
-      t.equal(subject.left(), 30 * MINUTE, 'the idle time is the configured one')
+      t.equal(subject.left(), 30 * MINUTE, 'the idle timeout is the configured one')
     }
     t.same((await visitor.get('/left-rolling')).json(), { maxAge: null, expires: null })
     await endsAfter(t, subject, visitor, 30 * MINUTE)
@@ -386,7 +386,7 @@ for (const option of Object.keys(idles(1))) {
   onEachStore(`${option} lowered: it applies to existing sessions, and active ones stay`, async (t, subject, open) => {
     const before = await open(idle(60))
     await before.get('/login')
-    // If a store only moves its clock, the last use is uncertain by up to half of the earlier idle time.
+    // If a store only moves its clock, the last use is uncertain by up to half of the earlier idle timeout.
     // If loading moves the clock, only the store knows the last use, until the earlier end.
     const unknown = subject.isExact ? 0 : subject.store.getAndTouch === undefined ? 30 * MINUTE : 40 * MINUTE
     const late = await open(idle(20), before)
@@ -421,7 +421,7 @@ for (const option of Object.keys(idles(1))) {
     await endsAfter(t, subject, visitor, 60 * MINUTE)
   })
 
-  onEachStore(`${option} removed: the session has no idle time from its next use`, async (t, subject, open) => {
+  onEachStore(`${option} removed: the session has no idle timeout from its next use`, async (t, subject, open) => {
     const before = await open(idle(20))
     await before.get('/login')
     const visitor = await open(idle(undefined), before)
@@ -531,7 +531,7 @@ onEachStore('for a cookie that ends with the browser, the time left is null on e
   for (const url of ['/left', '/left-rolling']) t.same((await visitor.get(url)).json(), { maxAge: null, expires: null })
 })
 
-onEachStore("for a cookie that lives longer than the idle time, the time left is the cookie's", async (t, { isExact }, open) => {
+onEachStore("for a cookie that lives longer than the idle timeout, the time left is the cookie's", async (t, { isExact }, open) => {
   const visitor = await open({ idleTimeout: 30 * MINUTE, cookie: { maxAge: 24 * HOUR } })
   await visitor.get('/login')
   pass(10 * MINUTE)
@@ -704,7 +704,7 @@ t.test("storeTtl: 'trusted': a session that 12.0.0 has touched lives on here, bu
   t.equal(await copyIs(visitor), 'nobody')
 })
 
-// --- A request that takes longer than the idle time, with timers that the tests also move
+// --- A request that takes longer than the idle timeout, with timers that the tests also move
 
 const WRITES = ['set', 'touch', 'update']
 

@@ -207,7 +207,7 @@ class Visit {
     this.#wasWritten = true
   }
 
-  // Once half of its idle time has passed, a record is written again, for software that only knows the end in the record.
+  // Once half of its idle timeout has passed, a record is written again, for software that only knows the end in the record.
   #move (stored: Stored): void {
     const end = after(this.#idle)
     stored.until = end ?? Infinity

@@ -208,7 +208,7 @@ for (const [what, change] of Object.entries({
   'no createdAt': (cookie: any) => { delete cookie.createdAt },
   'no createdAt, and no proof of one': (cookie: any) => { delete cookie.createdAt; delete cookie['~createdAt'] },
   'no time of the last write': (cookie: any) => { delete cookie.seenAt; delete cookie['~seenAt'] },
-  'another idle time': (cookie: any) => { cookie.idle = 1e12 },
+  'another idle timeout': (cookie: any) => { cookie.idle = 1e12 },
   'a user without proof': (cookie: any) => { cookie.userKey = 'max' },
   'a field without proof': (cookie: any) => { cookie.authenticatedAt = Date.now() },
   "another field's proof": (cookie: any) => { cookie['~idle'] = cookie['~seenAt'] },

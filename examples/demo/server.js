@@ -269,7 +269,7 @@ async function viewOf (session, reply) {
           handle: current.handle,
           device: current.device,
           age: seconds(now - current.createdAt),
-          // This request has restarted the idle time.
+          // This request has restarted the idle timeout.
           idleLeft: seconds(idleTimeout),
           absoluteLeft: seconds(current.createdAt.getTime() + absoluteTimeout - now)
         },

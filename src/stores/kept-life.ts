@@ -13,7 +13,7 @@ export const ATTRIBUTES = new Set(['path', 'httpOnly', 'secure', 'sameSite', 'do
 // The library's own fields that decide when a session ends.
 const LIMITS = ['idle', 'createdAt', 'absoluteTimeout']
 
-// An idle time must be shorter, because PEXPIRE couldn't take it.
+// An idle timeout must be shorter, because PEXPIRE couldn't take it.
 const LONGEST_LIFE = 1e15
 
 export function isData (key: string): boolean {
@@ -26,7 +26,7 @@ export function isMeta (name: string): boolean {
 
 /**
  * The session's end as it was written, in milliseconds since the epoch; NaN if it has none of its own. If the session
- * has only an absolute end, `expires` contains that. The result is NaN then, too: the store's ttl is its idle time.
+ * has only an absolute end, `expires` contains that. The result is NaN then, too: the store's ttl is its idle timeout.
  */
 export function ownEndOf (cookie: Meta): number {
   const end = expiryOf({ cookie })
@@ -36,7 +36,7 @@ export function ownEndOf (cookie: Meta): number {
 }
 
 /**
- * The session's idle time, in milliseconds; 0 if its end is fixed.
+ * The session's idle timeout, in milliseconds; 0 if its end is fixed.
  *
  * @param ttl the store's ttl, for a session without an end
  */

@@ -53,12 +53,12 @@ const milliseconds = (value: string): string => `now() + least(greatest(${value}
 /**
  * Computes from a row's `meta` how long the row must be kept, in milliseconds. `wanted`: until the session's end plus a
  * hundredth of its life, but never past its absolute end. `needed`: the same without the hundredth. `most`: until the
- * absolute end. Unless the end is exact, it is no later than the record's own idle time from now, because another
+ * absolute end. Unless the end is exact, it is no later than the record's own idle timeout from now, because another
  * request may have chosen a shorter lifetime since. `offset 0` makes PostgreSQL compute each step once. Otherwise it
  * would repeat a step wherever the next one names it.
  *
  * @param now the statement's parameter with the time
- * @param ends the one with the session's end; null for one idle time from now
+ * @param ends the one with the session's end; null for one idle timeout from now
  * @param ttl the one with the store's ttl
  */
 const timesFrom = (meta: string, now: string, ends: string, ttl: string, isExact: string): string => sql`

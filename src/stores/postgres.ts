@@ -30,7 +30,7 @@ export interface PostgresStoreOptions {
    */
   table?: string
   /**
-   * How long a session without an idle time of its own is kept after its last use (with `rolling: false`, its last
+   * How long a session without an idle timeout of its own is kept after its last use (with `rolling: false`, its last
    * write), in milliseconds.
    *
    * @default 86400000, one day
@@ -220,7 +220,7 @@ export class PostgresStore implements SessionStore {
     }
   }
 
-  /** @param end in milliseconds since the epoch; NaN for one idle time from now */
+  /** @param end in milliseconds since the epoch; NaN for one idle timeout from now */
   async #touch (sessionId: string, end: number): Promise<boolean> {
     const { count } = await this.#ask('touch', [escaped(sessionId), Date.now(), orNull(end), this.#ttl])
     return count > 0

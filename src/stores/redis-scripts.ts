@@ -38,9 +38,9 @@ const LIFE = `'${IDLE}', '${CREATED_AT}', '${ABSOLUTE_TIMEOUT}', '${SEEN_AT}'`
 
 // Returns how long Redis must keep a session: until its end plus a hundredth of its life, but never past its absolute
 // end. Also returns the same without the hundredth, and the time until the absolute end. The arguments are the time,
-// the session's end (nil for one idle time from now), the store's ttl, and what a caller may know that a script can't
-// read: an absolute end and the idle time. All in milliseconds. Unless the end is exact, it is no later than the
-// record's own idle time from now, because another request may have chosen a shorter lifetime since.
+// the session's end (nil for one idle timeout from now), the store's ttl, and what a caller may know that a script
+// can't read: an absolute end and the idle timeout. All in milliseconds. Unless the end is exact, it is no later than
+// the record's own idle timeout from now, because another request may have chosen a shorter lifetime since.
 const TIMES = `
   local function life(text)
     local number = tonumber(text)
@@ -139,8 +139,8 @@ export const CONVERT = new Script(`${WRITE}
 `)
 
 /**
- * ARGV: the time, the end or '' for one idle time from now, the store's ttl, and an absolute end and an idle time, or
- * ''. Never shortens the expiry. Answers with whether the session exists.
+ * ARGV: the time, the end or '' for one idle timeout from now, the store's ttl, and an absolute end and an idle
+ * timeout, or ''. Never shortens the expiry. Answers with whether the session exists.
  */
 export const TOUCH = new Script(`${WRITE} ${TIMES}
   local kept = redis.call('PTTL', KEYS[1])

@@ -41,7 +41,7 @@ export interface RedisStoreOptions {
    */
   prefix?: string
   /**
-   * How long a session without an idle time of its own is kept after its last use (with `rolling: false`, its last
+   * How long a session without an idle timeout of its own is kept after its last use (with `rolling: false`, its last
    * write), in milliseconds.
    *
    * @default 86400000, one day

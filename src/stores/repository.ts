@@ -331,7 +331,7 @@ export class Repository {
     })
   }
 
-  /** How much later the store's own end may be than the one that a method returns, in idle times. */
+  /** How much later the store's own end may be than the one that a method returns, in idle timeouts. */
   #untoldBy (method: GetMethod): number {
     if (this.hasTouch && this.#settings.trustsStoreTtl) return Infinity
     if (this.#isExactBy(method)) return 0

@@ -11,7 +11,7 @@ export interface Found {
   readonly record: SessionRecord
   /** Whether a use must move its end, because more than a hundredth of its life has passed since the last move. */
   readonly isDue: boolean
-  /** Its idle time in milliseconds; 0 if its end is fixed. */
+  /** Its idle timeout in milliseconds; 0 if its end is fixed. */
   readonly life: number
   /** Its absolute end, in milliseconds since the epoch. */
   readonly limit: number

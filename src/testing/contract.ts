@@ -360,7 +360,7 @@ async function testLoading (t: TestContext, openStore: OpenStore, methods: Reado
   }
 
   if (methods.has('getAndTouch')) {
-    await t.test('getAndTouch moves the end by the idle time of the session', async t => {
+    await t.test('getAndTouch moves the end by the idle timeout of the session', async t => {
       const { store, pass } = await timed(t, openStore)
       await ask(store, 'set', 'a', live({ n: 1 }, MINUTE))
       await ask(store, 'set', 'older', having(live({ n: 1 }, MINUTE), { idle: undefined, seenAt: undefined }))

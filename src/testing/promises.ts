@@ -47,7 +47,7 @@ export const PROMISES = {
   expires: {
     title: 'Expiry',
     kept: 'The store itself doesn\'t return a session that has expired.',
-    otherwise: 'The library checks the record, and removes the session from the store. If the store has `touch`, an idle session is over after one and a half idle times at the latest.'
+    otherwise: 'The library checks the record, and removes the session from the store. If the store has `touch`, an idle session is over after one and a half idle timeouts at the latest.'
   },
   waits: {
     title: 'No maxAge',
@@ -91,7 +91,7 @@ export const PROMISES = {
     otherwise: 'The library reads again and writes, one request at a time.'
   },
   tellsGone: {
-    kept: '`touch` answers `false` if there is no such session.',
+    kept: '`touch` answers with `false` if there is no such session.',
     otherwise: 'It doesn\'t say whether there is one.'
   }
 } satisfies Record<string, Promised>

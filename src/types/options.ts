@@ -116,7 +116,7 @@ export interface FastifySessionOptions {
   storeTimeout?: number
   /**
    * With `'trusted'`, the store alone decides when an idle session is over. By default a session is also over if its
-   * record is older than one and a half idle times, because some stores return expired sessions until their next
+   * record is older than one and a half idle timeouts, because some stores return expired sessions until their next
    * cleanup. Set it if Express or an older version of this library uses the same store: they move the expiry in the
    * store, but not in the record.
    *

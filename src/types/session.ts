@@ -158,7 +158,7 @@ interface SessionTools {
    */
   take<K extends keyof Fastify.Session>(key: K): Promise<Fastify.Session[K] | undefined>
 
-  /** Counts as a use of the session: its idle time starts again, and its cookie is sent, even without `rolling`. */
+  /** Counts as a use of the session: its idle timeout starts again, and its cookie is sent, even without `rolling`. */
   touch(): void
 
   /**

@@ -43,7 +43,7 @@ export function cookieLifeOf ({ chosen, terms }: Lifetime): CookieLife {
  */
 export function idleOf ({ chosen, terms }: Lifetime): number | undefined {
   const { cookie, idleTimeout } = terms
-  // If a handler chose a cookie that ends with the browser, the configured idle time still counts.
+  // If a handler chose a cookie that ends with the browser, the configured idle timeout still counts.
   const life = chosen === undefined || (chosen === null && idleTimeout === undefined) ? cookie : chosen
   if (typeof life !== 'number') return idleTimeout
   return Math.min(life, idleTimeout ?? Infinity)
@@ -94,8 +94,8 @@ export function lastUseIn (record: SessionRecord): number {
 /**
  * Whether a stored session is over, and why.
  *
- * @param untold how much later the store's own end may be than the record's, in idle times: 0 if the record has it;
- *   a half if touches move only the store's, because the record is written again after half an idle time
+ * @param untold how much later the store's own end may be than the record's, in idle timeouts: 0 if the record has it;
+ *   a half if touches move only the store's, because the record is written again after half an idle timeout
  */
 export function whyOver (
   record: SessionRecord, terms: Terms, now: number, untold: number
@@ -110,7 +110,7 @@ export function endIn (record: SessionRecord, lifetime: Lifetime, untold: number
   const end = expiryOf(record)
   if (Number.isNaN(end)) return absoluteEndOf(lifetime)
   const idle = idleIn(record)
-  // It was over when it was written, so the idle time doesn't matter.
+  // It was over when it was written, so the idle timeout doesn't matter.
   if (idle === undefined || end <= seenAtOf(record)) return Math.min(end, absoluteEndOf(lifetime))
   const touched = idle * untold
   // The last use isn't known if a fixed or absolute end made the record's end earlier.
@@ -132,7 +132,7 @@ export function isOutdated (record: SessionRecord, lifetime: Lifetime): boolean 
 }
 
 /**
- * Whether half of the idle time has passed since the record was written. The record must not become too old, because
+ * Whether half of the idle timeout has passed since the record was written. The record must not become too old, because
  * its own end counts for this library if a store moves only its own expiry, and always for version 11 beside it.
  */
 export function isAging (record: SessionRecord, lifetime: Lifetime, now: number): boolean {

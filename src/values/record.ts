@@ -20,7 +20,7 @@ export interface CookieRecord {
   deviceKey?: string
   /** When the record was written, in milliseconds since the epoch. Records of older versions don't say. */
   seenAt?: number
-  /** The idle time when the record was written, in milliseconds. */
+  /** The idle timeout when the record was written, in milliseconds. */
   idle?: number
   /** The option when the record was written, in milliseconds. */
   absoluteTimeout?: number
@@ -107,7 +107,7 @@ export function applyChanges (record: SessionRecord, changes: SessionChanges, en
 
 /**
  * Where a use of the session moves its end, in milliseconds since the epoch; NaN if it doesn't move. Another request
- * may have chosen a shorter lifetime since, so the end moves no further than the idle time in the record.
+ * may have chosen a shorter lifetime since, so the end moves no further than the idle timeout in the record.
  */
 export function movedEnd (cookie: Partial<CookieRecord>, end: unknown): number {
   const { seenAt, idle } = cookie

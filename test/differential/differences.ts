@@ -326,7 +326,7 @@ export const DIFFERENCES: Meant[] = [
   },
   {
     version11: '`cookie.expires = null` also removes the session\'s end on the server.',
-    version12: 'The cookie ends with the browser, and the session after the configured idle time.',
+    version12: 'The cookie ends with the browser, and the session after the configured idle timeout.',
     why: 'The server must not keep the session for ever.',
     example: program([visit([set('user', 1), { do: 'expires', after: null }]), visit([look], { pause: 10 * MINUTE })]),
     fits: ({ fact, before, time }) => (isCookie(fact) || isAbout(fact, DATA)) && time >= 30 * SECOND &&

@@ -62,7 +62,7 @@ export function testContract (t: Test, pool: Pool): void {
   t.test('odd ids, keys and values are returned unchanged', t => testOddNames(t, pool))
   t.test('parallel updates are all kept, each applied once', t => testParallel(t, pool))
   t.test('each kind of lifetime ends when it should', t => testLives(t, pool))
-  t.test('an absolute end alone does not lengthen the idle time', t => testAbsoluteEnds(t, pool))
+  t.test('an absolute end alone does not lengthen the idle timeout', t => testAbsoluteEnds(t, pool))
   t.test('tables with any names are kept apart', t => testTables(t, pool))
   t.test('values that JSON cannot hold are changed as JSON changes them, left out or refused', t => testValues(t, pool))
   t.test('sessions of 20 MB and of 10,000 keys work', t => testBig(t, pool))
@@ -147,7 +147,7 @@ const TTL = 3 * HOUR + 0.5
 const lives = (): Life[] => [
   { name: 'maxAge', cookie: { originalMaxAge: 2 * HOUR, expires: in2Hours() }, left: 2 * HOUR, slack: 72_000, touched: 2 * HOUR },
   {
-    name: 'an idle time',
+    name: 'an idle timeout',
     cookie: { originalMaxAge: 2 * HOUR, idle: HOUR, expires: in2Hours() },
     left: 2 * HOUR,
     slack: 36_000,
@@ -246,7 +246,7 @@ async function testLives (t: Test, pool: Pool): Promise<void> {
   t.ok(isAbout(await left('a') as number, DAY * 1.01), 'one day by default')
 }
 
-// The store's own ttl is an idle time, which an absolute end doesn't lengthen.
+// The store's own ttl is an idle timeout, which an absolute end doesn't lengthen.
 async function testAbsoluteEnds (t: Test, pool: Pool): Promise<void> {
   const { store, left, leave } = await open(pool, { ttl: TTL })
   for (const [age, idle] of [[0, TTL * 1.01], [90 * DAY - MINUTE, MINUTE]] as const) {

@@ -158,7 +158,7 @@ const TTL = 3 * HOUR + 0.5
 const lives = (): Life[] => [
   { name: 'maxAge', cookie: { originalMaxAge: 2 * HOUR, expires: in2Hours() }, left: 2 * HOUR, slack: 72_000, touched: 2 * HOUR },
   {
-    name: 'an idle time',
+    name: 'an idle timeout',
     cookie: { originalMaxAge: 2 * HOUR, idle: HOUR, expires: in2Hours() },
     left: 2 * HOUR,
     slack: 36_000,
@@ -267,7 +267,7 @@ async function testLives (t: Test, kind: Kind): Promise<void> {
     await expect(life.touched === ONE_MINUTE ? ONE_MINUTE : life.touched + slack, `getAndTouch of this version's record, ${name}`)
   }
 
-  // The store's own ttl is an idle time, which an absolute end doesn't lengthen.
+  // The store's own ttl is an idle timeout, which an absolute end doesn't lengthen.
   for (const [age, idle] of [[0, TTL * 1.01], [90 * DAY - ONE_MINUTE, ONE_MINUTE]] as const) {
     const createdAt = Date.now() - age
     const end = createdAt + 90 * DAY
