@@ -4,7 +4,7 @@
 //
 //   npm run mutate                                    all files that mutate.json names
 //   npm run mutate -- --files changes,turns:44        some of them, and line 44 of another
-//   npm run mutate -- --sample 50 --seed 1            50 mutants by chance, the same ones for the same seed
+//   npm run mutate -- --sample 10 --seed 1            10 mutants of each file by chance, the same ones for the same seed
 //   npm run mutate -- --tests changes,session         by some of the tests only
 //
 // A hundred mutants take about five minutes, all of them hours. Ctrl-C ends it with what is known by then.
@@ -100,7 +100,9 @@ function sample (mutants) {
   if (options.sample === undefined) return mutants
   const random = randomFrom(Number(options.seed ?? 1))
   const order = new Map(mutants.map(mutant => [mutant, random()]))
-  return [...mutants].sort((a, b) => order.get(a) - order.get(b)).slice(0, Number(options.sample)).sort((a, b) => a.id - b.id)
+  const inOrder = [...mutants].sort((a, b) => order.get(a) - order.get(b))
+  const files = [...new Set(mutants.map(({ file }) => file))]
+  return files.flatMap(name => inOrder.filter(({ file }) => file === name).slice(0, Number(options.sample)))
 }
 
 // mulberry32: chance that can be had again.
