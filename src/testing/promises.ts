@@ -79,8 +79,8 @@ export const PROMISES = {
     otherwise: 'It keeps the object itself. The library passes an object that no other code holds.'
   },
   touchesOnly: {
-    kept: '`touch` moves only the end, and never to an earlier time.',
-    otherwise: 'It also writes the cookie, or an earlier end: a slow request that only reads may undo another process\'s change of the session\'s lifetime. Within one process it can\'t.'
+    kept: '`touch` moves only the expiry, and never to an earlier time.',
+    otherwise: 'It also writes the cookie, or an earlier expiry: a slow request that only reads may undo another process\'s change of the session\'s lifetime. Within one process it can\'t.'
   },
   users: {
     kept: 'The store has an index by user, so the option `user` can be used.',
