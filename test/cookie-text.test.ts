@@ -3,7 +3,7 @@ import '../packages/installs'
 import fastifyCookie from '@fastify/cookie'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
-import fastifySession from '../src/index'
+import fastifySession, { MemoryStore } from '../src/index'
 import { SECRET, setCookies, stopClock, Visitor, type SessionOptions } from './helpers'
 
 type Headers = Record<string, string>
@@ -34,6 +34,7 @@ async function start (t: Test, { options, cookies = {}, cookiePlugin = fastifyCo
   await app.register(fastifySession, { secret: SECRET, saveUninitialized: false, ...options, cookie: typeof options?.cookie === 'function' ? options.cookie : { secure: false, ...options?.cookie } })
   app.get('/login', async request => { (request.session as any).user = 'max' })
   app.get('/', async (request: FastifyRequest) => (request.session as any).user ?? 'nobody')
+  app.get('/update', async request => await request.session.update((session: any) => { session.user += '!' }))
   app.get('/other', async (_request, reply) => {
     reply.setCookie('other', '1').setCookie('sessionId', 'ours', { path: '/elsewhere' })
     return 'ok'
@@ -279,6 +280,31 @@ t.test('the date is exact to the second, and each session has its own', async t 
       const [header] = setCookies(await visitor.get('/'))
       const [wanted] = setCookies(await visitor.get('/', { headers: { 'x-wrapped': 'yes' } }))
       t.equal(header, wanted, `visitor ${i}`)
+    }
+  }
+})
+
+t.test('the header is right if the clock moves on while the library learns it', async t => {
+  const { now } = Date
+  t.teardown(() => { Date.now = now })
+  // In both cases the library reads the clock when it sends the cookie.
+  const touching = Object.assign(new MemoryStore(), {
+    getAndTouch (this: MemoryStore, ...[sessionId, callback]: Parameters<MemoryStore['get']>) { this.get(sessionId, callback) }
+  })
+  for (const [store, url] of [[touching, '/'], [new MemoryStore(), '/update']] as const) {
+    // The second ends between any two looks at the clock.
+    for (let phase = 0; phase < 1000; phase += 100) {
+      const app = await start(t, { options: { store, cookie: { maxAge: HOUR } } })
+      const visitor = new Visitor(app)
+      await visitor.get('/login')
+      let time = Math.ceil(now() / 1000) * 1000 + phase
+      Date.now = () => { time += 100; return time }
+      for (let i = 0; i < 4; i++) {
+        const [header = ''] = setCookies(await visitor.get(url))
+        const [, expires = ''] = /^sessionId=[^;]+; Path=\/; Expires=([^;]+); HttpOnly$/.exec(header) ?? []
+        t.ok(Math.abs(Date.parse(expires) - time - HOUR) < 5_000, header)
+      }
+      Date.now = now
     }
   }
 })

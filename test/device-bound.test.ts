@@ -25,14 +25,16 @@ const isUser = (session: any): boolean => session.user !== undefined
 interface Site {
   session?: SessionOptions
   bound?: DeviceBoundOptions
+  /** Options of `@fastify/cookie`. */
+  cookies?: object
   routes?: (app: FastifyInstance) => void
 }
 
 /** An application with the plugin, behind a proxy that terminates TLS. */
-async function site (t: Test, { session, bound, routes = () => {} }: Site = {}): Promise<FastifyInstance> {
+async function site (t: Test, { session, bound, cookies = {}, routes = () => {} }: Site = {}): Promise<FastifyInstance> {
   const app = Fastify({ trustProxy: true })
   t.teardown(() => app.close())
-  await app.register(fastifyCookie)
+  await app.register(fastifyCookie, cookies)
   await app.register(fastifySession, { secret: SECRET, saveUninitialized: false, ...session })
   await app.register(deviceBound, { when: isUser, ...bound })
   app.get('/login', async request => {
@@ -151,6 +153,39 @@ t.test('a refused request writes nothing and starts no session, whatever the opt
   t.equal(store.store.size, 2, 'what its handler stores is a separate session')
   t.equal(JSON.stringify([...store.store].slice(0, 1)), before)
   t.equal(await who(device), 'ada')
+})
+
+t.test('an offer alone starts no session and sets no cookie', async t => {
+  const store = new MemoryStore()
+  const { app, device } = await bound(t, {
+    session: { store },
+    bound: { when: () => true },
+    routes: app => app.route({ method: ['POST', 'OPTIONS'], url: '/form', handler: async () => 'ok' })
+  })
+  const headers = { 'x-forwarded-proto': 'https' }
+  t.same(setCookies(await thief(device).get('/who', { headers })), [], 'to a request that is refused')
+  t.same(setCookies(await app.inject({ url: '/who', headers })), [], 'to a new visitor')
+  t.same(setCookies(await app.inject({ method: 'OPTIONS', url: '/form', headers })), [])
+  const elsewhere = { ...headers, 'sec-fetch-site': 'cross-site' }
+  t.same(setCookies(await app.inject({ method: 'POST', url: '/form', headers: elsewhere })), [], 'to a form of another site')
+  t.equal(store.store.size, 1)
+})
+
+t.test('a session that cannot be read ends with the next reply, which is not an error', async t => {
+  const { advance } = clock(t)
+  const store = new MemoryStore()
+  const device = await Device.open(await site(t, {
+    session: { store: sealed(store, { keys: ['k'.repeat(32)] }) },
+    routes: app => { app.get('/other', async () => 'does not use the session') }
+  }))
+  await device.get('/login')
+  advance(2 * HOUR)
+  for (const record of store.store.values()) (record as any).user = 'sealed1:' + 'A'.repeat(60)
+  const reply = await device.get('/other')
+  t.equal(reply.statusCode, 200)
+  t.match(setCookies(reply), [/^sessionId=;/])
+  t.equal(store.store.size, 0)
+  t.equal(await who(device), 'nobody')
 })
 
 t.test('a logout without a proof clears the cookie, but does not end the session', async t => {
@@ -536,6 +571,17 @@ t.test('a route may require a recent proof', async t => {
   await other.get('/login')
   t.equal((await other.get('/pay')).body, 'ada', "a browser that is not bound can't give a proof")
   t.equal((await thief(device).get('/pay', { headers: { 'x-forwarded-proto': 'https' } })).body, 'nobody')
+})
+
+t.test('the bound cookie is cleared whatever @fastify/cookie adds to other cookies', async t => {
+  const { device, advance } = await bound(t, {
+    cookies: { parseOptions: { domain: 'example.com', partitioned: true, sameSite: 'lax' } },
+    routes: app => { app.get('/pay', { config: { session: { proof: MINUTE } } }, async () => 'paid') }
+  })
+  advance(MINUTE)
+  const [cleared] = setCookies(await device.get('/pay'))
+  t.match(cleared, /^__Host-sessionId-bound=; Max-Age=0; Path=\/; Expires=[^;]+; HttpOnly; Secure/)
+  t.notMatch(cleared, /Domain|Partitioned/, 'a browser refuses a __Host- cookie with a domain')
 })
 
 t.test('a request without any session needs no recent proof', async t => {

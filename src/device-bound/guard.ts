@@ -54,10 +54,20 @@ export class DeviceGuard implements Guard {
     return this.#tokens.ageOf(token, 'bound cookie', sessionId, deviceKey)
   }
 
-  /** Offers the browser to bind the session, with the challenge that its registration must answer. */
   beforeCommit (state: SessionState, reply: FastifyReply): void {
-    const isAlive = state.standing === 'new' || state.isInStore
-    if (!isAlive || state.deviceKey !== undefined || !isSecure(state.visit) || isForEverybody(reply)) return
+    try {
+      this.#offer(state, reply)
+    } catch (error) {
+      // A session that can't be read ends with this reply.
+      if (!state.draft.isUnreadable) throw error
+    }
+  }
+
+  /** Offers the browser to bind the session, with the challenge that its registration must answer. */
+  #offer (state: SessionState, reply: FastifyReply): void {
+    // An offer alone creates no session.
+    const isStored = state.standing === 'new' ? state.isModified() : state.isInStore
+    if (!isStored || state.deviceKey !== undefined || !isSecure(state.visit) || isForEverybody(reply)) return
     if (Date.now() - timeIn(state.draft.get(NONCE)) < AGAIN) return
     if (!saidAtOnce(this.#terms.when(state.session), 'when of device-bound')) return
     const nonce = timed(randomBytes(16).toString('base64url'))

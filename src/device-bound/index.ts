@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest 
 import { DeviceGuard } from './guard'
 import { openVerifier } from './keys'
 import { refuse, termsOf, type DeviceBoundOptions as Options } from './options'
-import { refresh, register, type Binding } from './routes'
+import { HOST_ONLY, refresh, register, type Binding } from './routes'
 import { Tokens } from './tokens'
 import { GoneError, NoProofError } from '../errors'
 import { isDuration } from '../options/table'
@@ -53,7 +53,7 @@ async function deviceBoundPlugin (fastify: FastifyInstance, options: Options): P
     const age = deviceKey === undefined ? 0 : guard.ageOfProof(sessionId, deviceKey, request)
     if (age !== undefined && age < proof) return undefined
     // Without a bound cookie, a browser proves that it has the key before it sends the next request.
-    reply.clearCookie(terms.name, { path: '/', secure: true })
+    reply.clearCookie(terms.name, HOST_ONLY)
     return new NoProofError(proof)
   }
 }

@@ -24,7 +24,7 @@ type Route = (binding: Binding, request: FastifyRequest, reply: FastifyReply) =>
 const CHALLENGE_LIFE = 60_000
 
 // Complete, because `@fastify/cookie` takes missing attributes from its `parseOptions`.
-const HOST_ONLY = { path: '/', httpOnly: true, secure: true, domain: undefined, partitioned: false, signed: false }
+export const HOST_ONLY = { path: '/', httpOnly: true, secure: true, domain: undefined, partitioned: false, signed: false }
 
 /** The browser has made a key, and signs the challenge of an offer with it. */
 export const register: Route = async (binding, request, reply) => {

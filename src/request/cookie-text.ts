@@ -1,3 +1,4 @@
+import type { CookieSerializeOptions } from '@fastify/cookie'
 import type { FastifyReply } from 'fastify'
 import type { RequestCookie, Settings } from '../options/settings'
 import type { SessionState } from '../session/state'
@@ -47,7 +48,7 @@ class CookieText {
     const learnt = this.#learnt[kind]
     // The first of its kind, or another plugin has replaced or wrapped setCookie.
     if (learnt?.setCookie !== reply.setCookie) {
-      this.#learnt[kind] = learn(reply, state, this.#name, date) ?? learnt
+      this.#learnt[kind] = learn(reply, state.cookieAttributes(cookieEnd), this.#name, date) ?? learnt
       return undefined
     }
     if (learnt.text === undefined) return undefined
@@ -87,12 +88,14 @@ function isWrittenAtOnce (reply: FastifyReply): boolean {
   return reply.request.cookies != null && reply.getHeader('set-cookie') === undefined
 }
 
-function learn (reply: FastifyReply, state: SessionState, name: string, date: string): Learnt | undefined {
+function learn (
+  reply: FastifyReply, attributes: CookieSerializeOptions, name: string, date: string
+): Learnt | undefined {
   const { setCookie } = reply
   // A wrapper, for this reply or for all, may do something else each time.
   if (Object.hasOwn(reply, 'setCookie') || reply.cookie !== setCookie) return undefined
   const [rest, ...others] = PROBES.map(probe => {
-    const text = behind(probe, reply, state, name)
+    const text = behind(probe, reply, attributes, name)
     // Only an example: the session's own cookie is set next.
     reply.removeHeader('set-cookie')
     return text
@@ -103,8 +106,9 @@ function learn (reply: FastifyReply, state: SessionState, name: string, date: st
 }
 
 /** What is written after a value; undefined if `serializeCookie` would write the cookie differently. */
-function behind (probe: string, reply: FastifyReply, state: SessionState, name: string): string | undefined {
-  const attributes = state.cookieAttributes()
+function behind (
+  probe: string, reply: FastifyReply, attributes: CookieSerializeOptions, name: string
+): string | undefined {
   try {
     const front = reply.server.serializeCookie(name, probe)
     reply.setCookie(name, probe, attributes)

@@ -267,9 +267,8 @@ export class SessionState {
   }
 
   /** The attributes of the cookie that is sent now. */
-  cookieAttributes (): CookieSerializeOptions {
+  cookieAttributes (end = this.cookieEnd): CookieSerializeOptions {
     const { domain, path, httpOnly, secure, partitioned, sameSite, priority } = this.attributes
-    const end = this.cookieEnd
     // All keys are set, because `@fastify/cookie` takes missing attributes from its `parseOptions`. Only the priority
     // may come from there.
     const attributes: CookieSerializeOptions = {
@@ -374,6 +373,7 @@ export class SessionState {
     const { writtenAt } = newer.life
     if (writtenAt === undefined) return
     this.life.markWritten(writtenAt, undefined)
+    this.life.toldAt = newer.life.toldAt
     this.standing = 'written'
     this.wasSavedByHand = true
     this.claims = this.#storedClaims = newer.claims
