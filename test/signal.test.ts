@@ -11,7 +11,7 @@ import { WebSocket } from 'ws'
 import { MemoryStore, type EndCode, type SessionStore } from '../src/index'
 import { recentChangesOf } from '../src/stores/recent'
 import { warned } from './heard'
-import { build, clock, Gate, holdTimeouts, Visitor, type Routes, type SessionOptions } from './helpers'
+import { build, clock, collectGarbage, Gate, holdTimeouts, Visitor, type Routes, type SessionOptions } from './helpers'
 import { later, ThreeMethodStore } from './odd-stores'
 
 const MINUTE = 60_000
@@ -660,8 +660,7 @@ t.test('sessions from loadSession() share one signal, which fires when the sessi
 })
 
 t.test('sessions from createSession() and decryptSession() have a signal too', async t => {
-  const timeouts = holdTimeouts(t)
-  const { store, app, login } = await start(t)
+  const { app, login } = await start(t)
   const { session } = await app.createSession({ user: 'max' })
   const { signal } = session
   await session.destroy()
@@ -672,13 +671,40 @@ t.test('sessions from createSession() and decryptSession() have a signal too', a
   t.equal(request.session.signal.aborted, false)
   await visitor.get('/logout')
   t.equal(request.session.signal.reason.code, 'logout')
-  // A new session that is never saved.
-  const other: any = {}
-  await app.decryptSession('', other)
-  t.equal(other.session.signal.aborted, false)
-  timeouts.pass(MINUTE)
-  await until(() => isIdle(store))
-  t.equal(other.session.signal.reason.code, 'expired')
+})
+
+t.test('a new session outside of a request does not count as expired before it is saved', async t => {
+  const timeouts = holdTimeouts(t)
+  const { store, app } = await start(t)
+  const job: any = {}
+  await app.decryptSession('', job)
+  const { signal } = job.session
+  const round = async (): Promise<void> => {
+    timeouts.pass(MINUTE)
+    await new Promise(resolve => setImmediate(resolve))
+  }
+  await round()
+  t.equal(signal.aborted, false)
+  await job.session.save()
+  await round()
+  t.equal(signal.aborted, false)
+  store.destroy(job.session.sessionId, () => {})
+  await round()
+  t.equal(signal.reason.code, 'expired')
+})
+
+t.test('a new session outside of a request is not watched for ever if it is never saved', async t => {
+  const timeouts = holdTimeouts(t)
+  const { store, app } = await start(t)
+  const job: any = {}
+  await app.decryptSession('', job)
+  t.equal(job.session.signal.aborted, false)
+  delete job.session
+  await until(() => {
+    collectGarbage()
+    timeouts.pass(MINUTE)
+    return isIdle(store)
+  })
 })
 
 t.test('nothing is watched if watch() of a store resolves, or fails, only after the session has ended', async t => {

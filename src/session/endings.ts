@@ -19,8 +19,8 @@ const GRACE = 200
 interface Follower {
   readonly signal: AbortSignal
   fire (error: Error): void
-  /** If it is new, the store may not have it yet. */
-  state: SessionState
+  /** If it is new, the store may not have it yet. Outside of requests, nothing else may hold it any more. */
+  state: WeakRef<SessionState>
   /** Stops waiting for the end of the request. */
   stop (): void
 }
@@ -75,7 +75,7 @@ export class Endings implements SessionEndings {
     const followed = known ?? this.#follow(storeKey, cookie.terms)
     // After a reload() it is still the same request, so it keeps its signal.
     const follower = followed.followers.get(connection) ?? this.#join(state, followed, connection)
-    follower.state = state
+    follower.state = new WeakRef(state)
     // A store with `watch` may tell at once.
     if (known === undefined && has(this.#settings.store, 'watch')) this.#watch(storeKey, followed)
     return follower.signal
@@ -93,7 +93,7 @@ export class Endings implements SessionEndings {
     // Any number of listeners is normal.
     setMaxListeners(0, controller.signal)
     const follower: Follower = {
-      state,
+      state: new WeakRef(state),
       signal: controller.signal,
       // The listeners run in the context of this request, and not of the one that ends the session.
       fire: AsyncResource.bind((error: Error) => controller.abort(error)),
@@ -168,9 +168,7 @@ export class Endings implements SessionEndings {
 
   /** Fires if the store doesn't have the session. If the store fails, the session counts as alive. */
   async #look (storeKey: StoreKey, followed: Followed): Promise<void> {
-    for (const [connection, { state }] of followed.followers) {
-      if (connection !== undefined && state.standing === 'new') return
-    }
+    for (const { state } of followed.followers.values()) if (state.deref()?.standing === 'new') return
     const isThere = await promised(answer => this.#repository.inspect(storeKey, followed.terms, answer)).then(
       stored => stored !== undefined, () => true
     )
