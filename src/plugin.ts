@@ -16,7 +16,7 @@ import { decide, isInsecure, isUnprolonged, resultOf, type Decision, type Result
 import { outsideOf } from './request/outside'
 import { hearPayload } from './request/payload'
 import { freshOf, isLoadedLate, isWithin, routeOptionsOf, savesUnused, type RouteOptions } from './request/route'
-import { clearCookie, setCookie } from './request/set-cookie'
+import { clearCookie, dropCookie, setCookie } from './request/set-cookie'
 import { isRefused, slotKeyOf, stateIn, type Slot, type Slotted } from './request/slot'
 import { Endings } from './session/endings'
 import { mistakeIn, refusalBy } from './session/freshness'
@@ -213,27 +213,27 @@ function commitSession (
   // If an async handler calls reply.send() and doesn't return the reply, Fastify sends again, with no payload. The
   // second call is stopped here.
   if (visit?.phase === 'committing') return
-  // If it is committed, a later hook has failed, and the same reply comes here again.
-  const state = visit?.phase === 'open' ? stateToCommit(slot as Slot, registration) : undefined
+  const state = visit && stateToCommit(slot as Slot, registration)
   if (visit === undefined || state === undefined) {
-    if (visit !== undefined) visit.phase = 'committed'
+    if (visit?.phase === 'open') visit.endCommit(null)
     else if (wasTurnedAway(slot, reply)) flaws.tell(warnEarly, sessionName)
     done()
     return
   }
+  const isAgain = visit.phase === 'committed'
   visit.phase = 'committing'
   registration.keepAlive.end(slot as Slot)
   const wasUsed = state.wasUsed
   const payloadError = hearPayload(payload)
   if (!visit.isBusy) {
-    commit(slot as Slot, guard, request, reply, finish)
+    commit(slot as Slot, guard, request, reply, isAgain, finish)
     return
   }
   const tooLate = (): Error => new StoreTimeoutError('methods together', storeTimeout, STORE_AWAY)
   visit.pending.settle(storeTimeout, tooLate, error => {
-    if (error === null) commit(slot as Slot, guard, request, reply, finish)
+    if (error === null) commit(slot as Slot, guard, request, reply, isAgain, finish)
     // The rest of the session was stored, so the visitor needs its cookie.
-    else if (error instanceof ValueError) commit(slot as Slot, guard, request, reply, finishWith(error))
+    else if (error instanceof ValueError) commit(slot as Slot, guard, request, reply, isAgain, finishWith(error))
     else finish(error, false)
   })
 
@@ -242,7 +242,7 @@ function commitSession (
   }
 
   function finish (error: Error | null, isCookieChanged: boolean): void {
-    (visit as Visit).phase = 'committed'
+    (visit as Visit).endCommit(error)
     if (cacheControl) tellCaches(reply, wasUsed || freshOf(slot?.route) !== undefined, isCookieChanged)
     done(payloadError?.() ?? error ?? undefined)
   }
@@ -250,8 +250,18 @@ function commitSession (
 
 /** The session of the reply; undefined if nobody has used it, and it isn't stored unused. */
 function stateToCommit (slot: Slot, { context: { settings }, finder }: Registration): SessionState | undefined {
+  const { phase } = slot.visit as Visit
+  // A later hook or a stream has failed, and the reply of an error handler comes here.
+  if (phase === 'committed') return mayHaveChanged(slot.state) ? slot.state : undefined
+  if (phase !== 'open') return undefined
   const isNeeded = finder.guard !== undefined || savesUnused(slot.route, settings.saveUninitialized) !== false
   return isNeeded ? stateIn(slot) : slot.state
+}
+
+/** Whether an error handler may have changed the session since it was committed. */
+function mayHaveChanged (state: SessionState | undefined): boolean {
+  if (state === undefined) return false
+  return (state.standing !== 'stored' && state.standing !== 'new') || state.isModified() || state.wasChosen
 }
 
 /** Whether an authentication hook that runs before the plugin saw no session. It refuses everybody. */
@@ -261,7 +271,7 @@ function wasTurnedAway (slot: Slot | null | undefined, reply: FastifyReply): boo
 }
 
 function commit (
-  slot: Slot, guard: Guard | undefined, request: FastifyRequest, reply: FastifyReply,
+  slot: Slot, guard: Guard | undefined, request: FastifyRequest, reply: FastifyReply, isAgain: boolean,
   finish: (error: Error | null, isCookieChanged: boolean) => void
 ): void {
   // The latest session, if the handler called regenerate().
@@ -292,6 +302,7 @@ function commit (
     const clears = result === 'cleared' && slot.sentId !== undefined
     const sends = result === 'sent' || result === 'partly'
     try {
+      if (isAgain && (sends || clears)) dropCookie(reply, settings.cookieName)
       if (sends) setCookie(reply, state)
       if (clears) clearCookie(reply, settings.cookieName, slot.visit as Visit)
     } catch (thrown) {

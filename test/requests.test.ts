@@ -1,5 +1,7 @@
 /** How routes, requests and caches influence the session. */
+import { createReadStream } from 'node:fs'
 import { request, type IncomingMessage } from 'node:http'
+import { join } from 'node:path'
 import { inspect } from 'node:util'
 import fastifyCookie from '@fastify/cookie'
 import Fastify, { type FastifyReply, type FastifyRequest, type LightMyRequestResponse } from 'fastify'
@@ -250,6 +252,71 @@ t.test('a new session that is first used after the reply has gone out is lost, a
     t.match(warnings, [{ code: 'FST_SESSION_LATE_CHANGE' }], hook)
     t.equal(store.store.size, 0)
   }
+})
+
+t.test('if a reply fails before it is sent, what the error handler does to the session counts, as in version 11', async t => {
+  const FAILURES: Record<string, Routes> = {
+    'a stream': app => app.get('/fails', async (_request, reply) => reply.send(createReadStream(join(__dirname, 'missing')))),
+    'a payload': app => app.get('/fails', async (_request, reply) => reply.type('text/plain').send({ not: 'a text' })),
+    'a later hook': app => app.get('/fails', { onSend: async () => { throw new Error('late') } }, async () => 'ok')
+  }
+  const ACTIONS: Record<string, { act: (request: FastifyRequest) => unknown, wanted: string, wantedOfStranger: string }> = {
+    'stores something': { act: request => { session(request).note = 'failed' }, wanted: 'max failed', wantedOfStranger: 'nobody failed' },
+    'saves it at once': {
+      async act (request) {
+        session(request).note = 'failed'
+        await request.session.save()
+      },
+      wanted: 'max failed',
+      wantedOfStranger: 'nobody failed'
+    },
+    'replaces it': { act: request => request.session.regenerate(['user']), wanted: 'max', wantedOfStranger: 'nobody' },
+    'destroys it': { act: request => request.session.destroy(), wanted: 'nobody', wantedOfStranger: 'nobody' }
+  }
+  for (const [what, fails] of Object.entries(FAILURES)) {
+    for (const [action, { act, wanted, wantedOfStranger }] of Object.entries(ACTIONS)) {
+      for (const saveUninitialized of [true, false]) {
+        const { visitor, another } = await open(t, { saveUninitialized }, app => {
+          fails(app)
+          app.get('/note', async request => [session(request).user ?? 'nobody', session(request).note].join(' ').trim())
+          app.setErrorHandler(async (_error, request, reply) => {
+            await act(request)
+            return await reply.code(500).send('an error')
+          })
+        })
+        await visitor.get('/login')
+        const cookies: string[] = []
+        const warnings = await warned(async () => {
+          for (const who of [visitor, another()]) {
+            cookies.push(...setCookies(await who.get('/fails')))
+            const { body } = await who.get('/note')
+            t.equal(body, who === visitor ? wanted : wantedOfStranger, `${what} fails, the handler ${action}`)
+          }
+        })
+        t.ok(cookies.length <= 2, 'one cookie a reply')
+        t.same(warnings, [])
+      }
+    }
+  }
+})
+
+t.test('if a reply fails because the session could not be saved, the error handler does not call the store again', async t => {
+  const { visitor, watched } = await open(t, {}, app => {
+    app.get('/add', async request => {
+      session(request).cart = ['apple']
+      watched.isAway = true
+    })
+    app.setErrorHandler((_error, request, reply) => {
+      session(request).note = 'failed'
+      reply.redirect('/sorry')
+    })
+  })
+  await visitor.get('/login')
+  const warnings = await warned(async () => {
+    const calls = await watched.callsDuring(async () => { t.equal((await visitor.get('/add')).statusCode, 302) })
+    t.equal(calls.filter(call => /update|set/.test(String(call))).length, 1)
+  })
+  t.match(warnings, [{ code: 'FST_SESSION_LATE_CHANGE' }], 'what the error handler stores is lost')
 })
 
 t.test('a CORS preflight (OPTIONS) creates no session, unless its handler stores something', async t => {

@@ -20,6 +20,13 @@ export function setCookie (reply: FastifyReply, state: SessionState): void {
   if (visit.cookie.secure === 'auto' && state.attributes.secure === false) tellOfProxy(state)
 }
 
+/** Removes the cookie that an earlier reply to this request set, before an error handler sent another one. */
+export function dropCookie (reply: FastifyReply, cookieName: string): void {
+  const headers = [reply.getHeader('set-cookie') ?? []].flat().map(String)
+  reply.removeHeader('set-cookie')
+  reply.header('set-cookie', headers.filter(header => !header.startsWith(`${cookieName}=`)))
+}
+
 function writeCookie (reply: FastifyReply, state: SessionState, value: string): void {
   const { cookieName, flaws } = state.context.settings
   const attributes = state.cookieAttributes()

@@ -50,7 +50,9 @@ class Session {
     if (typeof options === 'function') return this.regenerate(keys, null, options)
     const { visit, context } = this[kState]
     const { flaws } = context.settings
-    if (visit.phase !== 'open') flaws.tell(warnLateChange)
+    if (visit.isTooLate) flaws.tell(warnLateChange)
+    // Only the reply of an error handler can still send the new cookie.
+    else if (visit.phase === 'committed') visit.watch({ tellLostChanges: () => flaws.tell(warnLateChange) })
     if (keys != null && !Array.isArray(keys)) flaws.tell(warnOption, mistakenKeys(keys))
     const renewal = { keys: Array.isArray(keys) ? keys : [], isAuthenticated: options?.authenticated === true }
     return replace(this, callback, (state, recording, answer) => regenerate(state, renewal, recording, answer))

@@ -415,14 +415,15 @@ export class SessionState {
   noteChange (): void {
     const { flaws } = this.context.settings
     if (this.standing === 'replaced' || this.standing === 'destroyed') flaws.tell(warnReplaced)
-    else if (this.visit.phase !== 'open') flaws.tell(warnLateChange)
+    else if (this.visit.isTooLate) flaws.tell(warnLateChange)
     else if (this.standing === 'anonymous') flaws.tell(warnAnonymous)
     else this.visit.watch(this)
   }
 
   tellLostChanges (): void {
     const isAlive = this.standing === 'new' || this.isInStore
-    if (isAlive && this.isModified()) this.context.settings.flaws.tell(warnHijacked)
+    if (!isAlive || !this.isModified()) return
+    this.context.settings.flaws.tell(this.visit.phase === 'open' ? warnHijacked : warnLateChange)
   }
 
   /** When this request uses the session, in milliseconds since the epoch; undefined if it doesn't. */

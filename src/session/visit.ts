@@ -4,8 +4,11 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Pending } from './pending'
 import type { RequestCookie } from '../options/settings'
 
-/** The phase of a reply. After `committed`, the session isn't written any more. */
-export type Phase = 'open' | 'committing' | 'committed'
+/**
+ * The phase of a reply. After `committed`, the session is only written again if the reply fails and an error handler
+ * sends another one. After `failed`, it isn't.
+ */
+export type Phase = 'open' | 'committing' | 'committed' | 'failed'
 
 /** The part of a session that a visit uses. */
 interface Watched {
@@ -36,6 +39,7 @@ export class Visit {
   /** The values under the cookie's name, good and bad. */
   readonly sent: readonly string[]
   #watched: Watched | undefined
+  #isWatching = false
 
   constructor (
     cookie: RequestCookie, rolling: boolean, request?: FastifyRequest, reply?: FastifyReply,
@@ -62,6 +66,18 @@ export class Visit {
     return this.request?.protocol === 'https'
   }
 
+  /** Whether a change is lost for certain. */
+  get isTooLate (): boolean {
+    if (this.phase === 'committed') return this.reply?.raw.headersSent === true
+    return this.phase !== 'open'
+  }
+
+  /** The reply has saved all changes so far, or has failed to. */
+  endCommit (error: Error | null): void {
+    this.phase = error === null ? 'committed' : 'failed'
+    this.#watched = undefined
+  }
+
   /** Closes when the use of the session is over; undefined if there is no such connection. */
   get connection (): Connection | undefined {
     const raw: Connection & { stream?: Connection } | undefined = this.reply?.raw
@@ -74,12 +90,10 @@ export class Visit {
    * hijacked reply.
    */
   watch (session: Watched): void {
-    const isNew = this.#watched === undefined
     this.#watched = session
-    if (!isNew) return
-    const tell = (): void => {
-      if (this.phase === 'open') this.#watched?.tellLostChanges()
-    }
+    if (this.#isWatching) return
+    this.#isWatching = true
+    const tell = (): void => this.#watched?.tellLostChanges()
     this.reply?.raw.once('finish', tell)
     socketOf(this.request)?.once('close', tell)
   }
