@@ -152,7 +152,7 @@ class Sealing {
   #all (answer: Answer<Record<string, SessionRecord>>): void {
     this.#ask<object>('all', [], (error, all) => {
       const found: Array<[string, unknown]> = Array.isArray(all)
-        ? all.map(({ id, ...record }) => [id, record])
+        ? all.filter(isRecord).map(({ id, ...record }) => [String(id), record])
         : Object.entries(all ?? {})
       const opened: Record<string, SessionRecord> = Object.create(null)
       for (const [key, raw] of found) {
