@@ -34,8 +34,7 @@ export function prolong (state: SessionState, answer: Answer<void>, reason?: str
   const session = attempt(() => state.forTouch(), answer)
   if (session === undefined) return
   repository.prolong(storeKey, visit.cookie.terms, session, since, (error, found) => {
-    // A handler may have ended it in the meantime.
-    if (error === null && found === false && state.isInStore) state.standing = 'gone'
+    if (error === null && found === false) state.standing = 'gone'
     answer(error ?? (state.standing === 'gone' ? new GoneError() : null))
   }, reason)
 }
