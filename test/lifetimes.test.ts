@@ -232,6 +232,17 @@ onEachStore('absoluteTimeout: touch(), save(), options() and a longer cookie do 
   t.equal((await new Visitor(visitor.app).get('/whoami', { headers: { cookie: late } })).body, 'nobody')
 })
 
+onEachStore('absoluteTimeout: without rolling, a record without a creation time gets one, and no cookie is sent', async (t, subject, visit) => {
+  const before = await visit({ rolling: false, cookie: { maxAge: HOUR } })
+  await before.get('/login')
+  const { createdAt, ...cookie } = await subject.cookie()
+  t.equal(createdAt, Date.now())
+  await subject.setCookie(cookie)
+  const visitor = await visit({ rolling: false, absoluteTimeout: HOUR, cookie: { maxAge: HOUR } })
+  t.same(setCookies(await visitor.get('/whoami', { headers: { cookie: before.cookieHeader() } })), [])
+  t.equal((await subject.cookie()).createdAt, Date.now())
+})
+
 onEachStore('absoluteTimeout: regenerate() starts it again', async (t, subject, visit) => {
   const visitor = await visit({ absoluteTimeout: HOUR, cookie: { maxAge: HOUR } })
   await visitor.get('/login')

@@ -458,6 +458,14 @@ t.test('idGenerator may be async', async t => {
     return `id number ${++count}`
   }
 
+  t.test('nothing is left that keeps the process alive', async t => {
+    const timers = (): number => process.getActiveResourcesInfo().filter(kind => kind === 'Timeout').length
+    const { visitor } = await open(t, { idGenerator })
+    const before = timers()
+    await visitor.get('/login')
+    t.equal(timers(), before)
+  })
+
   t.test('its ids are used for new sessions and by regenerate()', async t => {
     const { visitor, watched } = await open(t, { idGenerator }, app => {
       app.get('/renew', async request => {
@@ -643,6 +651,7 @@ t.test('cacheControl: true tells caches what depends on the session', async t =>
     })
     const everybody = async (_request: unknown, reply: FastifyReply): Promise<void> => { reply.header('cache-control', 'public, max-age=60') }
     app.get('/public-login', { preHandler: everybody }, async request => { session(request).user = 'max' })
+    app.get('/public-touch', { preHandler: everybody }, async request => { request.session.touch() })
     app.get('/public-remember', { preHandler: everybody }, async request => { session(request).cookie.maxAge = 2 * HOUR })
     app.get('/public-logout', { preHandler: everybody }, async request => { await request.session.destroy() })
     app.get('/raw', async (_request, reply) => {
@@ -717,9 +726,9 @@ t.test('cacheControl: true tells caches what depends on the session', async t =>
     t.equal(setCookies(await visitor.get('/unused')).length, 1, 'the next reply clears it')
   })
 
-  t.test('a login or a logout is sent even on a response that a shared cache may keep, which becomes no-store', async t => {
+  t.test('a login, a touch() or a logout is sent even on a response that a shared cache may keep, which becomes no-store', async t => {
     const { visitor } = await openCached(t, { cookie: { maxAge: HOUR } })
-    for (const url of ['/public-login', '/public-remember', '/public-logout']) {
+    for (const url of ['/public-login', '/public-touch', '/public-remember', '/public-logout']) {
       const response = await visitor.get(url)
       t.equal(setCookies(response).length, 1, url)
       t.same(headersOf(response), ['no-store', 'Cookie'], url)

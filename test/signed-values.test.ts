@@ -95,6 +95,16 @@ t.test('any change in the list of secrets applies at once', async t => {
   }
 })
 
+t.test('a change of the secrets also applies to values that have not come for long', t => {
+  const secrets = [OLD_SECRET]
+  const signer = secretsSigner(secrets, 'sha256')
+  const value = signer.sign('visitor')
+  for (let i = 0; i < MANY / 2; i++) signer.sign(`visitor ${i}`)
+  secrets[0] = NEW_SECRET
+  for (const time of ['once', 'twice']) t.equal(signer.unsign(value).valid, false, time)
+  t.end()
+})
+
 t.test('a cookie that was signed with an older secret is signed again each time it comes', async t => {
   const store = new MemoryStore()
   const visitor = await login(await start({ store, secret: [OLD_SECRET] }))

@@ -257,6 +257,17 @@ for (const [what, { make, change, text }] of Object.entries(VALUES)) {
   })
 }
 
+t.test('of several such values that a request reads, a change of any one is saved', async t => {
+  for (const name of ['first', 'second', 'third']) {
+    const counting = new CountingStore()
+    const { act } = await open(t, counting.store)
+    await act(session => Object.assign(session, { first: new Point(1, 1), second: new Point(2, 2), third: new Point(3, 3) }))
+    const { written } = counting
+    await act(({ first, second, third }) => { Object.assign({ first, second, third }[name], { x: 9 }) })
+    t.equal(counting.written, written + 1, name)
+  }
+})
+
 t.test('a value with the same JSON does not count as changed', async t => {
   const date = new Date('2026-05-01')
   const values: Record<string, () => unknown> = {

@@ -3,7 +3,7 @@
 // Changes the sources in one small place at a time, and looks whether the quick tests notice.
 //
 //   npm run mutate                                    all files that mutate.json names
-//   npm run mutate -- --files changes,turns:44        some of them, and line 44 of another
+//   npm run mutate -- --files session/life,stores/turns:81        some of them, and line 44 of another
 //   npm run mutate -- --sample 10 --seed 1            10 mutants of each file by chance, the same ones for the same seed
 //   npm run mutate -- --tests changes,session         by some of the tests only
 //
