@@ -2,12 +2,12 @@
 
 // Changes the sources in one small place at a time, and looks whether the quick tests notice.
 //
-//   npm run mutate                                    all files that mutate.json names
-//   npm run mutate -- --files session/life,stores/turns:81        some of them, and line 44 of another
-//   npm run mutate -- --sample 10 --seed 1            10 mutants of each file by chance, the same ones for the same seed
-//   npm run mutate -- --tests changes,session         by some of the tests only
+//   npm run mutate                                              all files that mutate.json names
+//   npm run mutate -- --files session/life,stores/turns:81      some of them, and line 81 of another
+//   npm run mutate -- --sample 10 --seed 1                      10 mutants of each file by chance, the same ones for the same seed
+//   npm run mutate -- --tests changes,session                   by some of the tests only
 //
-// A hundred mutants take about five minutes, all of them hours. Ctrl-C ends it with what is known by then.
+// A hundred mutants take about ten minutes, all of them hours. Ctrl-C ends it with what is known by then.
 
 const { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } = require('node:fs')
 const { dirname, join, relative } = require('node:path')
