@@ -87,8 +87,8 @@ export function isInsecure (decision: Decision): boolean {
 }
 
 /** Whether the store failed to prolong a session that is otherwise unchanged. The reply goes out anyway. */
-export function isUnprolonged ({ outcome, isNeeded }: Decision, state: SessionState, result: Result): boolean {
-  return result === 'left' && !isNeeded && state.isInStore && sends(outcome)
+export function isUnprolonged ({ outcome }: Decision, state: SessionState, result: Result): boolean {
+  return result === 'left' && state.isInStore && sends(outcome)
 }
 
 /** The result of a decision, by the store's answer. */

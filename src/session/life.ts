@@ -47,8 +47,7 @@ export class Life {
   /** Whether the record must be written because an absolute timeout applies and it lacks the creation date. */
   get isUndated (): boolean {
     const { absoluteTimeout } = this.lifetime.terms
-    return this.writtenAt === undefined && this.#stored !== undefined &&
-      absoluteTimeout !== undefined && Number.isNaN(createdAtOf(this.#stored.record))
+    return absoluteTimeout !== undefined && this.#stored !== undefined && Number.isNaN(createdAtOf(this.#stored.record))
   }
 
   /** Whether a use of the session must write the record, even if nothing changed. */
