@@ -5,7 +5,8 @@ import fastifyCookie from '@fastify/cookie'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import fastifySession, { MemoryStore } from '../src/index'
-import { build, collectGarbage, SECRET, Visitor, type Routes, type SessionOptions } from './helpers'
+import { build, collectGarbage, Gate, SECRET, Visitor, type Routes, type SessionOptions } from './helpers'
+import { TouchStore } from './odd-stores'
 
 type Kind = 'get, set, destroy' | 'touch' | 'update' | 'getAndTouch'
 const KINDS: readonly Kind[] = ['get, set, destroy', 'touch', 'update', 'getAndTouch']
@@ -360,3 +361,35 @@ for (const [answered, method] of [['by the store', 'reload'], ['at once, because
     t.equal(saved, true)
   })
 }
+
+t.test('on a store without update, a change waits for touches that are under way, and touches do not wait for each other', async t => {
+  const calls: string[] = []
+  const gate = new Gate()
+  class Gated extends TouchStore {
+    override set (...args: Parameters<TouchStore['set']>): void {
+      calls.push('set')
+      super.set(...args)
+    }
+
+    override touch (...args: Parameters<TouchStore['touch']>): void {
+      calls.push('touch')
+      gate.pass().then(() => super.touch(...args), t.fail)
+    }
+  }
+  const app = await build({ store: new Gated() as any, saveUninitialized: false, cookie: { maxAge: 60_000 } }, app => {
+    app.get('/login', async request => { (request.session as any).user = 'max' })
+    app.get('/read', async () => 'read')
+    app.get('/change', async request => { (request.session as any).cart = 1 })
+  })
+  t.teardown(() => app.close())
+  const visitor = new Visitor(app)
+  await visitor.get('/login')
+  const requests = [visitor.copy().get('/read'), visitor.copy().get('/read')]
+  await gate.holds(2)
+  requests.push(visitor.copy().get('/change'))
+  for (let i = 0; i < 50; i++) await new Promise(resolve => setImmediate(resolve))
+  t.same(calls, ['set', 'touch', 'touch'])
+  gate.open()
+  await Promise.all(requests)
+  t.same(calls, ['set', 'touch', 'touch', 'set'])
+})
