@@ -268,6 +268,47 @@ t.test('of several such values that a request reads, a change of any one is save
   }
 })
 
+t.test('a new value in place of an old one is saved, although JSON shows no difference', async t => {
+  class Secret { readonly #text: string; constructor (text: string) { this.#text = text } get text (): string { return this.#text } }
+  const buffer = (n: number): ArrayBuffer => new Uint8Array([n]).buffer
+  const KINDS: Record<string, [make: (n: number) => any, read: (value: any) => unknown]> = {
+    'an error': [n => new Error(String(n)), error => error.message],
+    'private fields': [n => new Secret(String(n)), secret => secret.text],
+    'private fields with toJSON': [n => new Money(n), money => money.toJSON()],
+    'an ArrayBuffer': [buffer, bytes => new Uint8Array(bytes)[0]],
+    'a DataView': [n => new DataView(buffer(n)), view => view.getUint8(0)],
+    'within an object': [n => ({ list: [new Secret(String(n))] }), ({ list: [secret] }) => secret.text],
+    'in a Map': [n => new Map([['it', new Secret(String(n))]]), map => map.get('it').text]
+  }
+  for (const [name, [make, read]] of Object.entries(KINDS)) {
+    const counting = new CountingStore()
+    const { act } = await open(t, counting.store)
+    for (const n of [1, 2]) {
+      await act(session => { session.value = make(n) })
+      const { written } = counting
+      t.equal(String(await act(session => read(session.value))), String(n), name)
+      t.equal(counting.written, written, `${name}: reading it writes nothing`)
+    }
+  }
+})
+
+t.test('a function or a symbol alone is not a change', async t => {
+  for (const make of [() => () => 1, () => Symbol('s')]) {
+    const counting = new CountingStore()
+    const { act } = await open(t, counting.store)
+    await act(session => { session.user = 'max' })
+    const { written } = counting
+    for (let i = 0; i < 2; i++) t.equal(await act(session => { session.helper = make(); return session.isModified() }), false)
+    t.equal(counting.written, written)
+    await act(session => { session.user = make() })
+    t.equal(counting.written, written + 1, 'but it may take the place of a value')
+    const store = new MemoryStore()
+    const other = await open(t, store)
+    await other.act(session => { session.helper = make() })
+    t.equal(store.store.size, 0)
+  }
+})
+
 t.test('a value with the same JSON does not count as changed', async t => {
   const date = new Date('2026-05-01')
   const values: Record<string, () => unknown> = {

@@ -85,7 +85,7 @@ export class Draft {
   }
 
   isChanged (): boolean {
-    for (const key in this.#own) if (this.#differs(key)) return true
+    for (const key in this.#own) if (this.#differs(key) && !this.#isNothing(key)) return true
     return false
   }
 
@@ -223,6 +223,13 @@ export class Draft {
     const { result, isWhole } = copyWhole(value)
     if (!isWhole) (this.#texts ??= new Map()).set(key, textOf(value))
     return result
+  }
+
+  // JSON has no functions and symbols, so stores wouldn't keep the change.
+  #isNothing (key: string): boolean {
+    const value = this.#own[key]
+    if (typeof value !== 'function' && typeof value !== 'symbol') return false
+    return !this.isStored(key) || ['function', 'symbol'].includes(typeof this.#stored(key))
   }
 
   #differs (key: string): boolean {

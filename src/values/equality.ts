@@ -1,22 +1,58 @@
 import { isDeepStrictEqual } from 'node:util'
+import { isAnyArrayBuffer } from 'node:util/types'
 import equal from 'fast-deep-equal/es6'
+import { isPlainElsewhere } from './copy'
 
 /** Whether two values differ in anything that a store can keep. */
 export function differ (a: unknown, b: unknown): boolean {
+  let isSeen = true
   try {
-    if (equal(a, b)) return false
+    isSeen = isSeenWhole(b)
+    if (a === b || (isSeen && equal(a, b))) return false
   } catch {
-    // Circles overflow its stack.
+    // Circles overflow the stack.
   }
   if (typeof a !== 'object' && typeof b !== 'object') return true
   if (a === undefined || b === undefined) return true
   try {
+    if (!isSeen) return JSON.stringify(a, withReferences) !== JSON.stringify(b, withReferences)
     // Slower, so it runs last. It handles circles, objects in a Set or as keys, and data named `constructor`.
     return !isDeepStrictEqual(a, b) && differsAsJson(a, b)
   } catch {
     // If in doubt, write.
     return true
   }
+}
+
+/**
+ * Whether `equal` sees all of a value. It takes two objects without keys of their own for equal, such as errors, array
+ * buffers and instances with private fields, and never returns from a DataView.
+ */
+function isSeenWhole (value: unknown): boolean {
+  if (typeof value !== 'object' || value === null || value instanceof Date || value instanceof RegExp) return true
+  if (Array.isArray(value)) return isPlain(value) && value.every(isSeenWhole)
+  if (value instanceof Map || value instanceof Set) return isSeenWhole([...value])
+  if (ArrayBuffer.isView(value)) return !(value instanceof DataView)
+  return isPlain(value) && Object.values(value).every(isSeenWhole)
+}
+
+function isPlain (value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === Array.prototype || prototype === null ||
+    isPlainElsewhere(value, prototype)
+}
+
+const references = new WeakMap<object, number>()
+let count = 0
+
+// About objects without keys JSON tells nothing, so only the same object counts as equal.
+function withReferences (_key: string, value: unknown): unknown {
+  if (value instanceof Map || value instanceof Set) return [...value]
+  if (isAnyArrayBuffer(value)) return [...new Uint8Array(value)]
+  if (value instanceof DataView) return [...new Uint8Array(value.buffer, value.byteOffset, value.byteLength)]
+  if (typeof value !== 'object' || value === null || isPlain(value) || Object.keys(value).length > 0) return value
+  if (!references.has(value)) references.set(value, ++count)
+  return { reference: references.get(value) }
 }
 
 /** The JSON of a value; undefined if JSON would lose a part of it. */
