@@ -551,6 +551,29 @@ t.test('what options() set survives regenerate()', async t => {
   t.equal(attributes(await app.inject('/')), 'Path=/; Expires=Sat, 01 Jun 2030 12:02:00 GMT; HttpOnly; SameSite=Strict')
 })
 
+t.test('options() without a maxAge leaves the configured expires', async t => {
+  stopClock(t, NOON)
+  const expires = new Date('2030-06-02T12:00:00Z')
+  for (const maxAge of [0, null, undefined, false] as any[]) {
+    const app = await build({ cookie: { expires } }, app => { app.get('/', async request => request.session.options({ maxAge })) })
+    t.equal(attributes(await app.inject('/')), 'Path=/; Expires=Sun, 02 Jun 2030 12:00:00 GMT; HttpOnly', String(maxAge))
+  }
+})
+
+t.test('a store whose option disableTouch switches its touch off is written instead', async t => {
+  const store = Object.assign(new ThreeMethodStore(), {
+    disableTouch: true,
+    touch (_sessionId: string, _session: unknown, callback: () => void) { callback() }
+  })
+  const app = await build({ store: store as any, cookie: { maxAge: 60_000 } }, app => { app.get('/', async () => 'ok') })
+  const visitor = new Visitor(app)
+  await visitor.get('/')
+  const [before] = store.records.values()
+  await new Promise(resolve => setTimeout(resolve, 2))
+  await visitor.get('/')
+  t.not([...store.records.values()][0], before)
+})
+
 // --- What a store's get may answer
 
 t.test("an ENOENT from the store's get means that there is no session", async t => {

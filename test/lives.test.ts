@@ -210,6 +210,10 @@ const UNTICKED: Record<string, (session: any) => void> = {
   'cookie.expires = false': session => { session.cookie.expires = false },
   'options({ maxAge: null })': session => session.options({ maxAge: null }),
   'options({ maxAge: undefined })': session => session.options({ maxAge: undefined }),
+  'options({ maxAge: 0 })': session => session.options({ maxAge: 0 }),
+  'options({ maxAge: false })': session => session.options({ maxAge: false }),
+  "options({ maxAge: '' })": session => session.options({ maxAge: '' }),
+  'options({ maxAge: NaN })': session => session.options({ maxAge: NaN }),
   'options({ expires: null })': session => session.options({ expires: null }),
   'options({ expires: undefined })': session => session.options({ expires: undefined })
 }

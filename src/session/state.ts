@@ -293,16 +293,15 @@ export class SessionState {
    */
   setCookieOptions (options: Partial<CookieOptions>): void {
     const { checkCookie, flaws } = this.context.settings
-    checkCookie(options)
+    // As in the registration's cookie, 0 and the like mean that there is none.
+    const maxAge = options.maxAge || undefined
+    checkCookie({ ...options, maxAge })
     flaws.tellAll(warnOption, mistakesInOptions(options))
     const { cookie } = this
     this.#attributes = { ...this.#attributes, ...options }
     cookie.setAttributes(attributesOf(this.#attributes, this.visit.isOverHttps))
-    if (options.maxAge != null || !('expires' in options)) {
-      if ('maxAge' in options) cookie.maxAge = options.maxAge
-    } else {
-      cookie.expires = options.expires
-    }
+    if (maxAge !== undefined) cookie.maxAge = maxAge
+    else if ('maxAge' in options || 'expires' in options) cookie.expires = this.#attributes.expires
     this.wasTouched = true
   }
 

@@ -9,6 +9,8 @@ import type { SessionStore } from '../types/store'
  */
 export function has (store: SessionStore, method: Method): boolean {
   if (typeof store[method] !== 'function') return false
+  // With this option, touch of connect-redis and connect-pg-simple does nothing, so nothing would prolong sessions.
+  if (method === 'touch' && (store as { disableTouch?: unknown }).disableTouch === true) return false
   const ours = inheritedBy(store)
   return store[method] !== ours?.[method] || store.set === ours.set
 }
