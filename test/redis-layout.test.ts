@@ -132,16 +132,47 @@ t.test('one session in Redis', async t => {
   t.test('a session that ends between its read and its touch is gone', async t => {
     await store.set('a', ours({ n: 1 }))
     await client.pExpire('sess:a', 1000)
-    const plain = client.withTypeMapping({ [RESP_TYPES.MAP]: Array })
-    const meddling: any = {
-      sendCommand: (args: string[]) => plain.sendCommand(args),
-      evalSha: async (...args: Parameters<Client['evalSha']>) => {
-        await client.del('sess:a')
-        return await client.evalSha(...args)
-      },
-      eval: (...args: Parameters<Client['eval']>) => client.eval(...args)
+    const slow = new RedisStore({ client: meddling(client, async () => { await client.del('sess:a') }) })
+    t.equal(await slow.getAndTouch('a'), undefined)
+  })
+
+  t.test('a slow request does not undo a shorter lifetime that another request has chosen in the meantime', async t => {
+    const inAMonth = (): Date => new Date(Date.now() + 720 * HOUR)
+    const seen = { createdAt: 1, seenAt: 2 }
+    const records: Record<string, object> = {
+      'an idle timeout': { expires: inAMonth(), originalMaxAge: 720 * HOUR, idle: 720 * HOUR, ...seen },
+      'no end': { expires: null, originalMaxAge: null, ...seen },
+      "an older version's maxAge": { expires: inAMonth(), originalMaxAge: 720 * HOUR },
+      "an older version's record without an end": { expires: null, originalMaxAge: null }
     }
-    t.equal(await new RedisStore({ client: meddling }).getAndTouch('a'), undefined)
+    const inAnHour = new Date(Date.now() + HOUR)
+    const chosen: Record<string, [set: object, unset: string[], left: number]> = {
+      maxAge: [{ expires: inAnHour, originalMaxAge: HOUR, idle: HOUR, chosen: HOUR }, [], HOUR * 1.01],
+      expires: [{ expires: inAnHour, originalMaxAge: null, chosen: inAnHour.toISOString() }, ['idle'], HOUR]
+    }
+    const change = { set: { n: 2 }, unset: [], meta: { set: { seenAt: 3 }, unset: [] } }
+    const uses: Record<string, (slow: any, cookie: object) => Promise<unknown>> = {
+      getAndTouch: slow => slow.getAndTouch('a'),
+      touch: (slow, cookie) => slow.touch('a', { cookie }),
+      update: (slow, cookie) => slow.update('a', change, { cookie }),
+      updateIf: async (slow, cookie) => slow.updateIf('a', await store.get('a'), ['n'], change, { cookie })
+    }
+    for (const [before, cookie] of Object.entries(records)) {
+      for (const [name, [set, unset, left]] of Object.entries(chosen)) {
+        for (const [method, use] of Object.entries(uses)) {
+          await store.set('a', { n: 1, cookie } as any)
+          // A touch is due.
+          await client.pExpire('sess:a', 2 * HOUR)
+          const slow = meddling(client, async () => {
+            const meta = { set: { ...seen, ...set }, unset }
+            await store.update('a', { ...nothing, meta }, { cookie: { expires: inAnHour } } as any)
+          })
+          await use(new RedisStore({ client: slow, ttl: 100 * HOUR }), cookie)
+          const kept = await client.pTTL('sess:a')
+          t.ok(isAbout(kept, left), `${before}, then ${name}, ${method}: ${kept} ms for ${left}`)
+        }
+      }
+    }
   })
 
   t.test('the absolute end is never passed', async t => {
@@ -159,6 +190,21 @@ t.test('one session in Redis', async t => {
     t.ok(isAbout(expires.getTime(), session.cookie.createdAt + HOUR + 2000))
   })
 })
+
+/** A client before whose first script something else happens. */
+function meddling (client: Client, meddle: () => Promise<void>): any {
+  const plain = client.withTypeMapping({ [RESP_TYPES.MAP]: Array })
+  let isFirst = true
+  return {
+    sendCommand: (args: string[]) => plain.sendCommand(args),
+    evalSha: async (...args: Parameters<Client['evalSha']>) => {
+      if (isFirst) await meddle()
+      isFirst = false
+      return await client.evalSha(...args)
+    },
+    eval: (...args: Parameters<Client['eval']>) => client.eval(...args)
+  }
+}
 
 t.test('after random operations, no session has ended too early or lived past its absolute end', async t => {
   const { store, client } = await open(t)

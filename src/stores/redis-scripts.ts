@@ -40,7 +40,8 @@ const LIFE = `'${IDLE}', '${CREATED_AT}', '${ABSOLUTE_TIMEOUT}', '${SEEN_AT}'`
 // end. Also returns the same without the hundredth, and the time until the absolute end. The arguments are the time,
 // the session's end (nil for one idle timeout from now), the store's ttl, and what a caller may know that a script
 // can't read: an absolute end and the idle timeout. All in milliseconds. Unless the end is exact, it is no later than
-// the record's own idle timeout from now, because another request may have chosen a shorter lifetime since.
+// the record's own fixed end, or its own idle timeout from now, because another request may have chosen a shorter
+// lifetime since. An expiry that equals the absolute end isn't a fixed end.
 const TIMES = `
   local function life(text)
     local number = tonumber(text)
@@ -49,18 +50,20 @@ const TIMES = `
   local function times(now, ends, ttl, limit, idle, isExact)
     local own = redis.call('HMGET', KEYS[1], 'cookie', ${LIFE})
     local cookie = own[1] or ''
-    if ends and own[5] and not isExact then
-      local ownIdle = life(own[2])
+    local ownIdle, maxAge = life(own[2]), life(string.match(cookie, '"originalMaxAge":([^,}]+)'))
+    local createdAt, absoluteTimeout = tonumber(own[3]), tonumber(own[4])
+    local last = createdAt and absoluteTimeout and createdAt + absoluteTimeout or math.huge
+    if own[5] and not isExact then
       local fixed = tonumber(string.match(cookie, '"expires":([%d.]+)'))
-      if ownIdle then ends = math.min(ends, now + ownIdle) else ends = fixed end
+      if ends and ownIdle then ends = math.min(ends, now + ownIdle)
+      elseif ends or not (ownIdle or maxAge or fixed == math.floor(last)) then ends = fixed end
+      idle = nil
     end
-    idle = idle or life(own[2]) or life(string.match(cookie, '"originalMaxAge":([^,}]+)'))
+    idle = ownIdle or idle or maxAge
     if not ends then idle = idle or ttl end
     local slack = (idle or 0) / 100
     local left = ends and ends - now or idle
-    local createdAt, absoluteTimeout = tonumber(own[3]), tonumber(own[4])
-    if createdAt and absoluteTimeout then limit = math.min(limit or math.huge, createdAt + absoluteTimeout) end
-    local most = (limit or math.huge) - now
+    local most = math.min(limit or math.huge, last) - now
     if left <= 0 then return left, left, most end
     return math.min(left + slack, most), math.min(left, most), most
   end

@@ -216,7 +216,7 @@ export class RedisStore implements SessionStore {
     const found = await this.#find(this.#prefix + sessionId)
     if (found === undefined || !found.isDue) return found?.record
     const { record, life, limit } = found
-    const isThere = await this.#run(TOUCH, sessionId, [Date.now(), '', '', timeArgument(limit), life])
+    const isThere = await this.#run(TOUCH, sessionId, [Date.now(), '', this.#ttl, timeArgument(limit), life])
     return isOne(isThere) ? record : undefined
   }
 
