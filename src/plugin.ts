@@ -16,7 +16,7 @@ import { decide, isInsecure, isUnprolonged, resultOf, type Decision, type Result
 import { outsideOf } from './request/outside'
 import { hearPayload } from './request/payload'
 import { freshOf, isLoadedLate, isWithin, routeOptionsOf, savesUnused, type RouteOptions } from './request/route'
-import { clearCookie, dropCookie, setCookie } from './request/set-cookie'
+import { clearCookie, dropCookie, hasCookie, setCookie } from './request/set-cookie'
 import { isRefused, slotKeyOf, stateIn, type Slot, type Slotted } from './request/slot'
 import { Endings } from './session/endings'
 import { mistakeIn, refusalBy } from './session/freshness'
@@ -304,7 +304,7 @@ function commit (
     try {
       if (isAgain && (sends || clears)) dropCookie(reply, settings.cookieName)
       if (sends) setCookie(reply, state)
-      if (clears) clearCookie(reply, settings.cookieName, slot.visit as Visit)
+      if (clears && !hasCookie(reply, settings.cookieName)) clearCookie(reply, settings.cookieName, slot.visit as Visit)
     } catch (thrown) {
       finish(thrown as Error, false)
       return

@@ -190,6 +190,28 @@ t.test('the header that clears the cookie of an ended session is exactly that of
   t.strictSame(setCookies(await app.inject({ url: '/', ...knowing('unknown') })), [CLEARED])
 })
 
+t.test('after destroy(), a cookie of that name that the handler itself sets or clears is left as it is', async t => {
+  const app = await build({}, app => {
+    app.get('/login/:user', async request => { (request.session as any).user = (request.params as any).user })
+    app.get('/user', async request => (request.session as any).user ?? 'nobody')
+    app.get('/become', async (request, reply) => {
+      await request.session.destroy()
+      reply.setCookie('sessionId', (request.query as any).id, { path: '/' })
+    })
+    app.get('/leave', async (request, reply) => {
+      await request.session.destroy()
+      reply.clearCookie('sessionId', { path: '/' })
+    })
+  })
+  const [max, eva] = [new Visitor(app), new Visitor(app)]
+  await max.get('/login/max')
+  await eva.get('/login/eva')
+  const response = await max.get(`/become?id=${encodeURIComponent(eva.cookies.get('sessionId') as string)}`)
+  t.equal(setCookies(response).length, 1)
+  t.equal((await max.get('/user')).body, 'eva')
+  t.match(setCookies(await max.get('/leave')), [/^sessionId=;/])
+})
+
 t.test('a cookie is cleared with its own domain and path', async t => {
   const app = await register({ cookie: { domain: 'example.com', path: '/shop' } }, app => { app.get('/shop', nothing) })
   t.strictSame(setCookies(await app.inject({ url: '/shop', ...knowing('unknown') })), [

@@ -504,6 +504,26 @@ t.test('the cookie of a session from decryptSession() is cleared with the attrib
   t.match(setCookies(await visitor.get('/logout')), ['sessionId=; Max-Age=0; Domain=a.example; Path=/'])
 })
 
+t.test('the reply sends the cookie of a session from decryptSession() if the browser does not have it, as after a link by mail', async t => {
+  for (const rolling of [true, false]) {
+    const app = await build({ rolling, saveUninitialized: false, cookie: { maxAge: 60_000 } }, app => {
+      app.get('/login', async request => { user(request).name = 'max' })
+      app.get('/link/:token', async (request, reply) => {
+        await app.decryptSession((request.params as { token: string }).token, request as any)
+        return await reply.redirect('/')
+      })
+      app.get('/', async request => user(request).name ?? 'nobody')
+    })
+    const first = new Visitor(app)
+    await first.get('/login')
+    const link = `/link/${encodeURIComponent(first.cookies.get('sessionId') as string)}`
+    const second = new Visitor(app)
+    t.equal(setCookies(await second.get(link)).length, 1)
+    t.equal((await second.get('/')).body, 'max', `rolling: ${rolling}`)
+    t.equal(setCookies(await second.get(link)).length, rolling ? 1 : 0, 'now it has it')
+  }
+})
+
 t.test('decryptSession() puts a new session on the request if the value is not valid', async t => {
   const app = await build({ saveUninitialized: false }, app => {
     app.get('/', async request => {

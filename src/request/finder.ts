@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Guard, Sender } from './guard'
 import type { Signals } from '../diagnostics'
 import type { Settings } from '../options/settings'
@@ -95,6 +95,11 @@ export class Finder {
       return
     }
     this.#repository.find(sessionId, terms, false, (error, stored) => answer(error, stored && { sessionId, stored }))
+  }
+
+  /** Whether the value is that of a cookie which came with the request. */
+  isSentBy ({ headers, cookies }: FastifyRequest, value: string | undefined): boolean {
+    return value !== undefined && this.valuesIn(headers.cookie, cookies).includes(value)
   }
 
   /** A cookie's value in a list. Applications pass it as it is, or without the prefix, as version 11 wants it. */

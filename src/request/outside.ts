@@ -16,8 +16,7 @@ export type Outside = Pick<FastifyInstance, 'decryptSession' | 'loadSession' | '
 
 /** Sessions outside the normal course of a request: in WebSocket upgrades, jobs and tests. */
 export function outsideOf (fastify: FastifyInstance, context: Context, finder: Finder): Outside {
-  const { settings } = context
-  const { cookieName, cookiePrefix } = settings
+  const { settings, settings: { cookieName, cookiePrefix } } = context
   return { decryptSession, loadSession, createSession }
 
   function decryptSession (value: string | undefined, request: Target, cookieOptions?: CookieOptions): Promise<void>
@@ -51,9 +50,11 @@ export function outsideOf (fastify: FastifyInstance, context: Context, finder: F
 
   /** Puts a session on a request, or on a plain object. */
   function keep (request: Target, visit: Visit, found: Finding, callback: Callback): void {
-    const state = new SessionState(context, visit, found)
     const kSlot = slotKeyOf(cookieName)
-    if (kSlot in request) request[kSlot] = { visit, sentId: found.provedId, state }
+    // If the browser doesn't have this cookie yet, the reply sends it, even if it doesn't prolong the session.
+    const isSent = kSlot in request && finder.isSentBy(request as FastifyRequest, visit.sent[0])
+    const state = new SessionState(context, visit, isSent ? found : { ...found, signedId: undefined })
+    if (kSlot in request) request[kSlot] = { visit, sentId: isSent ? found.provedId : undefined, state }
     else request[settings.sessionName] = state.session
     if (!state.isInStore && context.ids.isEarly) state.makeId(callback)
     else callback(null)

@@ -22,9 +22,18 @@ export function setCookie (reply: FastifyReply, state: SessionState): void {
 
 /** Removes the cookie that an earlier reply to this request set, before an error handler sent another one. */
 export function dropCookie (reply: FastifyReply, cookieName: string): void {
-  const headers = [reply.getHeader('set-cookie') ?? []].flat().map(String)
+  const others = cookiesOf(reply).filter(cookie => !cookie.startsWith(`${cookieName}=`))
   reply.removeHeader('set-cookie')
-  reply.header('set-cookie', headers.filter(header => !header.startsWith(`${cookieName}=`)))
+  reply.header('set-cookie', others)
+}
+
+/** Whether the application itself sets or clears the cookie. */
+export function hasCookie (reply: FastifyReply, cookieName: string): boolean {
+  return cookiesOf(reply).some(cookie => cookie.startsWith(`${cookieName}=`))
+}
+
+function cookiesOf (reply: FastifyReply): string[] {
+  return [reply.getHeader('set-cookie') ?? []].flat().map(String)
 }
 
 function writeCookie (reply: FastifyReply, state: SessionState, value: string): void {
