@@ -450,6 +450,26 @@ async function testConnectRedis (t: Test, { single, kinds }: Kinds): Promise<voi
     })
   }
 
+  t.test('a read finds a session that another request converts at that moment', async t => {
+    const { store, key, type } = subject('converted')
+    const slow: any = {
+      ...afterReading(client, async () => {}),
+      sendCommand: async (args: string[]) => {
+        return await client.withTypeMapping({ [RESP_TYPES.MAP]: Array }).sendCommand(args).catch(async error => {
+          await store.update('a', { set: { theirs: 1 }, unset: [], meta: NO_META }, record({}))
+          throw error
+        })
+      }
+    }
+    const slowStore = new RedisStore({ client: slow, prefix: key.slice(0, -1) }) as any
+    for (const method of ['get', 'getAndTouch', 'inspect']) {
+      await client.set(key, JSON.stringify({ user: 'max', ...record({}) }), { PX: HOUR })
+      const { cookie: _, ...data } = await slowStore[method]('a')
+      t.same(data, { user: 'max', theirs: 1 }, method)
+      t.equal(await type(), 'hash')
+    }
+  })
+
   t.test('an update fails with an error if the record keeps being replaced', async t => {
     let writings = 0
     const { store, key } = subject('busy', client => afterReading(client, async () => {

@@ -16,7 +16,6 @@ interface IoRedis {
   pipeline (...args: any[]): { exec (...args: any[]): Promise<unknown> }
   hgetall (...args: any[]): Promise<unknown>
   pttl (...args: any[]): Promise<unknown>
-  get (...args: any[]): Promise<unknown>
   unlink (...args: any[]): Promise<unknown>
 }
 
@@ -32,7 +31,7 @@ export type AnyClient = RedisClient & Record<string, any>
  * The result of a read: a hash's alternating fields and texts, or a string's text, and the remaining milliseconds (-1:
  * no expiry, -2: no such key).
  */
-export type Reading = [reply: string[] | string | null, left: number]
+export type Reading = [reply: string[] | string, left: number]
 
 // For node-redis: maps of RESP 3 become arrays, and all other types have their default mapping.
 const MAPS_AS_ARRAYS = { 37: Array }
@@ -72,7 +71,7 @@ export class Script {
   }
 }
 
-// For clients that read from replicas.
+// For clients that read from replicas, and for strings, which connect-redis writes.
 const READ = new Script(`
   if redis.call('TYPE', KEYS[1]).ok == 'string' then
     return { redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]) }
@@ -109,19 +108,28 @@ export function plainClient (client: AnyClient): RedisClient {
   return client.withTypeMapping?.(MAPS_AS_ARRAYS) ?? client
 }
 
-/** Reads a key and its remaining time, in one round trip. */
-export async function read (client: RedisClient, command: 'hgetall' | 'get', key: string): Promise<Reading> {
+/** Reads a key and its remaining time, in one round trip, or in two if it isn't a hash. */
+export async function read (client: RedisClient, key: string): Promise<Reading> {
+  if (asksReplicas(client)) return await readAtOnce(client, key)
   try {
-    if (asksReplicas(client)) {
-      const [reply, left] = await READ.run(client, key) as Reading
-      return [reply, Number(left)]
-    }
     // Both are sent at once. A pipeline of ioredis would cost more than the read.
-    const [reply, left] = await Promise.all([ask(client, command, key), ask(client, 'pttl', key)])
-    return [command === 'get' ? reply as string | null : flat(reply), Number(left)]
+    const [reply, left] = await Promise.all([ask(client, 'hgetall', key), ask(client, 'pttl', key)])
+    return [flat(reply), Number(left)]
   } catch (error) {
-    throw withoutArguments(error)
+    if (!isWrongType(error)) throw withoutArguments(error)
+    // Another request may convert the string into a hash before a second command.
+    return await readAtOnce(client, key)
   }
+}
+
+/** Whether an error says that a key is of another type. That of a script of Redis 6 begins with other words. */
+export function isWrongType (error: any): boolean {
+  return String(error?.message).includes('WRONGTYPE')
+}
+
+async function readAtOnce (client: RedisClient, key: string): Promise<Reading> {
+  const [reply, left] = await READ.run(client, key) as Reading
+  return [reply, Number(left)]
 }
 
 /** Whether it is a client of a cluster. */
@@ -196,7 +204,7 @@ async function masters (client: AnyClient): Promise<AnyClient[]> {
  * Sends a read command to a master. node-redis's own methods may be configured to read from a replica or a client-side
  * cache, which may miss a recent login or logout.
  */
-function ask (client: AnyClient, command: 'hgetall' | 'get' | 'pttl', key: string): Promise<unknown> {
+function ask (client: AnyClient, command: 'hgetall' | 'pttl', key: string): Promise<unknown> {
   if (!isNodeRedis(client)) return client[command](key)
   const prefixed = keyPrefixOf(client) + key
   const words = [command.toUpperCase(), prefixed]

@@ -200,12 +200,8 @@ export class RedisStore implements SessionStore {
   }
 
   async #find (key: string): Promise<Found | undefined> {
-    const [reply, left] = await read(this.#client, 'hgetall', key).catch(async error => {
-      // connect-redis writes strings.
-      if (!String(error.message).startsWith('WRONGTYPE')) throw error
-      return await read(this.#client, 'get', key)
-    })
-    return reply === null || left === GONE ? undefined : foundIn(reply, left, this.#ttl)
+    const [reply, left] = await read(this.#client, key)
+    return left === GONE ? undefined : foundIn(reply, left, this.#ttl)
   }
 
   async #get (sessionId: string): Promise<SessionRecord | undefined> {
