@@ -56,9 +56,13 @@ export interface Renewal {
 
 /** Makes and writes a new session with a new id, which keeps the named data, and ends this one. */
 export function regenerate (state: SessionState, renewal: Renewal, recording: Recording, answer: Answer<void>): void {
+  const finish: Answer<void> = error => {
+    state.renewalError = error ?? undefined
+    answer(error)
+  }
   state.context.ids.make(state.visit.request, (error, sessionId) => {
-    if (error === null) giveWay(state, sessionId, renewal, recording, answer)
-    else answer(error)
+    if (error === null) giveWay(state, sessionId, renewal, recording, finish)
+    else finish(error)
   })
 }
 
@@ -129,7 +133,7 @@ export function whyNotSaved (state: SessionState): Error | undefined {
     case 'gone':
     case 'destroyed': return new GoneError()
     case 'replaced': return new ReplacedError()
-    default: return undefined
+    default: return state.renewalError
   }
 }
 

@@ -102,6 +102,8 @@ export class SessionState {
   standing: Standing
   /** The result of the last write: `partly` if it left out values that can't be stored. */
   lastWrite: 'whole' | 'partly' | 'failed' = 'whole'
+  /** Why regenerate() failed. If a handler ignores that, a login must not be written under the old id. */
+  renewalError: Error | undefined
   /** Whether a handler called save(), and it was written. */
   wasSavedByHand = false
   /** Whether touch() or options() was called, so that the reply prolongs the session and sends its cookie. */
