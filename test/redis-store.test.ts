@@ -9,6 +9,7 @@ import t, { type Test } from 'tap'
 import upstream from 'upstream-session'
 import fastifySession from '../src/index'
 import { RedisStore, type RedisClient } from '../src/stores/redis'
+import { sealed } from '../src/stores/sealed'
 import type { SessionRecord } from '../src/types/store'
 import { build, record, SECRET, setCookies, Visitor, type Routes, type SessionOptions } from './helpers'
 import { startAll, type Kind, type Kinds, type Redises } from './redis/clients'
@@ -691,6 +692,25 @@ async function testBrokenValues (t: Test, { kinds }: Kinds): Promise<void> {
     }
   })
 
+  for (const kind of kinds.filter(({ isVariant }) => !isVariant)) {
+    await t.test(`all() leaves out only what cannot be read: ${kind.name}`, async t => {
+      const { store, key, send } = await open(t, kind)
+      for (const id of ['max', 'eva']) await store.set(id, record({ user: id }) as any)
+      for (const [name, [[command, ...args], answer]] of Object.entries(CASES)) {
+        await send(key(name), command as string, key(name), ...args)
+        if (answer === 'max') await store.destroy(name)
+      }
+      const all = await store.all()
+      // A key's text is only read later.
+      const readable = Object.keys(CASES).filter(name => CASES[name]?.[1] === NO_JSON)
+      t.same(Object.keys(all).sort(), ['max', 'eva', ...readable].sort())
+      t.same([all.max?.user, all.eva?.user], ['max', 'eva'])
+
+      const opened = await (sealed(store, { keys: ['k'.repeat(32)] }) as any).all()
+      t.same(Object.keys(opened).sort(), Object.keys(all).sort())
+    })
+  }
+
   t.test('a broken record can be removed', async t => {
     const { store, key, send } = await open(t, kinds[0] as Kind)
     await send(key('a'), 'HSET', key('a'), 'user', HIDDEN)
@@ -744,6 +764,13 @@ async function testFailingClients (t: Test, { kinds }: Kinds): Promise<void> {
       await t.rejects(store[method](), new Error('away'))
       t.match(await new Promise(resolve => store[method](resolve)), new Error('away'))
     }
+  })
+
+  t.test('all fails if a session cannot be loaded now, and does not leave it out', async t => {
+    const client: any = {
+      evalSha () {}, scan: async () => ({ cursor: '0', keys: ['sess:a'] }), sendCommand: async () => { throw new Error('away') }
+    }
+    await t.rejects(new RedisStore({ client }).all(), new Error('away'))
   })
 
   for (const kind of kinds.filter(({ isVariant }) => !isVariant)) {

@@ -1,7 +1,9 @@
 import type * as Fastify from 'fastify'
-import { OptionError, StoreError } from '../errors'
+import { OptionError, RecordError, StoreError } from '../errors'
 import { answered } from './answered'
-import { flawOf, isCluster, plainClient, read, remove, scan, type RedisClient, type Script } from './redis-client'
+import {
+  flawOf, isCluster, isWrongType, plainClient, read, remove, scan, type RedisClient, type Script
+} from './redis-client'
 import { absoluteEndOf, COOKIE, endMoveOf, isData, isMeta, objectOf, ownEndOf, timeToKeep } from './kept-life'
 import {
   convert, cookieText, dataFields, fieldOfKey, fieldOfMeta, fieldsOf, metaFields, timeArgument, type Fields
@@ -179,7 +181,9 @@ export class RedisStore implements SessionStore {
     return await this.#watch?.watch(this.#prefix + sessionId, onEnd) ?? (() => {})
   }
 
-  /** All sessions, by their ids. Scans all keys (SCAN), so don't call it with every request. */
+  /**
+   * All sessions that can be read, by their ids. Scans all keys (SCAN), so don't call it with every request.
+   */
   all (
     callback?: (error: any, sessions?: Record<string, SessionRecord>) => void
   ): Promise<Record<string, SessionRecord>> {
@@ -274,7 +278,7 @@ export class RedisStore implements SessionStore {
   async #all (): Promise<Record<string, SessionRecord>> {
     const sessions: Record<string, SessionRecord> = Object.create(null)
     for await (const keys of this.#scan()) {
-      const all = await Promise.all(keys.map(key => this.#find(key)))
+      const all = await Promise.all(keys.map(key => this.#find(key).catch(leaveOut)))
       all.forEach((found, i) => {
         if (found !== undefined) sessions[(keys[i] as string).slice(this.#prefix.length)] = found.record
       })
@@ -307,6 +311,11 @@ export class RedisStore implements SessionStore {
 }
 
 const NAMES = ['client', 'subscriber', 'prefix', 'ttl']
+
+/** One key that can't be read must not hide all sessions. Any other error says that not all can be loaded now. */
+function leaveOut (error: unknown): undefined {
+  if (!(error instanceof RecordError || isWrongType(error))) throw error
+}
 
 // ioredis has an option to answer numbers as strings.
 function isOne (reply: unknown): boolean {
