@@ -452,6 +452,17 @@ t.test('this version and version 12.0.0 can use the same sessions', async t => {
     await store.destroy('b')
   })
 
+  t.test('each key of version 12.0.0 is the same field, and only one that UTF-8 cannot hold is not', async t => {
+    const keys = ['', 'a', '"', '"a"', '\\', '\n', '\\ud800', '日本', '👩‍👩‍👧', '\ufffd']
+    await store.set('b', ours(Object.fromEntries([...keys, 'a\ud800'].map(key => [key, key]))))
+    t.same((await client.hKeys('sess:b')).sort(), [...keys, 'cookie', '\0"a\\ud800"'].sort())
+    await store.destroy('b')
+    const odd = ['\0"', '\0"a"', '\0"\\x"', '\0"a\ufffd"', '\0"\\ud83d\\ude00"']
+    await client.hSet('sess:b', oldFields({ ...Object.fromEntries(odd.map(key => [key, 1])), cookie }))
+    t.same(Object.keys(await store.get('b') as SessionRecord).sort(), [...odd, 'cookie'].sort())
+    await store.destroy('b')
+  })
+
   t.test("version 12.0.0 reads this version's records, and this version reads what it has written", async t => {
     const createdAt = Date.now() - HOUR
     await store.set('a', ours({ user: 'max', list: [1] }, { userKey: 'max', idle: HOUR, chosen: null, createdAt, claimedAt: 1 }))

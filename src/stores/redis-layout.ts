@@ -24,6 +24,9 @@ const CODES: Record<string, string> = {
 const NAMES = Object.fromEntries(Object.entries(CODES).map(([name, code]) => [code, name]))
 const OTHER = ':'
 
+// Half of a character, which UTF-8 can't hold. Keys that have one are written in JSON, so that they stay different.
+const HALF = /\p{Surrogate}/u
+
 // Version 12.0.0 keeps these fields in the cookie's JSON, and reads them only there.
 const KNOWN_TO_12_0 = ['userKey', 'claimedAt']
 
@@ -31,6 +34,7 @@ const KNOWN_TO_12_0 = ['userKey', 'claimedAt']
 const OWN_COOKIE = /^\{"expires":[\w.+-]+,"originalMaxAge":[\w.+-]+\}$/
 
 export function fieldOfKey (key: string): string {
+  if (HALF.test(key)) return MARK + JSON.stringify(key)
   return key.startsWith(MARK) ? MARK + key : key
 }
 
@@ -45,7 +49,17 @@ export function nameOf (field: string): { name: string, isMeta: boolean } {
   if (rest.startsWith(OTHER)) return { name: rest.slice(1), isMeta: true }
   if (Object.hasOwn(NAMES, rest)) return { name: NAMES[rest] as string, isMeta: true }
   // Version 12.0.0 wrote keys that begin with the mark as they are.
-  return { name: rest.startsWith(MARK) ? rest : field, isMeta: false }
+  return { name: rest.startsWith(MARK) ? rest : halfKeyIn(rest) ?? field, isMeta: false }
+}
+
+/** The key in its JSON; undefined if the text isn't the JSON of a key with half of a character. */
+function halfKeyIn (text: string): string | undefined {
+  try {
+    const key: unknown = JSON.parse(text)
+    return typeof key === 'string' && HALF.test(key) ? key : undefined
+  } catch {
+    return undefined
+  }
 }
 
 /**

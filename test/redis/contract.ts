@@ -331,6 +331,9 @@ const NAMES = [
   '\0u', '\0:idle', '\0\0', '\r\n', '"', '-1', '0', 'nil', 'err', 'ok', 'KEYS[1]', 'x'.repeat(1000)
 ]
 
+// Halves of characters, which UTF-8 can't hold.
+const HALVES = ['a\ud800', 'a\ud801', 'a\ufffd', '\udc00', '\0\ud800', '\0"\ud800"', '\ud83d\ude00\ude00']
+
 async function testOddNames (t: Test, kind: Kind): Promise<void> {
   const { store, key, send } = await open(t, kind)
   const anyStore = store as any
@@ -343,15 +346,18 @@ async function testOddNames (t: Test, kind: Kind): Promise<void> {
   }
   await store.clear()
 
-  const data = Object.fromEntries(NAMES.map((name, i) => [name, { [name]: [name, i, null, '', [], {}, -0.5, 1e21, true] }]))
+  const keys = [...NAMES, ...HALVES]
+  const data = Object.fromEntries(keys.map((name, i) => [name, { [name]: [name, i, null, '', [], {}, -0.5, 1e21, true] }]))
   const first = record(data)
   await anyStore.set('a', first)
   t.equal(text(await store.get('a')), text(handedOut(first)))
   t.equal(text(await store.getAndTouch('a')), text(handedOut(first)))
-  const set = Object.fromEntries(NAMES.map(name => [name, `${name} new`]))
+  const set = Object.fromEntries(keys.map(name => [name, `${name} new`]))
   t.equal(await anyStore.update('a', { set, unset: [] }, first), true)
-  t.equal(text(await store.get('a')), text(handedOut({ ...first, ...set })))
-  t.equal(await anyStore.update('a', { set: {}, unset: NAMES }, first), true)
+  const changed = await store.get('a') as SessionRecord
+  t.equal(text(changed), text(handedOut({ ...first, ...set })))
+  t.equal(await anyStore.updateIf('a', changed, keys, { set: {}, unset: [] }, first), 'written')
+  t.equal(await anyStore.update('a', { set: {}, unset: keys }, first), true)
   t.same(asJson(await store.get('a')), handedOut({ cookie: first.cookie }))
   t.equal(({} as any).isAdmin, undefined)
 
