@@ -425,6 +425,30 @@ t.test('a revocation ends even if endingsOf() of the store does not answer with 
   t.equal(await app.sessions.revokeUser('max'), 0)
 })
 
+t.test('a store that answers with nothing, or with something odd, gets an answer or an error, and the process continues', async t => {
+  const text = Object.create(null)
+  const odd: Record<string, unknown[]> = {
+    claimsOf: [undefined, null, [null], 5, Symbol('odd'), { rows: [] }, [{ sessionId: text, claimedAt: Symbol('odd') }, { claimedAt: 1 }]],
+    endingsOf: [undefined, null, [null], 5, Symbol('odd')],
+    revoke: [undefined, null, Symbol('odd')],
+    claim: [undefined, null, Symbol('odd')],
+    all: [undefined, null, 5, Symbol('odd'), [null], [{ id: text }]]
+  }
+  for (const keys of [[OLD], [NEW, OLD]]) {
+    for (const [method, answers] of Object.entries(odd)) {
+      for (const answer of answers) {
+        const inner = new MemoryStore()
+        // It answers later, so that what is thrown then would end the process.
+        const store: any = sealing(Object.assign(Object.create(inner), { [method]: async () => answer }), { keys })
+        const args = { claimsOf: ['max', Infinity, 9], revoke: ['max', {}], claim: ['max', 'a', { replaces: 'b' }], endingsOf: ['max'], all: [] }
+        const outcome = await store[method](...args[method as keyof typeof args]).then(() => 'answered', (error: unknown) => error)
+        t.ok(outcome === 'answered' || outcome instanceof Error, `${method} ${String(typeof answer)}`)
+        if ((answer ?? undefined) === undefined) t.equal(outcome, 'answered')
+      }
+    }
+  }
+})
+
 // --- Sessions from before sealing
 
 async function fromBefore (options: SessionOptions = {}): Promise<{ inner: MemoryStore, before: Visitor, id: string }> {

@@ -43,24 +43,22 @@ export class SealedIndex {
    */
   revoke (userKey: string, which: Revoking, answer: Answer<number>): void {
     const names = this.#namesOf(userKey)
-    this.#askEach<number>('revoke', [...names.slice(1).reverse(), ...names], [which], (error, all) => {
-      answer(error, all?.reduce((sum, count) => sum + count, 0))
-    })
+    this.#askEach<number>('revoke', [...names.slice(1).reverse(), ...names], [which], mapped(answer, all =>
+      all.reduce((sum, count) => sum + count, 0)))
   }
 
   endingsOf (userKey: string, answer: Answer<string[]>): void {
-    this.#askEach<string[]>('endingsOf', this.#namesOf(userKey), [], (error, all) => {
+    this.#askEach<string[]>('endingsOf', this.#namesOf(userKey), [], mapped(answer, all =>
       // A store that answers something else would be asked for ever.
-      answer(error, all && [...new Set(all.flat().filter(key => typeof key === 'string'))])
-    })
+      [...new Set(all.flat().filter(key => typeof key === 'string'))]))
   }
 
   claimsOf (userKey: string, before: number, count: number, answer: Answer<IndexEntry[]>): void {
-    this.#askEach<IndexEntry[]>('claimsOf', this.#namesOf(userKey), [before, count], (error, all) => {
+    this.#askEach<IndexEntry[] | undefined>('claimsOf', this.#namesOf(userKey), [before, count], mapped(answer, all => {
       // If a session is under two names, the current entry counts.
-      const entries = new Map(all?.flat().reverse().map(entry => [entry.sessionId, entry]))
-      answer(error, [...entries.values()].sort((a, b) => b.claimedAt - a.claimedAt).slice(0, count))
-    })
+      const entries = new Map(all.flatMap(list => [...list ?? []]).reverse().map(entry => [entry.sessionId, entry]))
+      return [...entries.values()].sort((a, b) => b.claimedAt - a.claimedAt).slice(0, count)
+    }))
   }
 
   /**
@@ -73,7 +71,7 @@ export class SealedIndex {
     const claiming: Claiming = { fingerprint, lives, refuses: false, isWritten: false, max: Infinity }
     this.#ask<Claimed>('claim', [name, key, claiming], error => {
       if (error !== null) return answer(error)
-      const isFound = ({ outcome }: Claimed): boolean => outcome !== 'lost'
+      const isFound = (claimed: Claimed | undefined): boolean => claimed?.outcome !== 'lost'
       this.#askEach<Claimed>('claim', before, [key, { ...claiming, isWritten: true }], (error, all) => {
         const found = all?.at(-1)
         if (found?.outcome === 'entered') answer(null, found)
@@ -94,5 +92,19 @@ export class SealedIndex {
       else next()
     })
     next()
+  }
+}
+
+/** Answers with what a function makes of an answer. If the function throws, the inner store has answered wrongly. */
+export function mapped<T, Result> (answer: Answer<Result>, make: (value: T) => Result): Answer<T> {
+  return (error, value) => {
+    if (error !== null) return answer(error)
+    let result: Result
+    try {
+      result = make(value as T)
+    } catch (thrown) {
+      return answer(thrown as Error)
+    }
+    answer(null, result)
   }
 }

@@ -1,7 +1,7 @@
 import { isWhole } from './answers'
 import { callStore, promised, type Method } from './call'
 import { has, INNER } from './methods'
-import { SealedIndex } from './sealed-index'
+import { mapped, SealedIndex } from './sealed-index'
 import { endOf, rawOf, SealedRecords } from './sealed-record'
 import { isKey, keyOf, Seals } from './seals'
 import { tellMistakes } from './store-options'
@@ -150,7 +150,7 @@ class Sealing {
 
   /** The sessions that open, by key. */
   #all (answer: Answer<Record<string, SessionRecord>>): void {
-    this.#ask<object>('all', [], (error, all) => {
+    this.#ask<object>('all', [], mapped(answer, all => {
       const found: Array<[string, unknown]> = Array.isArray(all)
         ? all.filter(isRecord).map(({ id, ...record }) => [String(id), record])
         : Object.entries(all ?? {})
@@ -159,8 +159,8 @@ class Sealing {
         const record = isRecord(raw) ? this.#openedOrNothing(key, raw) : undefined
         if (record !== undefined) opened[key] = record
       }
-      answer(error, opened)
-    })
+      return opened
+    }))
   }
 
   #openedOrNothing (key: string, raw: SessionRecord): SessionRecord | undefined {
