@@ -46,6 +46,22 @@ t.test('it serves records that are already in the Map', async t => {
   t.equal(now(store, 'get', 'a').user, 'max')
 })
 
+t.test('null or undefined in the Map is no session, and fails nothing of another visitor', async t => {
+  for (const options of [{}, { max: 3 }]) {
+    for (const nothing of [null, undefined]) {
+      const full = (): MemoryStore => new MemoryStore(new Map([['a', nothing as any], ['b', record({})], ['c', nothing as any]]), options)
+      for (const method of ['get', 'destroy'] as const) t.notOk(now(full(), method, 'a'))
+      t.equal(now(full(), 'update', 'a', { set: {}, unset: [], meta: { set: {}, unset: [] } }, record({})), false)
+      t.equal(now(full(), 'touch', 'a', record({})), false)
+      t.same(Object.keys(now(full(), 'all')), ['b'])
+      t.equal(now(full(), 'length'), 1)
+      const store = full()
+      for (const id of ['d', 'e']) now(store, 'set', id, record({}))
+      t.same([...store.store.keys()], ['b', 'd', 'e'])
+    }
+  }
+})
+
 t.test('it is an EventEmitter', async t => {
   const store = new MemoryStore()
   t.ok(store instanceof EventEmitter)

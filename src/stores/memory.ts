@@ -174,7 +174,7 @@ Object.assign(MemoryStore.prototype, {
   all (this: Internals, callback: Answer) {
     const sessions: Record<string, SessionRecord> = Object.create(null)
     for (const [sessionId, record] of this.store) {
-      if (!isExpired(record)) sessions[sessionId] = copy(record)
+      if (!isOver(record)) sessions[sessionId] = copy(record)
     }
     callback(null, sessions)
   },
@@ -204,7 +204,7 @@ type Answer = (error: null, value?: unknown) => void
 function find (store: Internals, sessionId: string): SessionRecord | undefined {
   const record = store.store.get(sessionId)
   if (record === undefined) return undefined
-  if (isExpired(record)) {
+  if (isOver(record)) {
     drop(store, sessionId, record)
     return undefined
   }
@@ -243,9 +243,14 @@ function dropOldest (store: Internals): void {
   else drop(store, value[0], value[1])
 }
 
-function drop (store: Internals, sessionId: string, record: SessionRecord): void {
+/** Whether a record is to be dropped. In the application's own Map there may be nothing in its place. */
+function isOver (record: SessionRecord | null | undefined): boolean {
+  return record === null || record === undefined || isExpired(record)
+}
+
+function drop (store: Internals, sessionId: string, record: SessionRecord | null): void {
   store.store.delete(sessionId)
-  for (const key of keysIn(record)) store[kIndex].release(key, [sessionId])
+  for (const key of keysIn(record ?? {})) store[kIndex].release(key, [sessionId])
 }
 
 // A Map's iterator sees later changes, so nothing is copied.
@@ -259,7 +264,7 @@ function dropExpired (store: Internals, entries: Iterator<[string, SessionRecord
   for (let i = 0; i < count; i++) {
     const { done, value } = entries.next()
     if (done) return true
-    if (isExpired(value[1])) drop(store, value[0], value[1])
+    if (isOver(value[1])) drop(store, value[0], value[1])
   }
   return false
 }
