@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Pool } from 'pg'
 import t, { type Test } from 'tap'
+import { StoreTimeoutError } from '../src/errors'
 import { MemoryStore, type SessionStore, type SessionView } from '../src/index'
 import { PostgresStore } from '../src/stores/postgres'
 import { RedisStore } from '../src/stores/redis'
@@ -45,6 +46,7 @@ function routes (app: FastifyInstance): void {
     data(request).userId = user
   })
   app.get('/renew', async request => { await request.session.regenerate(['userId']) })
+  app.get('/renew-anyway', async request => { await request.session.regenerate(['userId']).catch(() => {}) })
   app.get('/visit', async request => { data(request).visits = 1 })
   app.get('/user', async request => data(request).userId ?? 'nobody')
   app.get('/write', async request => { data(request).n = (data(request).n ?? 0) + 1 })
@@ -320,6 +322,67 @@ onEach('after the index is lost, use restores an entry within the hour; until th
   t.equal(await userOf(phone), 'nobody')
 })
 
+/** Runs something after a renewal has removed the old session, before the new one is entered in its place. */
+function duringRenewal (store: SessionStore, run: () => Promise<unknown>): void {
+  const { claim } = store
+  store.claim = (...args) => {
+    const go = (): unknown => Reflect.apply(claim as (...args: unknown[]) => unknown, store, args)
+    if (args[2].replaces === undefined) {
+      go()
+      return
+    }
+    store.claim = claim as NonNullable<typeof claim>
+    run().then(go, error => args[3](error))
+  }
+}
+
+onEach('a list or a refused login of another process during a renewal does not end the session', async (t, { store, another }) => {
+  const { advance } = clock(t)
+  const options: SessionOptions = { maxPerUser: 2, onMaxPerUser: 'refuse' }
+  const [app, other] = [await open(t, store, options), await open(t, another(), options)]
+  const [phone] = [await login(app), await login(app)]
+  const acts: Record<string, () => Promise<unknown>> = {
+    'a list': async () => t.equal((await other.sessions.forUser('max')).length, 1),
+    'a login': async () => t.equal((await new Visitor(other).get('/login/max')).statusCode, 403)
+  }
+  for (const [what, run] of Object.entries(acts)) {
+    await pass(store, advance, 2 * MINUTE)
+    const { body: before } = await phone.get('/id')
+    duringRenewal(store, run)
+    t.equal((await phone.get('/renew')).statusCode, 200, what)
+    t.equal(await userOf(phone), 'max')
+    t.equal((await app.sessions.forUser('max')).length, 2)
+    await until('no mark is left', async () => {
+      return (await ask<unknown[]>(store, 'claimsOf', `replaced:${keyOf(before)}`, Infinity, 10)).length === 0
+    })
+  }
+})
+
+onEach('a revocation in the middle of the renewal of an older session ends it', async (t, { store, another }) => {
+  const { advance } = clock(t)
+  const [app, other] = [await open(t, store), await open(t, another())]
+  const phone = await login(app)
+  await pass(store, advance, 2 * MINUTE)
+  duringRenewal(store, async () => await other.sessions.revokeUser('max'))
+  t.equal((await phone.get('/renew')).statusCode, 409)
+  t.equal(await userOf(phone), 'nobody')
+  t.equal(await app.sessions.count(), 0)
+})
+
+onEach('a renewal of an older session succeeds even if the index refuses its mark', async (t, { store }) => {
+  const { advance } = clock(t)
+  const app = await open(t, store)
+  const phone = await login(app)
+  await pass(store, advance, 2 * MINUTE)
+  const { claim } = store
+  store.claim = (key, ...args) => {
+    if (key.startsWith('replaced:')) args[2](new Error('away'))
+    else Reflect.apply(claim as (...args: unknown[]) => void, store, [key, ...args])
+  }
+  t.equal((await phone.get('/renew')).statusCode, 200)
+  t.equal(await userOf(phone), 'max')
+})
+
 t.test('RedisStore: if the index has lost its ids, a revocation ends sessions when their entries are renewed', async t => {
   await redis.flushDb()
   const { advance } = clock(t)
@@ -472,6 +535,45 @@ onEach('a login stays in the index if its write is done but times out', async (t
   t.equal(await userOf(visitor), 'max')
   t.equal(await app.sessions.revokeUser('max'), 1)
   t.equal(await userOf(visitor), 'nobody')
+})
+
+onEach('a login whose write times out and is done later is found by a revocation', async (t, { store }) => {
+  const app = await open(t, store)
+  const visitor = new Visitor(app)
+  await visitor.get('/visit')
+  const { update } = store
+  let finish = async (): Promise<unknown> => { throw new Error('nothing was written') }
+  store.update = (...args) => {
+    finish = async () => await ask(store, 'update', ...args.slice(0, -1))
+    args[3](new StoreTimeoutError('update', 1, 'it is slow'))
+  }
+  t.equal((await visitor.get('/login/max')).statusCode, 503)
+  store.update = update as NonNullable<typeof update>
+  await finish()
+  t.equal(await userOf(visitor), 'max')
+  t.equal(await app.sessions.revokeUser('max'), 1)
+  t.equal(await userOf(visitor), 'nobody')
+})
+
+onEach('if the write of a renewal fails once, the reply tries again, and finds out about a revocation', async (t, { store }) => {
+  const app = await open(t, store)
+  const visitor = await login(app)
+  const { set } = store
+  const failOnce = (run: () => Promise<unknown>): void => {
+    store.set = (_sessionId, _session, callback) => {
+      store.set = set
+      run().then(() => callback(new Error('away')), callback)
+    }
+  }
+  const [before] = await app.sessions.forUser('max')
+  failOnce(async () => {})
+  t.equal((await visitor.get('/renew-anyway')).statusCode, 200)
+  t.equal(await userOf(visitor), 'max')
+  t.same((await app.sessions.forUser('max')).map(({ handle }) => handle), [before?.handle])
+  failOnce(async () => await app.sessions.revokeUser('max'))
+  await visitor.get('/renew-anyway')
+  t.equal(await userOf(visitor), 'nobody')
+  t.equal(await app.sessions.count(), 0)
 })
 
 onEach("a login ends if it can't be known whether it was revoked", async (t, { store }) => {

@@ -243,6 +243,17 @@ t.test('a store without entries may answer claimsOf() and endingsOf() without a 
   t.equal(await app.sessions.revokeUser('max'), 0)
 })
 
+t.test('if claimsOf() or endingsOf() answers with something that is not a list, the error says so', async t => {
+  const store = new MemoryStore()
+  const { app } = await open(t, store)
+  for (const odd of [{ rows: [] }, 'rows', 5, true, new Map()]) {
+    store.claimsOf = (_userKey, _before, _count, callback) => callback(null, odd as any)
+    await t.rejects(app.sessions.forUser('max'), { code: 'FST_ERR_SESSION_STORE', message: /claimsOf failed: it must answer with a list/ })
+    store.endingsOf = (_userKey, callback) => callback(null, odd as any)
+    await t.rejects(app.sessions.revokeUser('max'), { code: 'FST_ERR_SESSION_STORE', message: /endingsOf failed: it must answer with a list/ })
+  }
+})
+
 onEach('a session whose cookie ends with the browser is listed with expiresAt: null', async (t, makeStore) => {
   const { app, login } = await open(t, makeStore(), { cookie: { maxAge: undefined } })
   await login('max')

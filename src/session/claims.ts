@@ -1,12 +1,13 @@
 import type { IndexKeys } from './index-keys'
 import type { SessionState } from './state'
 import { fingerprint } from '../diagnostics'
-import { TooManyError } from '../errors'
+import { StoreTimeoutError, TooManyError } from '../errors'
 import type { IndexSettings } from '../options/settings'
 import { promised } from '../stores/call'
 import type { KeyedClaimed, Repository, Stored } from '../stores/repository'
 import { renewalOf, USER, type Claim, type ClaimMap } from '../values/claim'
 import { endOf, idleOf } from '../values/lifetime'
+import { createdAtOf } from '../values/record'
 import type { FastifySessionObject } from '../types/session'
 import type { Answer, EndCode, StoreKey } from '../types/store'
 
@@ -37,6 +38,12 @@ interface Move {
 type Limit = Pick<IndexSettings, 'maxPerUser' | 'refuses'>
 
 const NO_LIMIT: Limit = { maxPerUser: Infinity, refuses: false }
+
+/**
+ * A new session is claimed before it is written, and a session is removed before its successor takes over its entries.
+ * So lists keep an entry without a session this long, in milliseconds.
+ */
+export const GRACE = 60_000
 
 /** Keeps the store's index up to date when sessions are written. */
 export class Claims {
@@ -133,6 +140,7 @@ export class Claims {
   async #writeAndMove (state: SessionState, moves: readonly Move[], write: Write): Promise<boolean> {
     const { claims: before } = state
     let isWritten = false
+    let isUnknown = false
     state.claims = without(moves, before)
     try {
       // Without a claim it is written at once, because a handler that doesn't wait may change it afterwards.
@@ -141,11 +149,15 @@ export class Claims {
         state.claims = before
         return await this.#giveUp(state, moves)
       }
-      isWritten = await promised(write) === true
+      isWritten = await promised(write).catch((error: Error) => {
+        // It may still take effect. Then a revocation must find the session.
+        isUnknown = error instanceof StoreTimeoutError
+        throw error
+      }) === true
     } finally {
       if (!isWritten) {
         state.claims = before
-        await this.#dropVain(state, moves)
+        if (!isUnknown) await this.#dropVain(state, moves)
       }
     }
     if (!isWritten) {
@@ -203,11 +215,13 @@ export class Claims {
   /** @throws FST_ERR_SESSION_TOO_MANY */
   async #place (name: string, key: string, state: SessionState): Promise<KeyedClaimed['outcome']> {
     const { maxPerUser: max } = this.#limitOf(name)
-    const before = state.replaces?.claims.get(name)
-    const replaces = before?.key === key ? state.replaces?.storeKey : undefined
+    const replaces = isTakenOver(name, key, state) ? state.replaces?.storeKey : undefined
     const claim = async (): Promise<KeyedClaimed> => await this.#claim(name, key, state, { max, replaces })
     let { outcome } = await claim()
-    if (outcome === 'full') {
+    if (outcome === 'lost') {
+      // An earlier write that failed may have taken over the entry.
+      outcome = (await this.#claim(name, key, state, { max: Infinity, isWritten: true })).outcome
+    } else if (outcome === 'full') {
       await this.#entries.tidy(key, max)
       outcome = (await claim()).outcome
     }
@@ -254,10 +268,13 @@ export class Claims {
     await this.#releaseAll(state, allKeysOf(state, moves))
   }
 
-  /** Drops new entries after a failed write, unless the session was written all the same, as after a timeout. */
-  async #dropVain ({ storeKey }: SessionState, moves: readonly Move[]): Promise<void> {
-    const keys = keysOf(moves, 'enter')
-    if (keys.length > 0) await this.#entries.dropVain(keys, storeKey).catch(() => {})
+  /**
+   * Drops new entries after a failed write, unless the session was written all the same. The next try needs those that
+   * were taken over: without them it would not find out about a revocation.
+   */
+  async #dropVain (state: SessionState, moves: readonly Move[]): Promise<void> {
+    const keys = keysOf(moves.filter(({ name, key }) => !isTakenOver(name, key, state)), 'enter')
+    if (keys.length > 0) await this.#entries.dropVain(keys, state.storeKey).catch(() => {})
   }
 
   async #releaseAll ({ storeKey }: SessionState, keys: readonly string[]): Promise<void> {
@@ -267,6 +284,42 @@ export class Claims {
   async #release (key: string, storeKey: StoreKey): Promise<void> {
     await promised<void>(answer => this.#repository.release(key, [storeKey], answer)).catch(() => {})
   }
+}
+
+/**
+ * Runs a task that removes a session and makes another one, which takes over its entries. Until that is done, a mark in
+ * the store's index keeps all processes from dropping the entries.
+ */
+export function marked (
+  state: SessionState, successorId: string, answer: Answer<void>, task: (answer: Answer<void>) => void
+): void {
+  const { claims, record, context: { repository } } = state
+  // Its entries are even younger, so lists keep them. Half the time, because the clocks of servers may differ.
+  const isYoung = record !== undefined && Date.now() - createdAtOf(record) < GRACE / 2
+  if (claims.size === 0 || isYoung) {
+    task(answer)
+    return
+  }
+  const key = markOf(state.storeKey)
+  const successor = repository.keyOf(successorId)
+  const marking = {
+    fingerprint: fingerprint(successor), lives: GRACE, refuses: false, isWritten: false, max: Infinity
+  }
+  // If the mark fails, so do the claims that matter.
+  repository.claim(key, successor, marking, () => task(error => {
+    repository.release(key, [successor], () => {})
+    answer(error)
+  }))
+}
+
+/** The key of a session's mark in the index. The keys of values are hashes, which have no colon. */
+export function markOf (storeKey: StoreKey): string {
+  return `replaced:${fingerprint(storeKey)}`
+}
+
+/** Whether the session takes over the entry of the one that it replaces. */
+function isTakenOver (name: string, key: string | undefined, { replaces }: SessionState): boolean {
+  return key !== undefined && replaces?.claims.get(name)?.key === key
 }
 
 function keysOf (moves: readonly Move[], kind: Move['kind']): string[] {

@@ -1,3 +1,4 @@
+import { marked } from './claims'
 import { takeAuthentication } from './freshness'
 import type { SessionState } from './state'
 import { GoneError, ReplacedError } from '../errors'
@@ -188,6 +189,12 @@ export function attempt<T> (make: () => T, answer: Answer<any>): T | undefined {
 }
 
 function giveWay (
+  state: SessionState, sessionId: string | undefined, renewal: Renewal, recording: Recording, answer: Answer<void>
+): void {
+  marked(state, sessionId as string, answer, answer => replace(state, sessionId, renewal, recording, answer))
+}
+
+function replace (
   state: SessionState,
   sessionId: string | undefined,
   { keys, isAuthenticated }: Renewal,

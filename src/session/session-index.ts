@@ -1,10 +1,11 @@
-import { Claims } from './claims'
+import { Claims, GRACE, markOf } from './claims'
 import { handleOf, IndexKeys, partsOf } from './index-keys'
 import { knownEndOf } from './life'
 import { destroy } from './operations'
 import { SessionState, type Context, type Index } from './state'
 import { Visit } from './visit'
 import { fingerprint } from '../diagnostics'
+import { StoreError } from '../errors'
 import type { IndexSettings, RequestCookie } from '../options/settings'
 import { eachOf, promised } from '../stores/call'
 import type { KeyedEntry, Repository, Stored } from '../stores/repository'
@@ -17,8 +18,6 @@ import type {
 } from '../types/session'
 import type { EndCode, Revoking, SessionRecord, StoreKey } from '../types/store'
 
-// A new session is claimed before it is written, so an entry without a session is kept this long, in milliseconds.
-const GRACE = 60_000
 const PAGE = 100
 
 /** The result of a revocation. */
@@ -121,7 +120,8 @@ export class SessionIndex implements Index {
     const tried = new Set<StoreKey>()
     const ended: StoreKey[] = []
     for (;;) {
-      const endings = await promised<StoreKey[]>(answer => this.#repository.endingsOf(key, answer)) ?? []
+      const answered = await promised<StoreKey[]>(answer => this.#repository.endingsOf(key, answer))
+      const endings = listOf('endingsOf', answered)
       // If a store doesn't release them, it would return them for ever.
       const ids = endings.filter(storeKey => !tried.has(storeKey))
       if (ids.length === 0) break
@@ -204,18 +204,29 @@ export class SessionIndex implements Index {
   }
 
   async #entriesOf (key: string, before: number, count: number): Promise<KeyedEntry[]> {
-    return await promised<KeyedEntry[]>(answer => this.#repository.claimsOf(key, before, count, answer)) ?? []
+    const answered = await promised<KeyedEntry[]>(answer => this.#repository.claimsOf(key, before, count, answer))
+    return listOf('claimsOf', answered)
   }
 
-  /** The session of an entry. If it has ended, the entry is dropped, unless the session is just being written. */
+  /**
+   * The session of an entry. If it has ended, the entry is dropped, unless the session is just being written or
+   * replaced.
+   */
   async #look (
     key: string, entry: KeyedEntry, current: StoreKey | undefined
   ): Promise<{ claimedAt: number, view: SessionView | undefined }> {
     const { sessionId: storeKey, claimedAt, age } = entry
     const state = await this.#stored(key, storeKey)
     if (state !== undefined) return { claimedAt, view: await this.#view(key, entry, state, current) }
-    if (age >= GRACE) await promised<void>(answer => this.#repository.release(key, [storeKey], answer))
+    if (age >= GRACE && !await this.#isMarked(storeKey)) {
+      await promised<void>(answer => this.#repository.release(key, [storeKey], answer))
+    }
     return { claimedAt, view: undefined }
+  }
+
+  /** Whether a new session is about to take over the entries of this one, which is gone. */
+  async #isMarked (storeKey: StoreKey): Promise<boolean> {
+    return (await this.#entriesOf(markOf(storeKey), Infinity, 1)).length > 0
   }
 
   async #view (
@@ -296,6 +307,17 @@ export function sessionsOf (index: SessionIndex): Sessions {
     revokeUser: user => index.revokeUser(user),
     count: () => index.count()
   }
+}
+
+/**
+ * What a method of the store's index answered with. Nothing is no entries.
+ *
+ * @throws FST_ERR_SESSION_STORE
+ */
+function listOf<T> (method: string, answered: T[] | null | undefined): T[] {
+  const list = answered ?? []
+  if (!Array.isArray(list)) throw new StoreError(method, 'it must answer with a list', { cause: undefined })
+  return list
 }
 
 // Applications pass values of a query string.
