@@ -305,7 +305,7 @@ export function marked (
   const marking = {
     fingerprint: fingerprint(successor), lives: GRACE, refuses: false, isWritten: false, max: Infinity
   }
-  // If the mark fails, so do the claims that matter.
+  // A renewal without its mark is better than none.
   repository.claim(key, successor, marking, () => task(error => {
     repository.release(key, [successor], () => {})
     answer(error)
