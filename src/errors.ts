@@ -145,6 +145,9 @@ export const StoreTimeoutError = sessionError<[string, number, string]>(
 /** What to do if a store may be slow or down. */
 export const STORE_AWAY = 'check that the store can be reached, or raise storeTimeout'
 
+/** What to do if a store answers, but requests wait for each other. */
+export const MANY_CHANGES = 'it answers, but many requests change this session, one after another. Change it less often, or use a store with update'
+
 /** A method of `request.session` was called on a request without a session. The message says why it has none. */
 export const NoSessionError = sessionError<[string, string, { cause: Error }?]>(
   'FST_ERR_SESSION_NONE',

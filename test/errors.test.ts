@@ -1,7 +1,8 @@
 import { sign } from '@fastify/cookie'
 import type { FastifyRequest } from 'fastify'
 import t from 'tap'
-import { build, SECRET, setCookies, stopClock, Visitor } from './helpers'
+import { build, Gate, SECRET, setCookies, stopClock, Visitor } from './helpers'
+import { ThreeMethodStore } from './odd-stores'
 
 const session = (request: FastifyRequest): any => request.session
 
@@ -199,4 +200,59 @@ t.test('a record that throws when it is read fails the reply or regenerate(keys)
   store.record = { user: 'max', cookie: {} }
   t.equal((await app.inject({ url: '/renew', headers: { cookie } })).json().message, 'broken')
   t.equal((await app.inject({ url: '/', headers: { cookie } })).statusCode, 200)
+})
+
+t.test('if a handler ignores that regenerate() failed, its login is not written under the old id', async t => {
+  for (const isSaved of [false, true]) {
+    const store = new ThreeMethodStore()
+    const app = await build({ store: store as any }, app => {
+      app.get('/login', async request => {
+        await request.session.regenerate().catch(() => {})
+        ;(request.session as any).user = 'max'
+        if (isSaved) await request.session.save().catch(() => {})
+        return 'welcome'
+      })
+      app.get('/user', async request => (request.session as any).user ?? 'nobody')
+    })
+    const visitor = new Visitor(app)
+    await visitor.get('/user')
+    store.failures.set('destroy', new Error('away'))
+    const planted = visitor.copy()
+    t.equal((await visitor.get('/login')).statusCode, 500)
+    t.equal((await planted.get('/user')).body, 'nobody')
+    store.failures.clear()
+    t.equal((await visitor.get('/login')).statusCode, 200)
+    t.equal((await visitor.get('/user')).body, 'max')
+    t.equal((await planted.get('/user')).body, 'nobody')
+  }
+})
+
+t.test('a request that waits too long behind others is told so, and not that the store is away', async t => {
+  class Slow extends ThreeMethodStore {
+    readonly gates = [new Gate(), new Gate()]
+    readonly #held = [...this.gates]
+    isSlow = false
+    override set (...args: Parameters<ThreeMethodStore['set']>): void {
+      const gate = this.isSlow ? this.#held.shift() : undefined
+      if (gate === undefined) super.set(...args)
+      else gate.pass().then(() => super.set(...args), t.fail)
+    }
+  }
+  const store = new Slow()
+  const app = await build({ store: store as any, storeTimeout: 1000 }, app => {
+    app.get('/login', async request => { (request.session as any).user = 'max' })
+    app.get('/change', async request => { (request.session as any).at = Math.random() })
+  })
+  const visitor = new Visitor(app)
+  await visitor.get('/login')
+  store.isSlow = true
+  const replies = [1, 2, 3].map(() => visitor.copy().get('/change'))
+  const [first, second] = store.gates as [Gate, Gate]
+  await first.holds()
+  first.open()
+  await second.holds()
+  const third = await replies[2]
+  t.match([third?.statusCode, third?.json()], [503, { code: 'FST_ERR_SESSION_STORE_TIMEOUT', message: /many requests change this session/ }])
+  second.open()
+  t.equal((await replies[0])?.statusCode, 200)
 })

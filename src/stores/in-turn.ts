@@ -1,7 +1,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import type { Method } from './call'
 import { Turns } from './turns'
-import { STORE_AWAY, StoreTimeoutError } from '../errors'
+import { MANY_CHANGES, STORE_AWAY, StoreTimeoutError } from '../errors'
 import type { Answer, SessionStore } from '../types/store'
 
 // By store, because two registrations may share a store.
@@ -32,7 +32,8 @@ export class InTurn {
     busy?: () => Error
   ): void {
     const giveUp = (hasMoved: boolean): void => {
-      answer(hasMoved && busy !== undefined ? busy() : new StoreTimeoutError(method, this.#timeout, STORE_AWAY))
+      const tooLate = (): Error => new StoreTimeoutError(method, this.#timeout, hasMoved ? MANY_CHANGES : STORE_AWAY)
+      answer(hasMoved && busy !== undefined ? busy() : tooLate())
     }
     this.#turns.take(sessionId, this.#timeout, giveUp, release => task((error, value) => {
       release()
