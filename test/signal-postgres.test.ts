@@ -1,6 +1,7 @@
 /** `session.signal` between processes, with PostgresStore and its listening connections. */
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { promisify } from 'node:util'
 import type { FastifyInstance } from 'fastify'
 import { Client, type Pool } from 'pg'
@@ -10,7 +11,7 @@ import { PostgresStore } from '../src/stores/postgres'
 import { build, record, Visitor, type SessionOptions } from './helpers'
 import { freshTable, openPool } from './postgres/tables'
 import { startPostgres, type PostgresServer } from './servers'
-import { until, within } from './waiting'
+import { PATIENCE, until, within } from './waiting'
 import { warned } from './heard'
 
 const HOUR = 3_600_000
@@ -183,6 +184,35 @@ t.test('if the server is away, the store reconnects until it is back, as long as
   await own.stop()
 })
 
+t.test('behind a proxy that has lost its server, it reconnects one attempt at a time, with growing pauses', async t => {
+  const table = await freshTable(pool)
+  const proxy = await Relay.to(t, server.port)
+  const began: number[] = []
+  const store = new PostgresStore({
+    pool,
+    table,
+    listen: () => {
+      began.push(performance.now())
+      return new Client({ connectionString: `postgres://postgres@127.0.0.1:${proxy.port}/postgres` })
+    }
+  }) as any
+  const heard: unknown[] = []
+  const unwatch = await store.watch('a', (code: unknown) => heard.push(code))
+  for (const count of [3, 5]) {
+    began.length = 0
+    proxy.lose()
+    await until('it has tried some times', async () => began.length >= count)
+    const pauses = began.slice(1, count).map((at, i) => Math.round(at - (began[i] as number)))
+    // A timer may fire a millisecond early.
+    t.ok(pauses.every((pause, i) => pause >= 200 * 2 ** i - 2), `pauses: ${pauses}`)
+    proxy.find()
+    // Connects before the next attempt is due, which must not count when the connection is lost again.
+    await until('a watch connects', async () => await store.watch('b', () => {}).then(() => true, () => false))
+    t.equal(heard.splice(0).length, 1, 'it looks again')
+  }
+  unwatch()
+})
+
 t.test('a listener that cannot connect causes a warning, and sessions are checked every watchInterval', async t => {
   const table = await freshTable(pool)
   let signal: AbortSignal | undefined
@@ -211,3 +241,72 @@ t.test('the listening connection does not keep the process alive', async t => {
   const ended = promisify(execFile)('env', ['-u', 'NODE_OPTIONS', process.execPath, '-e', program])
   t.same(await within('the process ends', ended), { stdout: 'done\n', stderr: '' })
 })
+
+t.test('an attempt to reconnect that is not answered does not keep the process alive', async t => {
+  const table = await freshTable(pool)
+  const program = `
+    const { createServer } = require('node:net')
+    const { Client, Pool } = require('pg')
+    const { PostgresStore } = require('@fastify/session/postgres')
+    const silent = createServer(socket => socket.unref()).listen(0, '127.0.0.1').unref()
+    const busy = setInterval(() => {}, 1000)
+    const pool = new Pool({ connectionString: '${server.url}' })
+    let first
+    const store = new PostgresStore({
+      pool,
+      table: '${table}',
+      listen () {
+        if (first === undefined) return first = new Client({ connectionString: '${server.url}' })
+        console.log('again')
+        clearInterval(busy)
+        return new Client({ host: '127.0.0.1', port: silent.address().port })
+      }
+    })
+    store.watch('a', () => {}).then(() => first.end())
+  `
+  const ended = promisify(execFile)('env', ['-u', 'NODE_OPTIONS', process.execPath, '-e', program], { timeout: PATIENCE })
+  t.same(await within('the process ends', ended), { stdout: 'again\n', stderr: '' })
+})
+
+/** A proxy that stays when its server is lost: it accepts connections, and closes them without an answer. */
+class Relay {
+  readonly port: number
+  readonly #sockets = new Set<Socket>()
+  #isLost = false
+
+  static async to (t: Test, port: number): Promise<Relay> {
+    const server = createServer().listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const proxy = new Relay((server.address() as AddressInfo).port)
+    server.on('connection', near => proxy.#pass(near, port))
+    t.teardown(() => {
+      proxy.lose()
+      server.close()
+    })
+    return proxy
+  }
+
+  private constructor (port: number) {
+    this.port = port
+  }
+
+  lose (): void {
+    this.#isLost = true
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
+  find (): void {
+    this.#isLost = false
+  }
+
+  #pass (near: Socket, port: number): void {
+    near.on('error', () => {})
+    if (this.#isLost) {
+      near.once('data', () => near.end())
+      return
+    }
+    this.#sockets.add(near)
+    const far = connect(port, '127.0.0.1').on('error', () => {})
+    near.on('close', () => far.destroy()).pipe(far).pipe(near)
+  }
+}

@@ -17,8 +17,10 @@ export class PostgresWatch {
   /** A statement that returns the channel's name. */
   readonly #channel: string
   readonly #watched = new Map<string, Set<OnEnd>>()
+  /** The client that listens; undefined while one still connects. */
   #client: PostgresClient | undefined
   #listening: Promise<void> | undefined
+  #retry: NodeJS.Timeout | undefined
   #hasLost = false
 
   /** @param channel a statement that returns the channel's name */
@@ -55,21 +57,23 @@ export class PostgresWatch {
 
   async #begin (): Promise<void> {
     const client = this.#connect()
-    this.#client = client
+    // So that neither the connection nor an attempt to reconnect keeps the process from ending.
+    const unref = (): void => { (client as { unref?: () => void }).unref?.() }
     client.on('notification', ({ payload }) => this.#hear(String(payload)))
     client.on('error', () => this.#lose(client))
     client.on('end', () => this.#lose(client))
     try {
-      await client.connect()
+      const connecting = client.connect()
+      if (this.#hasLost) unref()
+      await connecting
       const { rows: [{ channel }] } = await client.query(this.#channel)
       await client.query(`listen "${channel}"`)
-      // So that the connection doesn't keep the process from ending.
-      ;(client as { unref?: () => void }).unref?.()
+      unref()
     } catch (error) {
-      this.#client = undefined
       client.end().catch(() => {})
       throw error
     }
+    this.#client = client
     if (!this.#hasLost) return
     this.#hasLost = false
     // Messages may have been lost.
@@ -82,6 +86,7 @@ export class PostgresWatch {
   }
 
   #lose (client: PostgresClient): void {
+    // A client that fails while it connects rejects, too, and whoever began the attempt decides about the next one.
     if (this.#client !== client) return
     this.#client = this.#listening = undefined
     this.#hasLost = true
@@ -90,7 +95,9 @@ export class PostgresWatch {
   }
 
   #beginAgain (pause: number): void {
-    setTimeout(() => {
+    // A watch may have connected before the last retry was due.
+    clearTimeout(this.#retry)
+    this.#retry = setTimeout(() => {
       if (this.#watched.size === 0) return
       this.#listen().catch(() => this.#beginAgain(Math.min(2 * pause, LONGEST_PAUSE)))
     }, pause).unref()
