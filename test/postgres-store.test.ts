@@ -209,11 +209,22 @@ t.test('a broken record is treated as no session or causes a clear error, which 
   const { store, table, leave } = await open(pool)
   const log: string[] = []
   const app = await loggedApp(t, { store, saveUninitialized: false }, log)
-  const CASES: Array<[name: string, data: object, meta: object, answer: string | number]> = [
+  type Json = object | string | null
+  const CASES: Array<[name: string, data: Json, meta: Json, answer: string | number]> = [
     ['a key that is not JSON', { user: `"${HIDDEN}` }, {}, 500],
     ['a long key that is not JSON', { user: `"${HIDDEN.repeat(50)}` }, {}, 500],
     ['a key that is not JSON and is not read', { user: '"max"', note: `"${HIDDEN}` }, {}, 'max'],
+    ['a key that is null', { user: null }, {}, 500],
+    ['a key that is not a text', { user: 7 }, {}, 500],
+    ['a key that is null and is not read', { user: '"max"', note: null }, {}, 'max'],
+    ['a key whose name is not escaped', { user: '"max"', [`\\x ${HIDDEN}`]: '1' }, {}, 'nobody'],
+    ['no data', null, {}, 'nobody'],
+    ['data that is null', 'null', {}, 'nobody'],
+    ['data that is a list', `["${HIDDEN}"]`, {}, 'nobody'],
     ["a field of the library's own that is not JSON", { user: '"max"' }, { userKey: HIDDEN }, 'nobody'],
+    ["a field of the library's own that is null", { user: '"max"' }, { userKey: null }, 'nobody'],
+    ['none of these fields', { user: '"max"' }, null, 'nobody'],
+    ['null instead of these fields', { user: '"max"' }, 'null', 'nobody'],
     ['no cookie', { user: '"max"' }, {}, 'max'],
     ['invalid lifetimes', { user: '"max"' }, { idle: '"abc"', originalMaxAge: '{}', expires: 'true', createdAt: '1e300', absoluteTimeout: '[]' }, 'max'],
     ['endless lifetimes', { user: '"max"' }, { idle: '1e15', originalMaxAge: '999999999999999999999', seenAt: 'null' }, 'max']
@@ -239,6 +250,15 @@ t.test('a broken record is treated as no session or causes a clear error, which 
   t.ok(isAbout(await (await open(pool)).left('a') ?? MINUTE, MINUTE), 'attempts to read it do not prolong it')
   await pool.query(`update "${table}" set meta = meta || '{"userKey": "{"}' where sid = 'a'`)
   t.same(await store.destroy('a'), {}, 'it can be removed')
+})
+
+t.test('all() leaves out a record that cannot be read', async t => {
+  const { store, table } = await open(pool)
+  await store.set('good', record({ user: 'max' }))
+  for (const [sessionId, data, meta] of [['no data', null, '{}'], ['null', '{}', 'null'], ['no field', '{}', '{"idle": "x"}'], ['\\x', '{}', '{}']]) {
+    await pool.query(`insert into "${table}" values ($1, $2, $3, now() + interval '1 minute')`, [sessionId, data, meta])
+  }
+  t.same(Object.keys(await store.all()), ['good'])
 })
 
 // --- A pool that fails
