@@ -3,6 +3,7 @@
  * transaction holds the row, the statement waits for it, and then checks again. The statements don't make or parse a
  * session's JSON, because its texts must stay as they are.
  */
+import { parse } from './text-record'
 import { OptionError } from '../errors'
 
 // PostgreSQL cuts names off after 63 bytes. The names of the index and of the function begin with the table's.
@@ -31,8 +32,9 @@ export function escaped (text: string): string {
   return JSON.stringify(text).slice(1, -1)
 }
 
+/** @throws FST_ERR_SESSION_RECORD, if other software wrote the text */
 export function unescaped (text: string): string {
-  return text.includes('\\') ? JSON.parse(`"${text}"`) : text
+  return text.includes('\\') ? parse(`"${text}"`, 'a name') as string : text
 }
 
 /** Joins a statement into one line, because it is sent with each call. Inserted values stay as they are. */

@@ -1,5 +1,5 @@
 import type * as Fastify from 'fastify'
-import { OptionError } from '../errors'
+import { OptionError, RecordError } from '../errors'
 import { answered } from './answered'
 import { endMoveOf, isData, isMeta, lifeOf, metaOf, objectOf, ownEndOf, slackOf, timeToKeep, type Meta } from './kept-life'
 import { ask, flawOf, hearErrors, type PostgresClient, type PostgresPool } from './postgres-client'
@@ -52,6 +52,8 @@ const ONE_DAY = 86_400_000
 // were removed, there may be more, and there is no pause.
 const SWEPT = 1000
 const SWEEP_PAUSE = 60_000
+
+const LIBRARY = 'a field of the library'
 
 /**
  * Keeps sessions in PostgreSQL. A session is one row with two columns of JSON texts: one for the top-level keys, and
@@ -256,14 +258,20 @@ export class PostgresStore implements SessionStore {
   async #all (): Promise<Record<string, SessionRecord>> {
     const sessions: Record<string, SessionRecord> = Object.create(null)
     const { rows } = await this.#ask('all', [])
-    for (const row of rows) sessions[unescaped(row.sid)] = this.#foundIn(row).record
+    for (const row of rows) {
+      try {
+        sessions[unescaped(row.sid)] = this.#foundIn(row).record
+      } catch {
+        // It can't be read. The others can.
+      }
+    }
     return sessions
   }
 
   #foundIn ({ data, meta, left_: left }: { data: string, meta: string, left_: unknown }): Found {
-    const texts = new Map(Object.entries(textsIn(data)).map(([key, text]) => [unescaped(key), text]))
+    const texts = textsIn(data, 'the whole of it')
     const own: Meta = {}
-    for (const [name, text] of Object.entries(textsIn(meta))) own[unescaped(name)] = parse(text, 'a field of the library')
+    for (const [name, text] of textsIn(meta, LIBRARY)) own[name] = parse(text, LIBRARY)
     return foundInTexts(texts, own, Number(left), this.#ttl, slackOf(lifeOf(own, this.#ttl)))
   }
 
@@ -300,8 +308,13 @@ function textsOf (values: Readonly<Record<string, unknown>>, isKept: (name: stri
   return { text: JSON.stringify(texts), lacking }
 }
 
-function textsIn (text: string): Record<string, string> {
-  return JSON.parse(text)
+/** @throws FST_ERR_SESSION_RECORD */
+function textsIn (json: string, what: string): Map<string, string> {
+  // Other software may have written anything. NULL, too, is parsed as null.
+  const texts: unknown = JSON.parse(json)
+  if (typeof texts !== 'object' || texts === null || Array.isArray(texts)) throw new RecordError(what)
+  // What isn't a text becomes one that can't be parsed.
+  return new Map(Object.entries(texts).map(([key, text]) => [unescaped(key), typeof text === 'string' ? text : '']))
 }
 
 function removed (unset: FieldChanges['unset'], { lacking }: Texts, isKept: (name: string) => boolean): string[] {
