@@ -336,6 +336,14 @@ function duringRenewal (store: SessionStore, run: () => Promise<unknown>): void 
   }
 }
 
+/** Makes entries older. Their ages are by Redis's clock, which can't be moved. */
+async function setBack (user: string, milliseconds: number): Promise<void> {
+  const key = `${indexOf(user)}:ids`
+  for (const [fingerprint, entry] of Object.entries(await redis.hGetAll(key))) {
+    await redis.hSet(key, fingerprint, entry.replace(/^\d+/, enteredAt => String(Number(enteredAt) - milliseconds)))
+  }
+}
+
 onEach('a list or a refused login of another process during a renewal does not end the session', async (t, { store, another }) => {
   const { advance } = clock(t)
   const options: SessionOptions = { maxPerUser: 2, onMaxPerUser: 'refuse' }
@@ -347,6 +355,7 @@ onEach('a list or a refused login of another process during a renewal does not e
   }
   for (const [what, run] of Object.entries(acts)) {
     await pass(store, advance, 2 * MINUTE)
+    if (store instanceof RedisStore) await setBack('max', 2 * MINUTE)
     const { body: before } = await phone.get('/id')
     duringRenewal(store, run)
     t.equal((await phone.get('/renew')).statusCode, 200, what)
