@@ -363,6 +363,24 @@ t.test('migrate() works for a role that may not create tables if the table exist
   await t.rejects(migrate(weak, { table: 'another' }), { message: /permission denied/ })
 })
 
+t.test('a row of connect-pg-simple with an impossible date, or with an empty id, is migrated and written as others are', async t => {
+  await pool.query('create table dates (sid varchar primary key, sess json not null, expire timestamp(6) not null)')
+  const DATES = ['2026-99-99T11:42:32.628Z', '2026-02-30T11:42:32.628Z', '2026-02-20T99:99Z', '2026-02-20T...Z', '0000-01-01T00:00:00.000Z']
+  const write = (sessionId: string, expires: string): Promise<unknown> => pool.query(
+    "insert into dates (sid, sess, expire) values ($1, $2, now() + interval '1 hour') on conflict (sid) do update set sess = excluded.sess",
+    [sessionId, { n: 1, cookie: { expires, originalMaxAge: null } }]
+  )
+  const ids = ['', ...DATES]
+  for (const id of ids) await write(id, id)
+  await migrate(pool, { table: 'dates' })
+  const store = new PostgresStore({ pool, table: 'dates' }) as any
+  for (const id of ids) t.match(await store.get(id), { n: 1, cookie: { expires: null } }, id)
+  for (const date of DATES) await write('good', date)
+  t.match(await store.get('good'), { n: 1, cookie: { expires: null } })
+  await write('good', '2999-12-31T00:00:00.000Z')
+  t.equal((await pool.query("select meta->>'expires' as expires from dates where sid = 'good'")).rows[0].expires, String(Date.UTC(2999, 11, 31)))
+})
+
 // --- Visitors
 
 const routes: Routes = app => {

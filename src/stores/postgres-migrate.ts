@@ -91,7 +91,7 @@ export async function migrate (
   await pool.query(bothWays(table) + (hasTrigger === true ? '' : trigger(table)))
   for (let after = ''; ;) {
     const { rows: [{ last, count }] } = await pool.query(`with old as (
-      select sid from ${sessions} where sid > $1 and data is null order by sid limit $2 for update
+      select sid from ${sessions} where sid >= $1 and data is null order by sid limit $2 for update
     ), moved as (
       update ${sessions} s set data = null from old where s.sid = old.sid
     ) select max(sid) as last, count(*)::int as count from old`, [after, MOVED])
@@ -121,16 +121,23 @@ declare
   masked json;
   cookie json;
   fields jsonb;
+  ends text := 'null';
 begin
   if new.data is null or (tg_op = 'UPDATE' and new.sess::text is distinct from old.sess::text) then
     masked := replace(replace(replace(replace(replace(replace(new.sess::text, '\\\\', chr(1)), '\\"', chr(2)), '\\', chr(3)),
       chr(1), '\\\\\\\\'), chr(2), '\\\\\\"'), chr(3), '\\\\');
     masked := case json_typeof(masked) when 'object' then masked else '{}' end;
     cookie := case json_typeof(masked->'cookie') when 'object' then masked->'cookie' else '{}' end;
+    begin
+      if cookie->>'expires' ~ '^\\d{4}-\\d\\d-\\d\\dT[\\d:.]+Z$' then
+        ends := round(extract(epoch from (cookie->>'expires')::timestamptz) * 1000)::bigint;
+      end if;
+    exception when data_exception then
+      -- It looks like a date, and isn't one. So the session has no end of its own.
+    end;
     new.data := ${texts('masked')} - 'cookie';
     new.meta := ${texts('cookie')} - '{path,httpOnly,secure,sameSite,domain,partitioned,priority}'::text[]
-      || jsonb_build_object('expires', case when cookie->>'expires' ~ '^(?!0000)\\d{4}-\\d\\d-\\d\\dT[\\d:.]+Z$'
-        then round(extract(epoch from (cookie->>'expires')::timestamptz) * 1000)::bigint::text else 'null' end);
+      || jsonb_build_object('expires', ends);
     new.expires_at := least(new.expire, ${LATEST}) + case when cookie->>'originalMaxAge' ~ '^\\d{1,15}(\\.\\d+)?$'
       then (cookie->>'originalMaxAge')::float8 / 100 else 0 end * interval '1 ms';
   elsif tg_op = 'UPDATE' and new.expire is distinct from old.expire then
