@@ -261,6 +261,7 @@ t.test('if a reply fails before it is sent, what the error handler does to the s
     'a later hook': app => app.get('/fails', { onSend: async () => { throw new Error('late') } }, async () => 'ok')
   }
   const ACTIONS: Record<string, { act: (request: FastifyRequest) => unknown, wanted: string, wantedOfStranger: string }> = {
+    'does not use it': { act: () => {}, wanted: 'max', wantedOfStranger: 'nobody' },
     'stores something': { act: request => { session(request).note = 'failed' }, wanted: 'max failed', wantedOfStranger: 'nobody failed' },
     'saves it at once': {
       async act (request) {
