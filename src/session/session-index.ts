@@ -310,7 +310,7 @@ export function sessionsOf (index: SessionIndex): Sessions {
 }
 
 /**
- * What a method of the store's index answered with. Nothing is no entries.
+ * What a method of the store's index answered with; if it answered with nothing, an empty list.
  *
  * @throws FST_ERR_SESSION_STORE
  */

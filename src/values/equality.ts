@@ -5,10 +5,11 @@ import { isPlainElsewhere } from './copy'
 
 /** Whether two values differ in anything that a store can keep. */
 export function differ (a: unknown, b: unknown): boolean {
+  if (a === b) return false
   let isSeen = true
   try {
     isSeen = isSeenWhole(b)
-    if (a === b || (isSeen && equal(a, b))) return false
+    if (isSeen && equal(a, b)) return false
   } catch {
     // Circles overflow the stack.
   }
