@@ -24,10 +24,11 @@ t.before(async () => {
   pool = openPool(t, server.url)
 })
 
-/** A PostgresStore whose watches and listening connections a test can see. */
+/** A PostgresStore whose watches, looks and listening connections a test can see. */
 class ListeningStore extends PostgresStore {
   readonly clients: Client[] = []
   readonly watches: Array<Promise<unknown>> = []
+  readonly looks: Array<Promise<unknown>> = []
 
   static on (t: Test, table: string, url = server.url): ListeningStore {
     const store: ListeningStore = new ListeningStore({
@@ -47,6 +48,12 @@ class ListeningStore extends PostgresStore {
     const watch = super.watch(...args)
     this.watches.push(watch)
     return watch
+  }
+
+  override inspect (...args: Parameters<PostgresStore['inspect']>): Promise<any> {
+    const look = super.inspect(...args)
+    this.looks.push(look)
+    return look
   }
 }
 
@@ -81,6 +88,8 @@ async function start (t: Test, table: string, options: SessionOptions = {}, url?
       const session = await app.loadSession(visitor.cookieHeader())
       const signal = session?.signal as AbortSignal
       await Promise.allSettled(store.watches)
+      // Each watch begins with a look. If the session ended before it, the look could be faster than the message.
+      await Promise.allSettled(store.looks)
       return signal
     }
   }
