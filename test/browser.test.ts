@@ -54,6 +54,19 @@ async function login (page: Page, name: string): Promise<void> {
   await page.getByLabel('Your name').fill(name)
   await page.getByRole('button', { name: 'Log in' }).click()
   await page.getByRole('heading', { name: `Hello, ${name}` }).waitFor()
+  await ready(page)
+}
+
+/** Waits until the page's styles and scripts are there, too: its text may be there before. */
+async function ready (page: Page): Promise<void> {
+  await page.waitForLoadState('load')
+}
+
+/** Loads the page again, and waits until the server will tell it that its session has ended. */
+async function listens (page: Page): Promise<void> {
+  const listening = page.waitForResponse(/events/)
+  await page.reload()
+  await listening
 }
 
 const heading = async (page: Page): Promise<string> => await page.locator('#hello').innerText()
@@ -105,11 +118,11 @@ t.test('an open page says so by itself when its session is ended elsewhere', asy
   const [laptop, phone] = [await open(t, address), await open(t, address)]
   await login(phone, 'Ada')
   await login(laptop, 'Ada')
-  const listening = phone.waitForResponse(/events/)
-  await phone.reload()
-  await listening
+  await listens(phone)
   await laptop.getByRole('button', { name: /^End the session on/ }).click()
   await phone.getByText('This session was ended on another device.').waitFor()
+  await laptop.getByText('That session has ended').waitFor()
+  await listens(laptop)
   await phone.getByRole('link', { name: 'Reload the page' }).click()
   await phone.getByRole('heading', { name: 'Hello, stranger' }).waitFor()
   const tab = await laptop.context().newPage()
@@ -145,6 +158,7 @@ t.test('over https, the __Host- cookie is Secure, and a logout clears it', async
   await page.getByRole('heading', { name: 'Hello, stranger' }).waitFor()
   // The page that follows starts another session, for its forms.
   for (const { value } of await cookiesOf(page)) t.not(value, before?.value)
+  await ready(page)
   await page.getByRole('button', { name: 'Log out while' }).click()
   await page.getByRole('status').getByText(/Still logged in.*stays so/).waitFor()
   for (const { secure } of await cookiesOf(page)) t.ok(secure, 'the cookies of the experiments too')
@@ -186,7 +200,7 @@ t.test('a slow request logs the visitor in again on 11.1.3, but not here: both r
       demo.wake()
     }
     await page.getByRole('status').getByText(/^@fastify\/session 11.1.3: Still logged in, as Ada. This version, [\d.]+: Logged out, and it stays so.$/).waitFor()
-    t.equal(await button.getAttribute('aria-disabled'), null)
+    await page.locator('button:not([aria-disabled])', { hasText: 'Log out while a slow request is running' }).waitFor()
     const [eleven, ours] = await runsOf(page, 0).all() as [Locator, Locator]
     t.match(await eleven.getAttribute('class'), /bad/)
     t.match(await ours.getAttribute('class'), /good/)
@@ -250,6 +264,7 @@ t.test('axe finds no problems in any state of the page, in light and in dark mod
   for (const colorScheme of ['light', 'dark'] as const) {
     const page = await open(t, address, { colorScheme })
     const check = async (what: string): Promise<void> => {
+      await ready(page)
       await page.evaluate(axe)
       const { passes, violations, incomplete } = await page.evaluate('axe.run()') as AxeResults
       t.ok(passes.length > 0)
@@ -268,9 +283,7 @@ t.test('axe finds no problems in any state of the page, in light and in dark mod
     await check('logged in')
     const other = await page.context().newPage()
     await other.goto('/')
-    const listening = page.waitForResponse(/events/)
-    await page.reload()
-    await listening
+    await listens(page)
     await other.getByRole('button', { name: 'Log out', exact: true }).click()
     await page.getByText('You have logged out in another tab.').waitFor()
     await check('ended elsewhere')
@@ -288,6 +301,7 @@ t.test("the page can be used by keyboard alone, and fits a phone's width", async
   await page.keyboard.type('Ada')
   await page.keyboard.press('Enter')
   await page.getByRole('heading', { name: 'Hello, Ada' }).waitFor()
+  await ready(page)
   t.ok(await page.evaluate('document.documentElement.scrollWidth <= 320'))
 })
 

@@ -316,6 +316,7 @@ t.test('the demo binds sessions over https', async t => {
   const { port } = new URL((await demo.says(/at https?:\S+/)).slice('at '.length))
   const context = await browser.newContext({ baseURL: `https://${HOST}:${port}` })
   t.teardown(() => context.close())
+  context.setDefaultTimeout(PATIENCE)
   const page = await context.newPage()
   await page.goto('/')
   await page.getByLabel('Your name').fill('Ada')

@@ -460,8 +460,9 @@ for (const file of ['examples/postgres.js', 'examples/connect-pg-simple.js']) {
     await database.connect()
     t.teardown(() => database.end())
     t.equal((await database.query('SELECT sid FROM session')).rowCount, 1, 'one session')
-    await database.query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = \'client backend\'')
-    await program.complains(/postgres: .*administrator command/)
+    const { rowCount } = await database.query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = \'client backend\'')
+    // Until the pool has heard of each of them, it may still use one.
+    await program.complains(new RegExp(`(postgres: .*administrator command[^]*){${rowCount}}`))
     t.match(await back.text('/'), 'visit number 4.', 'after the connections were lost')
 
     const copy = back.copy()
