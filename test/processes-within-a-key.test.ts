@@ -6,11 +6,13 @@ import { openPool } from './postgres/tables'
 import { startPostgres, startRedis } from './servers'
 
 const PROCESSES = 4
+// The store is always there, so no call may time out, even on a busy machine.
+const STORE_TIMEOUT = 30_000
 
 async function start (t: Test, backend: Backend): Promise<Fleet> {
   const { url } = backend === 'postgres' ? await startPostgres(t) : await startRedis(t)
   if (backend === 'postgres') await migrate(openPool(t, url))
-  const fleet = new Fleet(t, backend, [url])
+  const fleet = new Fleet(t, backend, [url], STORE_TIMEOUT)
   await fleet.start(PROCESSES)
   return fleet
 }

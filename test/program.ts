@@ -166,8 +166,8 @@ export class Conducted extends Program {
 }
 
 /** A server for tests, with a channel: see `test/processes`. */
-export function startWithChannel (t: Test, file: string, args: string[]): Program {
-  return new Program(t, 'env', [...NODE, file, ...args], { hasChannel: true })
+export function startWithChannel (t: Test, file: string, args: string[], env: NodeJS.ProcessEnv = {}): Program {
+  return new Program(t, 'env', [...NODE, file, ...args], { env, hasChannel: true })
 }
 
 /** Stops a program as a service manager does, and checks that it ends as it should. */

@@ -15,6 +15,7 @@ import { build, Gate, record, SECRET, Visitor, type SessionOptions } from './hel
 import { ThreeMethodStore } from './odd-stores'
 import { openPool, underTest } from './postgres/tables'
 import { connectTo, letPass, startPostgres, startRedis } from './servers'
+import { until } from './waiting'
 
 const [OLD, NEW] = ['the first key, which has 32 characters', Buffer.alloc(32, 'n')]
 const sealing = (store: SessionStore, options: Partial<SealedOptions> = {}) =>
@@ -679,6 +680,8 @@ t.test('the signal of a sealed session reports that another process has ended it
   const other = new Visitor(there)
   for (const [name, value] of visitor.cookies) other.cookies.set(name, value)
   const told = visitor.get('/signal')
+  const admin = await connectTo(t, server)
+  await until('it listens', async () => (await admin.pubSubChannels()).length === 1)
   await other.get('/out')
   t.equal((await told).body, 'logout')
 })

@@ -676,13 +676,13 @@ symptom('Jest fails at the first request, or never answers', async (t, { cured, 
   const program = await installJest()
   const [name, value = ''] = block('sh').split(' ')[0]?.split('=') as [string, string]
   t.equal(name, 'NODE_OPTIONS')
-  const runJest = (test: string, nodeOptions: string[]): Program => {
+  const runJest = (test: string, nodeOptions: string[], timeout = PATIENCE): Program => {
     const folder = t.testdir({
       'app.test.js': test,
       // The library is installed here. Its dependencies are found in the folders above.
       node_modules: { '@fastify': { session: t.fixture('symlink', ROOT) } }
     })
-    const args = ['-u', 'NODE_OPTIONS', process.execPath, ...nodeOptions, program, '--rootDir', folder, '--testTimeout', '2000', '--no-watchman', '-i']
+    const args = ['-u', 'NODE_OPTIONS', process.execPath, ...nodeOptions, program, '--rootDir', folder, '--testTimeout', String(timeout), '--no-watchman', '-i']
     return new Program(t, 'env', args, { cwd: folder })
   }
   const test = (lines: string): string => `
@@ -730,7 +730,7 @@ symptom('Jest fails at the first request, or never answers', async (t, { cured, 
       ${LISTEN}
       afterAll(() => app.close())
       ${ASK.replace("app.inject('/')", 'fetch(address)')}`)
-    const waiting = runJest(stopped, [value])
+    const waiting = runJest(stopped, [value], 2000)
     await waiting.complains(/Exceeded timeout/)
     await waiting.end('SIGKILL')
     const going = await runJest(cured(stopped), [value]).end()

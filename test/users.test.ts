@@ -199,15 +199,18 @@ onEach('a list says when a session was last seen, and when it expires', async (t
   // A rolling session that is only read: only the store knows its end.
   const { app, store, login } = await open(t, makeStore())
   const visitor = await login('max')
+  const begun = performance.now()
   const [before] = await app.sessions.forUser('max') as [SessionView]
+  // Redis says how much is left. If its answer took long to arrive, the end seems to be later.
+  const least = MINUTE - (performance.now() - begun) - ROUNDED
   clock(t).advance(MINUTE)
   if (store instanceof RedisStore) await letPass(redis, MINUTE)
   await visitor.get('/user')
   const [after] = await app.sessions.forUser('max') as [SessionView]
   t.same(after.createdAt, before.createdAt)
   const moved = Number(after.lastSeenAt) - Number(before.lastSeenAt)
-  t.ok(moved >= MINUTE - ROUNDED, `moved by ${moved} ms`)
-  t.ok(Number(after.expiresAt) - Number(before.expiresAt) >= MINUTE - ROUNDED)
+  t.ok(moved >= least, `moved by ${moved} ms`)
+  t.ok(Number(after.expiresAt) - Number(before.expiresAt) >= least)
 })
 
 t.test('a new login is listed once it is saved', async t => {

@@ -37,13 +37,16 @@ export class Fleet {
   crashes = 0
   readonly #t: Test
   readonly #args: string[]
+  readonly #env: NodeJS.ProcessEnv
   readonly #members: Member[] = []
   readonly #programs: Program[] = []
   #turn = 0
 
-  constructor (t: Test, backend: Backend, urls: string[]) {
+  /** @param storeTimeout in milliseconds */
+  constructor (t: Test, backend: Backend, urls: string[], storeTimeout = 1000) {
     this.#t = t
     this.#args = [backend, ...urls]
+    this.#env = { STORE_TIMEOUT: String(storeTimeout) }
   }
 
   async start (count: number): Promise<void> {
@@ -91,7 +94,7 @@ export class Fleet {
   }
 
   async #startMember (): Promise<Member> {
-    const program = startWithChannel(this.#t, join(__dirname, 'server.js'), this.#args)
+    const program = startWithChannel(this.#t, join(__dirname, 'server.js'), this.#args, this.#env)
     this.#programs.push(program)
     const { port } = await program.sends('its port', () => true)
     const member = new Member(program, port)

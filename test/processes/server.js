@@ -94,7 +94,7 @@ app.register(async app => {
     secret: 'a secret with minimum length of 32 characters',
     cookie: { secure: false, maxAge: MAX_AGE },
     store,
-    storeTimeout: 1000
+    storeTimeout: Number(process.env.STORE_TIMEOUT)
   })
 
   app.addHook('preHandler', async ({ query }) => {
