@@ -21,6 +21,8 @@ const MINUTE = 60_000
 const HOST = 'app.test'
 const BOUND = '__Host-sessionId-bound'
 const REFRESH = '/.well-known/session/refresh'
+// Chromium asks for the icon of a page that names none, some time later, and such a request would cause a refresh of its own.
+const ICON = '<!doctype html><link rel="icon" href="data:,">'
 
 const data = (request: FastifyRequest): any => request.session
 
@@ -106,6 +108,11 @@ async function open (t: Test): Promise<Opened> {
     request.raw.destroy()
     reply.hijack()
   })
+  app.addHook('onSend', async ({ headers }, reply, payload) => {
+    if (headers['sec-fetch-dest'] !== 'document') return payload
+    reply.removeHeader('content-length').type('text/html')
+    return `${ICON}${payload ?? ''}`
+  })
   await app.register(fastifyCookie)
   await app.register(fastifySession, {
     secret,
@@ -154,7 +161,7 @@ async function open (t: Test): Promise<Opened> {
     advance,
     async visit (path) {
       const response = await page.goto(path)
-      return await (response as NonNullable<typeof response>).text()
+      return (await (response as NonNullable<typeof response>).text()).replace(ICON, '')
     },
     fetch: async path => await page.evaluate(async path => {
       const response = await fetch(path)
