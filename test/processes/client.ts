@@ -3,6 +3,7 @@ import { ExpectedSession } from './expected-session'
 import type { Findings } from './findings'
 import { AllGoneError, HungError, type Fleet, type Member, type Question, type Reply } from './fleet'
 import { cookieOf, isClear, isConfirmed, saysGone, wordsOf } from './replies'
+import { PATIENCE } from '../waiting'
 
 type Slow = 'read' | 'write' | 'save' | 'renew'
 type Meanwhile = 'write' | 'renew' | 'logout'
@@ -14,8 +15,8 @@ const MEANWHILE: readonly Meanwhile[] = ['write', 'renew', 'logout']
 
 // People look at a page before they continue. This keeps two processors busy without overloading them.
 const LOOKS = 1000
-const TRIES = 300
 const PAUSE = 100
+const TRIES = PATIENCE / PAUSE
 
 /** A visitor with a browser, who remembers what was confirmed and complains if it isn't so. */
 export class Client {
