@@ -37,7 +37,7 @@ t.test('PostgresStore works through PgBouncer in transaction mode', async t => {
 
 t.test('while a server restarts, requests fail with clear errors; afterwards they work, and no confirmed write is lost', async t => {
   const server = await startPostgres(t)
-  const site = await Site.open(t, openPool(t, server.url, { connectionTimeoutMillis: 500 }))
+  const site = await Site.open(t, openPool(t, server.url, { connectionTimeoutMillis: 2000 }))
   await site.run(async () => {
     await site.confirms(100)
     await server.stop()
@@ -80,7 +80,7 @@ t.test('after a failover to a replica, no confirmed write is lost, and logged-ou
   const primary = await startPostgres(t)
   const replica = await startReplica(t, primary)
   const address = await Address.of(t, primary.port)
-  const pool = openPool(t, `postgres://postgres@127.0.0.1:${address.port}/postgres`, { connectionTimeoutMillis: 500 })
+  const pool = openPool(t, `postgres://postgres@127.0.0.1:${address.port}/postgres`, { connectionTimeoutMillis: 2000 })
   const site = await Site.open(t, pool)
   // From now on a commit is confirmed only when the replica has it.
   await pool.query('alter system set synchronous_standby_names = \'*\'')
