@@ -33,7 +33,7 @@ async function measureGrowth (port, { quick }) {
       const cpu = median(figures.get(worker.name).map(({ cpu }) => cpu))
       const traffic = what.store === 'redis' ? await worker.ask('traffic') : undefined
       points.push({ library: worker.name, ...what, cpu, traffic })
-      worker.stop()
+      await worker.stop()
       console.log(`${worker.name}, ${what.store}, ${what.sessions} sessions of ${what.size} B: ${cpu.toFixed(1)} µs`)
     }
     return points

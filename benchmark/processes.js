@@ -1,6 +1,7 @@
 'use strict'
 
 const { fork } = require('node:child_process')
+const { once } = require('node:events')
 const path = require('node:path')
 
 const execArgv = ['--expose-gc', '--no-warnings', '--max-old-space-size=12000']
@@ -31,9 +32,12 @@ async function startWorker (job) {
       child.send({ action, ...what })
       return answered
     },
-    stop () {
+    /** Resolves when the process has ended. Until then it needs its Redis. */
+    async stop () {
       child.removeAllListeners('exit')
+      const exited = once(child, 'exit')
       child.disconnect()
+      await exited
     }
   }
 }

@@ -64,7 +64,7 @@ async function measureCase ({ title, connections, start }, with_) {
   for (let round = 0; round < ROUNDS; round++) {
     for (const { workers, figures } of groups) figures.push(await measure(workers, connections))
   }
-  for (const { workers } of groups) for (const worker of workers) worker.stop()
+  for (const { workers } of groups) for (const worker of workers) await worker.stop()
   const theirs = groups.find(({ contestant }) => contestant === UPSTREAM).figures
   return [
     `### ${title}`,

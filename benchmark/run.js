@@ -97,7 +97,7 @@ async function measureGroup ({ way, store, size, scenario }, port) {
     }
     if (way === 'hooks' && store === 'redis' && isBare !== true) row.traffic = await worker.ask('traffic')
     rows.push(row)
-    worker.stop()
+    await worker.stop()
   }
   return { way, store, size, scenario: scenario.id, rows }
 }

@@ -102,7 +102,7 @@ async function main () {
   const built = await contestant.build({ ...scenario, way: job.way, data }, store)
   listener = built.listener
   if (job.way === 'http') {
-    server = (job.tls ? https.createServer(job.tls, listener) : http.createServer(listener)).listen(0, '127.0.0.1')
+    server = (job.tls ? https.createServer(job.tls, listener) : http.createServer(listener)).listen({ port: 0, host: '127.0.0.1', backlog: 2048 })
     await events.once(server, 'listening')
   }
   clear = client === undefined ? built.clear ?? (() => empty(store)) : () => client.flushDb()
