@@ -218,7 +218,7 @@ t.test('16 KB of cookies cost at most ten verifications and ten look-ups', async
   }
 })
 
-// --- Posts from other sites
+// --- Requests from other sites
 
 t.test('a POST from another site that brings no session cookie and stores nothing creates no session', async t => {
   const store = new MemoryStore()
@@ -236,6 +236,19 @@ t.test('a POST from another site that brings no session cookie and stores nothin
   for (const site of ['same-origin', 'same-site', 'none', undefined]) t.equal(setCookies(await post(site)).length, 1, String(site))
   for (const method of ['GET', 'HEAD'] as const) t.equal(setCookies(await post('cross-site', '/quiet', '', method)).length, 1, method)
   t.same(setCookies(await post('cross-site', '/paid', mine)).map(header => header.split(';', 1)[0]), [mine])
+})
+
+t.test('with sameSite strict, no link from another site does that, either', async t => {
+  for (const [sameSite, isStrict] of [['strict', true], ['Strict', true], [true, true], ['lax', false], ['none', false], [undefined, false]] as const) {
+    const app = await open(t, { saveUninitialized: true, cookie: { secure: false, sameSite: sameSite as 'strict' } })
+    const link = (site: string, method: 'GET' | 'HEAD' = 'GET'): Promise<LightMyRequestResponse> => {
+      return get(app, '/quiet', '', { method, headers: { 'sec-fetch-site': site, 'sec-fetch-mode': 'navigate' } })
+    }
+    for (const method of ['GET', 'HEAD'] as const) {
+      t.equal(setCookies(await link('cross-site', method)).length, isStrict ? 0 : 1, `${sameSite}, ${method}`)
+    }
+    for (const site of ['same-origin', 'same-site', 'none']) t.equal(setCookies(await link(site)).length, 1, `${sameSite}, ${site}`)
+  }
 })
 
 // --- The header that clears a cookie

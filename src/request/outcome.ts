@@ -2,6 +2,7 @@ import { isForEverybody } from './cache-headers'
 import { savesUnused } from './route'
 import { isRefused, type Slot } from './slot'
 import type { Settings } from '../options/settings'
+import type { Attributes } from '../session/cookie'
 import type { SessionState } from '../session/state'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
@@ -157,7 +158,7 @@ function wantedOfNew (
   if (state.isModified()) return DECISIONS.created
   if (state.found.isRefused === true) return DECISIONS.refused
   if (request.method === 'OPTIONS') return DECISIONS.preflight
-  if (visit?.sent.length === 0 && isFromElsewhere(request)) return DECISIONS.fromElsewhere
+  if (visit?.sent.length === 0 && isFromElsewhere(request, state.attributes.sameSite)) return DECISIONS.fromElsewhere
   const isSaved = savesUnused(route, settings.saveUninitialized)
   const saves = typeof isSaved === 'function' ? isSaved(request) : isSaved
   return saves ? DECISIONS.created : DECISIONS.empty
@@ -194,8 +195,9 @@ function wantedOfUsed (state: SessionState, { refreshAfter, rolling }: Settings)
   return state.context.repository.hasTouch ? DECISIONS.touched : DECISIONS.rewritten
 }
 
-// A browser doesn't send a SameSite=Lax cookie with a POST that another site starts, but it stores one from the reply.
-// The cookie of an empty session would replace the visitor's.
-function isFromElsewhere ({ method, headers }: FastifyRequest): boolean {
-  return headers['sec-fetch-site'] === 'cross-site' && method !== 'GET' && method !== 'HEAD'
+// A browser doesn't send a SameSite=Lax cookie with a POST that another site starts, nor a Strict one with a link, but
+// it stores one from the reply. The cookie of an empty session would replace the visitor's.
+function isFromElsewhere ({ method, headers }: FastifyRequest, sameSite: Attributes['sameSite']): boolean {
+  if (headers['sec-fetch-site'] !== 'cross-site') return false
+  return (method !== 'GET' && method !== 'HEAD') || sameSite === true || sameSite?.toString().toLowerCase() === 'strict'
 }

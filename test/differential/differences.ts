@@ -56,6 +56,9 @@ const takesKeys = (step: Step): boolean => step.do === 'regenerate' && step.keys
 const keysIn = (fact: unknown): string[] => String(fact).split(',')
 const isRefused = (answer: any): boolean => answer?.error === true
 
+const isStrict = ({ cookie }: Config, did: Step[]): boolean => cookie.sameSite === 'strict' ||
+  did.some(step => 'attributes' in step && step.attributes?.sameSite === 'strict')
+
 const choosesEnd = (step: Step): boolean => step.do === 'expires' || (step.do === 'options' && step.after !== undefined)
 const choosesLifetime = (step: Step): boolean =>
   choosesEnd(step) || step.do === 'maxAge' || (step.do === 'options' && step.maxAge !== undefined)
@@ -100,12 +103,12 @@ export const DIFFERENCES: Meant[] = [
     parts: true
   },
   {
-    version11: 'With `saveUninitialized`, a preflight (`OPTIONS`) and a `POST` that comes from another site without a cookie start a session.',
+    version11: 'With `saveUninitialized`, a preflight (`OPTIONS`) starts a session, and so does a request from another site to which the browser adds no cookie: a `POST`, and with `sameSite: \'strict\'` a link.',
     version12: 'They start one only if something is stored in it.',
-    why: 'Browsers keep no cookie of a preflight. The session of such a POST would replace the visitor\'s own.',
+    why: 'Browsers keep no cookie of a preflight. The session of such a request would replace the visitor\'s own.',
     example: program([visit([], { method: 'OPTIONS' })]),
-    fits: ({ fact, theirs, ours, request: { method, isFromElsewhere } }) => fact === 'cookie' && theirs === 'sent' && ours !== 'sent' &&
-      (method === 'OPTIONS' || (method === 'POST' && isFromElsewhere)),
+    fits: ({ fact, theirs, ours, did, config, request: { method, isFromElsewhere } }) => fact === 'cookie' && theirs === 'sent' && ours !== 'sent' &&
+      (method === 'OPTIONS' || (isFromElsewhere && (method === 'POST' || isStrict(config, did)))),
     parts: true
   },
   {
