@@ -225,6 +225,46 @@ for (const kind of KINDS) {
     }
   }
 
+  // The store doesn't have the key `fresh` yet when the operation begins.
+  const ADDERS: Record<string, (session: any) => unknown> = {
+    'save()': session => { session.fresh = 1; return session.save() },
+    "regenerate(['fresh'])": session => { session.fresh = 1; return session.regenerate(['fresh', 'user']) },
+    'update()': session => session.update((data: any) => { data.fresh = 1 }),
+    'save(), update() and save()': session => {
+      session.fresh = 1
+      session.save()
+      session.update((data: any) => { data.fresh = 2 })
+      return session.save()
+    }
+  }
+  for (const [what, add] of Object.entries(ADDERS)) {
+    for (const isNew of [true, false]) {
+      for (const isAwaited of [true, false]) {
+        const how = `${kind}, ${isNew ? 'a new session' : 'a stored session'}, ${isAwaited ? 'awaited' : 'not awaited'}`
+        t.test(`a key that is deleted while ${what} adds it does not come back: ${how}`, async t => {
+          const place = await open(t, kind, app => {
+            app.get('/', async request => {
+              session(request).user = 'max'
+              const added = add(session(request))
+              delete session(request).fresh
+              if (isAwaited) await added
+              return session(request).data()
+            })
+          })
+          if (isNew) {
+            place.gate.memory.store.clear()
+            place.browser.cookie = ''
+          }
+          const { status, body } = await finish(place, send(place, '/'))
+          t.equal(status, 200)
+          t.notMatch(JSON.parse(body), { fresh: /./ }, 'as the handler sees it')
+          t.match(place.gate.data, [{ user: 'max', fresh: undefined }], 'as the store has it')
+          t.notMatch(JSON.parse((await place.browser.ask('/data')).body), { fresh: /./ })
+        })
+      }
+    }
+  }
+
   const LIVES: Record<string, { run: (session: any) => void, chosen: unknown }> = {
     'cookie.maxAge': { run: session => { session.cookie.maxAge = 3_600_000 }, chosen: 3_600_000 },
     'options({ maxAge })': { run: session => { session.options({ maxAge: 3_600_000 }) }, chosen: 3_600_000 },

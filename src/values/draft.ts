@@ -70,10 +70,13 @@ export class Draft {
     if (this.#recordings !== undefined) for (const recording of this.#recordings) recording.add(key)
   }
 
-  /** @throws FST_ERR_SESSION_RESERVED_KEY */
+  /**
+   * Removes a key. That is noted even if the store doesn't have it, because a write that adds it may be under way.
+   *
+   * @throws FST_ERR_SESSION_RESERVED_KEY
+   */
   delete (key: string): void {
     this.set(key, undefined)
-    if (!this.isStored(key)) delete this.#own[key]
   }
 
   keys (): string[] {
