@@ -712,6 +712,14 @@ t.test("storeTtl: 'trusted': a session that 12.0.0 has touched lives on here, bu
 
 const WRITES = ['set', 'touch', 'update']
 
+/** Lifetimes that a long request chooses at its start and doesn't save. */
+const CHOICES: Record<string, (cookie: any) => void> = {
+  longer: cookie => { cookie.maxAge = 10 * MINUTE },
+  shorter: cookie => { cookie.maxAge = 20 * SECOND },
+  fixed: cookie => { cookie.expires = new Date(Date.now() + 10 * MINUTE) },
+  'with-the-browser': cookie => { cookie.expires = null }
+}
+
 /** An app with long requests, with mocked timers. `writes` are the calls that prolonged or wrote the session. */
 async function longRequests (t: Test, store: any, options: SessionOptions = {}, server: object = {}): Promise<{ visitor: Visitor, writes: string[], wait: () => Promise<void>, end: () => void }> {
   const writes: string[] = []
@@ -747,6 +755,13 @@ async function longRequests (t: Test, store: any, options: SessionOptions = {}, 
       await held
       return session(request).user ?? 'nobody'
     })
+    for (const [name, choose] of Object.entries(CHOICES)) {
+      app.get(`/long-${name}`, async request => {
+        choose(session(request).cookie)
+        await held
+        return session(request).user ?? 'nobody'
+      })
+    }
     app.get('/login-long', async request => {
       session(request).user = 'max'
       await session(request).regenerate(['user'])
@@ -800,6 +815,18 @@ onEachLongRequest('a request keeps its session alive for as long as it takes', [
   pass(29 * SECOND)
   t.equal(await whoami(visitor), 'max')
 })
+
+onEachLongRequest(
+  'a long request that chooses another lifetime keeps its session alive until that is written', Object.keys(CHOICES).map(name => `/long-${name}`),
+  async (t, { visitor, wait, end }, url) => {
+    const reply = visitor.get(url)
+    await wait()
+    end()
+    t.equal((await reply).body, 'max')
+    pass(19 * SECOND)
+    t.equal(await whoami(visitor), 'max')
+  }
+)
 
 t.test('in whatever order requests end, the others keep their sessions alive', async t => {
   for (const order of [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]) {

@@ -70,8 +70,10 @@ export class KeepAlive {
 }
 
 function dueOf ({ state }: Slot, now: number): number {
-  const idle = state && idleOf(state.lifetime)
-  return now + (idle ?? Infinity) / 2
+  if (state === undefined) return Infinity
+  // Until a lifetime that the handler chose is written, the former one counts, too.
+  const idle = Math.min(idleOf(state.lifetime) ?? Infinity, idleOf(state.life.lifetime) ?? Infinity)
+  return now + idle / 2
 }
 
 /** Whether the reply has been sent, hijacked or given up. */
