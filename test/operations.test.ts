@@ -679,6 +679,40 @@ for (const [how, answer] of [['resolves', (value: unknown) => resolving(value)],
   })
 }
 
+const raise = (thrown: unknown): never => { throw thrown }
+
+for (const thrown of [undefined, null, 0, '']) {
+  t.test(`a function of the application that throws ${JSON.stringify(thrown)} is a clear error, and not an answer without a session`, async t => {
+    const fail = (): never => raise(thrown)
+    const user = (session: any): any => session.user
+    const signer: any = { sign: fail, unsign: () => ({ valid: false, renew: false, value: null }) }
+    const functions: Array<[string, SessionOptions, string]> = [
+      ['cookie', { cookie: fail }, '/in'],
+      ['rolling', { rolling: fail }, '/in'],
+      ['saveUninitialized', { saveUninitialized: fail }, '/'],
+      ['user', { user: fail }, '/in'],
+      ['index.org', { index: { org: fail } }, '/in'],
+      ['describe', { user, describe: fail }, '/list'],
+      ['secret.sign', { secret: signer }, '/in']
+    ]
+    for (const [option, options, url] of functions) {
+      const app = await build(options, app => {
+        app.get('/', async () => 'nothing')
+        app.get('/in', async ({ session }) => { (session as any).user = 'max'; return 'in' })
+        app.get('/list', async ({ session }) => {
+          (session as any).user = 'max'
+          await session.save()
+          return await (session as any).list()
+        })
+      })
+      t.teardown(() => app.close())
+      const response = await app.inject(url)
+      t.match(response.json(), { statusCode: 500, code: 'FST_ERR_SESSION_OPTION', message: `option ${option} threw` }, option)
+      if (option === 'cookie') await t.rejects(app.createSession(), { code: 'FST_ERR_SESSION_OPTION' })
+    }
+  })
+}
+
 const id = (): string => Math.random().toString(36).slice(2).padEnd(24, 'x')
 
 const asyncId = async (): Promise<string> => id()
@@ -720,6 +754,11 @@ const WRONG: Record<string, () => any> = {
   'async and rejects': () => async () => { throw new Error('no ids today') },
   'a function that returns a promise that rejects': () => () => Promise.reject(new Error('no ids today')),
   'synchronous and throws': () => () => { throw new Error('no ids today') },
+  'async and throws null': () => async () => raise(null),
+  'async and throws undefined': () => async () => raise(undefined),
+  'synchronous and throws null': () => () => raise(null),
+  'synchronous and throws undefined': () => () => raise(undefined),
+  'synchronous and throws an empty text': () => () => raise(''),
   'async and returns a number': () => async () => 5,
   'synchronous and returns a number': () => () => 5
 }

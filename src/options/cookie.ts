@@ -2,6 +2,7 @@ import { isPromise } from 'node:util/types'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { wrongAttribute } from './attributes'
 import { CookieError, OptionError } from '../errors'
+import { shown } from '../values/kind'
 import { checkLifetime, type CookieLife, type Terms } from '../values/lifetime'
 import type { CookieOptions } from '../types/cookie'
 import type { FastifySessionOptions } from '../types/options'
@@ -26,6 +27,7 @@ export function resolveCookie (
   timeouts: Omit<Terms, 'cookie'>
 ) {
   const fixedCookie = typeof option === 'function' ? undefined : requestCookie(option, false)
+  const cookieOf = throwing('cookie', option as CookieFunction)
   const wrong = fixedCookie && wrongAttribute(fixedCookie)
   if (wrong !== undefined) throw new OptionError(`cookie.${wrong}`)
   try {
@@ -36,7 +38,7 @@ export function resolveCookie (
   return { cookieFor, checkCookie }
 
   function cookieFor (request: FastifyRequest | undefined, more?: CookieOptions): RequestCookie {
-    const base = fixedCookie ?? checkedCookie((option as CookieFunction)(request))
+    const base = fixedCookie ?? checkedCookie(cookieOf(request))
     if (more === undefined) return base
     checkCookie(more)
     return requestCookie({ ...base, ...more }, base.isVouched)
@@ -82,4 +84,15 @@ export function saidAtOnce<T> (value: T, option: string): T {
   if (!isPromise(value)) return value
   value.catch(() => {})
   throw new OptionError(`${option} must answer at once, and not by a promise`)
+}
+
+/** A function of the application that throws errors only: null and the like would mean that there is none. */
+export function throwing<Args extends unknown[], T> (option: string, fn: (...args: Args) => T): typeof fn {
+  return (...args) => {
+    try {
+      return fn(...args)
+    } catch (thrown) {
+      throw thrown || new OptionError(`${option} threw ${shown(thrown)}, and not an error`)
+    }
+  }
 }

@@ -1,7 +1,7 @@
 import cluster from 'node:cluster'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { sync as uid } from 'uid-safe'
-import { resolveCookie, saidAtOnce, type RequestCookie } from './cookie'
+import { resolveCookie, saidAtOnce, throwing, type RequestCookie } from './cookie'
 import { mistakesIn } from './mistakes'
 import { refusedByBrowsers } from './refused-by-browsers'
 import { OptionError, SecretError } from '../errors'
@@ -96,11 +96,11 @@ export function resolveOptions (fastify: FastifyInstance, given: FastifySessionO
     trustsStoreTtl: options.storeTtl === 'trusted',
     watchInterval: options.watchInterval,
     saveUninitialized: typeof saveUninitialized === 'function'
-      ? request => saidAtOnce(saveUninitialized(request), 'saveUninitialized')
+      ? throwing('saveUninitialized', request => saidAtOnce(saveUninitialized(request), 'saveUninitialized'))
       : Boolean(saveUninitialized),
     rolling: Boolean(rolling),
     rolls: typeof rolling === 'function'
-      ? request => Boolean(saidAtOnce(rolling(request), 'rolling'))
+      ? throwing('rolling', request => Boolean(saidAtOnce(rolling(request), 'rolling')))
       : () => Boolean(rolling),
     refreshAfter: options.refreshAfter,
     idGenerator: options.idGenerator,
@@ -115,10 +115,11 @@ export function resolveOptions (fastify: FastifyInstance, given: FastifySessionO
 
 function indexSettingsOf (options: CheckedOptions): IndexSettings | undefined {
   const { user, index, describe, maxPerUser, onMaxPerUser } = options
-  const functions = new Map<string, IndexFunction>(Object.entries(index ?? {}))
   // The user first: that claim may be refused.
-  const all = user === undefined ? functions : new Map([[USER, user], ...functions])
-  return all.size === 0 ? undefined : { functions: all, describe, maxPerUser, refuses: onMaxPerUser === 'refuse' }
+  const functions = new Map<string, IndexFunction>(user && [[USER, throwing(USER, user)]])
+  for (const [name, fn] of Object.entries(index ?? {})) functions.set(name, throwing(`index.${name}`, fn))
+  if (functions.size === 0) return undefined
+  return { functions, describe: throwing('describe', describe), maxPerUser, refuses: onMaxPerUser === 'refuse' }
 }
 
 // By server, because registrations in different scopes may share secret and store.
@@ -146,7 +147,10 @@ function resolveSigner ({ secret, algorithm: given }: FastifySessionOptions): Se
   if (typeof secret?.sign !== 'function' || typeof secret.unsign !== 'function') {
     throw new SecretError('the secret option is required, and must be a String, Array of Strings, or a signer object with .sign and .unsign methods')
   }
-  return customSigner(secret)
+  return customSigner({
+    sign: throwing('secret.sign', value => secret.sign(value)),
+    unsign: value => secret.unsign(value)
+  })
 }
 
 function checkedSigner (secrets: string[], algorithm: string): SessionSigner {

@@ -39,7 +39,7 @@ export class SessionIds {
       }
       sessionId = this.#checked(made)
     } catch (error) {
-      answer(error as Error)
+      answer(errorOf(error))
       return
     }
     answer(null, sessionId)
@@ -53,7 +53,7 @@ export class SessionIds {
       answer = () => {}
       once(error, sessionId)
     }
-    made.then(sessionId => settle(null, sessionId), settle)
+    made.then(sessionId => settle(null, sessionId), thrown => settle(errorOf(thrown)))
   }
 
   /** @throws FST_ERR_SESSION_ID */
@@ -63,4 +63,9 @@ export class SessionIds {
     this.#last = sessionId
     return sessionId
   }
+}
+
+/** What idGenerator threw. null and the like would mean that there is no error. */
+function errorOf (thrown: unknown): Error {
+  return (thrown || new SessionIdError()) as Error
 }
