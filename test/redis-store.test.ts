@@ -1,4 +1,5 @@
 /** What is special about RedisStore. stores.test.ts tests what it has in common with other stores. */
+import { channel } from 'node:diagnostics_channel'
 import '../packages/installs'
 import fastifyCookie, { sign } from '@fastify/cookie'
 import { RedisStore as ConnectRedis } from 'connect-redis'
@@ -7,7 +8,7 @@ import { Redis } from 'ioredis'
 import { createClient, RESP_TYPES } from 'redis'
 import t, { type Test } from 'tap'
 import upstream from 'upstream-session'
-import fastifySession from '../src/index'
+import fastifySession, { type SecurityMessage } from '../src/index'
 import { RedisStore, type RedisClient } from '../src/stores/redis'
 import { sealed } from '../src/stores/sealed'
 import type { SessionRecord } from '../src/types/store'
@@ -605,7 +606,6 @@ async function testBrokenValues (t: Test, { kinds }: Kinds): Promise<void> {
   const NO_JSON = {
     statusCode: 500, code: 'FST_ERR_SESSION_RECORD', message: /^The stored session can't be read: .* isn't JSON\. The session has ended/
   }
-  const WRONG_TYPE = { statusCode: 500, message: /^WRONGTYPE / }
   const whole = JSON.stringify(record({}).cookie)
   const hash = (fields: Record<string, string>): string[] => ['HSET', ...Object.entries(fields).flat()]
 
@@ -619,10 +619,10 @@ async function testBrokenValues (t: Test, { kinds }: Kinds): Promise<void> {
     "a field of the library's own that is not JSON": [hash({ user: '"max"', '\0u': HIDDEN, cookie: whole }), 'nobody'],
     'an empty field': [hash({ user: '', note: HIDDEN, cookie: whole }), NO_JSON],
     'a cookie that is not JSON': [hash({ user: '"max"', cookie: `{"path":"${HIDDEN}` }), 'nobody'],
-    'a list': [['RPUSH', HIDDEN], WRONG_TYPE],
-    'a set': [['SADD', HIDDEN], WRONG_TYPE],
-    'a sorted set': [['ZADD', '1', HIDDEN], WRONG_TYPE],
-    'a stream': [['XADD', '*', 'user', HIDDEN], WRONG_TYPE],
+    'a list': [['RPUSH', HIDDEN], 'nobody'],
+    'a set': [['SADD', HIDDEN], 'nobody'],
+    'a sorted set': [['ZADD', '1', HIDDEN], 'nobody'],
+    'a stream': [['XADD', '*', 'user', HIDDEN], 'nobody'],
     'an empty string': [['SET', ''], 'nobody'],
     'the string null': [['SET', 'null'], 'nobody'],
     'a number': [['SET', '7'], 'nobody'],
@@ -664,19 +664,62 @@ async function testBrokenValues (t: Test, { kinds }: Kinds): Promise<void> {
     }
   }
 
-  t.test('a key of another type is only overwritten by set', async t => {
+  const OTHER_TYPES = { list: ['RPUSH', 'x'], set: ['SADD', 'x'], 'sorted set': ['ZADD', '1', 'x'], stream: ['XADD', '*', 'n', '1'] }
+
+  t.test('a key of another type is no session: set overwrites it, and destroy removes it', async t => {
     const { store, key, send, ttl } = await open(t, kinds[0] as Kind)
     const anyStore = store as any
-    await send(key('a'), 'RPUSH', key('a'), 'x')
-    await send(key('a'), 'PEXPIRE', key('a'), String(HOUR))
-    await t.rejects(anyStore.update('a', { set: { n: 1 }, unset: ['m'], meta: NO_META }, record({})), { message: /^WRONGTYPE/ })
-    await t.rejects(anyStore.update('a', { set: {}, unset: [], meta: NO_META }, record({}, 2 * HOUR)), { message: /^WRONGTYPE/ })
-    await t.rejects(store.destroy('a'), { message: /^WRONGTYPE/ })
-    t.equal(await send(key('a'), 'LLEN', key('a')), 1)
-    t.ok(isAbout(await ttl('a'), HOUR))
-    await anyStore.set('a', record({ n: 1 }))
-    t.equal((await store.get('a'))?.n, 1)
+    for (const [type, [command, ...args]] of Object.entries(OTHER_TYPES)) {
+      await send(key('a'), command as string, key('a'), ...args)
+      await send(key('a'), 'PEXPIRE', key('a'), String(HOUR))
+      for (const method of ['get', 'getAndTouch', 'inspect']) await t.rejects(anyStore[method]('a'), { code: 'FST_ERR_SESSION_RECORD' }, type)
+      t.equal(await anyStore.update('a', { set: { n: 1 }, unset: ['m'], meta: NO_META }, record({})), false)
+      t.equal(await anyStore.update('a', { set: {}, unset: [], meta: NO_META }, record({}, 2 * HOUR)), false)
+      t.equal(await anyStore.updateIf('a', {}, ['n'], { set: { n: 1 }, unset: [], meta: NO_META }, record({})), 'gone')
+      t.equal(await send(key('a'), 'TYPE', key('a')), { 'sorted set': 'zset' }[type] ?? type)
+      t.ok(isAbout(await ttl('a'), HOUR))
+      t.same(await store.destroy('a'), {})
+      t.equal(await send(key('a'), 'EXISTS', key('a')), 0)
+      await send(key('a'), command as string, key('a'), ...args)
+      await anyStore.set('a', record({ n: 1 }))
+      t.equal((await store.get('a'))?.n, 1)
+      await store.destroy('a')
+    }
   })
+
+  for (const kind of kinds.filter(({ isVariant }) => !isVariant)) {
+    await t.test(`a visitor whose key has another type can log in and out, and the user can be listed and revoked: ${kind.name}`, async t => {
+      const { store, key, send } = await open(t, kind)
+      const heard: string[] = []
+      const hear = (message: unknown): void => { heard.push((message as SecurityMessage).reason) }
+      channel('@fastify/session:security').subscribe(hear)
+      t.teardown(() => channel('@fastify/session:security').unsubscribe(hear))
+      const app = await build({ store, saveUninitialized: false, user: ({ user }: any) => user }, app => {
+        routes(app)
+        app.get('/logout', async ({ session }) => await session.destroy())
+        app.get('/keep', async ({ session }) => await session.regenerate(['user'] as any))
+        app.get('/id', async ({ session }) => session.sessionId)
+      })
+      t.teardown(() => app.close())
+      for (const [type, [command, ...args]] of Object.entries(OTHER_TYPES)) {
+        for (const url of ['/login', '/logout', '/user', '/write', '/keep']) {
+          const visitor = new Visitor(app)
+          await visitor.get('/login')
+          const sessionId = (await visitor.get('/id')).body
+          await store.destroy(sessionId)
+          await send(key(sessionId), command as string, key(sessionId), ...args)
+          heard.length = 0
+          t.equal((await visitor.get(url)).statusCode, 200, `${type}: ${url}`)
+          t.same(heard, ['unreadable'], `${type}: ${url}`)
+          await visitor.get('/login')
+          t.equal((await visitor.get('/user')).body, 'max', `${type}: login after ${url}`)
+        }
+        t.ok((await app.sessions.forUser('max')).length > 0)
+        t.ok(await app.sessions.revokeUser('max') > 0)
+        t.same(await app.sessions.forUser('max'), [])
+      }
+    })
+  }
 
   t.test('attempts to read a broken record do not prolong it', async t => {
     const { store, key, send, ttl } = await open(t, kinds[0] as Kind)
@@ -790,20 +833,20 @@ async function testFailingClients (t: Test, { kinds }: Kinds): Promise<void> {
   t.test('errors of ioredis are passed on without their arguments, which contain the session id', async t => {
     const kind = kinds.find(({ name }) => name === 'ioredis') as Kind
     const sessionId = 'an id that nobody knows'
-    const { store, key, send } = await open(t, kind)
-    await send(key(sessionId), 'RPUSH', key(sessionId), 'x')
-    await send(key(sessionId), 'PEXPIRE', key(sessionId), String(HOUR))
     const { client, close } = await kind.connect()
     t.teardown(close)
-    const error = await (client as Redis).hgetall(key(sessionId)).catch(error => error)
-    t.match(error.command, { args: [key(sessionId)] }, "ioredis's own error has them")
+    await kind.redis.send('', 'ACL', 'SETUSER', 'blind', 'on', '>word', '~*', '+@all', '-hgetall')
+    await (client as Redis).auth('blind', 'word')
+    const store = new RedisStore({ client })
+    const error = await (client as Redis).hgetall(`sess:${sessionId}`).catch(error => error)
+    t.match(error.command, { args: [`sess:${sessionId}`] }, "ioredis's own error has them")
     const ours: any = await store.get(sessionId).catch(error => error)
-    t.match(ours.message, /^WRONGTYPE/)
+    t.match(ours.message, /^NOPERM/)
     t.equal(ours.command, undefined)
     const log: string[] = []
     const visitor = await visitorOf(t, { store }, sessionId, log)
     t.equal((await visitor.get('/user')).statusCode, 500)
-    t.ok(log.some(line => line.includes('WRONGTYPE')), 'it is logged')
+    t.ok(log.some(line => line.includes('NOPERM')), 'it is logged')
     t.notOk(log.some(line => line.includes(sessionId)))
   })
 }

@@ -7,13 +7,17 @@
 import { fieldOfMeta } from './redis-layout'
 import { Script } from './redis-client'
 
-// A hash's alternating fields and texts; or the text of a string, which connect-redis wrote; or nothing.
+// A hash's alternating fields and texts; or the text of a string, which connect-redis wrote. A key of another type is
+// like an empty string: no session.
 const READ = `
   local function read()
-    if redis.call('TYPE', KEYS[1]).ok == 'string' then
+    local kind = redis.call('TYPE', KEYS[1]).ok
+    if kind == 'hash' then
+      return redis.call('HGETALL', KEYS[1])
+    elseif kind == 'string' then
       return redis.call('GET', KEYS[1])
     end
-    return redis.call('HGETALL', KEYS[1])
+    return ''
   end
 `
 

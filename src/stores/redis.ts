@@ -204,7 +204,7 @@ export class RedisStore implements SessionStore {
   }
 
   async #find (key: string): Promise<Found | undefined> {
-    const [reply, left] = await read(this.#client, key)
+    const [reply, left] = await read(this.#client, key).catch(failAsUnreadable)
     return left === GONE ? undefined : foundIn(reply, left, this.#ttl)
   }
 
@@ -312,9 +312,14 @@ export class RedisStore implements SessionStore {
 
 const NAMES = ['client', 'subscriber', 'prefix', 'ttl']
 
+/** Other software may have put something else under the key, such as a list. */
+function failAsUnreadable (error: unknown): never {
+  throw isWrongType(error) ? new RecordError('the whole of it') : error
+}
+
 /** One key that can't be read must not hide all sessions. Any other error says that not all can be loaded now. */
 function leaveOut (error: unknown): undefined {
-  if (!(error instanceof RecordError || isWrongType(error))) throw error
+  if (!(error instanceof RecordError)) throw error
 }
 
 // ioredis has an option to answer numbers as strings.
