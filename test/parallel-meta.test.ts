@@ -37,6 +37,11 @@ class TouchStore extends ThreeMethodStore {
     this.clocks.set(sessionId, session.cookie.expires?.getTime() ?? Infinity)
     callback(null, this.records.has(sessionId))
   }
+
+  override destroy (sessionId: string, callback: Answer): void {
+    this.clocks.delete(sessionId)
+    super.destroy(sessionId, callback)
+  }
 }
 
 /** A store with an index by user that answers asynchronously. */
@@ -86,7 +91,25 @@ const SLOW: Record<string, (session: any) => unknown> = {
     await session.save()
   },
   'a slow touch()': session => session.touch(),
-  'slow options({ priority })': session => session.options({ priority: 'high' })
+  'slow options({ priority })': session => session.options({ priority: 'high' }),
+  'a slow regenerate(keys)': session => session.regenerate(['user', 'cart'])
+}
+
+/** Slow requests that choose a lifetime of 20 minutes themselves. */
+const CHOOSING: Record<string, (session: any, request: any) => unknown> = {
+  'before regenerate(keys)': session => {
+    session.cookie.maxAge = 20 * MINUTE
+    return session.regenerate(['cart'])
+  },
+  'and saved before regenerate(keys)': async session => {
+    session.cookie.maxAge = 20 * MINUTE
+    await session.save()
+    await session.regenerate(['cart'])
+  },
+  'after an un-awaited regenerate(keys)': (session, request) => {
+    session.regenerate(['cart'])
+    request.session.cookie.maxAge = 20 * MINUTE
+  }
 }
 
 interface Site {
@@ -103,7 +126,8 @@ async function open (t: Test, options: SessionOptions): Promise<Site> {
     app.get('/slow/:what', async request => {
       session(request).get('cart')
       await gate.pass()
-      await (SLOW[(request.params as any).what] as (session: any) => unknown)(session(request))
+      const run = { ...SLOW, ...CHOOSING }[(request.params as any).what] as (session: any, request: any) => unknown
+      await run(session(request), request)
     })
     app.get('/login/:name', async request => { session(request).user = (request.params as any).name })
     app.get('/logout', async request => { delete session(request).user })
@@ -216,6 +240,18 @@ for (const [name, makeSubject] of Object.entries(STORES)) {
       t.equal((await visitor.get('/me')).json().maxAge, null)
       t.equal(left(), HOUR, 'the idle timeout stays as configured')
       t.equal((await visitor.get('/ping')).cookies[0]?.expires, undefined)
+    })
+  }
+
+  for (const how of Object.keys(CHOOSING)) {
+    t.test(`${name}: a lifetime that a slow request chose ${how} takes precedence over that of another request`, async t => {
+      const { store, left } = makeSubject()
+      const { visitor, begin } = await open(t, { store })
+      const request = await begin(how)
+      await visitor.get('/live/600')
+      await request.end()
+      t.equal(left(), 20 * MINUTE)
+      t.equal((await visitor.get('/me')).json().maxAge, 20 * MINUTE)
     })
   }
 

@@ -215,7 +215,7 @@ function replace (
       return
     }
     // Made only now, because the handler may have chosen a lifetime in the meantime.
-    const next = state.successor({ sessionId }, true)
+    const next = state.successor({ sessionId }, true, removed || undefined)
     try {
       for (const key of keys) {
         const value = removed ? state.draft.getOnto(removed, key) : state.draft.get(key)

@@ -7,7 +7,9 @@ import { mistakesInOptions } from '../options/mistakes'
 import type { Settings } from '../options/settings'
 import type { Repository, Stored } from '../stores/repository'
 import { Draft, type Recording } from '../values/draft'
-import { cookieEndOf, cookieLifeOf, endOf, idleOf, type Lifetime } from '../values/lifetime'
+import {
+  cookieEndOf, cookieLifeOf, endOf, idleOf, lifetimeIn, type CookieLife, type Lifetime
+} from '../values/lifetime'
 import { claimChanges, claimIsAging, claimsIn, type ClaimMap } from '../values/claim'
 import { authenticatedAtOf, deviceKeyOf, NO_FIELDS, seenAtOf, type CookieRecord } from '../values/record'
 import type { Refusals } from '../values/refusals'
@@ -84,7 +86,7 @@ interface Line {
 interface Inherited {
   readonly line: Line
   readonly attributes: CookieOptions
-  readonly lifetime: Lifetime
+  readonly chosen: CookieLife | undefined
   readonly isRenewal: boolean
 }
 
@@ -155,7 +157,7 @@ export class SessionState {
     this.#sessionId = found.sessionId
     this.#signedId = found.signedId
     this.#attributes = inherited?.attributes ?? visit.cookie
-    this.life = new Life(stored, visit.cookie.terms, inherited?.lifetime.chosen)
+    this.life = new Life(stored, visit.cookie.terms, inherited?.chosen)
   }
 
   get record (): SessionRecord | undefined {
@@ -381,12 +383,16 @@ export class SessionState {
     this.authenticatedAt = this.#storedAuthenticatedAt = newer.authenticatedAt
   }
 
-  /** Makes a session that replaces this one. */
-  successor (found: Found, isRenewal: boolean): SessionState {
-    const lifetime = isRenewal ? this.lifetime : { ...this.life.lifetime, chosen: undefined }
+  /**
+   * Makes a session that replaces this one.
+   *
+   * @param removed this session's record, if the store has returned it. Its lifetime is taken along
+   */
+  successor (found: Found, isRenewal: boolean, removed?: SessionRecord): SessionState {
+    const chosen = isRenewal ? this.#chosenOnto(removed) : undefined
     if (isRenewal) this.visit.renewals++
     const line = (this.#line ??= { last: this })
-    const inherited = { line, attributes: this.#attributes, lifetime, isRenewal }
+    const inherited = { line, attributes: this.#attributes, chosen, isRenewal }
     return new SessionState(this.context, this.visit, found, inherited)
   }
 
@@ -445,6 +451,12 @@ export class SessionState {
   #keptAt (at: number): CookieRecord {
     this.life.toldAt = at
     return keptOf(this.lifetime, this.claims, this.authenticatedAt, this.deviceKey, this.attributes, at)
+  }
+
+  /** What a handler chose last. Another request may have chosen it since this one loaded the session. */
+  #chosenOnto (newer: SessionRecord | undefined): CookieLife | undefined {
+    if (newer === undefined || this.wasChosen) return this.lifetime.chosen
+    return lifetimeIn(newer, this.life.lifetime.terms, Date.now()).chosen
   }
 
   get #choice (): Choice | undefined {
