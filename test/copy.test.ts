@@ -47,6 +47,57 @@ t.test('what is not plain data is not copied, because a copy may miss part of it
   t.end()
 })
 
+t.test('a value of a known type with more of its own than a copy has is passed on itself', t => {
+  const symbol = Symbol('s')
+  const KINDS: Record<string, () => object> = {
+    Date: () => new Date(0),
+    Map: () => new Map([[1, 2]]),
+    Set: () => new Set([1]),
+    RegExp: () => /x/g,
+    ArrayBuffer: () => new ArrayBuffer(2),
+    Buffer: () => Buffer.from('abc'),
+    'typed array': () => new Float64Array(2),
+    DataView: () => new DataView(new ArrayBuffer(2)),
+    array: () => [1],
+    'plain object': () => ({ a: 1 }),
+    'object without a prototype': () => Object.assign(Object.create(null), { a: 1 }),
+    'array of another realm': () => runInNewContext('[1]'),
+    'plain object of another realm': () => runInNewContext('({ a: 1 })')
+  }
+  const isByItself = (value: object): boolean => {
+    const { result, isWhole } = copyWhole({ value })
+    return result.value === value && !isWhole
+  }
+  for (const [kind, make] of Object.entries(KINDS)) {
+    t.notOk(isByItself(make()), kind)
+    t.ok(isByItself(Object.assign(make(), { toJSON: () => 1 })), `${kind} with toJSON`)
+    t.ok(isByItself(Object.defineProperty(make(), 'toJSON', { value: () => 1 })), `${kind} with a hidden toJSON`)
+    if (/array of|^array|object/.test(kind)) continue
+    t.ok(isByItself(Object.assign(make(), { [symbol]: 1 })), `${kind} with a symbol`)
+    if (/Buffer$|^typed|View/.test(kind)) continue
+    t.ok(isByItself(Object.assign(make(), { more: 1 })), `${kind} with a property`)
+    t.ok(isByItself(Object.defineProperty(make(), 'more', { value: 1 })), `${kind} with a hidden property`)
+  }
+  t.ok(isByItself('xab'.match(/(?<g>b)/) as object), 'a match')
+  t.ok(isByItself(Object.assign(/x/g, { lastIndex: 1 })), 'a RegExp in the middle of a search')
+  t.end()
+})
+
+t.test('data called toJSON are data', t => {
+  const original = { toJSON: { a: 1 }, list: [{ toJSON: 'x' }, { toJSON: null }] }
+  const { result, isWhole } = copyWhole(original)
+  t.ok(isWhole)
+  t.strictSame(result, original)
+  t.not(result.toJSON, original.toJSON)
+  t.end()
+})
+
+t.test('a toJSON that throws is not called, and neither are getters beside it', t => {
+  const value = { get broken (): never { throw new Error('broken') }, toJSON (): never { throw new Error('called') } }
+  t.equal(copy({ value }).value, value)
+  t.end()
+})
+
 t.test('dates and plain objects of other realms are copied, and so are dates of a test clock that replaces Date', t => {
   const elsewhere = runInNewContext('({ date: new Date(5), object: { a: [1] }, bare: Object.create(null) })')
   const result = copy(elsewhere)
@@ -88,6 +139,9 @@ t.test('an own __proto__ key, which JSON can have, is left out and does not beco
   t.strictSame(result, { a: 1, nested: {} })
   t.equal(result.isAdmin, undefined)
   t.equal(result.nested.isAdmin, undefined)
+  const bare = copy(Object.defineProperty(Object.create(null), '__proto__', { value: { a: 1 }, enumerable: true }))
+  t.same(Reflect.ownKeys(bare), [])
+  t.same(Reflect.ownKeys(copy(JSON.parse('{"__proto__":1,"b":2}'))), ['b'])
   t.end()
 })
 

@@ -113,6 +113,7 @@ const CHANGED: Record<string, [make: Make, name: string, advice: RegExp]> = {
   'an instance of a class whose name is a number': [() => new Named(), 'an instance of a class', /plain data/],
   'a class that extends Array': [() => class List extends Array<number> {}.from([1]), 'an instance of List', /plain data/],
   'a plain object with toJSON': [() => ({ a: 1, toJSON: () => 1 }), 'an object with toJSON', /toJSON/],
+  'what match() returns': [() => ['x'.match('x')], 'a result of match() at [0]', /its texts/],
   'an object without a prototype': [() => Object.create(null), 'an object without the usual prototype', /plain object/],
   'an object of another prototype': [() => Object.create(Object.create(null)), 'an object without the usual prototype', /plain object/],
   'undefined in a list': [() => [1, undefined], 'undefined in an array at [1]', /null/],

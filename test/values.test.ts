@@ -1,5 +1,5 @@
 /** Values that aren't plain data: each is returned unchanged, a change inside it is found, and equal JSON isn't a change. */
-import { runInNewContext } from 'node:vm'
+import { createContext, runInContext, runInNewContext } from 'node:vm'
 import t, { type Test } from 'tap'
 import { MemoryStore } from '../src/index'
 import { build, Visitor } from './helpers'
@@ -82,10 +82,15 @@ class Hidden {
   toJSON (): number { return (this as any).value }
 }
 
+// Of known types, but with more of their own than a copy has.
+const withJson = <T extends object>(value: T, toJSON: (this: T) => unknown): T => Object.assign(value, { toJSON })
+const withHiddenJson = <T extends object>(value: T, toJSON: (this: T) => unknown): T => Object.defineProperty(value, 'toJSON', { value: toJSON })
+
 function randomBytes (): Buffer {
   return Buffer.from(Array.from({ length: 12 }, () => Math.floor(Math.random() * 256)))
 }
 
+const elsewhere = createContext()
 const HEX = '507f1f77bcf86cd799439011'
 
 const VALUES: Record<string, { make: () => any, change?: (value: any) => void, text: (value: any) => string }> = {
@@ -122,6 +127,48 @@ const VALUES: Record<string, { make: () => any, change?: (value: any) => void, t
     change: ({ price }) => { price.cents++ },
     text: ({ price }) => String(price.cents)
   },
+  'a plain object whose toJSON hides a password': {
+    make: () => withHiddenJson({ id: 1, password: 'secret' }, function () { return { id: this.id } }),
+    change: user => { user.id = 2 },
+    text: user => `${user.id} ${user.password} ${JSON.stringify(user)}`
+  },
+  'an object without a prototype whose toJSON hides a password': {
+    make: () => withHiddenJson(Object.assign(Object.create(null), { id: 1, password: 'secret' }), function () { return { id: this.id } }),
+    change: user => { user.id = 2 },
+    text: user => `${user.id} ${user.password} ${JSON.stringify(user)}`
+  },
+  'a plain object of another realm whose toJSON hides a password': {
+    make: () => runInContext("Object.defineProperty({ id: 1, password: 'secret' }, 'toJSON', { value () { return { id: this.id } } })", elsewhere),
+    change: user => { user.id = 2 },
+    text: user => `${user.id} ${user.password} ${JSON.stringify(user)}`
+  },
+  'such an object within data': {
+    make: () => ({ users: [withHiddenJson({ id: 1, password: 'secret' }, function () { return { id: this.id } })] }),
+    change: ({ users: [user] }) => { user.id = 2 },
+    text: ({ users: [user] }) => `${user.id} ${user.password} ${JSON.stringify(user)}`
+  },
+  'a plain object with toJSON and its state under a symbol': {
+    make: () => withJson({ [kId]: 5 }, function () { return this[kId] ?? 'made up' }), change: value => { value[kId] = 6 }, text: JSON.stringify
+  },
+  'a plain object with toJSON and state that is not enumerable': {
+    make: () => withJson(Object.defineProperty({} as any, 'value', { value: 7, writable: true }), function () { return this.value ?? 'made up' }),
+    change: it => { it.value = 8 },
+    text: JSON.stringify
+  },
+  'an array with toJSON': { make: () => withJson([1, 2], function () { return this.join() }), change: list => list.push(3), text: JSON.stringify },
+  'a Date with toJSON': { make: () => withJson(new Date(0), function () { return this.getTime() }), change: date => date.setTime(1), text: JSON.stringify },
+  'a Map with toJSON': { make: () => withJson(new Map([[1, 2]]), function () { return [...this] }), change: map => map.set(1, 3), text: JSON.stringify },
+  'a Set with toJSON': { make: () => withJson(new Set([1]), function () { return [...this] }), change: set => set.add(2), text: JSON.stringify },
+  'a RegExp with toJSON': { make: () => withJson(/x/g, function () { return this.lastIndex }), change: it => { it.lastIndex = 1 }, text: JSON.stringify },
+  'a BigInt64Array with toJSON': { make: () => withJson(new BigInt64Array([1n]), function () { return String(this) }), change: list => list.fill(2n), text: JSON.stringify },
+  'a Buffer with toJSON': { make: () => withHiddenJson(Buffer.from('a'), function () { return String(this) }), change: buffer => buffer.fill('b'), text: JSON.stringify },
+  'an ArrayBuffer with toJSON': {
+    make: () => withJson(new ArrayBuffer(1), function () { return [...new Uint8Array(this)] }),
+    change: buffer => new Uint8Array(buffer).fill(1),
+    text: JSON.stringify
+  },
+  'what match() returns': { make: () => 'xabcx'.match(/(?<g>b)/), text: match => `${match} ${match.index} ${match.groups.g}` },
+  'a Date with a property': { make: () => Object.assign(new Date(0), { zone: 'CET' }), change: date => date.setTime(1), text: date => `${Number(date)} ${date.zone}` },
   'new String()': { make: () => Object('abc'), text: String },
   URLSearchParams: { make: () => new URLSearchParams('a=1'), text: String },
   Error: { make: () => new Error('wrong'), text: String }
@@ -271,10 +318,18 @@ t.test('of several such values that a request reads, a change of any one is save
 t.test('a new value in place of an old one is saved, although JSON shows no difference', async t => {
   class Secret { readonly #text: string; constructor (text: string) { this.#text = text } get text (): string { return this.#text } }
   const buffer = (n: number): ArrayBuffer => new Uint8Array([n]).buffer
+  function inner (this: any): unknown { return this.inner }
+  function byN (this: any): unknown { return this.n }
   const KINDS: Record<string, [make: (n: number) => any, read: (value: any) => unknown]> = {
     'an error': [n => new Error(String(n)), error => error.message],
     'private fields': [n => new Secret(String(n)), secret => secret.text],
     'private fields with toJSON': [n => new Money(n), money => money.toJSON()],
+    'state that is not enumerable': [
+      n => Object.defineProperty({ toJSON: inner }, 'inner', { value: n }), value => value.inner
+    ],
+    'a list with its own toJSON': [n => Object.assign([], { n, toJSON: byN }), list => list.n],
+    'a Map with its own toJSON': [n => Object.assign(new Map(), { n, toJSON: byN }), map => map.n],
+    'a match at another place': [n => `${' '.repeat(n)}x`.match('x'), match => match.index],
     'an ArrayBuffer': [buffer, bytes => new Uint8Array(bytes)[0]],
     'a DataView': [n => new DataView(buffer(n)), view => view.getUint8(0)],
     'within an object': [n => ({ list: [new Secret(String(n))] }), ({ list: [secret] }) => secret.text],

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { isAnyArrayBuffer } from 'node:util/types'
 import equal from 'fast-deep-equal/es6'
-import { isPlainElsewhere } from './copy'
+import { hasMore, hasOwnJson, isMoreThanItems, isPlainElsewhere } from './copy'
 
 /** Whether two values differ in anything that a store can keep. */
 export function differ (a: unknown, b: unknown): boolean {
@@ -27,14 +27,15 @@ export function differ (a: unknown, b: unknown): boolean {
 
 /**
  * Whether `equal` sees all of a value. It takes two objects without keys of their own for equal, such as errors, array
- * buffers and instances with private fields, and never returns from a DataView.
+ * buffers and instances with private fields, never returns from a DataView, and sees only the items of lists.
  */
 function isSeenWhole (value: unknown): boolean {
-  if (typeof value !== 'object' || value === null || value instanceof Date || value instanceof RegExp) return true
-  if (Array.isArray(value)) return isPlain(value) && value.every(isSeenWhole)
-  if (value instanceof Map || value instanceof Set) return isSeenWhole([...value])
-  if (ArrayBuffer.isView(value)) return !(value instanceof DataView)
-  return isPlain(value) && Object.values(value).every(isSeenWhole)
+  if (typeof value !== 'object' || value === null) return true
+  if (Array.isArray(value)) return isPlain(value) && !isMoreThanItems(value) && value.every(isSeenWhole)
+  if (value instanceof Date || value instanceof RegExp) return !hasMore(value)
+  if (value instanceof Map || value instanceof Set) return !hasMore(value) && isSeenWhole([...value])
+  if (ArrayBuffer.isView(value)) return !(value instanceof DataView) && !hasMore(value)
+  return isPlain(value) && !hasOwnJson(value) && Object.values(value).every(isSeenWhole)
 }
 
 function isPlain (value: object): boolean {
@@ -46,14 +47,21 @@ function isPlain (value: object): boolean {
 const references = new WeakMap<object, number>()
 let count = 0
 
-// About objects without keys JSON tells nothing, so only the same object counts as equal.
+// About some objects JSON tells nothing, or not all, so only the same object counts as equal.
 function withReferences (_key: string, value: unknown): unknown {
-  if (value instanceof Map || value instanceof Set) return [...value]
-  if (isAnyArrayBuffer(value)) return [...new Uint8Array(value)]
-  if (value instanceof DataView) return [...new Uint8Array(value.buffer, value.byteOffset, value.byteLength)]
-  if (typeof value !== 'object' || value === null || isPlain(value) || Object.keys(value).length > 0) return value
+  if (typeof value !== 'object' || value === null) return value
+  const shown = shownInJson(value)
+  if (shown !== undefined) return shown
   if (!references.has(value)) references.set(value, ++count)
   return { reference: references.get(value) }
+}
+
+function shownInJson (value: object): object | undefined {
+  if (Array.isArray(value) && isMoreThanItems(value)) return undefined
+  if (value instanceof Map || value instanceof Set) return hasMore(value) ? undefined : [...value]
+  if (isAnyArrayBuffer(value)) return [...new Uint8Array(value)]
+  if (value instanceof DataView) return [...new Uint8Array(value.buffer, value.byteOffset, value.byteLength)]
+  return isPlain(value) || Object.keys(value).length > 0 ? value : undefined
 }
 
 /** The JSON of a value; undefined if JSON would lose a part of it. */

@@ -1,6 +1,6 @@
 /** What JSON changes in values, and what it can't hold at all. */
 import { isAnyArrayBuffer, isDate, isMap, isNativeError, isRegExp, isSet } from 'node:util/types'
-import { isPlainElsewhere } from './copy'
+import { isMoreThanItems, isPlainElsewhere } from './copy'
 import { shownPath } from './shown-key'
 
 /** A kind of value that a store of JSON returns changed. */
@@ -51,6 +51,7 @@ const ERROR = kind('an Error', 'becomes an object without its message', 'the mes
 const BUFFER = kind('a Buffer', 'becomes an object with a list of numbers', "its text: buffer.toString('base64')")
 const BYTES = kind('a typed array or ArrayBuffer', 'becomes a plain object', "its text: Buffer.from(value).toString('base64')")
 const NO_PROTOTYPE = kind('an object without the usual prototype', 'becomes a plain object', 'a plain object: { ...value }')
+const MATCH = kind('a result of match()', 'becomes a list of its texts', 'an object with what you need of it')
 const OWN_JSON = kind('an object with toJSON', 'becomes what its toJSON returns', 'that')
 
 // Deeper than any data, and well before JSON.stringify overflows the stack.
@@ -174,7 +175,10 @@ function kindOfPrimitive (value: unknown, isItem: boolean): Kind | undefined {
 function kindOfObject (value: object): Kind | undefined {
   const prototype: unknown = Object.getPrototypeOf(value)
   const hasToJson = typeof (value as { toJSON?: unknown }).toJSON === 'function'
-  if (prototype === Object.prototype || prototype === Array.prototype) return hasToJson ? OWN_JSON : undefined
+  if (prototype === Object.prototype || prototype === Array.prototype) {
+    if (hasToJson) return OWN_JSON
+    return Array.isArray(value) && isMoreThanItems(value) ? MATCH : undefined
+  }
   if (isDate(value)) return DATE
   if (value instanceof Buffer) return BUFFER
   if (prototype === null) return NO_PROTOTYPE
