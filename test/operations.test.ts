@@ -407,6 +407,76 @@ for (const kind of KINDS) {
     t.match(place.gate.cookies, [{ chosen: 3_600_000 }])
   })
 
+  const RELOADS: Record<string, { run: (session: any, request: any) => unknown, chosen: unknown }> = {
+    'after an un-awaited reload() is kept': {
+      run: session => {
+        session.reload()
+        session.cookie.maxAge = 3_600_000
+      },
+      chosen: 3_600_000
+    },
+    'as an end with the browser after an un-awaited reload() is kept': {
+      run: session => {
+        session.reload()
+        session.options({ expires: null })
+      },
+      chosen: null
+    },
+    'after the last of two un-awaited calls of reload() is kept': {
+      run: session => {
+        session.reload()
+        session.reload()
+        session.cookie.maxAge = 3_600_000
+      },
+      chosen: 3_600_000
+    },
+    'after un-awaited calls of save() and reload() is kept': {
+      run: session => {
+        session.seen = 1
+        session.save()
+        session.reload()
+        session.cookie.maxAge = 3_600_000
+      },
+      chosen: 3_600_000
+    },
+    'again after the reload() that kept one takes precedence': {
+      run: async (session, request) => {
+        const reloaded = session.reload()
+        session.cookie.maxAge = 7_200_000
+        await reloaded
+        request.session.cookie.maxAge = 3_600_000
+        await request.session.save()
+      },
+      chosen: 3_600_000
+    },
+    'before an un-awaited reload() is dropped': {
+      run: session => {
+        session.cookie.maxAge = 3_600_000
+        session.reload()
+      },
+      chosen: undefined
+    },
+    'between two un-awaited calls of reload() is dropped': {
+      run: session => {
+        session.reload()
+        session.cookie.maxAge = 3_600_000
+        session.reload()
+      },
+      chosen: undefined
+    }
+  }
+  for (const [what, { run, chosen }] of Object.entries(RELOADS)) {
+    t.test(`a lifetime that is chosen ${what}: ${kind}`, async t => {
+      const place = await open(t, kind, app => { app.get('/', async request => { await run(session(request), request) }) })
+      const { status, setCookies } = await finish(place, send(place, '/'))
+      t.equal(status, 200)
+      t.equal(place.gate.cookies[0].chosen, chosen)
+      const end = /Expires=([^;]+)/.exec(setCookies[0] as string)?.[1]
+      if (chosen === null) t.equal(end, undefined)
+      else t.equal(Date.parse(end as string) > Date.now() + 3_000_000, chosen !== undefined)
+    })
+  }
+
   t.test(`what was written after a regenerate() that failed is not kept by the next one: ${kind}`, async t => {
     let fails = false
     const idGenerator = async (): Promise<string> => {

@@ -106,6 +106,7 @@ function loadAgain (state: SessionState, recording: Recording, answer: Answer<vo
     const isTouched = found.stored?.isTouched === true
     const again = { sessionId, signedId: found.signedId, stored: stored && { ...stored, isTouched } }
     const next = state.successor(again, false)
+    if (recording.has('cookie')) next.takeChoice(state)
     if (standing === 'written') next.standing = 'written'
     if (state.wasTouched) next.touch()
     state.draft.handOver(next.draft, recording)

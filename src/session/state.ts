@@ -139,6 +139,8 @@ export class SessionState {
   #storeKey: StoreKey | undefined
   #signedId: string | undefined
   #cookie: SessionCookie | undefined
+  /** The choice of `takeChoice`, until it or a later one is written. */
+  #takenChoice: Choice | undefined
   #session: FastifySessionObject | undefined
 
   constructor (context: Context, visit: Visit, found: Found = {}, inherited?: Inherited) {
@@ -203,7 +205,11 @@ export class SessionState {
 
   get cookie (): SessionCookie {
     if (this.#cookie === undefined) {
-      this.#cookie = new SessionCookie(this, this.attributes, cookieLifeOf(this.lifetime), this.cookieEnd)
+      const noteChange = (): void => {
+        this.draft.note('cookie')
+        this.noteChange()
+      }
+      this.#cookie = new SessionCookie({ noteChange }, this.attributes, cookieLifeOf(this.lifetime), this.cookieEnd)
     }
     return this.#cookie
   }
@@ -361,7 +367,10 @@ export class SessionState {
 
   markWritten ({ changes, choice, at }: Writing): void {
     this.life.markWritten(at, choice)
-    if (choice !== undefined) SessionCookie.forget(this.cookie, choice)
+    if (choice !== undefined) {
+      SessionCookie.forget(this.cookie, choice)
+      this.#takenChoice = undefined
+    }
     this.lastWrite = 'whole'
     this.standing = 'written'
     if (this.#cookie !== undefined && !this.wasChosen) this.#cookie._expires = dateOf(this.cookieEnd)
@@ -394,6 +403,11 @@ export class SessionState {
     const line = (this.#line ??= { last: this })
     const inherited = { line, attributes: this.#attributes, chosen, isRenewal }
     return new SessionState(this.context, this.visit, found, inherited)
+  }
+
+  /** Takes over a lifetime that a handler chose for the session before, while this one was being loaded. */
+  takeChoice (from: SessionState): void {
+    this.#takenChoice = from.#choice
   }
 
   replaceBy (state: SessionState): void {
@@ -460,7 +474,7 @@ export class SessionState {
   }
 
   get #choice (): Choice | undefined {
-    return this.#cookie && SessionCookie.choiceOf(this.#cookie)
+    return (this.#cookie && SessionCookie.choiceOf(this.#cookie)) ?? this.#takenChoice
   }
 }
 

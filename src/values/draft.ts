@@ -67,6 +67,11 @@ export class Draft {
   set (key: string, value: unknown): void {
     if (isReserved(key)) throw new ReservedKeyError(key)
     this.#own[key] = value
+    this.note(key)
+  }
+
+  /** Adds a key to the recordings: one of the data, or `cookie` if a lifetime was chosen. */
+  note (key: string): void {
     if (this.#recordings !== undefined) for (const recording of this.#recordings) recording.add(key)
   }
 
@@ -193,7 +198,9 @@ export class Draft {
 
   /** Writes the recorded keys to the draft that replaces this one. The other recordings continue there. */
   handOver (next: Draft, recording: Recording): void {
-    this.#recordings?.forEach(keys => keys.forEach(key => next.set(key, this.#own[key])))
+    for (const key of this.#recordings?.flatMap(keys => [...keys]) ?? []) {
+      if (!isReserved(key)) next.set(key, this.#own[key])
+    }
     next.#recordings = this.#recordings?.filter(other => other !== recording)
     this.#recordings = undefined
   }
