@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Signals } from './diagnostics'
-import { inShort, NameTakenError, STORE_AWAY, StoreTimeoutError, ValueError } from './errors'
+import { CookieError, inShort, NameTakenError, STORE_AWAY, StoreTimeoutError, ValueError } from './errors'
 import { mistakesInRoute } from './options/route-mistakes'
 import { makeId, resolveOptions, type Settings } from './options/settings'
 import { tellCaches } from './request/cache-headers'
@@ -281,8 +281,9 @@ function commit (
   try {
     guard?.beforeCommit(state, reply)
     decision = decide(slot, state, settings, request, reply)
+    if (!state.hasPlainCookie && isSending(decision)) checkCookie(reply, state)
   } catch (error) {
-    finish(error as Error, false)
+    fail(error as Error)
     return
   }
   if (isInsecure(decision)) settings.flaws.tell(warnInsecure)
@@ -306,10 +307,17 @@ function commit (
       if (sends) setCookie(reply, state)
       if (clears && !hasCookie(reply, settings.cookieName)) clearCookie(reply, settings.cookieName, slot.visit as Visit)
     } catch (thrown) {
-      finish(thrown as Error, false)
+      fail(thrown as Error)
       return
     }
     finish(error, clears || sends)
+  }
+
+  function fail (error: Error): void {
+    const isOurs = state.isInStore && state.found.stored === undefined
+    // Nobody will have the cookie of this session, which the request has written. In the index it would take a place.
+    if (isOurs && !hasCookie(reply, settings.cookieName)) remove(state, () => finish(error, false), 'expired')
+    else finish(error, false)
   }
 }
 
@@ -320,4 +328,18 @@ function carryOut ({ outcome, reason }: Decision, state: SessionState, answer: A
   else if (outcome === 'touch') prolong(state, answer, reason)
   else if (outcome === 'date') date(state, answer, reason)
   else answer(null)
+}
+
+function isSending ({ outcome, isSilent }: Decision): boolean {
+  return isSilent !== true && ['create', 'update', 'touch', 'send'].includes(outcome)
+}
+
+/** Throws before anything is written, if a handler has set an attribute that can't be sent. */
+function checkCookie (reply: FastifyReply, state: SessionState): void {
+  const attributes = { ...state.cookieAttributes(), secure: undefined }
+  try {
+    reply.server.serializeCookie(state.context.settings.cookieName, '', attributes)
+  } catch (error) {
+    throw new CookieError((error as Error).message)
+  }
 }

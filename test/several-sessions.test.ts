@@ -476,6 +476,27 @@ t.test('createSession() fails if idGenerator, the cookie function or the store f
   await t.rejects(app.createSession(), { message: AWAY })
 })
 
+t.test('createSession() that fails leaves no session, of which nobody has the cookie', async t => {
+  const store = new ThreeMethodStore()
+  let isBroken = false
+  const signer = {
+    sign (value: string) {
+      if (isBroken) throw new Error('no key')
+      return value
+    },
+    unsign: (value: string) => ({ valid: true, renew: false, value })
+  }
+  const { app } = await loggedIn(t, { store, secret: signer })
+  await t.rejects(app.createSession({ name: 'eva', balance: 10n } as object), { code: 'FST_ERR_SESSION_VALUE' })
+  t.equal(store.records.size, 1, 'a value that JSON cannot hold')
+  isBroken = true
+  await t.rejects(app.createSession({ name: 'eva' } as object), { message: 'no key' })
+  t.equal(store.records.size, 1, 'a signer that fails')
+  isBroken = false
+  store.failures.set('destroy', new Error(AWAY))
+  await t.rejects(app.createSession({ name: 'eva', balance: 10n } as object), { code: 'FST_ERR_SESSION_VALUE' }, 'and the store, too')
+})
+
 t.test('outside of a request, the cookie function is called with undefined', async t => {
   const asked: unknown[] = []
   const { app, signed } = await loggedIn(t, {

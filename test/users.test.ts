@@ -572,6 +572,57 @@ onEach('a session that has ended by itself does not count for maxPerUser', async
   t.equal(await userOf(await login('max')), 'max')
 })
 
+for (const [how, login] of Object.entries<(session: any) => Promise<unknown>>({
+  'before the session is written': async session => { session.userId = 'max' },
+  'after save()': async session => {
+    session.userId = 'max'
+    await session.save()
+  },
+  'after regenerate()': async session => {
+    session.userId = 'max'
+    await session.regenerate(['userId'])
+  }
+})) {
+  onEach(`a login whose cookie cannot be sent leaves no session and takes no place: ${how}`, async (t, makeStore) => {
+    let isBroken = false
+    const signer = {
+      sign (value: string) {
+        if (isBroken) throw new Error('no key')
+        return value
+      },
+      unsign: (value: string) => ({ valid: true, renew: false, value })
+    }
+    const ways: Record<string, [(request: FastifyRequest) => void, object]> = {
+      domain: [({ session }) => { session.cookie.domain = 'a b;' }, { code: 'FST_ERR_SESSION_COOKIE' }],
+      sameSite: [({ session }) => { session.cookie.sameSite = 'Laxx' as any }, { code: 'FST_ERR_SESSION_COOKIE' }],
+      path: [({ session }) => { session.cookie.path = '/a;b' }, { code: 'FST_ERR_SESSION_COOKIE' }],
+      priority: [({ session }) => { session.cookie.priority = 'x' as any }, { code: 'FST_ERR_SESSION_COOKIE' }],
+      signer: [() => { isBroken = true }, { message: 'no key' }]
+    }
+    const options: SessionOptions = {
+      store: makeStore(), user: session => (session as any).userId, maxPerUser: 1, onMaxPerUser: 'refuse', secret: signer
+    }
+    const app = await build(options, app => {
+      routes(app)
+      app.get('/broken-login/:way', async request => {
+        await login(request.session)
+        ways[(request.params as { way: string }).way]?.[0](request)
+      })
+    })
+    t.teardown(() => app.close())
+    for (const [way, [, expected]] of Object.entries(ways)) {
+      const response = await new Visitor(app).get(`/broken-login/${way}`)
+      t.match(response.json(), { statusCode: 500, ...expected }, way)
+      t.equal(response.headers['set-cookie'], undefined, way)
+      isBroken = false
+      t.same(await app.sessions.forUser('max'), [], way)
+      const visitor = new Visitor(app)
+      t.equal((await visitor.get('/login/max')).statusCode, 200, way)
+      await visitor.get('/logout')
+    }
+  })
+}
+
 t.test('a handler can catch the refusal of a login and answer it', async t => {
   const app = await build({ user: session => (session as any).userId, maxPerUser: 1, onMaxPerUser: 'refuse' }, app => {
     routes(app)

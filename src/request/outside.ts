@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Finder, Finding } from './finder'
 import { slotKeyOf } from './slot'
-import { save } from '../session/operations'
+import { remove, save } from '../session/operations'
 import { SessionState, type Context, type Found } from '../session/state'
 import { Visit } from '../session/visit'
 import { promised } from '../stores/call'
@@ -69,12 +69,23 @@ export function outsideOf (fastify: FastifyInstance, context: Context, finder: F
   async function createSession (data: object = {}): Promise<CreatedSession> {
     const state = new SessionState(context, newVisit())
     for (const [key, value] of Object.entries(data)) state.draft.set(key, value)
-    await promised<void>(answer => save(state, answer))
-    return { session: state.session, cookie: fastify.serializeCookie(cookieName, cookiePrefix + state.signedId) }
+    const cookie = await saveWhole(state, () => fastify.serializeCookie(cookieName, cookiePrefix + state.signedId))
+    return { session: state.session, cookie }
   }
 
   // Outside of requests no visitor uses the session, so only a save() prolongs it.
   function newVisit (): Visit {
     return new Visit(settings.cookieFor(undefined), false)
   }
+}
+
+/** Writes a new session, and returns its cookie. If that fails, nothing is left: nobody will have the cookie. */
+async function saveWhole (state: SessionState, makeCookie: () => string): Promise<string> {
+  await promised<void>(answer => state.makeId(answer))
+  const cookie = makeCookie()
+  await promised<void>(answer => save(state, error => {
+    if (state.lastWrite === 'partly') remove(state, () => answer(error), 'expired')
+    else answer(error)
+  }))
+  return cookie
 }
