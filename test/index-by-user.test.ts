@@ -20,7 +20,8 @@ import { freshTable, letPass as letRowsPass, openPool } from './postgres/tables'
 import { connectTo, letPass, startPostgres, startRedis, type NodeRedis, type Server } from './servers'
 import { until } from './waiting'
 
-const MINUTE = 60_000
+const SECOND = 1000
+const MINUTE = 60 * SECOND
 const HOUR = 60 * MINUTE
 const DAY = 24 * HOUR
 const ROUNDS = 200
@@ -52,6 +53,16 @@ function routes (app: FastifyInstance): void {
   app.get('/write', async request => { data(request).n = (data(request).n ?? 0) + 1 })
   app.get('/forget', async request => { delete data(request).userId })
   app.get('/remember', async request => { request.session.cookie.maxAge = 30 * DAY })
+  app.get('/login-for/:seconds', async request => {
+    data(request).userId = 'max'
+    const { seconds } = request.params as { seconds: string }
+    request.session.cookie.expires = new Date(Date.now() + 1000 * Number(seconds))
+  })
+  app.get('/end', async request => { request.session.cookie.maxAge = -1 })
+  app.get('/end-now', async request => {
+    request.session.cookie.maxAge = -1
+    await request.session.save()
+  })
   app.get('/logout', async request => { await request.session.destroy() })
   app.get('/id', async request => request.session.sessionId)
   app.get('/revoke/:handle', async request => await request.session.revoke((request.params as { handle: string }).handle))
@@ -263,6 +274,37 @@ onEach('an entry lives at least as long as its session', async (t, { store }) =>
   await pass(store, advance, 30 * DAY + (store instanceof MemoryStore ? -MINUTE : 6 * HOUR))
   t.equal(await app.sessions.revokeUser('max'), 1)
   t.equal(await userOf(visitor), 'nobody')
+})
+
+onEach('a session that has ended at a fixed time does not keep its place, however young it is', async (t, { store }) => {
+  const { advance } = clock(t)
+  const configured: Record<string, () => SessionOptions> = {
+    absoluteTimeout: () => ({ absoluteTimeout: 20 * SECOND }),
+    expires: () => ({ cookie: { maxAge: undefined, expires: new Date(Date.now() + 20 * SECOND) } }),
+    "a handler's expires": () => ({})
+  }
+  for (const [what, options] of Object.entries(configured)) {
+    const app = await open(t, store, { maxPerUser: 1, onMaxPerUser: 'refuse', ...options() })
+    const start = what === "a handler's expires" ? '/login-for/20' : '/login/max'
+    t.equal((await new Visitor(app).get(start)).statusCode, 200, what)
+    t.equal((await new Visitor(app).get(start)).statusCode, 403, `${what}: until it ends, its place is taken`)
+    await pass(store, advance, 30 * SECOND)
+    t.equal((await new Visitor(app).get('/login-for/20')).statusCode, 200, what)
+    await app.sessions.revokeUser('max')
+  }
+})
+
+onEach('a session that a handler ends by its cookie gives its place back at once', async (t, { store }) => {
+  const app = await open(t, store, { maxPerUser: 1, onMaxPerUser: 'refuse' })
+  t.equal((await new Visitor(app).get('/login-for/-1')).statusCode, 200, 'a login that is over at once takes none')
+  for (const url of ['/end', '/end-now']) {
+    const visitor = await login(app)
+    t.equal((await new Visitor(app).get('/login/max')).statusCode, 403)
+    t.equal((await visitor.get(url)).statusCode, 200, url)
+    t.equal(await userOf(visitor), 'nobody', url)
+  }
+  t.equal(await userOf(await login(app)), 'max')
+  t.equal((await app.sessions.forUser('max')).length, 1)
 })
 
 onEach("a longer lifetime chosen after the login ('remember me') also prolongs the entry", async (t, { store }) => {

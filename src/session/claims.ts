@@ -111,8 +111,12 @@ export class Claims {
     if (user !== undefined) state.authenticatedAt = this.#authenticatedAt(state, user.key, user.before)
     // If a handler or the configuration has made the lifetime longer, the entries must live longer, too.
     const isOlder = state.claimIsAging || state.wasChosen || state.life.isOutdated
+    // A session that this write ends, as by a `maxAge` of -1, leaves its keys.
+    const now = Date.now()
+    const isOver = endOf(state.lifetime, now) <= now
     const moves: Move[] = []
-    for (const { name, key, before } of claims) {
+    for (const { name, key: wanted, before } of claims) {
+      const key = isOver ? undefined : wanted
       const isSame = key === before && replaces?.claims.get(name) === undefined
       const had = state.claims.get(name)
       if (!isSame) moves.push({ name, key, had, kind: key === undefined ? 'leave' : 'enter' })
@@ -234,11 +238,11 @@ export class Claims {
     how: { max: number, replaces?: string | undefined, isWritten?: boolean }
   ): Promise<KeyedClaimed> {
     const now = Date.now()
-    const left = endOf(lifetime, now) - now
+    // Touches may move the end this much before the next renewal, unless it is fixed.
+    const left = endOf(lifetime, now + renewalOf(idleOf(lifetime))) - now
     const claiming = {
       fingerprint: fingerprint(storeKey),
-      // Touches may move the end by this much before the next renewal.
-      lives: left === Infinity ? null : Math.max(left, 0) + renewalOf(idleOf(lifetime)),
+      lives: left === Infinity ? null : Math.max(left, 0),
       refuses: this.#limitOf(name).refuses,
       isWritten: false,
       ...how
