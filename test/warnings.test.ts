@@ -313,6 +313,8 @@ t.test('cookie settings that browsers refuse', async t => {
   const REFUSED: Array<[string, SessionOptions, RegExp]> = [
     ['__Host- and a domain', { cookieName: '__Host-id', cookie: { secure: true, domain: 'example.com' } }, /remove cookie\.domain/],
     ['__Host- and another path', { cookieName: '__Host-id', cookie: { secure: true, path: '/app' } }, /cookie\.path/],
+    ['__host- in small letters and secure: false', { cookieName: '__host-id', cookie: { secure: false } }, /set cookie\.secure to true/],
+    ['__secure- in small letters and secure: false', { cookieName: '__secure-id', cookie: { secure: false } }, /set cookie\.secure to true/],
     ['__Host- and secure: false', { cookieName: '__Host-id', cookie: { secure: false } }, /set cookie\.secure to true/],
     ['__Secure- and secure: false', { cookieName: '__Secure-id', cookie: { secure: false } }, /set cookie\.secure to true/],
     ["sameSite: 'None' and secure: false", { cookie: { sameSite: 'None' as any, secure: false } }, /set cookie\.secure to true/],
@@ -412,6 +414,7 @@ t.test('options that are likely a mistake', async t => {
     ['another letter', { cookieNane: 'x' }, [/write cookieName/]],
     ['two letters', { saveUnitialized: false }, [/write saveUninitialized/]],
     ['an option among the attributes', { cookie: { rolling: false } }, [/write rolling beside cookie/]],
+    ['a fragment in a path', { cookie: { path: '/a#b' } }, [/cookie\.path isn't a pattern or a URL/]],
     ['a pattern for a path', { cookie: { path: '/admin/*' } }, [/cookie\.path isn't a pattern/]],
     ['seconds for storeTimeout', { storeTimeout: 10 }, [/storeTimeout is in milliseconds/]],
     ["the cookie's attributes in the wrong place", { maxAge: HOUR, secure: false }, [/write cookie: \{ maxAge \}/, /write cookie: \{ secure \}/]],
@@ -944,7 +947,8 @@ t.test('ready() refuses an option with a wrong value', async t => {
     },
     idGenerator: { values: ['id', 42, {}, true], options: idGenerator => ({ idGenerator }), message: /idGenerator/ },
     algorithm: { values: ['md6', 'sha', 42, {}], options: algorithm => ({ algorithm }), message: /algorithm/ },
-    cookiePrefix: { values: [42, {}, true], options: cookiePrefix => ({ cookiePrefix }), message: /cookiePrefix/ },
+    cookie: { values: [[], 'secure', 42], options: cookie => ({ cookie }), message: /cookie must be an object or a function/ },
+    cookiePrefix: { values: [42, {}, true, '\ud800', 's:\udc00'], options: cookiePrefix => ({ cookiePrefix }), message: /cookiePrefix/ },
     storeTimeout: {
       values: [0, -1, NaN, Infinity, '50', 'soon', {}, [], true, 2 ** 31], options: storeTimeout => ({ storeTimeout }), message: /storeTimeout/
     }

@@ -29,7 +29,7 @@ export function mistakesIn (options: FastifySessionOptions): string[] {
     ...DURATIONS.map(name => tooShort(name, options[name])),
     tooShort('cookie.maxAge', cookie.maxAge),
     hasPassed(cookie) ? PASSED : undefined,
-    isPattern(cookie.path) ? "cookie.path isn't a pattern: browsers compare it character by character" : undefined,
+    isPattern(cookie.path) ? "cookie.path isn't a pattern or a URL: browsers compare it character by character" : undefined,
     nearlyNone(options.storeTimeout)
   ]
   return found.filter(mistake => mistake !== undefined)
@@ -62,7 +62,7 @@ function mistakenAttribute (name: string): string | undefined {
 }
 
 function isPattern (path: unknown): boolean {
-  return typeof path === 'string' && /[*?]/.test(path)
+  return typeof path === 'string' && /[*?#]/.test(path)
 }
 
 function nearlyNone (storeTimeout: number | undefined): string | undefined {

@@ -7,7 +7,8 @@ const NONE: readonly string[] = []
  */
 export function refusedByBrowsers (cookieName: string, cookie: CookieOptions): readonly string[] {
   const { domain, path, secure, sameSite, partitioned } = cookie
-  const isHost = cookieName.startsWith('__Host-')
+  // Browsers recognise the prefixes in small letters, too.
+  const isHost = /^__Host-/i.test(cookieName)
   // Called with each response, and true for nearly all.
   if (secure && !isHost) return NONE
   const flaws: string[] = []
@@ -15,7 +16,7 @@ export function refusedByBrowsers (cookieName: string, cookie: CookieOptions): r
   if (isHost && path && path !== '/') flaws.push('a __Host- cookie must have the path /; remove cookie.path')
   if (secure) return flaws
   if (isHost) flaws.push('a __Host- cookie must be secure; set cookie.secure to true')
-  if (cookieName.startsWith('__Secure-')) flaws.push('a __Secure- cookie must be secure; set cookie.secure to true')
+  if (/^__Secure-/i.test(cookieName)) flaws.push('a __Secure- cookie must be secure; set cookie.secure to true')
   if (String(sameSite).toLowerCase() === 'none') {
     flaws.push("a cookie with sameSite 'none' must be secure; set cookie.secure to true")
   }

@@ -62,8 +62,9 @@ export const OPTIONS: Readonly<Record<keyof Options, Option>> = {
     says: 'The name of the session cookie.'
   },
   cookiePrefix: {
-    mustBe: 'a string',
-    accepts: value => typeof value === 'string',
+    mustBe: 'a string of whole characters',
+    // Half of a surrogate pair can't be encoded.
+    accepts: value => typeof value === 'string' && !/\p{Surrogate}/u.test(value),
     byDefault: '',
     says: 'What stands before the signed id in the cookie\'s value.'
   },
@@ -75,7 +76,7 @@ export const OPTIONS: Readonly<Record<keyof Options, Option>> = {
   },
   cookie: {
     mustBe: 'an object or a function',
-    accepts: value => typeof value === 'object' || typeof value === 'function',
+    accepts: value => (typeof value === 'object' && !Array.isArray(value)) || isFunction(value),
     byDefault: {},
     says: 'The attributes of the session cookie'
   },
