@@ -689,10 +689,13 @@ t.test('cacheControl: true tells caches what depends on the session', async t =>
     t.same(headersOf(await visitor.get('/control/no-store')), ['no-store', undefined])
     t.same(headersOf(await visitor.get('/control/no-cache')), ['no-cache, private', undefined])
     t.same(headersOf(await visitor.get('/control/max-age=60')), ['max-age=60, private', undefined])
+    const named = 'no-cache="x-public, public, private"'
+    const response = await visitor.get(`/control/${encodeURIComponent(named)}`)
+    t.same(headersOf(response), [`${named}, private`, undefined], 'names of headers in quotes do not count')
   })
 
   t.test('a response that a shared cache may keep starts no session and sends no rolling cookie', async t => {
-    const controls = ['public', 'public, max-age=60', 'max-age=60,s-maxage=600', 'PUBLIC, immutable']
+    const controls = ['public', 'public, max-age=60', 'max-age=60,s-maxage=600', 'PUBLIC, immutable', 'public, no-cache="x-private, private"']
     for (const control of controls) {
       const { visitor, another, watched } = await openCached(t, { saveUninitialized: true, cookie: { maxAge: HOUR } })
       const url = `/control/${encodeURIComponent(control)}`

@@ -16,7 +16,7 @@ export function tellCaches (reply: FastifyReply, isUsed: boolean, isSet: boolean
 
 /** Whether the response says that a shared cache may send it to everybody. */
 export function isForEverybody (reply: FastifyReply): boolean {
-  const control = cacheControlOf(reply)
+  const control = directivesOf(cacheControlOf(reply))
   return FOR_EVERYBODY.test(control) && !FOR_ONE.test(control)
 }
 
@@ -24,11 +24,16 @@ function keepFromCaches (reply: FastifyReply): void {
   const control = cacheControlOf(reply)
   if (control === '' || isForEverybody(reply)) reply.header('cache-control', 'no-store')
   // Otherwise a shared cache might keep it with the cookie. The browser's own cache may still keep it.
-  else if (!FOR_ONE.test(control)) reply.header('cache-control', `${control}, private`)
+  else if (!FOR_ONE.test(directivesOf(control))) reply.header('cache-control', `${control}, private`)
 }
 
 function cacheControlOf (reply: FastifyReply): string {
   return String(reply.getHeader('cache-control') ?? '')
+}
+
+/** Without what is in quotes: the names of headers, as in `no-cache="private"`. */
+function directivesOf (control: string): string {
+  return control.replace(/"(\\.|[^"\\])*"/g, '""')
 }
 
 const FOR_EVERYBODY = /(^|[\s,])(public|s-maxage)\b/i
