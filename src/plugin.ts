@@ -12,7 +12,7 @@ import { KeepAlive } from './request/keep-alive'
 import { loaderFor, putOff, type Loader } from './request/lazy'
 import { hasFailed, isOutside, wantsNone, wasUsedEarly, type Why } from './request/no-session'
 import { endOthers } from './request/others'
-import { decide, isInsecure, isUnprolonged, resultOf, type Decision, type Result } from './request/outcome'
+import { decide, isInsecure, isUnprolonged, resultOf, sendsCookie, type Decision, type Result } from './request/outcome'
 import { outsideOf } from './request/outside'
 import { hearPayload } from './request/payload'
 import { freshOf, isLoadedLate, isWithin, routeOptionsOf, savesUnused, type RouteOptions } from './request/route'
@@ -281,7 +281,7 @@ function commit (
   try {
     guard?.beforeCommit(state, reply)
     decision = decide(slot, state, settings, request, reply)
-    if (!state.hasPlainCookie && isSending(decision)) checkCookie(reply, state)
+    if (!state.hasPlainCookie && sendsCookie(decision)) checkCookie(reply, state)
   } catch (error) {
     fail(error as Error)
     return
@@ -328,10 +328,6 @@ function carryOut ({ outcome, reason }: Decision, state: SessionState, answer: A
   else if (outcome === 'touch') prolong(state, answer, reason)
   else if (outcome === 'date') date(state, answer, reason)
   else answer(null)
-}
-
-function isSending ({ outcome, isSilent }: Decision): boolean {
-  return isSilent !== true && ['create', 'update', 'touch', 'send'].includes(outcome)
 }
 
 /** Throws before anything is written, if a handler has set an attribute that can't be sent. */

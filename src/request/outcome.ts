@@ -2,7 +2,6 @@ import { isForEverybody } from './cache-headers'
 import { savesUnused } from './route'
 import { isRefused, type Slot } from './slot'
 import type { Settings } from '../options/settings'
-import type { Attributes } from '../session/cookie'
 import type { SessionState } from '../session/state'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
@@ -87,6 +86,11 @@ export function isInsecure (decision: Decision): boolean {
   return decision === DECISIONS.insecure || decision === DECISIONS.insecureClear
 }
 
+/** Whether the reply has the session cookie if nothing fails. */
+export function sendsCookie ({ outcome, isSilent }: Decision): boolean {
+  return isSilent !== true && sends(outcome)
+}
+
 /** Whether the store failed to prolong a session that is otherwise unchanged. The reply goes out anyway. */
 export function isUnprolonged ({ outcome }: Decision, state: SessionState, result: Result): boolean {
   return result === 'left' && state.isInStore && sends(outcome)
@@ -158,7 +162,7 @@ function wantedOfNew (
   if (state.isModified()) return DECISIONS.created
   if (state.found.isRefused === true) return DECISIONS.refused
   if (request.method === 'OPTIONS') return DECISIONS.preflight
-  if (visit?.sent.length === 0 && isFromElsewhere(request, state.attributes.sameSite)) return DECISIONS.fromElsewhere
+  if (visit?.sent.length === 0 && isFromElsewhere(request, state)) return DECISIONS.fromElsewhere
   const isSaved = savesUnused(route, settings.saveUninitialized)
   const saves = typeof isSaved === 'function' ? isSaved(request) : isSaved
   return saves ? DECISIONS.created : DECISIONS.empty
@@ -197,7 +201,9 @@ function wantedOfUsed (state: SessionState, { refreshAfter, rolling }: Settings)
 
 // A browser doesn't send a SameSite=Lax cookie with a POST that another site starts, nor a Strict one with a link, but
 // it stores one from the reply. The cookie of an empty session would replace the visitor's.
-function isFromElsewhere ({ method, headers }: FastifyRequest, sameSite: Attributes['sameSite']): boolean {
+function isFromElsewhere ({ method, headers }: FastifyRequest, state: SessionState): boolean {
   if (headers['sec-fetch-site'] !== 'cross-site') return false
-  return (method !== 'GET' && method !== 'HEAD') || sameSite === true || sameSite?.toString().toLowerCase() === 'strict'
+  if (method !== 'GET' && method !== 'HEAD') return true
+  const { sameSite } = state.attributes
+  return sameSite === true || String(sameSite).toLowerCase() === 'strict'
 }
