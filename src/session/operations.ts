@@ -215,9 +215,10 @@ function replace (
       answer(error)
       return
     }
-    // Made only now, because the handler may have chosen a lifetime in the meantime.
-    const next = state.successor({ sessionId }, true, removed || undefined)
+    let next: SessionState
     try {
+      // Made only now, because the handler may have chosen a lifetime in the meantime.
+      next = state.successor({ sessionId }, true, removed || undefined)
       for (const key of keys) {
         const value = removed ? state.draft.getOnto(removed, key) : state.draft.get(key)
         if (value !== undefined) next.draft.set(key, value)
