@@ -1,4 +1,5 @@
 /** Operations that handlers don't await, on stores that answer when the test says so. */
+import crypto from 'node:crypto'
 import { Readable } from 'node:stream'
 import { promisify } from 'node:util'
 import type { FastifyInstance } from 'fastify'
@@ -852,6 +853,24 @@ for (const [form, make] of Object.entries(WRONG)) {
     }
   })
 }
+
+t.test('if the system has no random numbers, a session without an id is not saved, and the error is the reply', async t => {
+  const store = new MemoryStore()
+  const app = await build({ store }, app => {
+    app.get('/', async ({ session }) => { (session as any).n = 1 })
+    app.get('/save', async ({ session }) => { await session.save(); return 'done' })
+  })
+  t.teardown(() => app.close())
+  const { randomBytes } = crypto
+  t.teardown(() => { crypto.randomBytes = randomBytes })
+  crypto.randomBytes = (() => { throw new Error('no entropy') }) as any
+  for (const url of ['/', '/save']) {
+    const { statusCode, body } = await app.inject(url)
+    t.equal(statusCode, 500)
+    t.match(body, 'no entropy')
+  }
+  t.equal(store.store.size, 0)
+})
 
 // --- A stream as payload that fails while the commit waits
 

@@ -1,7 +1,7 @@
 /** A user's sessions, listed and ended by the user and by an operator. */
 import { createHash } from 'node:crypto'
 import fastifyCookie from '@fastify/cookie'
-import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
 import fastifySession, { MemoryStore, type FastifySessionObject, type Sessions, type SessionStore, type SessionView } from '../src/index'
 import { RedisStore } from '../src/stores/redis'
@@ -592,11 +592,12 @@ for (const [how, login] of Object.entries<(session: any) => Promise<unknown>>({
       },
       unsign: (value: string) => ({ valid: true, renew: false, value })
     }
-    const ways: Record<string, [(request: FastifyRequest) => void, object]> = {
+    const ways: Record<string, [(request: FastifyRequest, reply: FastifyReply) => void, object]> = {
       domain: [({ session }) => { session.cookie.domain = 'a b;' }, { code: 'FST_ERR_SESSION_COOKIE' }],
       sameSite: [({ session }) => { session.cookie.sameSite = 'Laxx' as any }, { code: 'FST_ERR_SESSION_COOKIE' }],
       path: [({ session }) => { session.cookie.path = '/a;b' }, { code: 'FST_ERR_SESSION_COOKIE' }],
       priority: [({ session }) => { session.cookie.priority = 'x' as any }, { code: 'FST_ERR_SESSION_COOKIE' }],
+      'a setCookie of another plugin': [(_request, reply) => { reply.setCookie = () => { throw new Error('not now') } }, { code: 'FST_ERR_SESSION_COOKIE' }],
       signer: [() => { isBroken = true }, { message: 'no key' }]
     }
     const options: SessionOptions = {
@@ -604,14 +605,14 @@ for (const [how, login] of Object.entries<(session: any) => Promise<unknown>>({
     }
     const app = await build(options, app => {
       routes(app)
-      app.get('/broken-login/:way', async request => {
+      app.get('/broken-login/:way', async (request, reply) => {
         await login(request.session)
-        ways[(request.params as { way: string }).way]?.[0](request)
+        ways[(request.params as { way: string }).way]?.[0](request, reply)
       })
     })
     t.teardown(() => app.close())
     for (const [way, [, expected]] of Object.entries(ways)) {
-      const response = await new Visitor(app).get(`/broken-login/${way}`)
+      const response = await new Visitor(app).get(`/broken-login/${encodeURIComponent(way)}`)
       t.match(response.json(), { statusCode: 500, ...expected }, way)
       t.equal(response.headers['set-cookie'], undefined, way)
       isBroken = false

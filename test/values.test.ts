@@ -329,6 +329,7 @@ t.test('a new value in place of an old one is saved, although JSON shows no diff
     ],
     'a list with its own toJSON': [n => Object.assign([], { n, toJSON: byN }), list => list.n],
     'a Map with its own toJSON': [n => Object.assign(new Map(), { n, toJSON: byN }), map => map.n],
+    'a Map with a property of its own': [n => Object.assign(new Map(), { n }), map => map.n],
     'a match at another place': [n => `${' '.repeat(n)}x`.match('x'), match => match.index],
     'an ArrayBuffer': [buffer, bytes => new Uint8Array(bytes)[0]],
     'a DataView': [n => new DataView(buffer(n)), view => view.getUint8(0)],

@@ -1,6 +1,6 @@
 import type { Open, Slot } from './slot'
 import { prolong, renew } from '../session/operations'
-import { idleOf } from '../values/lifetime'
+import { idleOf, type Lifetime } from '../values/lifetime'
 
 // In milliseconds. A hijacked reply stays in the list for at most this long.
 const LONGEST = 60_000
@@ -70,10 +70,12 @@ export class KeepAlive {
 }
 
 function dueOf ({ state }: Slot, now: number): number {
-  if (state === undefined) return Infinity
   // Until a lifetime that the handler chose is written, the former one counts, too.
-  const idle = Math.min(idleOf(state.lifetime) ?? Infinity, idleOf(state.life.lifetime) ?? Infinity)
-  return now + idle / 2
+  return now + Math.min(idleIn(state?.lifetime), idleIn(state?.life.lifetime)) / 2
+}
+
+function idleIn (lifetime: Lifetime | undefined): number {
+  return (lifetime && idleOf(lifetime)) ?? Infinity
 }
 
 /** Whether the reply has been sent, hijacked or given up. */

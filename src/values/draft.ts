@@ -198,9 +198,9 @@ export class Draft {
 
   /** Writes the recorded keys to the draft that replaces this one. The other recordings continue there. */
   handOver (next: Draft, recording: Recording): void {
-    for (const key of this.#recordings?.flatMap(keys => [...keys]) ?? []) {
+    this.#recordings?.forEach(keys => keys.forEach(key => {
       if (!isReserved(key)) next.set(key, this.#own[key])
-    }
+    }))
     next.#recordings = this.#recordings?.filter(other => other !== recording)
     this.#recordings = undefined
   }
