@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Signals } from './diagnostics'
-import { CookieError, inShort, NameTakenError, STORE_AWAY, StoreTimeoutError, ValueError } from './errors'
+import { inShort, NameTakenError, STORE_AWAY, StoreTimeoutError, ValueError } from './errors'
 import { mistakesInRoute } from './options/route-mistakes'
 import { makeId, resolveOptions, type Settings } from './options/settings'
 import { tellCaches } from './request/cache-headers'
@@ -281,7 +281,8 @@ function commit (
   try {
     guard?.beforeCommit(state, reply)
     decision = decide(slot, state, settings, request, reply)
-    if (!state.hasPlainCookie && sendsCookie(decision)) checkCookie(reply, state)
+    // A handler may have set an attribute that can't be sent. Then nothing is written.
+    if (!state.hasPlainCookie && sendsCookie(decision)) settings.checkCookie(state.cookieAttributes())
   } catch (error) {
     fail(error as Error)
     return
@@ -328,14 +329,4 @@ function carryOut ({ outcome, reason }: Decision, state: SessionState, answer: A
   else if (outcome === 'touch') prolong(state, answer, reason)
   else if (outcome === 'date') date(state, answer, reason)
   else answer(null)
-}
-
-/** Throws before anything is written, if a handler has set an attribute that can't be sent. */
-function checkCookie (reply: FastifyReply, state: SessionState): void {
-  const attributes = { ...state.cookieAttributes(), secure: undefined }
-  try {
-    reply.server.serializeCookie(state.context.settings.cookieName, '', attributes)
-  } catch (error) {
-    throw new CookieError((error as Error).message)
-  }
 }

@@ -65,7 +65,7 @@ export class SessionIds {
   }
 }
 
-/** What idGenerator threw. null and the like would mean that there is no error. */
+/** What idGenerator threw. Callers would take null and the like for success. */
 function errorOf (thrown: unknown): Error {
   return (thrown || new SessionIdError()) as Error
 }
