@@ -33,6 +33,19 @@ export async function build (
   return app
 }
 
+/** A signer that leaves each value as it is, and throws while it is broken. */
+export function breakableSigner () {
+  const signer = {
+    isBroken: false,
+    sign (value: string) {
+      if (signer.isBroken) throw new Error('no key')
+      return value
+    },
+    unsign: (value: string) => ({ valid: true, renew: false, value })
+  }
+  return signer
+}
+
 /** A record as a store has it. */
 export function record (data: object, maxAge = 60 * 60_000): SessionRecord {
   const cookie = { expires: new Date(Date.now() + maxAge), originalMaxAge: maxAge, path: '/', httpOnly: true, secure: false }

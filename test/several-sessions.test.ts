@@ -5,7 +5,7 @@ import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import t, { type Test } from 'tap'
 import fastifySession, { MemoryStore, type FastifySessionObject, type RouteSessionOptions } from '../src/index'
-import { build, clock, Gate, SECRET, setCookies, Visitor, type SessionOptions } from './helpers'
+import { breakableSigner, build, clock, Gate, SECRET, setCookies, Visitor, type SessionOptions } from './helpers'
 import { AWAY, ThreeMethodStore, WatchedStore } from './odd-stores'
 
 declare module 'fastify' {
@@ -478,21 +478,14 @@ t.test('createSession() fails if idGenerator, the cookie function or the store f
 
 t.test('createSession() that fails leaves no session, of which nobody has the cookie', async t => {
   const store = new ThreeMethodStore()
-  let isBroken = false
-  const signer = {
-    sign (value: string) {
-      if (isBroken) throw new Error('no key')
-      return value
-    },
-    unsign: (value: string) => ({ valid: true, renew: false, value })
-  }
+  const signer = breakableSigner()
   const { app } = await loggedIn(t, { store, secret: signer })
   await t.rejects(app.createSession({ name: 'eva', balance: 10n } as object), { code: 'FST_ERR_SESSION_VALUE' })
   t.equal(store.records.size, 1, 'a value that JSON cannot hold')
-  isBroken = true
+  signer.isBroken = true
   await t.rejects(app.createSession({ name: 'eva' } as object), { message: 'no key' })
   t.equal(store.records.size, 1, 'a signer that fails')
-  isBroken = false
+  signer.isBroken = false
   store.failures.set('destroy', new Error(AWAY))
   await t.rejects(app.createSession({ name: 'eva', balance: 10n } as object), { code: 'FST_ERR_SESSION_VALUE' }, 'and the store, too')
 })

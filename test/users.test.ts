@@ -5,7 +5,7 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import t, { type Test } from 'tap'
 import fastifySession, { MemoryStore, type FastifySessionObject, type Sessions, type SessionStore, type SessionView } from '../src/index'
 import { RedisStore } from '../src/stores/redis'
-import { build, clock, Gate, SECRET, Visitor, type SessionOptions } from './helpers'
+import { breakableSigner, build, clock, Gate, SECRET, Visitor, type SessionOptions } from './helpers'
 import { ThreeMethodStore } from './odd-stores'
 import { connectTo, letPass, startRedis, type NodeRedis } from './servers'
 
@@ -584,21 +584,14 @@ for (const [how, login] of Object.entries<(session: any) => Promise<unknown>>({
   }
 })) {
   onEach(`a login whose cookie cannot be sent leaves no session and takes no place: ${how}`, async (t, makeStore) => {
-    let isBroken = false
-    const signer = {
-      sign (value: string) {
-        if (isBroken) throw new Error('no key')
-        return value
-      },
-      unsign: (value: string) => ({ valid: true, renew: false, value })
-    }
+    const signer = breakableSigner()
     const ways: Record<string, [(request: FastifyRequest, reply: FastifyReply) => void, object]> = {
       domain: [({ session }) => { session.cookie.domain = 'a b;' }, { code: 'FST_ERR_SESSION_COOKIE' }],
       sameSite: [({ session }) => { session.cookie.sameSite = 'Laxx' as any }, { code: 'FST_ERR_SESSION_COOKIE' }],
       path: [({ session }) => { session.cookie.path = '/a;b' }, { code: 'FST_ERR_SESSION_COOKIE' }],
       priority: [({ session }) => { session.cookie.priority = 'x' as any }, { code: 'FST_ERR_SESSION_COOKIE' }],
       'a setCookie of another plugin': [(_request, reply) => { reply.setCookie = () => { throw new Error('not now') } }, { code: 'FST_ERR_SESSION_COOKIE' }],
-      signer: [() => { isBroken = true }, { message: 'no key' }]
+      signer: [() => { signer.isBroken = true }, { message: 'no key' }]
     }
     const options: SessionOptions = {
       store: makeStore(), user: session => (session as any).userId, maxPerUser: 1, onMaxPerUser: 'refuse', secret: signer
@@ -615,7 +608,7 @@ for (const [how, login] of Object.entries<(session: any) => Promise<unknown>>({
       const response = await new Visitor(app).get(`/broken-login/${encodeURIComponent(way)}`)
       t.match(response.json(), { statusCode: 500, ...expected }, way)
       t.equal(response.headers['set-cookie'], undefined, way)
-      isBroken = false
+      signer.isBroken = false
       t.same(await app.sessions.forUser('max'), [], way)
       const visitor = new Visitor(app)
       t.equal((await visitor.get('/login/max')).statusCode, 200, way)
